@@ -1,0 +1,1 @@
+"""A thin client for TensorFlow Serving: grpcio, protobuf and numpy, never TensorFlow."""

@@ -1,0 +1,89 @@
+"""The API that every version of the model answers: names, ports, tensors.
+
+The one owner of these facts. Training, export, the servers, the load test and every caller import
+them from here; configuration files that cannot import are compared with them by a test. Standard
+library only, so that anything may import it.
+
+What differs from version to version (image size, class names, threshold, review band) is not here:
+it lies in the SavedModel's graph and is read from the server.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MODEL_NAME: Final = "image_classifier"
+"""The servable's name, which is also the folder under the model store: models/<name>/<version>/."""
+
+MODEL_STORE: Final = "/models"
+"""Where models.config expects the store: the path inside TensorFlow Serving's container."""
+
+GRPC_PORT: Final = 8500
+"""TensorFlow Serving's own default port for gRPC."""
+
+REST_PORT: Final = 8501
+"""TensorFlow Serving's usual port for REST."""
+
+LABEL_STABLE: Final = "stable"
+"""The label that production asks for."""
+
+LABEL_CANARY: Final = "canary"
+"""The label of the version on trial."""
+
+# --- signatures ---------------------------------------------------------------------------------
+
+SIGNATURE_DEFAULT: Final = "serving_default"
+"""Whole image files in, decisions out: `image_bytes` string [N]."""
+
+SIGNATURE_IMAGES: Final = "predict_images"
+"""Pixels in, decisions out: `images` uint8 [N, H, W, 3], RGB, 0-255; H and W are the version's."""
+
+SIGNATURE_CLASSIFY: Final = "classify"
+"""TensorFlow Serving's Classify API: serialized tf.Example [N] with the feature `image/encoded`."""
+
+SIGNATURES: Final = (SIGNATURE_DEFAULT, SIGNATURE_IMAGES, SIGNATURE_CLASSIFY)
+
+# --- inputs -------------------------------------------------------------------------------------
+
+INPUT_IMAGE_BYTES: Final = "image_bytes"
+"""string [N]: whole JPEG, PNG, GIF (first frame) or BMP files."""
+
+INPUT_IMAGES: Final = "images"
+"""uint8 [N, H, W, 3]: RGB, 0-255."""
+
+INPUT_EXAMPLES: Final = "inputs"
+"""string [N]: serialized tf.Example. Classify accepts this name alone (kClassifyInputs)."""
+
+FEATURE_ENCODED: Final = "image/encoded"
+"""The feature of a tf.Example that holds the image file: one bytes value."""
+
+# --- outputs ------------------------------------------------------------------------------------
+
+OUTPUT_PROBABILITY: Final = "probability"
+"""float32 [N]: of the positive class, 0-1; NaN where the image is not valid."""
+
+OUTPUT_LABEL: Final = "label"
+"""string [N]: the class decided on; empty where the image is not valid."""
+
+OUTPUT_NEEDS_REVIEW: Final = "needs_review"
+"""bool [N]: a person should decide (too close to the threshold, or not valid)."""
+
+OUTPUT_VALID: Final = "valid"
+"""bool [N]: the image could be decoded."""
+
+PREDICT_OUTPUTS: Final = (OUTPUT_PROBABILITY, OUTPUT_LABEL, OUTPUT_NEEDS_REVIEW, OUTPUT_VALID)
+"""The outputs of `serving_default` and `predict_images`, one row an image."""
+
+OUTPUT_CLASSES: Final = "classes"
+"""string [N, 2]: of `classify`; the negative class first, then the positive one."""
+
+OUTPUT_SCORES: Final = "scores"
+"""float32 [N, 2]: of `classify`; one score a class, NaN where the image is not valid."""
+
+# --- TensorFlow Serving's own words -------------------------------------------------------------
+
+METHOD_PREDICT: Final = "tensorflow/serving/predict"
+METHOD_CLASSIFY: Final = "tensorflow/serving/classify"
+
+IMAGE_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP")
+"""What `image_bytes` may hold, by content, not by file name."""

@@ -1,0 +1,49 @@
+"""What every command of this project does the same way: errors, exit codes, logging.
+
+Knows nothing about TensorFlow, so that light commands stay light.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """A mistake that the person at the keyboard can mend: bad data, a wrong path, a wrong value.
+
+    The message says what was expected, what was received and what to do, in one line.
+    """
+
+
+def run(name: str, body: Callable[[], int]) -> int:
+    """Runs a command's body and turns what a person can mend into one line and exit code 2.
+
+    Args:
+        name: the command as it is typed, for the error line.
+        body: does the work and returns the exit code.
+
+    Returns:
+        The body's exit code; 2 after an InputError or an operating system's refusal (a missing
+        file, no permission, a full disk); 130 after Ctrl-C, as a shell would report it.
+    """
+    try:
+        return body()
+    except (InputError, OSError) as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+
+
+def configure_logging(verbose: bool = False) -> None:
+    """Sends INFO (DEBUG if verbose) and above to stderr; called once, in main()."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(levelname).1s %(asctime)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+        force=True,
+    )
