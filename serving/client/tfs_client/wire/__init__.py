@@ -1,0 +1,1 @@
+"""TensorFlow Serving's wire protocol: serving.proto and what is generated from it."""

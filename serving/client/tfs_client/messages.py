@@ -1,0 +1,275 @@
+"""Requests from a caller's arguments, typed answers from responses.
+
+Both are pure functions: the ways to call (this client, an asyncio one) share them. Knows nothing
+about channels, deadlines or gRPC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from google.protobuf.message import DecodeError, EncodeError, Message
+
+from tfs_client import tensors
+from tfs_client.answers import (
+    Classification,
+    ClassScore,
+    Metadata,
+    Prediction,
+    Signature,
+    TensorSpec,
+    VersionStatus,
+)
+from tfs_client.errors import AnswerError, RequestError
+from tfs_client.wire import serving_pb2 as pb
+
+_SIGNATURE_FIELD: Final = "signature_def"
+
+# grpc.StatusCode by number, without needing gRPC here.
+_CODES: Final = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"),
+    *("ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"),
+    *("ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
+    "UNAUTHENTICATED",
+)
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+def model_spec(
+    model: str, *, label: str | None = None, version: int | None = None, signature: str = ""
+) -> pb.ModelSpec:
+    """Whom to ask: by label, by version, or (neither) the latest version.
+
+    Raises:
+        RequestError: no model, an empty label, a version that is no int, or both of them.
+    """
+    if not isinstance(model, str) or not model:
+        raise RequestError(f"Expected model as the servable's name. Received: model={model!r}")
+    if label is not None and version is not None:
+        raise RequestError(
+            f"Expected a label or a version. Received: label={label!r} and version={version!r}; "
+            "give one of them"
+        )
+    spec = pb.ModelSpec(name=model, signature_name=signature)
+    if label is not None:
+        if not isinstance(label, str) or not label:
+            raise RequestError(
+                f"Expected label as a name such as 'stable'. Received: label={label!r}"
+            )
+        spec.version_label = label
+    if version is not None:
+        if isinstance(version, bool) or not isinstance(version, (int, np.integer)):
+            raise RequestError(f"Expected version as a whole number. Received: version={version!r}")
+        spec.version.value = int(version)
+    return spec
+
+
+def predict_request(
+    spec: pb.ModelSpec, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None
+) -> pb.PredictRequest:
+    """A Predict request; `outputs` names those wanted, None means all.
+
+    Raises:
+        RequestError: no inputs, or an input that cannot be written as a tensor.
+    """
+    if not isinstance(inputs, Mapping) or not inputs:
+        raise RequestError(
+            "Expected inputs as a mapping from input name to array. "
+            f"Received: {inputs if inputs == {} else type(inputs).__name__}"
+        )
+    if isinstance(outputs, str):
+        raise RequestError(f"Expected outputs as a list of names. Received: outputs={outputs!r}")
+    request = pb.PredictRequest(model_spec=spec, output_filter=outputs)
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(tensors.to_proto(value, name))
+    return request
+
+
+def classify_request(
+    spec: pb.ModelSpec, examples: Iterable[Mapping[str, Any]]
+) -> pb.ClassificationRequest:
+    """A Classify request from examples: mappings from feature name to value or list of values.
+
+    bytes and str make a bytes feature, float a float feature, int and bool an int64 feature.
+
+    Raises:
+        RequestError: no examples, or a feature that is none of these.
+    """
+    request = pb.ClassificationRequest(model_spec=spec)
+    if isinstance(examples, (Mapping, str, bytes)):
+        raise RequestError(
+            f"Expected examples as a list of mappings. Received: {type(examples).__name__}"
+        )
+    for example in examples:
+        features = request.input.example_list.examples.add().features
+        for name, value in example.items():
+            _write_feature(features.feature[name], name, value)
+    if not request.input.example_list.examples:
+        raise RequestError("Expected at least one example. Received: none")
+    return request
+
+
+def _write_feature(feature: pb.Feature, name: str, value: Any) -> None:
+    values = value if isinstance(value, (list, tuple, np.ndarray)) else [value]
+    if all(isinstance(one, (bytes, str)) for one in values):
+        feature.bytes_list.value.extend(
+            one.encode() if isinstance(one, str) else bytes(one) for one in values
+        )
+    elif all(isinstance(one, (bool, int, np.integer, np.bool_)) for one in values):
+        feature.int64_list.value.extend(int(one) for one in values)
+    elif all(isinstance(one, (int, float, np.integer, np.floating)) for one in values):
+        feature.float_list.value.extend(float(one) for one in values)
+    else:
+        raise RequestError(
+            f"Expected feature {name!r} as bytes, str, int or float, or a list of one of these. "
+            f"Received: {[type(one).__name__ for one in values][:3]}"
+        )
+
+
+def metadata_request(spec: pb.ModelSpec) -> pb.GetModelMetadataRequest:
+    """Asks for the signatures of a version."""
+    return pb.GetModelMetadataRequest(model_spec=spec, metadata_field=[_SIGNATURE_FIELD])
+
+
+def status_request(spec: pb.ModelSpec) -> pb.GetModelStatusRequest:
+    """Asks for the states of a model's versions."""
+    return pb.GetModelStatusRequest(model_spec=spec)
+
+
+def encode(message: Message) -> bytes:
+    """The bytes to send.
+
+    Raises:
+        RequestError: more than protobuf's 2 GiB.
+    """
+    try:
+        return message.SerializeToString()
+    except (EncodeError, ValueError) as error:
+        raise RequestError(
+            f"Expected a request of less than 2 GiB. Received: {error}; send fewer rows at once"
+        ) from error
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def decode(kind: type[AnyMessage], data: bytes) -> AnyMessage:
+    """A response from its bytes.
+
+    Raises:
+        AnswerError: the bytes are not such a message.
+    """
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise AnswerError(
+            f"Expected a {kind.DESCRIPTOR.name}. Received: {len(data)} bytes that are none "
+            f"({error}); is it a model server?"
+        ) from error
+
+
+def read_prediction(
+    response: pb.PredictResponse, *, latency_s: float, max_bytes: int = tensors.MAX_TENSOR_BYTES
+) -> Prediction:
+    """A typed answer.
+
+    Raises:
+        AnswerError: a tensor contradicts itself.
+    """
+    outputs = {
+        name: tensors.from_proto(response.outputs[name], f"output {name!r}", max_bytes=max_bytes)
+        for name in sorted(response.outputs)
+    }
+    spec = response.model_spec
+    return Prediction(
+        outputs=outputs,
+        model=spec.name,
+        version=spec.version.value,
+        signature=spec.signature_name,
+        latency_s=latency_s,
+    )
+
+
+def read_classification(response: pb.ClassificationResponse, *, latency_s: float) -> Classification:
+    """A typed answer, one entry an example."""
+    return Classification(
+        results=tuple(
+            tuple(ClassScore(label=one.label, score=one.score) for one in row.classes)
+            for row in response.result.classifications
+        ),
+        model=response.model_spec.name,
+        version=response.model_spec.version.value,
+        latency_s=latency_s,
+    )
+
+
+def read_metadata(response: pb.GetModelMetadataResponse) -> Metadata:
+    """The typed signatures of a version.
+
+    Raises:
+        AnswerError: there are none in the answer, or they cannot be read.
+    """
+    if _SIGNATURE_FIELD not in response.metadata:
+        raise AnswerError(
+            f"Expected {_SIGNATURE_FIELD!r} in the metadata. "
+            f"Received: {sorted(response.metadata)}; is it a model server?"
+        )
+    # Not Any.Unpack: it compares the type's name, and ours is not TensorFlow Serving's.
+    signatures = decode(pb.SignatureDefMap, response.metadata[_SIGNATURE_FIELD].value)
+    return Metadata(
+        model=response.model_spec.name,
+        version=response.model_spec.version.value,
+        signatures={
+            name: _read_signature(name, signatures.signature_def[name])
+            for name in sorted(signatures.signature_def)
+            if signatures.signature_def[name].method_name  # not the graph's initialiser
+        },
+    )
+
+
+def _read_signature(name: str, signature: pb.SignatureDef) -> Signature:
+    return Signature(
+        name=name,
+        method=signature.method_name,
+        inputs={key: _read_spec(signature.inputs[key]) for key in sorted(signature.inputs)},
+        outputs={key: _read_spec(signature.outputs[key]) for key in sorted(signature.outputs)},
+    )
+
+
+def _read_spec(info: pb.TensorInfo) -> TensorSpec:
+    shape = info.tensor_shape
+    return TensorSpec(
+        dtype=tensors.dtype_name(info.dtype),
+        shape=None
+        if shape.unknown_rank
+        else tuple(dim.size if dim.size >= 0 else None for dim in shape.dim),
+    )
+
+
+def read_status(response: pb.GetModelStatusResponse) -> tuple[VersionStatus, ...]:
+    """The states of a model's versions, by version."""
+    rows = (
+        VersionStatus(
+            version=row.version,
+            state=_state_name(row.state),
+            code=_code_name(row.status.error_code),
+            error=row.status.error_message,
+        )
+        for row in response.model_version_status
+    )
+    return tuple(sorted(rows, key=lambda row: row.version))
+
+
+def _state_name(state: int) -> str:
+    known = pb.ModelVersionStatus.State
+    return known.Name(state) if state in known.values() else "UNKNOWN"
+
+
+def _code_name(code: int) -> str:
+    return _CODES[code] if 0 <= code < len(_CODES) else f"code {code}"

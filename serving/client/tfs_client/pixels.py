@@ -1,0 +1,178 @@
+"""Pictures to bytes and to pixels: reading, checking, and the decoding that the model's graph does.
+
+Pillow is imported only where a picture has to be decoded or resized. Knows nothing about servers.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfs_client import contract
+from tfs_client.errors import PillowMissingError, RequestError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from typing_extensions import TypeIs
+
+Pixels: TypeAlias = NDArray[np.uint8]
+File: TypeAlias = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview]
+ImageSource: TypeAlias = Union[File, Pixels, "Image.Image"]
+
+MAX_FILE_BYTES: Final = 32 * 2**20
+"""A larger file is refused before it is read or sent."""
+
+MAX_PIXELS: Final = 50_000_000
+"""A larger picture is refused before it is decoded here: a small file can hold a huge one."""
+
+_BROKEN: Final = (OSError, ValueError, SyntaxError, EOFError)
+"""What Pillow raises over a broken file."""
+
+
+def read_file(source: File) -> bytes:
+    """The content of an image file, from its path or from itself, neither empty nor too large.
+
+    Raises:
+        RequestError: empty, larger than MAX_FILE_BYTES, or no path and no bytes.
+        OSError: the file cannot be read.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        name, size = os.fspath(source), Path(source).stat().st_size
+        content = Path(source).read_bytes() if size <= MAX_FILE_BYTES else b""
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        content = bytes(source)
+        name, size = "bytes", len(content)
+    else:
+        raise RequestError(
+            "Expected an image as a path, bytes, a uint8 array [H, W, 3] or a Pillow image. "
+            f"Received: {describe(source)}"
+        )
+    if size > MAX_FILE_BYTES:
+        raise RequestError(
+            f"Expected an image file of at most {MAX_FILE_BYTES} bytes. "
+            f"Received: {name} of {size} bytes; make it smaller"
+        )
+    if not content:
+        raise RequestError(f"Expected an image file. Received: {name} of 0 bytes")
+    return content
+
+
+def image_to_array(source: ImageSource, size: tuple[int, int]) -> Pixels:
+    """Decodes and resizes with Pillow, as the model's graph does for files.
+
+    RGB (alpha dropped, grey and palettes expanded, the high byte of 16-bit grey), then bilinear
+    with antialias. EXIF orientation is ignored, as the graph ignores it. The result is within one
+    grey level of the graph's.
+
+    Args:
+        source: as ImageClassifier.predict takes it.
+        size: (height, width) in pixels; mind the order, Pillow's own is the other one.
+
+    Returns:
+        uint8 [height, width, 3], RGB.
+
+    Raises:
+        RequestError: no image, a broken one, or one of more than MAX_PIXELS.
+        PillowMissingError: Pillow is not installed (an array of the right size does not need it).
+        OSError: the file cannot be read.
+    """
+    height, width = size
+    if isinstance(source, np.ndarray):
+        pixels = checked_pixels(source)
+        if pixels.shape == (height, width, 3):
+            return pixels
+        image = _pillow().fromarray(np.ascontiguousarray(pixels))
+    elif is_pillow(source):
+        image = source
+    else:
+        image = _decode(read_file(source))
+    resized = _to_rgb(image).resize((width, height), _pillow().Resampling.BILINEAR)
+    return np.asarray(resized, np.uint8)
+
+
+def _decode(content: bytes) -> Image.Image:
+    pillow = _pillow()
+    try:
+        image: Image.Image = pillow.open(io.BytesIO(content), formats=contract.IMAGE_FORMATS)
+        if image.width * image.height <= MAX_PIXELS:
+            image.load()
+    except (*_BROKEN, pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
+        raise RequestError(
+            f"Expected a whole {', '.join(contract.IMAGE_FORMATS)} file. "
+            f"Received: {len(content)} bytes that are none: {error}"
+        ) from error
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.width * image.height > MAX_PIXELS or not image.width or not image.height:
+        raise RequestError(
+            f"Expected an image of 1 to {MAX_PIXELS} pixels. "
+            f"Received: {image.width}x{image.height}; make it smaller"
+        )
+    if image.mode == "F":
+        raise RequestError("Expected whole grey levels. Received: a Pillow image of mode F")
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip instead of scaling
+        levels = np.asarray(image)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise RequestError(
+                "Expected grey levels of 16 bits. "
+                f"Received: {levels.min()} to {levels.max()} in a Pillow image of mode {image.mode}"
+            )
+        image = _pillow().fromarray((levels >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def checked_pixels(array: NDArray[Any]) -> Pixels:
+    """Returns the array if it holds the pixels of one image.
+
+    Raises:
+        RequestError: not uint8 [H, W, 3], without pixels, or more than MAX_PIXELS.
+    """
+    if array.dtype != np.uint8:
+        low, high = (array.min(), array.max()) if array.size else ("no", "values")
+        raise RequestError(
+            "Expected pixels as dtype uint8, 0-255. "
+            f"Received: dtype={array.dtype}, {low} to {high}; scaling is done in the model"
+        )
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise RequestError(
+            "Expected pixels as [H, W, 3], RGB. "
+            f"Received: shape={list(array.shape)}; for grey, np.stack([grey] * 3, axis=-1)"
+        )
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise RequestError(
+            f"Expected an image of 1 to {MAX_PIXELS} pixels. Received: shape={list(array.shape)}"
+        )
+    return array
+
+
+def is_pillow(source: object) -> TypeIs[Image.Image]:
+    """Whether it is a Pillow image, without importing Pillow."""
+    # Somebody who holds a Pillow image has imported Pillow; nobody else has to.
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(source, module.Image)
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise PillowMissingError(
+            "Expected Pillow, to convert a picture to the size that the model wants. Received: no "
+            "module PIL; pip install 'tfs-client[images]', or send the file instead of its pixels"
+        ) from error
+    return Image
+
+
+def describe(source: object) -> str:
+    """What was received, for an error's sentence."""
+    if isinstance(source, np.ndarray):
+        return f"an array of dtype={source.dtype}, shape={list(source.shape)}"
+    return f"{type(source).__name__}"
