@@ -5,9 +5,11 @@ Knows nothing about TensorFlow, so that light commands stay light.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 
 class InputError(ValueError):
@@ -15,6 +17,14 @@ class InputError(ValueError):
 
     The message says what was expected, what was received and what to do, in one line.
     """
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line, as all errors of this project are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the message and ends the process with exit code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def run(name: str, body: Callable[[], int]) -> int:
@@ -47,3 +57,5 @@ def configure_logging(verbose: bool = False) -> None:
         stream=sys.stderr,
         force=True,
     )
+    for noisy in ("absl", "tensorflow", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -1,0 +1,81 @@
+"""The registry of architectures: settings in, Keras model out.
+
+A model takes float32 [N, H, W, 3] in 0-1 and answers float32 [N, 1]: the probability of the positive
+class. Add one by writing a function and naming it in ARCHITECTURES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+from keras import layers
+
+from training.command_line import InputError
+from training.config import RunConfig
+
+
+def _cnn(images: keras.KerasTensor) -> keras.KerasTensor:
+    """Two convolutions and a dense layer: 1.6 million weights at 64x64."""
+    x = layers.Conv2D(32, 3, activation="relu")(images)
+    x = layers.MaxPooling2D()(x)
+    x = layers.Conv2D(64, 3, activation="relu")(x)
+    x = layers.MaxPooling2D()(x)
+    x = layers.Flatten()(x)
+    return layers.Dense(128, activation="relu")(x)
+
+
+def _cnn_batch_norm(images: keras.KerasTensor) -> keras.KerasTensor:
+    """Four convolutions with batch normalisation, pooled over all positions: 0.16 million weights.
+
+    Any image size costs the same number of weights.
+    """
+    x = images
+    for index, width in enumerate((24, 48, 96, 128)):
+        if index:
+            x = layers.MaxPooling2D()(x)
+        x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization()(x)
+        x = layers.ReLU()(x)
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
+    return layers.Dropout(0.3)(x)
+
+
+ARCHITECTURES: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
+    "cnn": _cnn,
+    "cnn_batch_norm": _cnn_batch_norm,
+}
+"""From images [N, H, W, 3] to features [N, F]; the last layer is the same for all."""
+
+
+def build_model(config: RunConfig) -> keras.Model:
+    """Builds the run's architecture with fresh weights, under the run's precision.
+
+    Raises:
+        InputError: an unknown architecture, or images too small for it.
+    """
+    body = ARCHITECTURES.get(config.architecture)
+    if body is None:
+        raise InputError(
+            f"Expected an architecture out of {', '.join(ARCHITECTURES)}. Received: "
+            f"{config.architecture}. Add new ones in training/architectures.py."
+        )
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)
+    try:
+        images = keras.Input((config.image_height, config.image_width, 3), dtype="float32")
+        features = body(images)
+        # float32 whatever the policy: half precision answers a few hundred distinct probabilities
+        answer = layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(
+            features
+        )
+    except ValueError as error:
+        if "dimension" not in str(error).lower():
+            raise
+        raise InputError(
+            f"Expected images large enough for {config.architecture}. Received: "
+            f"{config.image_height}x{config.image_width}. Use larger ones (64x64, say)."
+        ) from error
+    finally:
+        keras.config.set_dtype_policy(policy)
+    return keras.Model(images, answer, name=config.architecture)

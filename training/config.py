@@ -1,0 +1,228 @@
+"""The settings of a training run: one frozen dataclass, from which the flags are made.
+
+Everything downstream reads a run's settings from its run.json; nothing may assume them. Knows
+nothing about TensorFlow, so that `--help` and wrong flags answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import hashlib
+import inspect
+import json
+import textwrap
+import types
+import typing
+from typing import Any
+
+from training.command_line import InputError
+
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+WHERE_NOT_WHAT = ("data", "runs", "cache_memory_mb")
+"""Settings that say where or how, and cannot change a run's result: not part of its identity."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run, whole: same settings, same data, same machine, same weights."""
+
+    data: str | None = None
+    """a folder with one sub-folder a class, or a CSV/TSV manifest (path,label[,split][,group]);
+    without it the sample set of solar cells"""
+
+    positive: str | None = None
+    """name of the positive class, whose probability is answered; without it the class whose name
+    says so (defective, bad, 1, ...), else the last by name"""
+
+    runs: str = "runs"
+    """folder that receives the run"""
+
+    image_height: int = 64
+    """height of the model's input in pixels; files of any size are resized"""
+
+    image_width: int = 64
+    """width of the model's input in pixels"""
+
+    architecture: str = "cnn"
+    """entry of the registry in training/architectures.py"""
+
+    epochs: int = 25
+    """upper bound; training stops early when validation no longer improves"""
+
+    steps_per_epoch: int | None = None
+    """upper bound of batches an epoch; without it one pass over the training images"""
+
+    validation_steps: int | None = None
+    """upper bound of validation batches after an epoch; without it all of them"""
+
+    batch_size: int = 32
+    """images a step, over all devices and machines together"""
+
+    learning_rate: float = 1e-3
+    """of Adam"""
+
+    patience: int = 5
+    """epochs without a better validation loss before training stops"""
+
+    seed: int = 1
+    """of the split, the weights, the order and the augmentation"""
+
+    precision: str = "float32"
+    """float32, mixed_float16 (GPUs) or mixed_bfloat16 (newer GPUs and CPUs); the last layer and the
+    answers are float32 in any case"""
+
+    flip_horizontal: bool = True
+    """mirror training images left-right at random"""
+
+    flip_vertical: bool = True
+    """mirror training images top-bottom at random"""
+
+    quarter_turns: bool = False
+    """turn training images by a random multiple of 90 degrees; hurts on the sample set, whose
+    busbars always lie across; needs square images"""
+
+    brightness: float = 0.0
+    """largest random shift of all pixels, as a share of full white (0-1); brightness carries
+    information on the sample set"""
+
+    contrast: float = 0.0
+    """largest random change of contrast around the mean, as a share (0-1)"""
+
+    train_share: float = 0.60
+    """share of the images for training (0-1)"""
+
+    validation_share: float = 0.15
+    """share of the images for validation (0-1); the rest is the test set, looked at once"""
+
+    max_images: int | None = None
+    """take only so many images, in the classes' proportions: for a quick try of the whole road"""
+
+    max_broken_share: float = 0.05
+    """stop if more than this share of the files (0-1) cannot be used; fewer are set aside by name"""
+
+    max_megapixels: float = 50.0
+    """refuse larger pictures before decoding them, in training and in the served graph"""
+
+    threshold: float = 0.5
+    """probability (0-1) from which on an image is called positive; part of the served graph"""
+
+    review_margin: float = 0.1
+    """probabilities (0-1) closer than this to the threshold ask for a person; part of the served
+    graph"""
+
+    cache_memory_mb: int = 1024
+    """decoded images are kept in memory up to this size, beyond it in a file"""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            InputError: a value is out of range; says which, and what is allowed.
+        """
+        for name in ("image_height", "image_width", "epochs", "batch_size", "patience"):
+            _expect(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+        for name in ("steps_per_epoch", "validation_steps", "max_images"):
+            value = getattr(self, name)
+            _expect(value is None or value >= 1, name, "1 or more", value)
+        for name in ("brightness", "contrast", "max_broken_share", "threshold"):
+            _expect(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
+        _expect(0 <= self.review_margin <= 0.5, "review_margin", "0 to 0.5", self.review_margin)
+        _expect(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
+        _expect(self.max_megapixels > 0, "max_megapixels", "above 0", self.max_megapixels)
+        _expect(self.cache_memory_mb >= 0, "cache_memory_mb", "0 or more", self.cache_memory_mb)
+        _expect(0 <= self.seed < 2**31, "seed", "0 to 2147483647", self.seed)
+        _expect(self.precision in PRECISIONS, "precision", " | ".join(PRECISIONS), self.precision)
+        shares = (self.train_share, self.validation_share)
+        _expect(
+            min(shares) > 0 and sum(shares) < 1,
+            "train_share, validation_share",
+            "both above 0 and a rest for the test set",
+            shares,
+        )
+        _expect(
+            not self.quarter_turns or self.image_height == self.image_width,
+            "quarter_turns",
+            "square images",
+            f"{self.image_height}x{self.image_width}",
+        )
+
+    @property
+    def max_pixels(self) -> int:
+        """The largest picture that is decoded, in pixels (height times width)."""
+        return int(self.max_megapixels * 1e6)
+
+    def identity(self, data_fingerprint: str) -> str:
+        """Twelve hexadecimal digits that name this run: settings and data, nothing else."""
+        settings = dataclasses.asdict(self)
+        for name in WHERE_NOT_WHAT:
+            del settings[name]
+        text = json.dumps([settings, data_fingerprint], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _expect(holds: bool, name: str, expected: str, received: Any) -> None:
+    if not holds:
+        flag = ", ".join(f"--{part.strip().replace('_', '-')}" for part in name.split(","))
+        raise InputError(f"Expected {flag} to be {expected}. Received: {received}.")
+
+
+def config_from_dict(settings: dict[str, Any]) -> RunConfig:
+    """Reads the settings of a run.json; ones that this version does not know are refused."""
+    known = {field.name for field in dataclasses.fields(RunConfig)}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise InputError(
+            f"Expected the settings of training/config.py. Received: {', '.join(unknown)}, which it "
+            "does not know. Train again with this version."
+        )
+    return RunConfig(**settings)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag a setting, in kebab case, with its docstring as help and its default."""
+    hints = typing.get_type_hints(RunConfig)
+    docs = _field_docstrings(RunConfig)
+    for field in dataclasses.fields(RunConfig):
+        flag = "--" + field.name.replace("_", "-")
+        text = docs[field.name] + ("" if field.default is None else f" (default: {field.default})")
+        text = text.replace("%", "%%")
+        kind = hints[field.name]
+        if kind is bool:
+            parser.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=field.default, help=text
+            )
+        else:
+            parser.add_argument(flag, type=_plain(kind), default=field.default, help=text)
+
+
+def config_from_args(args: argparse.Namespace) -> RunConfig:
+    """Picks the settings out of parsed flags."""
+    return RunConfig(
+        **{field.name: getattr(args, field.name) for field in dataclasses.fields(RunConfig)}
+    )
+
+
+def _plain(kind: Any) -> Any:
+    """`int | None` -> `int`."""
+    if isinstance(kind, types.UnionType):
+        return next(part for part in kind.__args__ if part is not type(None))
+    return kind
+
+
+def _field_docstrings(cls: type) -> dict[str, str]:
+    """The string under each field, which Python itself throws away."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs = {}
+    for field, doc in zip(body.body, body.body[1:]):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(doc, ast.Expr)
+            and isinstance(doc.value, ast.Constant)
+        ):
+            docs[field.target.id] = " ".join(str(doc.value.value).split())
+    return docs

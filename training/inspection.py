@@ -1,0 +1,138 @@
+"""Looks at every picture once before training: what is broken, and what stands there twice.
+
+A picture is usable if the one decoder of this project (training/preprocessing.py) reads it, because
+that is what the training pipeline and the served graph will do.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import tensorflow as tf
+import tqdm
+
+from training import preprocessing
+from training.command_line import InputError
+from training.dataset import Dataset, Item
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetAside:
+    """A file that is not used, and why."""
+
+    path: str
+    label: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What is left of a dataset once the unusable files are set aside."""
+
+    items: tuple[Item, ...]
+    content: tuple[str, ...]
+    """one key an item, of the decoded pixels: equal keys are the same picture in any format"""
+    set_aside: tuple[SetAside, ...]
+
+
+def inspect(dataset: Dataset, *, max_pixels: int, max_broken_share: float) -> Inspection:
+    """Decodes every file and sets aside what cannot be used.
+
+    Args:
+        dataset: as found.
+        max_pixels: largest height times width.
+        max_broken_share: 0-1.
+
+    Raises:
+        InputError: more than max_broken_share of the files are set aside, or a class has fewer than
+            three images left, one for each split.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    def decode(image_bytes: tf.Tensor) -> tf.Tensor:
+        return preprocessing.decode(image_bytes, max_pixels)
+
+    def look(item: Item) -> tuple[str | None, str | None]:
+        try:
+            pixels = decode(tf.constant(dataset.file(item).read_bytes())).numpy()
+        except (tf.errors.OpError, OSError) as error:
+            return None, _reason(error)
+        key = hashlib.sha256(repr(pixels.shape).encode())
+        key.update(pixels.tobytes())
+        return key.hexdigest(), None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        looked = pool.map(look, dataset.items)
+        # disable=None: no bar where the output is no terminal
+        bar = tqdm.tqdm(
+            looked, "looking at the pictures", len(dataset.items), leave=False, disable=None
+        )
+        keys, reasons = zip(*bar)
+
+    reasons = _with_contradictions(dataset.items, keys, reasons)
+    set_aside = tuple(
+        SetAside(path=item.path, label=item.label, reason=reason)
+        for item, reason in zip(dataset.items, reasons)
+        if reason
+    )
+    _check_share(set_aside, len(dataset.items), max_broken_share)
+    kept = [(item, key) for item, key, why in zip(dataset.items, keys, reasons) if not why]
+    _check_classes(dataset, [item for item, _ in kept])
+    return Inspection(
+        items=tuple(item for item, _ in kept),
+        content=tuple(key for _, key in kept),
+        set_aside=set_aside,
+    )
+
+
+def _reason(error: Exception) -> str:
+    """TensorFlow's error in one line, without the names of graph nodes."""
+    text = str(getattr(error, "message", None) or error).splitlines()[0]
+    text = re.sub(r"\{\{.*?\}\} ?", "", text)
+    assertion = re.match(r"assertion failed: \[(.*?)\](.*)", text)
+    return (assertion[1] + assertion[2] if assertion else f"cannot be decoded: {text}").strip()
+
+
+def _with_contradictions(
+    items: Sequence[Item], keys: Sequence[str | None], reasons: Sequence[str | None]
+) -> list[str | None]:
+    """Adds a reason for pictures that stand there with both labels: nobody can learn from them."""
+    labels = collections.defaultdict(set)
+    for item, key in zip(items, keys):
+        labels[key].add(item.label)
+    return [
+        reason
+        or (
+            f"the same picture is labelled {' and '.join(sorted(both))}"
+            if key and len(both) > 1
+            else None
+        )
+        for reason, key in zip(reasons, keys)
+        for both in [labels[key]]
+    ]
+
+
+def _check_share(set_aside: Sequence[SetAside], count: int, max_broken_share: float) -> None:
+    if len(set_aside) > max_broken_share * count:
+        first = "; ".join(f"{file.path}: {file.reason}" for file in set_aside[:3])
+        raise InputError(
+            f"Expected at most {max_broken_share:.1%} unusable files. Received: {len(set_aside)} of "
+            f"{count} ({first}{'; ...' if len(set_aside) > 3 else ''}). Mend or remove them, or "
+            "allow more with --max-broken-share."
+        )
+
+
+def _check_classes(dataset: Dataset, items: Sequence[Item]) -> None:
+    counts = collections.Counter(item.label for item in items)
+    for label in dataset.class_names:
+        if counts[label] < 3:
+            raise InputError(
+                f"Expected at least 3 usable images of each class, one for each split. Received: "
+                f"{counts[label]} of {label}. Add images."
+            )

@@ -1,0 +1,235 @@
+"""The training loop: steps, validation, early stopping, and going on after an interruption.
+
+A loop of our own, because Keras 3.15's fit() fails under MultiWorkerMirroredStrategy (it reduces a
+PerReplica value outside of a replica; keras-team/keras issue 20585). This one gives the same losses
+on one device, on mirrored devices and on several machines. Knows nothing about files of images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from training import evaluation
+from training.command_line import InputError
+from training.config import RunConfig
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS = "checkpoint"
+BEST_WEIGHTS = "best.weights.h5"
+
+
+@dataclasses.dataclass(kw_only=True)
+class Progress:
+    """How far a run has come; saved with the weights after every epoch."""
+
+    next_epoch: int = 0
+    best_epoch: int = -1
+    best_loss: float = math.inf
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """What the loop trains on and watches."""
+
+    epoch_batches: Callable[[int], tf.data.Dataset]
+    """epoch from 0 -> batches (float32 [B, H, W, 3], float32 [B])"""
+    steps: int
+    """batches an epoch"""
+    validation: tf.data.Dataset
+    """batches as those of training, in a fixed order"""
+    validation_targets: np.ndarray
+    """int [V], 0 or 1"""
+
+
+def optimizer_for(config: RunConfig) -> keras.Optimizer:
+    """Adam; with loss scaling where float16 would lose small gradients."""
+    adam = keras.optimizers.Adam(config.learning_rate)
+    if config.precision == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(adam)
+    return adam
+
+
+def train(
+    model: keras.Model,
+    optimizer: keras.Optimizer,
+    strategy: tf.distribute.Strategy,
+    data: Data,
+    config: RunConfig,
+    folder: Path,
+    checkpoints: Path | None,
+) -> Progress:
+    """Trains until validation no longer improves, and leaves the best weights in the model.
+
+    Going on from a checkpoint gives the result of an uninterrupted run, since every random choice
+    is a function of the seed and the epoch.
+
+    Args:
+        model: built inside of the strategy's scope.
+        optimizer: likewise.
+        strategy: see training/devices.py.
+        data: batches of training and validation.
+        config: epochs, patience, batch size.
+        folder: receives checkpoint/, best.weights.h5 and tensorboard/; this process's own.
+        checkpoints: the folder of an interrupted run to go on from; None starts afresh.
+
+    Raises:
+        InputError: several machines do not see the same checkpoint.
+    """
+    state = tf.Variable(json.dumps(dataclasses.asdict(Progress())), dtype=tf.string)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, progress=state)
+    manager = tf.train.CheckpointManager(checkpoint, str(folder / CHECKPOINTS), max_to_keep=1)
+    optimizer.build(model.trainable_variables)
+    latest = tf.train.latest_checkpoint(checkpoints / CHECKPOINTS) if checkpoints else None
+    if latest:
+        checkpoint.restore(latest).assert_consumed()
+    progress = Progress(**json.loads(state.numpy()))
+    if _mean(strategy, progress.next_epoch) != progress.next_epoch:
+        raise InputError(
+            "Expected all machines to go on from the same epoch. Received: different checkpoints. "
+            "Give all of them the same --runs folder on a shared file system."
+        )
+    if progress.next_epoch:
+        logger.info("going on after epoch %d", progress.next_epoch)
+
+    train_step = _train_step(model, optimizer, strategy, config.batch_size)
+    predictor = evaluation.Predictor(model)
+    writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
+    for epoch in range(progress.next_epoch, config.epochs):
+        if epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
+            logger.info("no better validation loss in %d epochs: stopping", config.patience)
+            break
+        figures = _epoch(train_step, strategy, data, config, epoch)
+        figures |= _validate(predictor, strategy, data)
+        progress.history.append(figures)
+        progress.next_epoch = epoch + 1
+        if figures["validation_loss"] < progress.best_loss:
+            progress.best_loss, progress.best_epoch = figures["validation_loss"], epoch
+            _save_weights(model, folder / BEST_WEIGHTS)
+        state.assign(json.dumps(dataclasses.asdict(progress)))
+        manager.save()
+        _report(writer, config, progress)
+    writer.close()
+    model.load_weights(folder / BEST_WEIGHTS)
+    return progress
+
+
+def _train_step(
+    model: keras.Model,
+    optimizer: keras.Optimizer,
+    strategy: tf.distribute.Strategy,
+    batch_size: int,
+) -> Callable:
+    """One step over all replicas; returns the sum of the images' losses and their number."""
+
+    def on_replica(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            probabilities = model(images, training=True)[:, 0]
+            losses = keras.losses.binary_crossentropy(
+                targets[:, tf.newaxis], probabilities[:, tf.newaxis]
+            )
+            total = tf.reduce_sum(losses)
+            # Gradients are summed over replicas; every image weighs the same in every batch.
+            scaled = optimizer.scale_loss(total / batch_size)
+        gradients = tape.gradient(scaled, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return total, tf.cast(tf.shape(images)[0], tf.float32)
+
+    @tf.function(reduce_retracing=True)
+    def step(batch: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+        loss, count = strategy.run(on_replica, args=batch)
+        return strategy.reduce("SUM", loss, axis=None), strategy.reduce("SUM", count, axis=None)
+
+    return step
+
+
+def _epoch(
+    train_step: Callable,
+    strategy: tf.distribute.Strategy,
+    data: Data,
+    config: RunConfig,
+    epoch: int,
+) -> dict[str, float]:
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    batches = strategy.experimental_distribute_dataset(
+        data.epoch_batches(epoch).with_options(options)
+    )
+    started = time.monotonic()
+    loss = images = 0.0
+    # disable=None: no bar where the output is no terminal
+    title = f"epoch {epoch + 1}/{config.epochs}"
+    with tqdm.tqdm(desc=title, total=data.steps, unit="step", leave=False, disable=None) as bar:
+        for batch in batches:
+            batch_loss, batch_images = train_step(batch)
+            loss += float(batch_loss)
+            images += float(batch_images)
+            bar.set_postfix_str(f"loss {loss / images:.4f}", refresh=False)
+            bar.update()
+    seconds = time.monotonic() - started
+    return {
+        "epoch": epoch + 1,
+        "loss": loss / images,
+        "seconds": seconds,
+        "images_per_s": images / seconds,
+    }
+
+
+def _validate(
+    predictor: evaluation.Predictor, strategy: tf.distribute.Strategy, data: Data
+) -> dict[str, float]:
+    probabilities = predictor.probabilities(data.validation)
+    targets = data.validation_targets[: len(probabilities)]
+    loss = evaluation.log_loss(targets, probabilities)
+    # Machines may differ in the last digits (batch normalisation's averages are local), but must
+    # agree on when to stop: else one waits for ever for the others.
+    return {
+        "validation_loss": _mean(strategy, loss),
+        "validation_accuracy": float(np.mean((probabilities >= 0.5) == targets)),
+        "validation_roc_auc": evaluation.roc_auc(targets, probabilities),
+    }
+
+
+def _mean(strategy: tf.distribute.Strategy, value: float) -> float:
+    """The mean over all machines, the same on each."""
+    spread = strategy.run(lambda: tf.constant(value, tf.float64))
+    return float(strategy.reduce("MEAN", spread, axis=None))
+
+
+def _save_weights(model: keras.Model, path: Path) -> None:
+    aside = path.with_name(f"aside.{path.name}")
+    model.save_weights(aside)
+    aside.replace(path)
+
+
+def _report(writer: tf.summary.SummaryWriter, config: RunConfig, progress: Progress) -> None:
+    figures = progress.history[-1]
+    with writer.as_default(step=progress.next_epoch):
+        for name, value in figures.items():
+            if name != "epoch" and value is not None:
+                tf.summary.scalar(name, value)
+    writer.flush()
+    auc = figures["validation_roc_auc"]
+    logger.info(
+        "epoch %d/%d  loss %.4f  validation: loss %.4f  accuracy %.3f  ROC-AUC %s%s  (%.1f s)",
+        progress.next_epoch,
+        config.epochs,
+        figures["loss"],
+        figures["validation_loss"],
+        figures["validation_accuracy"],
+        "-" if auc is None else f"{auc:.3f}",
+        "  best so far" if progress.best_epoch == progress.next_epoch - 1 else "",
+        figures["seconds"],
+    )

@@ -1,0 +1,134 @@
+"""tf.data: read -> decode -> resize -> cache -> shuffle -> augment -> batch -> prefetch.
+
+Every random choice is a function of (seed, epoch, position), so two runs see the same images in the
+same order, and a run that was interrupted goes on as if it had not been. Knows nothing about models
+or devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from training import preprocessing
+from training.config import RunConfig
+
+SHUFFLE_BUFFER = 8192
+"""Images held for shuffling beyond the shuffled list of files: 100 MB at 64x64."""
+
+
+def pixels(files: Sequence[str], targets: Sequence[int], config: RunConfig) -> tf.data.Dataset:
+    """Reads, decodes and resizes in parallel, in the order given.
+
+    Args:
+        files: N paths.
+        targets: N times 0 or 1.
+        config: image size and limits.
+
+    Returns:
+        N elements (uint8 [H, W, 3], float32 []).
+    """
+
+    def load(path: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = preprocessing.decode_and_resize(
+            tf.io.read_file(path), config.image_height, config.image_width, config.max_pixels
+        )
+        return image, target
+
+    listed = tf.data.Dataset.from_tensor_slices(
+        (tf.constant(list(files), tf.string), tf.constant(list(targets), tf.float32))
+    )
+    return listed.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def scaled_batches(images: tf.data.Dataset, config: RunConfig) -> tf.data.Dataset:
+    """Elements as `pixels` gives them -> (float32 [B, H, W, 3] in 0-1, float32 [B]), in order."""
+    batches = images.batch(config.batch_size)
+    batches = batches.map(
+        lambda images, targets: (preprocessing.scale(images), targets),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def cached(dataset: tf.data.Dataset, count: int, config: RunConfig, file: Path) -> tf.data.Dataset:
+    """Caches decoded images: in memory up to config.cache_memory_mb, beyond it in a file.
+
+    Args:
+        dataset: elements as `pixels` gives them.
+        count: how many.
+        config: image size and memory.
+        file: where the cache may lie; must not exist, or be what an earlier pass left whole.
+    """
+    size_mb = count * config.image_height * config.image_width * 3 / 2**20
+    return dataset.cache() if size_mb <= config.cache_memory_mb else dataset.cache(str(file))
+
+
+def epoch_batches(
+    images: tf.data.Dataset, count: int, epoch: int, config: RunConfig
+) -> tf.data.Dataset:
+    """One epoch of training batches: shuffled, augmented, scaled.
+
+    Args:
+        images: `count` elements as `pixels` gives them, cached.
+        count: how many.
+        epoch: from 0; another epoch is another order and other augmentations.
+        config: seed, batch size, augmentation, steps.
+
+    Returns:
+        Batches (float32 [B, H, W, 3] in 0-1, float32 [B]); the last one may be smaller.
+    """
+    order = images.shuffle(
+        min(count, SHUFFLE_BUFFER),
+        seed=config.seed * 100_003 + epoch,
+        reshuffle_each_iteration=False,
+    )
+
+    epoch_seed = tf.constant(config.seed * 100_003 + epoch, tf.int64)
+
+    def augmented(
+        position: tf.Tensor, element: tuple[tf.Tensor, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        image, target = element
+        return augment(preprocessing.scale(image), tf.stack([epoch_seed, position]), config), target
+
+    batches = (
+        order.enumerate()
+        .map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(config.batch_size)
+    )
+    if config.steps_per_epoch is not None:
+        batches = batches.take(config.steps_per_epoch)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def augment(image: tf.Tensor, seed: tf.Tensor, config: RunConfig) -> tf.Tensor:
+    """Changes an image as the settings allow, the same way for the same seed.
+
+    Args:
+        image: float32 [H, W, 3], 0-1.
+        seed: int64 [2].
+        config: which changes, and how large.
+
+    Returns:
+        float32 [H, W, 3], 0-1.
+    """
+    seeds = tf.unstack(tf.random.split(seed, 5))
+    if config.flip_horizontal:
+        image = tf.image.stateless_random_flip_left_right(image, seeds[0])
+    if config.flip_vertical:
+        image = tf.image.stateless_random_flip_up_down(image, seeds[1])
+    if config.quarter_turns:
+        turns = tf.random.stateless_uniform([], seeds[2], maxval=4, dtype=tf.int32)
+        image = tf.image.rot90(image, turns)
+    if config.brightness:
+        image = tf.image.stateless_random_brightness(image, config.brightness, seeds[3])
+    if config.contrast:
+        low, high = 1 - config.contrast, 1 + config.contrast
+        image = tf.image.stateless_random_contrast(image, low, high, seeds[4])
+    if config.brightness or config.contrast:
+        image = tf.clip_by_value(image, 0.0, 1.0)
+    return tf.ensure_shape(image, [config.image_height, config.image_width, 3])
+

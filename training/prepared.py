@@ -1,0 +1,108 @@
+"""A dataset made ready: inspected, split, and handed to the loop and to evaluation by split."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from training import loop, pipeline
+from training.command_line import InputError
+from training.config import RunConfig
+from training.dataset import SPLITS, Dataset, Item
+from training.inspection import Inspection
+from training.split import split
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreparedData:
+    """Usable images, each in its split."""
+
+    dataset: Dataset
+    inspection: Inspection
+    config: RunConfig
+    splits: dict[str, tuple[Item, ...]]
+    """train, validation, test"""
+
+    def files(self, name: str) -> list[str]:
+        """The files of a split, as paths."""
+        return [str(self.dataset.file(item)) for item in self.splits[name]]
+
+    def targets(self, name: str) -> np.ndarray:
+        """int [N]: 1 for the positive class."""
+        return np.array([self.dataset.target(item) for item in self.splits[name]], int)
+
+    def evaluation_batches(self, name: str) -> tf.data.Dataset:
+        """A split in its order, for evaluation; decoded anew each time."""
+        images = pipeline.pixels(self.files(name), self.targets(name), self.config)
+        return pipeline.scaled_batches(images, self.config)
+
+    def for_loop(self, cache: Path) -> loop.Data:
+        """What training needs.
+
+        Args:
+            cache: folder for decoded images that do not fit into memory; does not exist yet.
+        """
+        cache.mkdir(parents=True)
+        config = self.config
+        train = pipeline.pixels(self.files("train"), self.targets("train"), config)
+        count = len(self.splits["train"])
+        train = pipeline.cached(train, count, config, cache / "train")
+        validation = pipeline.pixels(self.files("validation"), self.targets("validation"), config)
+        validation = pipeline.cached(
+            validation, len(self.splits["validation"]), config, cache / "validation"
+        )
+        validation = pipeline.scaled_batches(validation, config)
+        if config.validation_steps is not None:
+            validation = validation.take(config.validation_steps)
+        steps = math.ceil(count / config.batch_size)
+        return loop.Data(
+            epoch_batches=lambda epoch: pipeline.epoch_batches(train, count, epoch, config),
+            steps=min(steps, config.steps_per_epoch or steps),
+            validation=validation,
+            validation_targets=self.targets("validation"),
+        )
+
+
+def prepare(dataset: Dataset, inspection: Inspection, config: RunConfig) -> PreparedData:
+    """Splits the usable images and says how.
+
+    Raises:
+        InputError: training or validation would lack a class.
+    """
+    names = split(
+        inspection.items,
+        inspection.content,
+        train_share=config.train_share,
+        validation_share=config.validation_share,
+        seed=config.seed,
+    )
+    splits = {
+        name: tuple(item for item, where in zip(inspection.items, names) if where == name)
+        for name in SPLITS
+    }
+    for name, items in splits.items():
+        counts = collections.Counter(item.label for item in items)
+        if len(counts) < 2:
+            raise InputError(
+                f"Expected images of both classes in every split. Received: {dict(counts)} in "
+                f"{name}. Add images, split large groups, or change the shares."
+            )
+    logger.info(
+        "split: %s; seed=%d",
+        ", ".join(f"{name}={len(items)}" for name, items in splits.items()),
+        config.seed,
+    )
+    if inspection.set_aside:
+        logger.warning(
+            "%d unusable files are set aside; the run names each one in set_aside.csv",
+            len(inspection.set_aside),
+        )
+    return PreparedData(dataset=dataset, inspection=inspection, config=config, splits=splits)

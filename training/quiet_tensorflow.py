@@ -1,0 +1,37 @@
+"""Imports TensorFlow without the lines that its C++ parts print on every start.
+
+On a machine without a GPU they are half a screen of warnings about drivers that nobody misses, on a
+machine with one they are build flags; the one line that matters is the logged `device=`. They come
+before any setting can stop them, so stderr is turned aside for that moment and replayed only if the
+import fails.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and looks for GPUs, quietly; call it before any other import of it.
+
+    Sets TF_CPP_MIN_LOG_LEVEL to 2 (errors) unless the environment says otherwise; 0 shows all.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            aside.seek(0)
+            os.write(kept, aside.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

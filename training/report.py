@@ -1,0 +1,156 @@
+"""A run as one self-contained HTML page: figures, plots, and the pictures it got wrong.
+
+Reads a run from disk and knows nothing about TensorFlow.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+import matplotlib.figure
+import numpy as np
+import PIL.Image
+import sklearn.metrics
+
+from training import run
+
+TEMPLATE = Path(__file__).with_name("report.html")
+THUMBNAIL_PIXELS = 112
+MISTAKES_SHOWN = 12
+BLUE, ORANGE, GREY = "#2563a8", "#c8641e", "#9aa3ad"
+
+
+def write(made: run.Run, path: Path) -> None:
+    """Writes the page of a run."""
+    predictions = made.predictions()
+    test = [row for row in predictions if row.split == "test"]
+    template = jinja2.Template(
+        TEMPLATE.read_text(encoding="utf-8"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = template.render(
+        run=made.settings,
+        metrics=made.metrics(),
+        classes=made.class_names,
+        settings=sorted(made.settings["config"].items()),
+        curves=_svg(_learning_curves(made.settings["training"])),
+        roc=_svg(_roc_and_precision_recall(made.class_names[1], predictions)),
+        histogram=_svg(_histogram(made, test)),
+        mistakes=_mistakes(made, test),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _axes(width: float, height: float, columns: int) -> tuple[matplotlib.figure.Figure, Any]:
+    figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(color="#e6e9ed", linewidth=0.8)
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+def _learning_curves(training: dict[str, Any]) -> matplotlib.figure.Figure:
+    history = training["history"]
+    epochs = [row["epoch"] for row in history]
+    figure, (loss, auc) = _axes(9, 3, 2)
+    loss.plot(epochs, [row["loss"] for row in history], color=GREY, label="training")
+    loss.plot(epochs, [row["validation_loss"] for row in history], color=BLUE, label="validation")
+    loss.set(title="Loss (binary cross-entropy)", xlabel="epoch")
+    areas = [row["validation_roc_auc"] for row in history]
+    auc.plot(
+        epochs, [np.nan if a is None else a for a in areas], color=BLUE, label="validation ROC-AUC"
+    )
+    auc.plot(
+        epochs,
+        [row["validation_accuracy"] for row in history],
+        color=ORANGE,
+        label="validation accuracy at 0.5",
+    )
+    auc.set(title="Validation", xlabel="epoch")
+    for ax in (loss, auc):
+        ax.axvline(training["best_epoch"], color="black", linewidth=0.8, linestyle=":")
+        ax.legend(frameon=False)
+    return figure
+
+
+def _roc_and_precision_recall(
+    positive: str, predictions: Sequence[run.Prediction]
+) -> matplotlib.figure.Figure:
+    figure, (roc, pr) = _axes(9, 3.6, 2)
+    for split, color in (("validation", GREY), ("test", BLUE)):
+        rows = [row for row in predictions if row.split == split]
+        targets = [row.label == positive for row in rows]
+        scores = [row.probability for row in rows]
+        roc.plot(*sklearn.metrics.roc_curve(targets, scores)[:2], color=color, label=split)
+        precision, recall, _ = sklearn.metrics.precision_recall_curve(targets, scores)
+        pr.plot(recall, precision, color=color, label=split)
+    roc.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="guessing")
+    roc.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
+    pr.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.03))
+    for ax in (roc, pr):
+        ax.legend(frameon=False)
+    return figure
+
+
+def _histogram(made: run.Run, test: Sequence[run.Prediction]) -> matplotlib.figure.Figure:
+    figure, (ax,) = _axes(9, 2.8, 1)
+    bins = np.linspace(0, 1, 41)
+    for label, color in zip(made.class_names, (GREY, ORANGE)):
+        scores = [row.probability for row in test if row.label == label]
+        ax.hist(scores, bins, color=color, alpha=0.75, label=label)
+    config = made.config
+    ax.axvline(config.threshold, color="black", linewidth=1, label="threshold")
+    ax.axvspan(
+        config.threshold - config.review_margin,
+        config.threshold + config.review_margin,
+        color=BLUE,
+        alpha=0.12,
+        label="needs review",
+    )
+    ax.set(
+        title="Test images by probability",
+        xlabel=f"probability of {made.class_names[1]}",
+        ylabel="images",
+        xlim=(0, 1),
+    )
+    ax.legend(frameon=False)
+    return figure
+
+
+def _svg(figure: matplotlib.figure.Figure) -> str:
+    target = io.StringIO()
+    # no date and fixed ids: the same run gives the same page
+    with matplotlib.rc_context({"svg.hashsalt": "run", "font.size": 9}):
+        figure.savefig(target, format="svg", metadata={"Date": None})
+    text = target.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _mistakes(made: run.Run, test: Sequence[run.Prediction]) -> list[dict[str, Any]]:
+    """The test images that the run was most sure of and got wrong."""
+    wrong = [row for row in test if row.label != row.predicted]
+    wrong.sort(key=lambda row: -abs(row.probability - made.config.threshold))
+    return [
+        {
+            "row": row,
+            "picture": _thumbnail(made.file(row.path)),
+        }
+        for row in wrong[:MISTAKES_SHOWN]
+    ]
+
+
+def _thumbnail(path: Path) -> str:
+    """A small PNG as a data address, so that the page needs no other file."""
+    with PIL.Image.open(path) as image:
+        small = image.convert("RGB")
+    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    target = io.BytesIO()
+    small.save(target, "PNG")
+    return "data:image/png;base64," + base64.b64encode(target.getvalue()).decode()

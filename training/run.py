@@ -1,0 +1,182 @@
+"""A run on disk: where it lies, how it becomes whole, how it is read.
+
+    runs/cnn-5ff1b5fb9309/       published by one rename when everything is written
+    runs/.cnn-5ff1b5fb9309/      under way or interrupted; nobody takes it for a run
+    runs/latest                  symbolic link to the run that was asked for last
+
+Knows nothing about TensorFlow: what a run says of itself is readable without it.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from training.command_line import InputError
+from training.config import RunConfig, config_from_dict
+
+WEIGHTS = "model.weights.h5"
+SETTINGS = "run.json"
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+SPLIT = "split.csv"
+SET_ASIDE = "set_aside.csv"
+REPORT = "report.html"
+SAMPLES = "samples"
+LATEST = "latest"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One held-out image and what the run said of it; a row of predictions.csv."""
+
+    path: str
+    """relative to the dataset's root"""
+    split: str
+    label: str
+    probability: float
+    """of the positive class, 0-1"""
+    predicted: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """A whole run, read back."""
+
+    path: Path
+    config: RunConfig
+    settings: dict[str, Any]
+    """run.json, whole"""
+
+    @property
+    def id(self) -> str:
+        """Names the run; also its folder's name."""
+        return self.settings["id"]
+
+    @property
+    def class_names(self) -> tuple[str, str]:
+        """Negative, positive."""
+        negative, positive = self.settings["classes"]
+        return negative, positive
+
+    @property
+    def weights(self) -> Path:
+        """The trained weights, for architectures.build_model(config)."""
+        return self.path / WEIGHTS
+
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json: one entry a split."""
+        return json.loads((self.path / METRICS).read_text(encoding="utf-8"))
+
+    def predictions(self) -> list[Prediction]:
+        """The run's own answers on its validation and test images."""
+        with (self.path / PREDICTIONS).open(encoding="utf-8", newline="") as file:
+            return [
+                Prediction(**{**row, "probability": float(row["probability"])})
+                for row in csv.DictReader(file)
+            ]
+
+    def file(self, path: str) -> Path:
+        """Where an image of the run's dataset lies.
+
+        Raises:
+            InputError: it is no longer there.
+        """
+        file = Path(self.settings["data"]["root"]) / path
+        if not file.is_file():
+            raise InputError(
+                f"Expected the images of run {self.id} where it found them. Received: {file} does "
+                "not exist. Put them back, or train again."
+            )
+        return file
+
+
+def load(path: Path) -> Run:
+    """Reads a run.
+
+    Args:
+        path: the run's folder, or a link to it such as runs/latest.
+
+    Raises:
+        InputError: there is no run, or it is not whole.
+    """
+    settings = path / SETTINGS
+    if not settings.is_file():
+        raise InputError(
+            f"Expected a run in {path}. Received: no {SETTINGS} there. Train one first: make train"
+        )
+    try:
+        content = json.loads(settings.read_text(encoding="utf-8"))
+        config = config_from_dict(content["config"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"Expected {settings} as training writes it. Received: {error!r}. Train again."
+        ) from error
+    return Run(path=path.resolve(), config=config, settings=content)
+
+
+def partial_folder(final: Path) -> Path:
+    """Where the run is made before it is published."""
+    return final.with_name(f".{final.name}")
+
+
+@contextmanager
+def sole_writer(final: Path) -> Iterator[None]:
+    """Holds the run's lock, which the system releases even after kill -9.
+
+    Raises:
+        InputError: another process is making the same run.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    lock = final.with_name(f".{final.name}.lock")
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"Expected to be the only one to make {final}. Received: another training of the "
+                "same settings and images is under way. Wait for it, or change a setting."
+            ) from None
+        yield
+        lock.unlink()
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Makes a finished run visible: one rename."""
+    for name in ("checkpoint", "cache"):
+        shutil.rmtree(partial / name, ignore_errors=True)
+    partial.rename(final)
+
+
+def point_latest(final: Path) -> None:
+    """Lets runs/latest name this run; a reader sees the old link or the new one."""
+    aside = final.with_name(f".{LATEST}.{os.getpid()}")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(final.name)
+    aside.replace(final.with_name(LATEST))
+
+
+def write_table(path: Path, rows: Sequence[Any], columns: Sequence[str]) -> None:
+    """Writes dataclass instances as CSV, one a line, the given fields as columns."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([getattr(row, column) for column in columns] for row in rows)
+
+
+def package_versions() -> dict[str, str]:
+    """What a result depends on besides settings and data."""
+    names = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in names
+    }

@@ -1,0 +1,147 @@
+"""Trains a classifier and leaves a run.
+
+    python -m training.train                        the sample set, about two minutes on two cores
+    python -m training.train --data my_images/      images of your own
+    python -m training.train --resume               goes on with what was interrupted
+
+A run that stands already, with the same settings and the same images, is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from training import command_line, dataset, quiet_tensorflow, run
+from training.command_line import InputError
+from training.config import RunConfig, add_flags, config_from_args
+
+logger = logging.getLogger("training.train")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; prints the run's folder on stdout."""
+    parser = command_line.Parser(
+        prog="train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_flags(parser)
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the interrupted run of these settings"
+    )
+    args = parser.parse_args(argv)
+    command_line.configure_logging()
+    return command_line.run("train", lambda: _command(config_from_args(args), args.resume))
+
+
+def _command(config: RunConfig, resume: bool) -> int:
+    found = dataset.find(config.data, config.positive, config.max_images)
+    fingerprint = dataset.fingerprint(found)
+    _announce(config, found)
+    final = Path(config.runs) / f"{config.architecture}-{config.identity(fingerprint)}"
+    if (final / run.SETTINGS).is_file():
+        run.point_latest(final)
+        logger.info("this run stands already: nothing to train; change a setting for another run")
+    else:
+        train(config, found, fingerprint, final, resume)
+    print(final)
+    return 0
+
+
+def _announce(config: RunConfig, found: dataset.Dataset) -> None:
+    licence = f"; licence {found.licence}" if found.licence else ""
+    logger.info("%d images: %s%s", len(found.items), found.source, licence)
+    negative, positive = found.class_names
+    reason = "--positive" if config.positive else "by its name; --positive changes it"
+    logger.info("classes: positive=%s (%s), negative=%s", positive, reason, negative)
+
+
+def train(
+    config: RunConfig, found: dataset.Dataset, fingerprint: str, final: Path, resume: bool
+) -> None:
+    """Trains and publishes the run as `final`.
+
+    Raises:
+        InputError: the images or the settings cannot be used, or nothing is there to resume.
+    """
+    # TensorFlow takes seconds to import, so what can be refused without it was refused above.
+    quiet_tensorflow.import_tensorflow()
+    from training import architectures, devices, inspection, loop, prepared, results
+
+    timings: dict[str, float] = {}
+    strategy = devices.prepare(config.seed)
+    chief = devices.is_chief(strategy)
+    with contextlib.ExitStack() as stack:
+        if chief:
+            stack.enter_context(run.sole_writer(final))
+        partial = _partial_folder(final, resume, fresh=chief and not resume)
+        # A machine that is not the chief must save in step with it, but nobody reads what it saves.
+        own = partial if chief else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with strategy.scope():
+            model = architectures.build_model(config)
+            optimizer = loop.optimizer_for(config)
+        with _timed(timings, "inspection_s"):
+            seen = inspection.inspect(
+                found, max_pixels=config.max_pixels, max_broken_share=config.max_broken_share
+            )
+        data = prepared.prepare(found, seen, config)
+        with _timed(timings, "training_s"):
+            progress = loop.train(
+                model,
+                optimizer,
+                strategy,
+                data.for_loop(own / "cache"),
+                config,
+                own,
+                partial if resume else None,
+            )
+        if chief:
+            made = results.Made(
+                id=final.name,
+                config=config,
+                data=data,
+                fingerprint=fingerprint,
+                progress=progress,
+                timings=timings,
+                device=strategy.__class__.__name__,
+            )
+            results.write(partial, model, made)
+            run.publish(partial, final)
+            run.point_latest(final)
+            logger.info("report: %s", final / run.REPORT)
+
+
+def _partial_folder(final: Path, resume: bool, fresh: bool) -> Path:
+    partial = run.partial_folder(final)
+    interrupted = partial.is_dir()
+    if resume and not interrupted:
+        raise InputError(
+            f"Expected an interrupted run of these settings and images in {partial}. Received: none. "
+            "Leave --resume out to start one."
+        )
+    if fresh and interrupted:
+        logger.info("starting over; --resume would go on with the interrupted run in %s", partial)
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    # a cache that was being written is of no use to anybody
+    shutil.rmtree(partial / "cache", ignore_errors=True)
+    return partial
+
+
+@contextlib.contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    timings[name] = time.monotonic() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main())
