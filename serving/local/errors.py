@@ -1,0 +1,82 @@
+"""The one kind of error that the server's core raises, and how each code looks over HTTP.
+
+Knows nothing about how an answer is sent: gRPC sends the code and the text, REST asks `http_status`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+from grpc import StatusCode
+
+_MAX_GRPC_TEXT: Final = 1024
+"""TensorFlow Serving cuts what it sends as a gRPC status message after so many characters."""
+
+
+class ServingError(Exception):
+    """A request (or a load, or a configuration) that the server refuses.
+
+    Attributes:
+        code: the gRPC status code.
+        text: TensorFlow Serving's own words for it, without a stack or a prefix.
+    """
+
+    def __init__(self, code: StatusCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+    @property
+    def grpc_text(self) -> str:
+        """The text as it goes over gRPC: cut where TensorFlow Serving cuts it."""
+        if len(self.text) <= _MAX_GRPC_TEXT:
+            return self.text
+        return self.text[:_MAX_GRPC_TEXT] + "...TRUNCATED"
+
+    def __str__(self) -> str:
+        return f"{self.code.name}: {self.text}"
+
+
+def invalid_argument(text: str) -> ServingError:
+    """INVALID_ARGUMENT with this text."""
+    return ServingError(StatusCode.INVALID_ARGUMENT, text)
+
+
+def not_found(text: str) -> ServingError:
+    """NOT_FOUND with this text."""
+    return ServingError(StatusCode.NOT_FOUND, text)
+
+
+def failed_precondition(text: str) -> ServingError:
+    """FAILED_PRECONDITION with this text."""
+    return ServingError(StatusCode.FAILED_PRECONDITION, text)
+
+
+def refuse(text: str) -> NoReturn:
+    """Raises INVALID_ARGUMENT, the usual verdict on a request, with this text."""
+    raise invalid_argument(text)
+
+
+HTTP_STATUS: Final[dict[StatusCode, int]] = {
+    StatusCode.OK: 200,
+    StatusCode.CANCELLED: 499,
+    StatusCode.UNKNOWN: 500,
+    StatusCode.INVALID_ARGUMENT: 400,
+    StatusCode.DEADLINE_EXCEEDED: 504,
+    StatusCode.NOT_FOUND: 404,
+    StatusCode.ALREADY_EXISTS: 409,
+    StatusCode.PERMISSION_DENIED: 403,
+    StatusCode.UNAUTHENTICATED: 401,
+    StatusCode.RESOURCE_EXHAUSTED: 429,
+    StatusCode.FAILED_PRECONDITION: 400,
+    StatusCode.ABORTED: 409,
+    StatusCode.OUT_OF_RANGE: 400,
+    StatusCode.UNIMPLEMENTED: 501,
+    StatusCode.INTERNAL: 500,
+    StatusCode.UNAVAILABLE: 503,
+    StatusCode.DATA_LOSS: 500,
+}
+"""TensorFlow Serving derives every HTTP status from the gRPC code; so does this server, here only."""
+
+CODE_BY_NUMBER: Final[dict[int, StatusCode]] = {code.value[0]: code for code in StatusCode}
+"""grpc's own numbers, which TensorFlow's errors and StatusProto use as well."""

@@ -1,0 +1,136 @@
+"""TensorFlow Serving's messages ↔ what the core speaks.
+
+Shared by the gRPC translator and by warm-up, which replays recorded messages. Knows nothing about
+channels, threads or status codes on the wire.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    predict_pb2,
+)
+
+from serving.local import prediction, tensor_proto
+from serving.local.core import ModelSpec, ServerCore
+from serving.local.errors import refuse
+from serving.local.signature import DEFAULT_SIGNATURE, ServableModel
+
+
+def model_spec(request: Any) -> ModelSpec:
+    """The request's ModelSpec.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT, it has none.
+    """
+    if not request.HasField("model_spec"):
+        refuse("Missing ModelSpec")
+    spec = request.model_spec
+    match spec.WhichOneof("version_choice"):
+        case "version":
+            return ModelSpec(spec.name, version=spec.version.value)
+        case "version_label":
+            return ModelSpec(spec.name, label=spec.version_label)
+        case _:
+            return ModelSpec(spec.name)
+
+
+def predict(core: ServerCore, request: Any) -> Any:
+    """PredictRequest → PredictResponse; raises ServingError."""
+    with core.handle(model_spec(request)) as handle:
+        return run_predict(handle.loaded, handle.version, request)
+
+
+def run_predict(model: ServableModel, version: int, request: Any) -> Any:
+    """Answers a PredictRequest from one version."""
+    found = prediction.predict(
+        model,
+        request.model_spec.signature_name,
+        request.inputs,
+        tensor_proto.decode,
+        request.output_filter,
+    )
+    response = predict_pb2.PredictResponse()
+    _fill_spec(response.model_spec, request, version)
+    for alias, array in found.outputs.items():
+        tensor_proto.encode(array, found.signature.outputs[alias].dtype, response.outputs[alias])
+    return response
+
+
+def classify(core: ServerCore, request: Any) -> Any:
+    """ClassificationRequest → ClassificationResponse; raises ServingError."""
+    with core.handle(model_spec(request)) as handle:
+        return run_classify(handle.loaded, handle.version, request)
+
+
+def run_classify(model: ServableModel, version: int, request: Any) -> Any:
+    """Answers a ClassificationRequest from one version."""
+    found = prediction.classify(
+        model, request.model_spec.signature_name, _serialized_examples(request.input)
+    )
+    response = classification_pb2.ClassificationResponse()
+    _fill_spec(response.model_spec, request, version)
+    labels = None if found.labels is None else found.labels.tolist()
+    scores = None if found.scores is None else found.scores.tolist()
+    for row in range(len(labels or scores or [])):
+        classes = response.result.classifications.add().classes
+        for column in range(len((labels or scores or [])[row])):
+            added = classes.add()
+            if labels is not None:
+                added.label = labels[row][column].decode("utf-8", "replace")
+            if scores is not None:
+                added.score = scores[row][column]
+    return response
+
+
+def metadata(core: ServerCore, request: Any) -> Any:
+    """GetModelMetadataRequest → GetModelMetadataResponse; raises ServingError."""
+    spec = model_spec(request)
+    if not request.metadata_field:
+        refuse("GetModelMetadataRequest must specify at least one metadata_field")
+    for field in request.metadata_field:
+        if field != "signature_def":
+            refuse(f"Metadata field {field} is not supported")
+    version, signatures = core.metadata(spec)
+    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    response.model_spec.name = spec.name
+    response.model_spec.version.value = version
+    found = get_model_metadata_pb2.SignatureDefMap()
+    for name, signature in signatures.items():
+        found.signature_def[name].CopyFrom(signature.message)
+    response.metadata["signature_def"].Pack(found)
+    return response
+
+
+def status(core: ServerCore, request: Any) -> Any:
+    """GetModelStatusRequest → GetModelStatusResponse; raises ServingError."""
+    response = get_model_status_pb2.GetModelStatusResponse()
+    for found in core.statuses(model_spec(request)):
+        row = response.model_version_status.add(version=found.version, state=int(found.state))
+        row.status.SetInParent()
+        if found.error is not None:
+            row.status.error_code = found.error.code.value[0]
+            row.status.error_message = found.error.text
+    return response
+
+
+def _fill_spec(spec: Any, request: Any, version: int) -> None:
+    spec.name = request.model_spec.name
+    spec.signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    spec.version.value = version
+
+
+def _serialized_examples(sent: Any) -> list[bytes]:
+    match sent.WhichOneof("kind"):
+        case "example_list":
+            return [example.SerializeToString() for example in sent.example_list.examples]
+        case "example_list_with_context":
+            context = sent.example_list_with_context.context.SerializeToString()
+            examples = sent.example_list_with_context.examples
+            return [context + example.SerializeToString() for example in examples]
+        case _:
+            return []

@@ -1,0 +1,196 @@
+"""Loads and runs one SavedModel in a graph Session, which is what TensorFlow Serving does.
+
+The only module of the server that computes with TensorFlow. It knows nothing about versions, labels,
+requests or ports. A SavedModel that loads here loads there, and one that fails there (a Keras 3 model
+in a tf.Module, say) fails here as well: `tf.saved_model.load` would be more forgiving.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import tensorflow as tf
+from grpc import StatusCode
+from numpy.typing import NDArray
+from tensorflow.core.protobuf import config_pb2
+
+from serving.local import shape_guard
+from serving.local.errors import CODE_BY_NUMBER, ServingError, not_found, refuse
+from serving.local.signature import DT_STRING, Signature, TensorSpec, from_signature_def
+
+_log = logging.getLogger(__name__)
+
+SERVE_TAG: Final = "serve"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOptions:
+    """How sessions are made; the same for every version."""
+
+    tags: tuple[str, ...] = (SERVE_TAG,)
+    intra_op_threads: int = 0
+    """0: one a core."""
+    inter_op_threads: int = 0
+    """0: one a core."""
+    gpu_memory_fraction: float = 0.0
+    """0: grows as needed, so that two versions, or a training run, can share a GPU."""
+
+
+class LoadedModel:
+    """A SavedModel in memory, ready to compute; `close` frees it.
+
+    Thread-safe: any number of threads may `run` at the same time, with the interpreter's lock released
+    while TensorFlow works.
+    """
+
+    def __init__(self, path: Path, options: SessionOptions) -> None:
+        """Reads the graph, restores the variables and runs the initializers.
+
+        Raises:
+            ServingError: NOT_FOUND where there is no SavedModel with these tags, otherwise
+                TensorFlow's own code and text.
+        """
+        self._graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=self._graph, config=_session_config(options))
+        try:
+            with self._graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.load(
+                    self._session, list(options.tags), str(path)
+                )
+        except Exception as error:
+            self._session.close()
+            raise _load_error(error) from error
+        self.signatures: Mapping[str, Signature] = {
+            name: from_signature_def(name, message)
+            for name, message in meta_graph.signature_def.items()
+        }
+        self._callables: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._callables_lock = threading.Lock()
+        self._unguarded = shape_guard.unguarded_inputs(
+            meta_graph.graph_def,
+            {spec.tensor_name for s in self.signatures.values() for spec in s.inputs.values()},
+        )
+        for signature in self.signatures.values():
+            if signature.inputs and signature.outputs:
+                self._callable(signature, tuple(signature.outputs))
+
+    def run(
+        self, signature: Signature, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+    ) -> dict[str, NDArray[Any]]:
+        """Computes some outputs of a signature.
+
+        Args:
+            signature: one of `signatures`.
+            inputs: alias → array, for every input of the signature, dtypes as declared. Shapes go to
+                the graph as they are, as they do in TensorFlow Serving.
+            outputs: aliases, each once.
+
+        Returns:
+            Alias → array in the order of `outputs`; strings as objects of type bytes.
+
+        Raises:
+            ServingError: what the graph says, with its code.
+        """
+        for alias, spec in signature.inputs.items():
+            if spec.tensor_name in self._unguarded:
+                _refuse_wrong_rank(signature.name, alias, spec, inputs[alias])
+        names = tuple(outputs)
+        try:
+            values = self._callable(signature, names)(*(inputs[a] for a in signature.inputs))
+        except tf.errors.OpError as error:
+            raise _op_error(error) from error
+        fetched = dict(zip(_tensor_names(signature, names), values))
+        return {name: _array(fetched, signature.outputs[name]) for name in names}
+
+    def close(self) -> None:
+        """Frees the session; nothing may run any more."""
+        self._callables.clear()
+        self._session.close()
+
+    def _callable(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
+        """The session's compiled call for these outputs: half the cost of Session.run on each call."""
+        key = (signature.name, outputs)
+        found = self._callables.get(key)
+        if found is None:
+            with self._callables_lock:
+                found = self._callables.get(key)
+                if found is None:
+                    options = config_pb2.CallableOptions(
+                        feed=[spec.tensor_name for spec in signature.inputs.values()],
+                        fetch=_tensor_names(signature, outputs),
+                    )
+                    try:
+                        # Private, and the only way to a call without Python's feed checks: they
+                        # would refuse shapes that TensorFlow Serving lets through.
+                        found = self._session._make_callable_from_options(options)
+                    except tf.errors.OpError as error:
+                        raise _op_error(error) from error
+                    self._callables[key] = found
+        return found
+
+
+def prepare_tensorflow() -> None:
+    """Switches off what TensorFlow says about itself; call once, before the first load."""
+    tf.get_logger().setLevel(logging.ERROR)
+
+
+def _session_config(options: SessionOptions) -> config_pb2.ConfigProto:
+    config = config_pb2.ConfigProto(
+        intra_op_parallelism_threads=options.intra_op_threads,
+        inter_op_parallelism_threads=options.inter_op_threads,
+        allow_soft_placement=True,
+    )
+    if options.gpu_memory_fraction:
+        config.gpu_options.per_process_gpu_memory_fraction = options.gpu_memory_fraction
+    else:
+        config.gpu_options.allow_growth = True
+    return config
+
+
+def _tensor_names(signature: Signature, outputs: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(signature.outputs[alias].tensor_name for alias in outputs))
+
+
+def _array(fetched: Mapping[str, Any], spec: TensorSpec) -> NDArray[Any]:
+    value = fetched[spec.tensor_name]
+    if spec.dtype == DT_STRING and not isinstance(value, np.ndarray):
+        scalar = np.empty((), dtype=object)
+        scalar[()] = value
+        return scalar
+    return np.asarray(value)
+
+
+def _op_error(error: Any) -> ServingError:
+    code = CODE_BY_NUMBER.get(error.error_code, StatusCode.UNKNOWN)
+    return ServingError(code, error.message)
+
+
+def _load_error(error: Exception) -> ServingError:
+    if isinstance(error, tf.errors.OpError):
+        return _op_error(error)
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) or "could not be found in SavedModel" in text:
+        return not_found(text)
+    return ServingError(StatusCode.INVALID_ARGUMENT, text)
+
+
+def _refuse_wrong_rank(signature: str, alias: str, spec: TensorSpec, array: NDArray[Any]) -> None:
+    if spec.shape is None or array.ndim == len(spec.shape):
+        return
+    received = ",".join(str(size) for size in array.shape)
+    _log.warning(
+        "refused a rank that can end TensorFlow Serving: signature %s, input %s, expected rank %d, "
+        "received shape [%s]. The graph does not check it before a convolution: pass the input "
+        "through tf.ensure_shape first.",
+        signature,
+        alias,
+        len(spec.shape),
+        received,
+    )
+    refuse(f"convolution input must be {len(spec.shape)}-dimensional: [{received}]")

@@ -1,0 +1,127 @@
+"""Puts the server together: loader, core, watchers and transports. Importing it imports TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Final
+
+import tensorflow as tf
+
+from serving.local import model_store
+from serving.local.core import ConfigWatcher, CoreOptions, ServerCore
+from serving.local.errors import ServingError
+from serving.local.flags import Flags
+from serving.local.grpc_server import GrpcServer
+from serving.local.loading import ModelLoader, WarmupOptions
+from serving.local.versions import LoadOptions, State
+from serving.models_config import ModelsConfig
+from training.command_line import InputError
+
+_log = logging.getLogger(__name__)
+
+TENSORFLOW: Final[str] = tf.__version__
+
+HOST: Final = "0.0.0.0"
+"""All interfaces, as TensorFlow Serving listens."""
+
+
+class Server:
+    """A whole server in this process; `close` ends it."""
+
+    def __init__(self, flags: Flags, config: ModelsConfig) -> None:
+        """Begins to load.
+
+        Raises:
+            InputError: the configuration is refused.
+        """
+        model_store.prepare_tensorflow()
+        self._flags = flags
+        self._grpc: GrpcServer | None = None
+        self._core = ServerCore(_loader(flags), _core_options(flags))
+        try:
+            self._core.reload(config)
+        except ServingError as error:
+            self._core.close()
+            raise InputError(f"Failed to start server. Error: {error}") from error
+        self._watcher = ConfigWatcher(
+            self._core,
+            Path(flags.model_config_file),
+            flags.model_config_file_poll_wait_seconds if flags.model_config_file else 0,
+        )
+
+    def wait_until_ready(self, stop: threading.Event) -> str:
+        """Waits until each model serves, for ever if need be, or until it is told to stop.
+
+        Returns:
+            What failed, empty if nothing did: a model whose first version has ended.
+        """
+        while not stop.is_set():
+            settled = self._core.wait_until_available(timeout_s=0.1)
+            for name, status in settled.items():
+                if status.state is State.END:
+                    return f"{name} version {status.version} could not be loaded: {status.error}"
+            if self._core.all_settled(settled):
+                break
+        return ""
+
+    def listen(self) -> dict[str, int]:
+        """Opens the ports and begins to watch the config file.
+
+        Returns:
+            "grpc" (and "rest", if it is on) → the port.
+
+        Raises:
+            InputError: a port cannot be had.
+        """
+        flags = self._flags
+        try:
+            self._grpc = GrpcServer(
+                self._core,
+                f"{HOST}:{flags.port}",
+                flags.grpc_max_threads,
+                flags.channel_arguments(),
+            )
+        except OSError as error:
+            raise InputError(f"Expected a free port. Received: {error}") from error
+        self._grpc.start()
+        self._watcher.start()
+        _log.info("gRPC on port %d", self._grpc.port)
+        return {"grpc": self._grpc.port}
+
+    def close(self) -> None:
+        """Stops listening, lets requests in flight finish, unloads."""
+        self._watcher.close()
+        if self._grpc is not None:
+            self._grpc.close(self._flags.stop_grace_seconds)
+        self._core.close()
+
+
+def _core_options(flags: Flags) -> CoreOptions:
+    return CoreOptions(
+        folder_poll_wait_s=flags.file_system_poll_wait_seconds,
+        prefix_map=flags.prefix_map(),
+        labels_for_unavailable_versions=flags.allow_version_labels_for_unavailable_models,
+        load=LoadOptions(
+            max_retries=flags.max_num_load_retries,
+            retry_interval_s=flags.load_retry_interval_micros / 1e6,
+            threads=flags.num_load_threads,
+        ),
+    )
+
+
+def _loader(flags: Flags) -> ModelLoader:
+    both = flags.tensorflow_session_parallelism
+    return ModelLoader(
+        model_store.SessionOptions(
+            tags=tuple(flags.saved_model_tags.split(",")),
+            intra_op_threads=flags.tensorflow_intra_op_parallelism or both,
+            inter_op_threads=flags.tensorflow_inter_op_parallelism or both,
+            gpu_memory_fraction=flags.per_process_gpu_memory_fraction,
+        ),
+        WarmupOptions(
+            enabled=flags.enable_model_warmup,
+            iterations=max(1, flags.num_request_iterations_for_warmup),
+        ),
+    )

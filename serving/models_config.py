@@ -1,0 +1,266 @@
+"""models.config: which versions are served and where the labels point, as frozen dataclasses.
+
+The text proto is TensorFlow Serving's own; this module reads it, says what is wrong with it and
+writes it back. It knows nothing about what is on the disk or loaded in a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from google.protobuf import text_format
+from tfs_client.wire import serving_pb2
+from training.command_line import InputError
+
+PLATFORM: Final = "tensorflow"
+"""The only model_platform that TensorFlow Serving brings with it."""
+
+
+class ConfigError(InputError):
+    """A models.config that cannot be served.
+
+    Attributes:
+        served_text: TensorFlow Serving's own words for the same fault, for callers of its API.
+    """
+
+    def __init__(self, message: str, served_text: str) -> None:
+        super().__init__(message)
+        self.served_text = served_text
+
+
+@dataclass(frozen=True)
+class Latest:
+    """Serves the highest version numbers found, which is also what no policy at all means."""
+
+    num_versions: int = 1
+
+
+@dataclass(frozen=True)
+class All:
+    """Serves every version found."""
+
+
+@dataclass(frozen=True)
+class Specific:
+    """Serves exactly these versions, as far as they are found; none unloads the model."""
+
+    versions: tuple[int, ...]
+
+
+Policy = Latest | All | Specific
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One `config { … }` entry."""
+
+    name: str
+    base_path: str
+    """Absolute, as the server sees it: inside a container that is /models/<name>."""
+    platform: str = PLATFORM
+    policy: Policy = Latest()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    """Label → version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsConfig:
+    """A whole models.config."""
+
+    models: tuple[Model, ...] = ()
+    header: str = ""
+    """The comment lines before the first setting, each with its `#`, kept when rendering."""
+
+    def model(self, name: str) -> Model:
+        """The entry of this name.
+
+        Raises:
+            KeyError: no model of this name is listed.
+        """
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise KeyError(name)
+
+
+def read(path: Path) -> ModelsConfig:
+    """Reads and validates a models.config.
+
+    Raises:
+        ConfigError: not a models.config, or one that TensorFlow Serving would refuse; names the
+            file and, where the text itself is at fault, line and column.
+        OSError: the file cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: Expected UTF-8 text. Received: byte {error.start} is not. "
+            "Write the file as plain text, see serving/models.config.",
+            f"Invalid protobuf file: '{path}'",
+        ) from error
+    try:
+        return parse(text)
+    except ConfigError as error:
+        colon = ":" if str(error)[:1].isdigit() else ": "
+        raise ConfigError(f"{path}{colon}{error}", error.served_text) from error
+
+
+def parse(text: str) -> ModelsConfig:
+    """Parses and validates the text of a models.config.
+
+    Raises:
+        ConfigError: begins with line:column where the text is not a ModelServerConfig.
+    """
+    message = serving_pb2.ModelServerConfig()
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        where = f"{error.GetLine()}:{error.GetColumn()}" if error.GetLine() else "1:1"
+        told = str(error).split(" : ", 1)[-1].replace("\n", " ")
+        raise ConfigError(
+            f"{where}: Expected a ModelServerConfig in protobuf text format. Received: {told} "
+            "Correct that line, see serving/models.config for the form.",
+            f"Invalid protobuf file: {told}",
+        ) from error
+    return from_message(message, header=_header(text))
+
+
+def from_message(message: serving_pb2.ModelServerConfig, header: str = "") -> ModelsConfig:
+    """Converts and validates a message.
+
+    An empty message is an empty configuration: TensorFlow Serving takes no action on it.
+
+    Raises:
+        ConfigError: one that TensorFlow Serving would refuse.
+    """
+    if message.WhichOneof("config") == "custom_model_config":
+        raise ConfigError(
+            "Expected model_config_list. Received: custom_model_config. "
+            "List the models in model_config_list { config { … } }.",
+            "ModelServer does not yet support custom model config.",
+        )
+    models = tuple(_model(entry) for entry in message.model_config_list.config)
+    _validate(models)
+    return ModelsConfig(models=models, header=header)
+
+
+def to_message(config: ModelsConfig) -> serving_pb2.ModelServerConfig:
+    """Converts to the message that files and reload requests carry."""
+    message = serving_pb2.ModelServerConfig()
+    message.model_config_list.SetInParent()
+    for model in config.models:
+        entry = message.model_config_list.config.add(
+            name=model.name, base_path=model.base_path, model_platform=model.platform
+        )
+        match model.policy:
+            case Latest(1):
+                pass
+            case Latest(count):
+                entry.model_version_policy.latest.num_versions = count
+            case All():
+                entry.model_version_policy.all.SetInParent()
+            case Specific(versions):
+                entry.model_version_policy.specific.SetInParent()
+                entry.model_version_policy.specific.versions.extend(versions)
+        for label, version in model.labels.items():
+            entry.version_labels[label] = version
+    return message
+
+
+def render(config: ModelsConfig) -> str:
+    """Writes a models.config in the layout of serving/models.config, the header first."""
+    lines = [config.header.rstrip("\n")] if config.header else []
+    lines.append("model_config_list {")
+    for model in config.models:
+        lines += [
+            "  config {",
+            f"    name: {_quoted(model.name)}",
+            f"    base_path: {_quoted(model.base_path)}",
+            f"    model_platform: {_quoted(model.platform)}",
+        ]
+        if model.policy != Latest(1):
+            lines.append(f"    model_version_policy {{ {_policy_text(model.policy)} }}")
+        lines += [
+            f"    version_labels {{ key: {_quoted(label)} value: {version} }}"
+            for label, version in model.labels.items()
+        ]
+        lines.append("  }")
+    lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def _policy_text(policy: Policy) -> str:
+    match policy:
+        case Latest(count):
+            return f"latest {{ num_versions: {count} }}"
+        case All():
+            return "all { }"
+        case Specific(versions):
+            return " ".join(["specific {", *(f"versions: {v}" for v in versions), "}"])
+
+
+def _quoted(text: str) -> str:
+    return '"' + text_format.text_encoding.CEscape(text.encode(), as_utf8=True) + '"'
+
+
+def _header(text: str) -> str:
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            break
+        lines.append(line)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _model(entry: serving_pb2.ModelConfig) -> Model:
+    chosen = entry.model_version_policy
+    policy: Policy
+    match chosen.WhichOneof("policy_choice"):
+        case "all":
+            policy = All()
+        case "specific":
+            policy = Specific(tuple(dict.fromkeys(chosen.specific.versions)))
+        case _:
+            policy = Latest(chosen.latest.num_versions or 1)
+    return Model(
+        name=entry.name,
+        base_path=entry.base_path,
+        platform=entry.model_platform,
+        policy=policy,
+        labels=dict(sorted(entry.version_labels.items())),
+    )
+
+
+def _validate(models: tuple[Model, ...]) -> None:
+    """Refuses what TensorFlow Serving refuses before it looks at the disk, in its order."""
+    seen: set[str] = set()
+    for model in models:
+        if model.name in seen:
+            raise ConfigError(
+                f"Expected each model once. Received: {model.name} twice. "
+                "Merge the two config { … } entries: versions and labels go into one.",
+                f"Illegal to list model {model.name} multiple times in config list",
+            )
+        seen.add(model.name)
+    for model in models:
+        if not (model.base_path.startswith("/") or "://" in model.base_path):
+            raise ConfigError(
+                f"Expected an absolute base_path for {model.name}. Received: "
+                f'base_path="{model.base_path}". Write the path as the server sees it, for example '
+                f'"/models/{model.name}".',
+                f"Expected model {model.name} to have an absolute path or URI; "
+                f"got base_path()={model.base_path}",
+            )
+        if not model.platform:
+            raise ConfigError(
+                f'Expected model_platform: "{PLATFORM}" for {model.name}. Received: none. '
+                "Add that line to its entry.",
+                "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+                f"ModelServerConfig::model_platform, model name is {model.name}",
+            )
