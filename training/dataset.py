@@ -28,8 +28,7 @@ SAMPLE_SET = "the sample set ELPV (elpv-dataset)"
 SAMPLE_LICENCE = "CC-BY-NC-SA-4.0: not for commercial use"
 
 POSITIVE_WORDS = frozenset(
-    "defective defect defects damaged broken faulty bad fail failed nok ng positive pos abnormal "
-    "anomaly anomalous yes true 1".split()
+    ["defective", "defect", "defects", "damaged", "broken", "faulty", "bad", "fail", "failed", "nok", "ng", "positive", "pos", "abnormal", "anomaly", "anomalous", "yes", "true", "1"]
 )
 """Class names that say of themselves that they are the positive one."""
 

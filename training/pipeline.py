@@ -131,4 +131,3 @@ def augment(image: tf.Tensor, seed: tf.Tensor, config: RunConfig) -> tf.Tensor:
     if config.brightness or config.contrast:
         image = tf.clip_by_value(image, 0.0, 1.0)
     return tf.ensure_shape(image, [config.image_height, config.image_width, 3])
-

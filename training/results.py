@@ -100,12 +100,8 @@ def _write_data_tables(folder: Path, data: PreparedData) -> None:
         for item in items
     ]
     rows.sort(key=lambda row: row.path)
-    run.write_table(
-        folder / run.SPLIT, rows, [field.name for field in dataclasses.fields(Row)]
-    )
-    run.write_table(
-        folder / run.SET_ASIDE, data.inspection.set_aside, ["path", "label", "reason"]
-    )
+    run.write_table(folder / run.SPLIT, rows, [field.name for field in dataclasses.fields(Row)])
+    run.write_table(folder / run.SET_ASIDE, data.inspection.set_aside, ["path", "label", "reason"])
 
 
 def _predictions(made: Made, answers: dict[str, np.ndarray]) -> list[run.Prediction]:

@@ -1,0 +1,92 @@
+# From images to answers. `make help` lists what there is.
+#
+# Every recipe is one command; what needs more is a Python module. Settings are passed on as
+# variables: make train DATA=my_images ARGS="--epochs 40 --seed 2"
+
+PYTHON ?= python3
+BIN := .venv/bin
+ENVIRONMENT := .venv/complete
+
+DATA ?=
+ARGS ?=
+IMAGE ?= runs/latest/samples
+TARGET ?= localhost:8500
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+##@ The road
+
+.PHONY: setup
+setup: $(ENVIRONMENT) ## make the environment .venv from requirements.lock
+
+.PHONY: train
+train: $(ENVIRONMENT) ## train a run on DATA=folder or manifest (default: the sample set); RESUME=1 goes on
+	$(BIN)/python -m training.train $(if $(DATA),--data "$(DATA)") $(if $(RESUME),--resume) $(ARGS)
+
+.PHONY: export
+export: $(ENVIRONMENT) ## export the latest run as the next version, unless it stands; AGAIN=1 in any case
+	$(BIN)/python -m export.saved_model $(if $(AGAIN),,--if-new) $(ARGS)
+
+.PHONY: serve
+serve: $(ENVIRONMENT) ## serve the versions of serving/models.config (container, else local); Ctrl-C stops
+	$(BIN)/python -m serving.launch $(ARGS)
+
+.PHONY: predict
+predict: $(ENVIRONMENT) ## ask the server about IMAGE=file or folder
+	$(BIN)/tfs predict "$(IMAGE)" --target $(TARGET) $(ARGS)
+
+.PHONY: loadtest
+loadtest: $(ENVIRONMENT) ## load the server for a bounded time -> build/loadtest.html, build/loadtest.json
+	$(BIN)/python -m loadtest.run --target $(TARGET) $(ARGS)
+
+.PHONY: parity
+parity: $(ENVIRONMENT) ## hold every way to the server against the run's own answers -> build/parity.json
+	$(BIN)/python -m export.parity --target $(TARGET) $(ARGS)
+
+.PHONY: tensorboard
+tensorboard: $(ENVIRONMENT) ## look at the learning curves of all runs in a browser
+	$(BIN)/tensorboard --logdir runs
+
+##@ The house
+
+.PHONY: test
+test: $(ENVIRONMENT) ## run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: lint types imports ## lint, types and import rules
+
+.PHONY: lint
+lint: $(ENVIRONMENT) ## style, as ruff sees it
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(ENVIRONMENT) ## types, as mypy sees them
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: $(ENVIRONMENT) ## who may import whom
+	$(BIN)/lint-imports
+
+.PHONY: lock
+lock: $(ENVIRONMENT) ## solve requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header --upgrade \
+	  --group road --group around --group checks --output-file requirements.lock
+
+.PHONY: clean
+clean: ## remove what was built; runs and models stay
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The marker is written last, so an interrupted set-up is made again from the beginning.
+$(ENVIRONMENT): requirements.lock serving/client/pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit((3, 10) <= v <= (3, 13) or "Expected Python 3.10 to 3.13. Received: %d.%d. Name another one: make setup PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e serving/client
+	touch $@

@@ -1,0 +1,164 @@
+"""Exports a run as the next version of the model.
+
+    python -m export.saved_model                    the run that runs/latest names, about 20 s
+    python -m export.saved_model --run runs/cnn-…   another one
+    python -m export.saved_model --if-new           unless the newest version holds this run already
+
+The version is written aside, verified in a fresh process, and renamed into place: a server sees it
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from export import versions
+from tfs_client import contract
+from training import command_line, figures, quiet_tensorflow, run
+from training.command_line import InputError
+
+logger = logging.getLogger("export.saved_model")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; prints the version's folder on stdout."""
+    parser = command_line.Parser(
+        prog="export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", default="runs/latest", help="(default: %(default)s)")
+    parser.add_argument("--models", default="models", help="model store (default: %(default)s)")
+    parser.add_argument(
+        "--if-new", action="store_true", help="do nothing if the newest version holds this run"
+    )
+    args = parser.parse_args(argv)
+    command_line.configure_logging()
+    return command_line.run(
+        "export", lambda: _command(Path(args.run), Path(args.models), args.if_new)
+    )
+
+
+def _command(run_path: Path, store: Path, if_new: bool) -> int:
+    made = run.load(run_path)
+    model_folder = store / contract.MODEL_NAME
+    standing = versions.versions(model_folder)
+    if if_new and standing:
+        newest = model_folder / str(standing[-1])
+        card = versions.model_card(newest)
+        if card is not None and card["run"] == made.id:
+            logger.info("version %d holds %s already: nothing to export", standing[-1], made.id)
+            print(newest)
+            return 0
+    print(export(made, model_folder))
+    return 0
+
+
+def export(made: run.Run, model_folder: Path) -> Path:
+    """Writes, verifies and publishes the next version.
+
+    Args:
+        made: a whole run.
+        model_folder: models/<name>/.
+
+    Returns:
+        the version's folder.
+
+    Raises:
+        InputError: the run's images or weights are gone, or the version does not pass.
+    """
+    quiet_tensorflow.import_tensorflow()
+    import tensorflow as tf
+
+    from export import signatures, warmup
+    from training import architectures
+
+    model = architectures.build_model(made.config)
+    model.load_weights(made.weights)
+    servable = signatures.Servable(model, made.config, made.class_names)
+    with versions.new_version(model_folder) as (version, aside):
+        logger.info("exporting %s as version %d", made.id, version)
+        tf.saved_model.save(servable, str(aside), signatures=servable.signatures())
+        _name_classify_method(aside)
+        pictures = sorted((made.path / run.SAMPLES).iterdir())
+        requests = warmup.write(aside, [file.read_bytes() for file in pictures], made.config)
+        logger.info("%d warm-up requests written; verifying in a fresh process", requests)
+        checks = _verify(aside, made)
+        figures.write_json(aside / versions.MODEL_CARD, _model_card(made, version, aside, checks))
+    published = model_folder / str(version)
+    logger.info("version %d is published: %s", version, published)
+    return published
+
+
+def _name_classify_method(version_folder: Path) -> None:
+    """Saving names every method predict; Classify asks for its own."""
+    import tensorflow as tf
+
+    updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(version_folder))
+    updater.replace_method_name(
+        signature_key=contract.SIGNATURE_CLASSIFY,
+        method_name=contract.METHOD_CLASSIFY,
+        tags="serve",
+    )
+    updater.save()
+
+
+def _verify(version_folder: Path, made: run.Run) -> dict[str, Any]:
+    """Runs export.verify in a process of its own: what a server would see, and may not survive."""
+    done = subprocess.run(
+        [sys.executable, "-m", "export.verify", str(version_folder), "--run", str(made.path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return json.loads(done.stdout)
+    last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    ended = f"exit code {done.returncode}" if done.returncode > 0 else "ended by a signal"
+    raise InputError(
+        f"Expected the exported version to pass its checks. Received: {last_line} ({ended}). "
+        "Nothing was published."
+    )
+
+
+def _model_card(
+    made: run.Run, version: int, version_folder: Path, checks: dict[str, Any]
+) -> dict[str, Any]:
+    config = made.config
+    files = sorted(path for path in version_folder.rglob("*") if path.is_file())
+    return {
+        "model": contract.MODEL_NAME,
+        "version": version,
+        "run": made.id,
+        "commit": made.settings["commit"],
+        "architecture": config.architecture,
+        "weights": made.settings["model"]["weights"],
+        "input": {"height": config.image_height, "width": config.image_width},
+        "classes": {"negative": made.class_names[0], "positive": made.class_names[1]},
+        "threshold": config.threshold,
+        "review_margin": config.review_margin,
+        "data": {
+            key: made.settings["data"][key]
+            for key in ("source", "licence", "fingerprint", "images")
+        },
+        "metrics": made.metrics(),
+        "versions": made.settings["versions"],
+        "checks": checks,
+        "files": {
+            path.relative_to(version_folder).as_posix(): {
+                "bytes": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+            for path in files
+        },
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""The model store on disk: models/<name>/<version>/, versions 1, 2, 3, ...
+
+A version is written into a hidden folder beside its place and renamed when it is whole, because the
+server polls the folder and must never see half of one. Knows nothing about what a version holds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+EXTRA_ASSETS = "assets.extra"
+"""TensorFlow Serving's folder for files that are not part of the graph."""
+
+MODEL_CARD = f"{EXTRA_ASSETS}/model_card.json"
+
+_ASIDE = ".exporting"
+
+
+def versions(model_folder: Path) -> list[int]:
+    """The versions that stand in models/<name>/, ascending; other names are skipped."""
+    if not model_folder.is_dir():
+        return []
+    return sorted(
+        int(entry.name)
+        for entry in model_folder.iterdir()
+        if entry.is_dir() and entry.name.isascii() and entry.name.isdigit()
+    )
+
+
+def model_card(version_folder: Path) -> dict[str, Any] | None:
+    """What the version says of itself; None where it has no card that can be read."""
+    try:
+        return json.loads((version_folder / MODEL_CARD).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return None
+
+
+@contextmanager
+def new_version(model_folder: Path) -> Iterator[tuple[int, Path]]:
+    """Gives the next version's number and an empty folder to write it into.
+
+    The folder is renamed into place when the block ends, and removed if it raises. One process at a
+    time; another waits. What an interrupted process left behind is cleared away.
+
+    Yields:
+        the version, and the folder to fill.
+    """
+    model_folder.mkdir(parents=True, exist_ok=True)
+    with (model_folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        aside = model_folder / _ASIDE
+        shutil.rmtree(aside, ignore_errors=True)
+        version = max(versions(model_folder), default=0) + 1
+        aside.mkdir()
+        try:
+            yield version, aside
+            aside.rename(model_folder / str(version))
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
