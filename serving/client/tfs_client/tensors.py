@@ -182,10 +182,12 @@ def _from_values(proto: pb.TensorProto, kind: _Kind, count: int, name: str) -> N
     if kind.name == "string":
         array = _object_array(values)
     elif kind.name in ("float16", "bfloat16"):
-        array = _native(np.array(values, "<u2").view(kind.stored))
+        array = _native(_whole_numbers(values, np.dtype("<u2"), name).view(kind.stored))
     elif kind.name.startswith("complex"):
         parts = np.array(values, np.float32 if kind.name == "complex64" else np.float64)
         array = parts.view(kind.name)
+    elif kind.field == "int_val":
+        array = _whole_numbers(values, np.dtype(kind.name), name)
     else:
         array = np.array(values, np.dtype(kind.name))
     if len(array) > count:
@@ -199,6 +201,15 @@ def _from_values(proto: pb.TensorProto, kind: _Kind, count: int, name: str) -> N
             return array
         array = np.concatenate([array, np.full(count - len(array), last, array.dtype)])
     return array
+
+
+def _whole_numbers(values: Sequence[int], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    """Narrow integers, which travel as int32: numpy would wrap those that do not fit."""
+    wide = np.array(values, np.int64)
+    narrow = wide.astype(dtype)
+    if (narrow != wide).any():
+        raise _lie(name, f"values of {dtype}", f"{wide.min()} to {wide.max()}")
+    return narrow
 
 
 def _split_strings(content: bytes, count: int, name: str) -> list[bytes]:

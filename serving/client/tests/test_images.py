@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import math
+import struct
+import subprocess
+import sys
+import textwrap
+import zlib
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfs_client import (
+    AnswerError,
+    FailedPreconditionError,
+    ImageClassifier,
+    RequestError,
+    UnavailableError,
+    image_to_array,
+    pixels,
+    tensors,
+)
+from tfs_client.wire import serving_pb2 as pb
+
+
+@pytest.fixture
+def classifier(client) -> ImageClassifier:
+    return ImageClassifier(client)
+
+
+def sent_tensors(server, name: str) -> list[np.ndarray]:
+    """What arrived at the server under this input name, request by request."""
+    return [
+        tensors.from_proto(request.inputs[name])
+        for call, request in server.requests
+        if call == "Predict" and name in request.inputs
+    ]
+
+
+def test_a_file_and_its_bytes_are_sent_untouched(server, classifier, as_file, tmp_path):
+    content = as_file() + b"\0\0"  # zeros at the end are what careless string types lose
+    path = tmp_path / "cell.png"
+    path.write_bytes(content)
+    for source in (path, str(path), content, bytearray(content), memoryview(content)):
+        answer = classifier.predict(source)
+        assert (answer.label, answer.valid, answer.needs_review) == ("defective", True, False)
+        assert answer.probability == pytest.approx(0.1)
+        assert answer.model_version == 1
+        assert 0 < answer.latency_s < 5
+    assert [one.tolist() for one in sent_tensors(server, "image_bytes")] == [[content]] * 5
+
+
+def test_a_file_that_is_no_image_is_answered_as_not_valid(classifier):
+    answer = classifier.predict(b"no image")
+    assert not answer.valid
+    assert answer.needs_review
+    assert answer.label == ""
+    assert math.isnan(answer.probability)
+
+
+def test_pixels_of_the_right_size_are_sent_as_they_are(server, classifier):
+    array = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    assert classifier.predict(array).label == "defective"
+    np.testing.assert_array_equal(sent_tensors(server, "images"), [[array]])
+
+
+def test_other_sizes_and_pillow_images_are_resized_to_what_the_version_wants(
+    server, client, picture
+):
+    classifier = ImageClassifier(client, label="canary")
+    expected = np.asarray(picture.resize((32, 48), Image.Resampling.BILINEAR))
+    for source in (picture, np.asarray(picture)):
+        assert classifier.predict(source).model_version == 2
+    np.testing.assert_array_equal(sent_tensors(server, "images"), [[expected]] * 2)
+
+
+def test_the_size_is_asked_for_once(server, classifier, picture):
+    for _ in range(3):
+        classifier.predict(picture)
+    assert [call for call, _ in server.requests].count("GetModelMetadata") == 1
+
+
+def test_a_label_that_moves_to_another_size_is_followed(server, classifier, picture):
+    assert classifier.predict(picture).model_version == 1
+    server.labels["stable"] = 2
+    assert classifier.predict(picture).model_version == 2
+    assert sent_tensors(server, "images")[-1].shape == (1, 48, 32, 3)
+
+
+def test_many_images_of_every_kind_are_answered_in_order(server, client, picture, as_file):
+    sources = [as_file(), b"broken", picture, as_file(), np.asarray(picture), b"broken too"]
+    answers = ImageClassifier(client, batch_size=4).predict_many(iter(sources))
+    assert [one.valid for one in answers] == [True, False, True, True, True, False]
+    assert [len(one) for one in sent_tensors(server, "image_bytes")] == [3, 1]
+    assert [len(one) for one in sent_tensors(server, "images")] == [1, 1]
+
+
+def test_a_stack_of_pixels_is_many_images(server, classifier):
+    answers = classifier.predict_many(np.zeros((5, 64, 64, 3), np.uint8))
+    assert len(answers) == 5
+    assert [one.shape for one in sent_tensors(server, "images")] == [(5, 64, 64, 3)]
+
+
+def test_a_version_can_be_asked_in_place_of_a_label(client, as_file):
+    assert ImageClassifier(client, version=2).predict(as_file()).model_version == 2
+    with pytest.raises(RequestError, match="label or a version"):
+        ImageClassifier(client, label="stable", version=2)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (b"", "0 bytes"),
+        (np.zeros((64, 64, 3), np.float32), "uint8, 0-255. Received: dtype=float32, 0.0 to 0.0"),
+        (np.zeros((64, 64), np.uint8), "shape=[64, 64]"),
+        (np.zeros((64, 64, 4), np.uint8), "shape=[64, 64, 4]"),
+        (np.zeros((0, 64, 3), np.uint8), "shape=[0, 64, 3]"),
+        (np.zeros((2, 64, 64, 3), np.uint8), "use predict_many"),
+        ([b"a", b"b"], "use predict_many"),
+        (b"x" * (pixels.MAX_FILE_BYTES + 1), "at most 33554432 bytes"),
+        (3, "Received: int"),
+        (None, "Received: NoneType"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_an_image_is_refused_before_sending(server, classifier, source, words):
+    with pytest.raises(RequestError, match=r"Expected .* Received: ") as caught:
+        classifier.predict(source)
+    assert words in str(caught.value)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("sources", [[], b"one", "one.png", np.zeros((64, 64, 3), np.uint8)])
+def test_predict_many_wants_many(server, classifier, sources):
+    with pytest.raises(RequestError, match=r"Expected .* Received: "):
+        classifier.predict_many(sources)
+    assert server.requests == []
+
+
+def test_a_file_that_is_not_there_is_an_error_of_the_operating_system(classifier, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        classifier.predict(tmp_path / "missing.png")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda outputs: outputs.pop("probability"),
+        lambda outputs: outputs.update(probability=np.zeros(2, np.float32)),
+        lambda outputs: outputs.update(valid=np.ones(1, np.int64)),
+        lambda outputs: outputs.update(label=np.zeros(1, np.float32)),
+    ],
+    ids=["missing", "too many rows", "valid is a number", "label is a number"],
+)
+def test_an_answer_that_breaks_the_contract_is_refused(server, classifier, as_file, change):
+    outputs = {
+        "probability": np.zeros(1, np.float32),
+        "label": [b"sound"],
+        "needs_review": np.zeros(1, bool),
+        "valid": np.ones(1, bool),
+    }
+    change(outputs)
+    response = pb.PredictResponse()
+    for name, value in outputs.items():
+        response.outputs[name].CopyFrom(tensors.to_proto(value))
+    server.answers["Predict"] = lambda request, context: response
+    with pytest.raises(AnswerError, match="does not follow the contract"):
+        classifier.predict(as_file())
+
+
+def test_pixels_for_a_model_without_a_fixed_size_are_refused(server, classifier, picture):
+    server.sizes[1] = (-1, 64)
+    with pytest.raises(AnswerError, match="send files instead"):
+        classifier.predict(picture)
+
+
+def test_an_error_that_has_nothing_to_do_with_the_size_is_kept(server, classifier, picture):
+    server.answers["Predict"] = lambda request, context: context.abort(
+        grpc.StatusCode.FAILED_PRECONDITION, "broken model"
+    )
+    with pytest.raises(FailedPreconditionError, match="broken model"):
+        classifier.predict(picture)
+    server.stop()
+    with pytest.raises(UnavailableError):
+        classifier.predict(picture)
+
+
+# --- decoding ------------------------------------------------------------------------------------
+
+
+def test_decoding_is_pillows_bilinear_in_height_times_width(picture, as_file):
+    expected = np.asarray(picture.resize((40, 20), Image.Resampling.BILINEAR))
+    array = image_to_array(as_file(), (20, 40))
+    assert array.dtype == np.uint8
+    np.testing.assert_array_equal(array, expected)
+
+
+def test_sixteen_bits_become_the_high_byte(as_file):
+    levels = np.array([[0, 255, 256], [0x1234, 0xFFFF, 0x8000]], np.uint16)
+    array = image_to_array(as_file(Image.fromarray(levels)), (2, 3))
+    np.testing.assert_array_equal(array[..., 0], levels >> 8)
+    np.testing.assert_array_equal(array[..., 0], array[..., 2])
+    same = image_to_array(Image.fromarray(levels.astype(np.int32)), (2, 3))
+    np.testing.assert_array_equal(same, array)
+
+
+def test_exif_orientation_is_ignored_as_the_graph_ignores_it(picture, as_file):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = image_to_array(as_file(picture, "JPEG", exif=exif), (60, 80))
+    np.testing.assert_array_equal(turned, image_to_array(as_file(picture, "JPEG"), (60, 80)))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
+def test_every_png_mode_becomes_rgb(picture, as_file, mode):
+    converted = picture.convert(mode)
+    array = image_to_array(as_file(converted), (60, 80))
+    np.testing.assert_array_equal(array, np.asarray(converted.convert("RGB")))
+
+
+def test_the_first_frame_of_a_gif_is_taken(picture, as_file):
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    content = as_file(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert image_to_array(content, (1, 1)).tolist() == [[[255, 0, 0]]]
+
+
+def test_broken_and_foreign_files_are_refused(picture, as_file):
+    whole = as_file()
+    for content in (b"no image", whole[: len(whole) // 2], as_file(picture, "TIFF")):
+        with pytest.raises(RequestError, match="Expected a whole JPEG, PNG, GIF, BMP file"):
+            image_to_array(content, (8, 8))
+
+
+def test_a_small_file_with_a_huge_picture_is_refused_before_it_is_decoded(as_file):
+    bomb = bytearray(as_file(Image.new("1", (8, 8))))
+    bomb[16:24] = struct.pack(">II", 30_000, 30_000)  # width and height of the header …
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))  # … and its checksum
+    with pytest.raises(RequestError, match="900000000 pixels"):
+        image_to_array(bytes(bomb), (8, 8))
+    with pytest.raises(RequestError, match="8000x8000"):
+        image_to_array(as_file(Image.new("1", (8000, 8000))), (8, 8))
+
+
+def test_without_pillow_files_work_and_pixels_say_what_to_install(server, as_file):
+    script = textwrap.dedent(
+        f"""
+        import sys
+        sys.modules["PIL"] = None  # as if it were not installed
+        import numpy as np
+        from tfs_client import Client, ImageClassifier, PillowMissingError
+        with Client("{server.target}") as client:
+            classifier = ImageClassifier(client)
+            print(classifier.predict({as_file()!r}).label)
+            print(classifier.predict(np.zeros((64, 64, 3), np.uint8)).label)
+            try:
+                classifier.predict(np.zeros((65, 64, 3), np.uint8))
+            except PillowMissingError as error:
+                print(error)
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[:2] == ["defective", "defective"]
+    assert "pip install 'tfs-client[images]'" in done.stdout.splitlines()[2]
