@@ -1,0 +1,1 @@
+"""What a servable version is: a run in, a verified SavedModel with explicit signatures out."""

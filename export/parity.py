@@ -162,8 +162,8 @@ def _rest(url: str, files: Sequence[bytes]) -> np.ndarray:
             rows = json.load(response)["predictions"]
     except urllib.error.URLError as error:
         raise InputError(
-            f"Expected an answer from {url}. Received: {error}. Start the server with its REST port "
-            "on, or give another one with --rest."
+            f"Expected an answer from {url}. Received: {error}. Start the server with its REST "
+            "port on, or give another one with --rest."
         ) from error
     return np.array([row[contract.OUTPUT_PROBABILITY] for row in rows])
 

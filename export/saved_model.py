@@ -112,8 +112,7 @@ def _verify(version_folder: Path, made: run.Run) -> dict[str, Any]:
     """Runs export.verify in a process of its own: what a server would see, and may not survive."""
     done = subprocess.run(
         [sys.executable, "-m", "export.verify", str(version_folder), "--run", str(made.path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )

@@ -1,0 +1,1 @@
+"""What the deployment can carry: Locust over the client. No TensorFlow."""

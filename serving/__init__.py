@@ -1,0 +1,1 @@
+"""Everything that serves: configuration, launch, the local server, the client."""

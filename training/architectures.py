@@ -1,7 +1,7 @@
 """The registry of architectures: settings in, Keras model out.
 
-A model takes float32 [N, H, W, 3] in 0-1 and answers float32 [N, 1]: the probability of the positive
-class. Add one by writing a function and naming it in ARCHITECTURES.
+A model takes float32 [N, H, W, 3] in 0-1 and answers float32 [N, 1]: the probability of the
+positive class. Add one by writing a function and naming it in ARCHITECTURES.
 """
 
 from __future__ import annotations

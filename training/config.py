@@ -101,7 +101,7 @@ class RunConfig:
     """take only so many images, in the classes' proportions: for a quick try of the whole road"""
 
     max_broken_share: float = 0.05
-    """stop if more than this share of the files (0-1) cannot be used; fewer are set aside by name"""
+    """stop if more than this share of the files (0-1) is unusable; fewer are set aside by name"""
 
     max_megapixels: float = 50.0
     """refuse larger pictures before decoding them, in training and in the served graph"""
@@ -175,8 +175,8 @@ def config_from_dict(settings: dict[str, Any]) -> RunConfig:
     unknown = sorted(set(settings) - known)
     if unknown:
         raise InputError(
-            f"Expected the settings of training/config.py. Received: {', '.join(unknown)}, which it "
-            "does not know. Train again with this version."
+            f"Expected the settings of training/config.py. Received: {', '.join(unknown)}, which "
+            "it does not know. Train again with this version."
         )
     return RunConfig(**settings)
 

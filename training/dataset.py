@@ -28,7 +28,27 @@ SAMPLE_SET = "the sample set ELPV (elpv-dataset)"
 SAMPLE_LICENCE = "CC-BY-NC-SA-4.0: not for commercial use"
 
 POSITIVE_WORDS = frozenset(
-    ["defective", "defect", "defects", "damaged", "broken", "faulty", "bad", "fail", "failed", "nok", "ng", "positive", "pos", "abnormal", "anomaly", "anomalous", "yes", "true", "1"]
+    [
+        "defective",
+        "defect",
+        "defects",
+        "damaged",
+        "broken",
+        "faulty",
+        "bad",
+        "fail",
+        "failed",
+        "nok",
+        "ng",
+        "positive",
+        "pos",
+        "abnormal",
+        "anomaly",
+        "anomalous",
+        "yes",
+        "true",
+        "1",
+    ]
 )
 """Class names that say of themselves that they are the positive one."""
 
@@ -74,7 +94,7 @@ def find(data: str | None, positive: str | None = None, max_images: int | None =
     """Finds the dataset that a run's settings name.
 
     Args:
-        data: a folder with one sub-folder a class, a .csv or .tsv manifest, or None: the sample set.
+        data: a folder with one sub-folder a class, a .csv or .tsv manifest; None: the sample set.
         positive: name of the positive class; see RunConfig.positive.
         max_images: keep only so many, in the classes' proportions, the same ones each time.
 
@@ -233,8 +253,8 @@ def _manifest_item(manifest: Path, line: int, row: dict[str, str | None], root: 
         )
     if not (root / path).is_file():
         raise InputError(
-            f"Expected every path in {manifest} to be a file, relative to {root}/. Received: {path} "
-            f"on line {line}, which does not exist. Correct the path or remove the line."
+            f"Expected every path in {manifest} to be a file, relative to {root}/. Received: "
+            f"{path} on line {line}, which does not exist. Correct the path or remove the line."
         )
     if split and split not in SPLITS:
         raise InputError(

@@ -122,9 +122,9 @@ def _check_share(set_aside: Sequence[SetAside], count: int, max_broken_share: fl
     if len(set_aside) > max_broken_share * count:
         first = "; ".join(f"{file.path}: {file.reason}" for file in set_aside[:3])
         raise InputError(
-            f"Expected at most {max_broken_share:.1%} unusable files. Received: {len(set_aside)} of "
-            f"{count} ({first}{'; ...' if len(set_aside) > 3 else ''}). Mend or remove them, or "
-            "allow more with --max-broken-share."
+            f"Expected at most {max_broken_share:.1%} unusable files. Received: {len(set_aside)} "
+            f"of {count} ({first}{'; ...' if len(set_aside) > 3 else ''}). Mend or remove them, "
+            "or allow more with --max-broken-share."
         )
 
 

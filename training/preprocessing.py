@@ -28,9 +28,9 @@ def decode(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     """Decodes one JPEG, PNG, GIF (first frame) or BMP file.
 
     Size and format are read from the header first, so that nobody can make the process allocate
-    gigabytes with a small file. Alpha is dropped, palettes are expanded, 16 bits become the upper 8,
-    CMYK becomes RGB; EXIF orientation is ignored. JPEG uses the accurate inverse DCT, which equals
-    Pillow's bit by bit (TensorFlow's default does not).
+    gigabytes with a small file. Alpha is dropped, palettes are expanded, 16 bits become the upper
+    8, CMYK becomes RGB; EXIF orientation is ignored. JPEG uses the accurate inverse DCT, which
+    equals Pillow's bit by bit (TensorFlow's default does not).
 
     Args:
         image_bytes: string [], the whole file.

@@ -124,8 +124,8 @@ def _partial_folder(final: Path, resume: bool, fresh: bool) -> Path:
     interrupted = partial.is_dir()
     if resume and not interrupted:
         raise InputError(
-            f"Expected an interrupted run of these settings and images in {partial}. Received: none. "
-            "Leave --resume out to start one."
+            f"Expected an interrupted run of these settings and images in {partial}. Received: "
+            "none. Leave --resume out to start one."
         )
     if fresh and interrupted:
         logger.info("starting over; --resume would go on with the interrupted run in %s", partial)
