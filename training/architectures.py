@@ -70,8 +70,6 @@ def build_model(config: RunConfig) -> keras.Model:
             features
         )
     except ValueError as error:
-        if "dimension" not in str(error).lower():
-            raise
         raise InputError(
             f"Expected images large enough for {config.architecture}. Received: "
             f"{config.image_height}x{config.image_width}. Use larger ones (64x64, say)."

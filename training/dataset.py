@@ -28,27 +28,8 @@ SAMPLE_SET = "the sample set ELPV (elpv-dataset)"
 SAMPLE_LICENCE = "CC-BY-NC-SA-4.0: not for commercial use"
 
 POSITIVE_WORDS = frozenset(
-    [
-        "defective",
-        "defect",
-        "defects",
-        "damaged",
-        "broken",
-        "faulty",
-        "bad",
-        "fail",
-        "failed",
-        "nok",
-        "ng",
-        "positive",
-        "pos",
-        "abnormal",
-        "anomaly",
-        "anomalous",
-        "yes",
-        "true",
-        "1",
-    ]
+    "abnormal anomalous anomaly bad broken damaged defect defective defects fail failed faulty "
+    "ng nok pos positive true yes 1".split()
 )
 """Class names that say of themselves that they are the positive one."""
 

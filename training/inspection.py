@@ -92,8 +92,10 @@ def inspect(dataset: Dataset, *, max_pixels: int, max_broken_share: float) -> In
 
 
 def _reason(error: Exception) -> str:
-    """TensorFlow's error in one line, without the names of graph nodes."""
-    text = str(getattr(error, "message", None) or error).splitlines()[0]
+    """TensorFlow's error in one line: what stands before the names of graph nodes."""
+    lines = [line for line in str(getattr(error, "message", error)).splitlines() if line.strip()]
+    nodes = [index for index, line in enumerate(lines) if "[[{{node" in line]
+    text = lines[nodes[0] - 1] if nodes and nodes[0] else lines[0]
     text = re.sub(r"\{\{.*?\}\} ?", "", text)
     assertion = re.match(r"assertion failed: \[(.*?)\](.*)", text)
     return (assertion[1] + assertion[2] if assertion else f"cannot be decoded: {text}").strip()

@@ -1,0 +1,103 @@
+"""Things that several tests stand on: pictures, folders of pictures, a run, a store."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# TensorFlow's C++ lines would be taken for part of a command's answer; and every test that imports
+# it should find it imported the same way.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m module flags` from the project's root, as a person would."""
+
+    def run(*arguments: str, timeout_s: float = 120, **environment: str):
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def picture() -> PIL.Image.Image:
+    """A colour picture without symmetry, 120x90."""
+    noise = np.random.default_rng(7).integers(0, 256, (30, 40, 3), np.uint8)
+    return PIL.Image.fromarray(noise).resize((120, 90), PIL.Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="session")
+def encoded() -> Callable[..., bytes]:
+    """A picture as a file's content."""
+
+    def encode(image: PIL.Image.Image, file_format: str, **options: object) -> bytes:
+        target = io.BytesIO()
+        image.save(target, file_format, **options)
+        return target.getvalue()
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def huge_png() -> bytes:
+    """A whole black picture of 30,000x30,000 in half a megabyte; decoded it takes 0.9 GB."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
+    rows = bytes(30_000 * (1 + 30_000 // 8))
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows, 1)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Two classes of 20 different pictures each: good (dark) and bad (bright), 24x24 PNG."""
+    random = np.random.default_rng(3)
+    for label, low, high in (("good", 0, 120), ("bad", 130, 256)):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for index in range(20):
+            pixels = random.integers(low, high, (24, 24, 3), np.uint8)
+            PIL.Image.fromarray(pixels).save(tmp_path / "images" / label / f"{index:02}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture(scope="session")
+def sample_run(tmp_path_factory: pytest.TempPathFactory, command: Callable) -> Path:
+    """A run on 200 pictures of the sample set, two epochs: real, and quickly made."""
+    runs = tmp_path_factory.mktemp("runs")
+    done = command("training.train", "--runs", str(runs), "--max-images", "200", "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    return runs / "latest"
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory, command: Callable, sample_run: Path) -> Path:
+    """A model store that holds version 1 of the sample run."""
+    models = tmp_path_factory.mktemp("models")
+    done = command("export.saved_model", "--run", str(sample_run), "--models", str(models))
+    assert done.returncode == 0, done.stderr
+    return models

@@ -1,0 +1,93 @@
+"""Settings: ranges, flags, identity."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+import pytest
+
+from training.command_line import InputError
+from training.config import RunConfig, add_flags, config_from_args, config_from_dict
+
+
+def _parse(*flags: str) -> RunConfig:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    return config_from_args(parser.parse_args(flags))
+
+
+def test_flags_without_values_give_the_defaults() -> None:
+    assert _parse() == RunConfig()
+
+
+def test_every_setting_has_a_flag_with_help_and_default() -> None:
+    parser = argparse.ArgumentParser(
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=500)
+    )
+    add_flags(parser)
+    text = parser.format_help()
+    for field in dataclasses.fields(RunConfig):
+        assert f"--{field.name.replace('_', '-')}" in text
+        if field.default is not None:
+            assert f"(default: {field.default})" in text
+
+
+def test_flags_are_read_as_the_types_of_their_fields() -> None:
+    config = _parse(
+        "--data", "x", "--steps-per-epoch", "7", "--brightness", "0.25", "--no-flip-vertical"
+    )
+    assert (config.data, config.steps_per_epoch, config.brightness, config.flip_vertical) == (
+        "x", 7, 0.25, False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", -1),
+        ("image_height", 0),
+        ("steps_per_epoch", 0),
+        ("brightness", 1.5),
+        ("threshold", -0.1),
+        ("threshold", float("nan")),
+        ("review_margin", 0.6),
+        ("learning_rate", 0.0),
+        ("precision", "float8"),
+        ("max_megapixels", 0.0),
+        ("seed", -1),
+        ("max_images", 0),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_flag(setting: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"--{setting.replace('_', '-')}.*Received: {value}"):
+        RunConfig(**{setting: value})
+
+
+def test_shares_must_leave_a_test_set() -> None:
+    with pytest.raises(InputError, match="test set"):
+        RunConfig(train_share=0.8, validation_share=0.2)
+
+
+def test_quarter_turns_need_square_images() -> None:
+    with pytest.raises(InputError, match="64x32"):
+        RunConfig(quarter_turns=True, image_width=32)
+
+
+def test_identity_follows_settings_and_data_but_not_places() -> None:
+    config = RunConfig()
+    same = dataclasses.replace(config, runs="elsewhere", data="moved", cache_memory_mb=1)
+    assert config.identity("data") == same.identity("data")
+    assert config.identity("data") != config.identity("other data")
+    assert config.identity("data") != dataclasses.replace(config, seed=2).identity("data")
+
+
+def test_settings_survive_being_written_and_read() -> None:
+    config = RunConfig(seed=5, max_images=10)
+    assert config_from_dict(dataclasses.asdict(config)) == config
+
+
+def test_settings_of_another_time_are_refused() -> None:
+    with pytest.raises(InputError, match="colour_space"):
+        config_from_dict({"colour_space": "lab"})
