@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from google.protobuf import text_format
+
 from tfs_client.wire import serving_pb2
 from training.command_line import InputError
 
@@ -204,7 +205,8 @@ def _policy_text(policy: Policy) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text_format.text_encoding.CEscape(text.encode(), as_utf8=True) + '"'
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def _header(text: str) -> str:

@@ -1,1 +1,1 @@
-"""The embedded model server: TensorFlow Serving's flags, APIs and texts, for development and tests."""
+"""The embedded model server, for development and tests: TensorFlow Serving's flags and answers."""

@@ -1,7 +1,7 @@
 """The server without its transports: configuration, labels, versions, status, metadata.
 
-Finds the version that a request means and keeps it alive while the request runs. Knows nothing about
-TensorFlow (loaded versions come from the loader it is given), gRPC messages or HTTP.
+Finds the version that a request means and keeps it alive while the request runs. Knows nothing
+about TensorFlow (loaded versions come from the loader it is given), gRPC messages or HTTP.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving import models_config
@@ -33,7 +33,7 @@ class CoreOptions:
     """(a prefix of base_path, the folder it stands for), see `source.FolderSource`."""
     labels_for_unavailable_versions: bool = False
     """A new label may point at a version that is not loaded (yet)."""
-    load: LoadOptions = LoadOptions()
+    load: LoadOptions = field(default_factory=LoadOptions)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ class ServerCore:
         return self._versions.handle(spec.name, self.version_of(spec))
 
     def statuses(self, spec: ModelSpec) -> list[VersionStatus]:
-        """The states of a model's versions, or of one. A label is ignored, as TensorFlow Serving does.
+        """The states of a model's versions, or of one. A label is ignored, as TensorFlow Serving
+        does.
 
         Raises:
             ServingError: NOT_FOUND, INVALID_ARGUMENT.
@@ -162,16 +163,17 @@ class ServerCore:
                     continue
                 if not self._versions.is_available(model.name, version):
                     raise failed_precondition(
-                        f"Request to assign label to version {version} of model {model.name}, which "
-                        "is not currently available for inference"
+                        f"Request to assign label to version {version} of model {model.name}, "
+                        "which is not currently available for inference"
                     )
 
 
 class ConfigWatcher:
     """Reads models.config again and again, and applies it each time, as TensorFlow Serving does.
 
-    A refused file changes nothing; the refusal is logged once for as long as it stays the same. That it
-    is applied even when the file has not changed lets a label take hold once its version is loaded.
+    A refused file changes nothing; the refusal is logged once for as long as it stays the same.
+    That it is applied even when the file has not changed lets a label take hold once its version
+    is loaded.
     """
 
     def __init__(self, core: ServerCore, path: Path, poll_wait_s: float) -> None:

@@ -1,6 +1,7 @@
 """The one kind of error that the server's core raises, and how each code looks over HTTP.
 
-Knows nothing about how an answer is sent: gRPC sends the code and the text, REST asks `http_status`.
+Knows nothing about how an answer is sent: gRPC sends the code and the text, REST asks
+`http_status`.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ HTTP_STATUS: Final[dict[StatusCode, int]] = {
     StatusCode.UNAVAILABLE: 503,
     StatusCode.DATA_LOSS: 500,
 }
-"""TensorFlow Serving derives every HTTP status from the gRPC code; so does this server, here only."""
+"""TensorFlow Serving derives every HTTP status from the gRPC code; so does this server, here
+only."""
 
 CODE_BY_NUMBER: Final[dict[int, StatusCode]] = {code.value[0]: code for code in StatusCode}
 """grpc's own numbers, which TensorFlow's errors and StatusProto use as well."""

@@ -1,8 +1,8 @@
 """tensorflow_model_server's command line.
 
 Takes TensorFlow Serving's own flags in its own ways: `--flag=value` and `--flag value`, booleans as
-`--flag`, `--flag=true` or `--flag=1`. An unknown flag is named and passed over, it does not stop the
-server. Knows nothing about what the flags do.
+`--flag`, `--flag=true` or `--flag=1`. An unknown flag is named and passed over, it does not stop
+the server. Knows nothing about what the flags do.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ def parse(arguments: Sequence[str], say: Callable[[str], None]) -> Flags:
         ServingError: a value of a known flag that is not of its kind.
     """
     values: dict[str, Any] = {}
+    idle: list[str] = []
     position = 0
     while position < len(arguments):
         argument = arguments[position]
@@ -141,7 +142,9 @@ def parse(arguments: Sequence[str], say: Callable[[str], None]) -> Flags:
         if known:
             values[name] = _value(name, text)
         else:
-            say(f"--{name} has no effect on this server")
+            idle.append(f"--{name}")
+    if idle:
+        say(f"no effect on this server: {', '.join(idle)}")
     return Flags(**values)
 
 

@@ -1,6 +1,7 @@
 """TensorFlow Serving's gRPC services in front of the core.
 
-Only translates: finds the core's answer, sends its errors with their codes. Knows nothing about models.
+Only translates: finds the core's answer, sends its errors with their codes. Knows nothing about
+models.
 """
 
 from __future__ import annotations
@@ -81,13 +82,13 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, core: ServerCore) -> None:
         self._core = core
 
-    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802, D102
+    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return _answer(messages.predict, self._core, request, context)
 
-    def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802, D102
+    def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return _answer(messages.classify, self._core, request, context)
 
-    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802, D102
+    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return _answer(messages.metadata, self._core, request, context)
 
 
@@ -97,13 +98,11 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignor
     def __init__(self, core: ServerCore) -> None:
         self._core = core
 
-    def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802, D102
+    def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return _answer(messages.status, self._core, request, context)
 
 
-def _answer(
-    answer: Answer, core: ServerCore, request: Any, context: grpc.ServicerContext
-) -> Any:
+def _answer(answer: Answer, core: ServerCore, request: Any, context: grpc.ServicerContext) -> Any:
     try:
         return answer(core, request)
     except ServingError as error:

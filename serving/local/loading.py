@@ -54,13 +54,16 @@ class ModelLoader:
 
     def _warm_up(self, loaded: LoadedModel, version: int, path: Path, title: str) -> None:
         started = time.monotonic()
-        count = 0
-        for count, log in enumerate(warmup.records(path), start=1):
+        logs = list(warmup.records(path))
+        for log in logs:
             for _ in range(self.warmup.iterations):
                 _replay(loaded, version, log)
-        if count:
+        if logs:
             _log.info(
-                "warmed %s up with %d requests in %.2f s", title, count, time.monotonic() - started
+                "warmed %s up with %d requests in %.2f s",
+                title,
+                len(logs),
+                time.monotonic() - started,
             )
 
 

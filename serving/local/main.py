@@ -3,9 +3,9 @@
     python -m serving.local --port=8500 --rest_api_port=8501 \
         --model_config_file=serving/models.config --model_path_prefix_map=/models=$PWD/models
 
-Costs TensorFlow's import (3 s) and the models' loading before it answers. For development and tests;
-production is TensorFlow Serving. Ends with 0 after SIGTERM or Ctrl-C, 2 where the command line, the
-configuration or a port is at fault, 1 where a model cannot be loaded.
+Costs TensorFlow's import (3 s) and the models' loading before it answers. For development and
+tests; production is TensorFlow Serving. Ends with 0 after SIGTERM or Ctrl-C, 2 where the command
+line, the configuration or a port is at fault, 1 where a model cannot be loaded.
 """
 
 from __future__ import annotations
@@ -61,8 +61,13 @@ def _serve(arguments: Sequence[str]) -> int:
     _log.info("TensorFlow %s imported in %.1f s", server.TENSORFLOW, server_started - started)
     running = server.Server(flags, config)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: (_log.info("stopping: %s", signal.Signals(received).name), stop.set()))  # type: ignore[func-returns-value]
+
+    def on_signal(number: int, _: object) -> None:
+        _log.info("stopping: %s", signal.Signals(number).name)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
     try:
         failed = running.wait_until_ready(stop)
         if failed:
@@ -70,7 +75,9 @@ def _serve(arguments: Sequence[str]) -> int:
             return 1
         if not stop.is_set():
             ports = running.listen()
-            _log.info("ready in %.2f s after TensorFlow's import", time.monotonic() - server_started)
+            _log.info(
+                "ready in %.2f s after TensorFlow's import", time.monotonic() - server_started
+            )
             if flags.port_file:
                 _write_atomically(Path(flags.port_file), json.dumps(ports) + "\n")
         stop.wait()
@@ -110,8 +117,8 @@ def _check_free(flag: str, port: int) -> None:
 def _tensorflow_kept_quiet() -> Iterator[None]:
     """Keeps what TensorFlow's libraries print while they are loaded off the terminal.
 
-    They write to the file descriptor before any setting can reach them. If the import fails, what they
-    said is shown.
+    They write to the file descriptor before any setting can reach them. If the import fails, what
+    they said is shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()

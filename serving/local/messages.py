@@ -6,6 +6,7 @@ channels, threads or status codes on the wire.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tensorflow_serving.apis import (
@@ -18,7 +19,8 @@ from tensorflow_serving.apis import (
 from serving.local import prediction, tensor_proto
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import refuse
-from serving.local.signature import DEFAULT_SIGNATURE, ServableModel
+from serving.local.signature import DEFAULT_SIGNATURE, ServableModel, Signature
+from serving.local.versions import VersionStatus
 
 
 def model_spec(request: Any) -> ModelSpec:
@@ -99,23 +101,33 @@ def metadata(core: ServerCore, request: Any) -> Any:
     response = get_model_metadata_pb2.GetModelMetadataResponse()
     response.model_spec.name = spec.name
     response.model_spec.version.value = version
+    response.metadata["signature_def"].Pack(signature_map(signatures))
+    return response
+
+
+def signature_map(signatures: Mapping[str, Signature]) -> Any:
+    """Signatures → SignatureDefMap."""
     found = get_model_metadata_pb2.SignatureDefMap()
     for name, signature in signatures.items():
         found.signature_def[name].CopyFrom(signature.message)
-    response.metadata["signature_def"].Pack(found)
-    return response
+    return found
 
 
 def status(core: ServerCore, request: Any) -> Any:
     """GetModelStatusRequest → GetModelStatusResponse; raises ServingError."""
     response = get_model_status_pb2.GetModelStatusResponse()
-    for found in core.statuses(model_spec(request)):
+    fill_status(response, core.statuses(model_spec(request)))
+    return response
+
+
+def fill_status(response: Any, statuses: Iterable[VersionStatus]) -> None:
+    """Fills a GetModelStatusResponse."""
+    for found in statuses:
         row = response.model_version_status.add(version=found.version, state=int(found.state))
         row.status.SetInParent()
         if found.error is not None:
             row.status.error_code = found.error.code.value[0]
             row.status.error_message = found.error.text
-    return response
 
 
 def _fill_spec(spec: Any, request: Any, version: int) -> None:

@@ -1,8 +1,9 @@
 """Loads and runs one SavedModel in a graph Session, which is what TensorFlow Serving does.
 
-The only module of the server that computes with TensorFlow. It knows nothing about versions, labels,
-requests or ports. A SavedModel that loads here loads there, and one that fails there (a Keras 3 model
-in a tf.Module, say) fails here as well: `tf.saved_model.load` would be more forgiving.
+The only module of the server that computes with TensorFlow. It knows nothing about versions,
+labels, requests or ports. A SavedModel that loads here loads there, and one that fails there (a
+Keras 3 model in a tf.Module, say) fails here as well: `tf.saved_model.load` would be more
+forgiving.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class SessionOptions:
 class LoadedModel:
     """A SavedModel in memory, ready to compute; `close` frees it.
 
-    Thread-safe: any number of threads may `run` at the same time, with the interpreter's lock released
-    while TensorFlow works.
+    Thread-safe: any number of threads may `run` at the same time, with the interpreter's lock
+    released while TensorFlow works.
     """
 
     def __init__(self, path: Path, options: SessionOptions) -> None:
@@ -87,7 +88,8 @@ class LoadedModel:
 
         Args:
             signature: one of `signatures`.
-            inputs: alias → array, for every input of the signature, dtypes as declared. Shapes go to
+            inputs: alias → array, for every input of the signature, dtypes as declared. Shapes go
+            to
                 the graph as they are, as they do in TensorFlow Serving.
             outputs: aliases, each once.
 
@@ -114,7 +116,7 @@ class LoadedModel:
         self._session.close()
 
     def _callable(self, signature: Signature, outputs: tuple[str, ...]) -> Any:
-        """The session's compiled call for these outputs: half the cost of Session.run on each call."""
+        """The session's compiled call for these outputs: half the cost of Session.run."""
         key = (signature.name, outputs)
         found = self._callables.get(key)
         if found is None:

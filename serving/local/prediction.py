@@ -56,7 +56,8 @@ def predict(
         model: the version that answers.
         signature_name: empty for serving_default.
         inputs: alias → tensor as it was sent.
-        decode: tensor as it was sent → array; raises MalformedTensorError. Called only after the names
+        decode: tensor as it was sent → array; raises MalformedTensorError. Called only after the
+        names
             are known to be right, as TensorFlow Serving does.
         output_filter: the aliases to compute; all if empty.
 
@@ -73,8 +74,8 @@ def predict(
     for alias, spec in signature.inputs.items():
         if alias not in inputs:
             refuse(
-                f"Signature input alias: {alias}(feed name: {spec.tensor_name}) not found in request "
-                "and no default value provided. Inputs expected to be in the request "
+                f"Signature input alias: {alias}(feed name: {spec.tensor_name}) not found in "
+                "request and no default value provided. Inputs expected to be in the request "
                 f"{{{','.join(sorted(inputs))}}}, or default input alias set: "
             )
         try:
@@ -181,8 +182,9 @@ def _refuse_input_count(signature: Signature, inputs: Iterable[str]) -> None:
     extra = ",".join(alias for alias in sent if alias not in signature.inputs)
     missing = ",".join(alias for alias in wanted if alias not in sent)
     refuse(
-        f"input size does not match signature: {len(sent)}!={len(wanted)} len({{{','.join(sent)}}}) != "
-        f"len({{{','.join(wanted)}}}). Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
+        f"input size does not match signature: {len(sent)}!={len(wanted)} "
+        f"len({{{','.join(sent)}}}) != len({{{','.join(wanted)}}}). Sent extra: {{{extra}}}. "
+        f"Missing but required: {{{missing}}}."
     )
 
 
@@ -193,8 +195,8 @@ def _chosen_outputs(signature: Signature, output_filter: Sequence[str]) -> list[
     for alias in output_filter:
         if alias not in signature.outputs:
             refuse(
-                f"output tensor alias not found in signature: {alias} Outputs expected to be in the "
-                f"set {{{','.join(signature.outputs)}}}."
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in "
+                f"the set {{{','.join(signature.outputs)}}}."
             )
         if alias in chosen:
             refuse(f"duplicate output tensor alias: {alias}")

@@ -1,4 +1,4 @@
-"""Puts the server together: loader, core, watchers and transports. Importing it imports TensorFlow."""
+"""Puts the server together: loader, core, watchers, transports. Importing it imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from serving.local.core import ConfigWatcher, CoreOptions, ServerCore
 from serving.local.errors import ServingError
 from serving.local.flags import Flags
 from serving.local.grpc_server import GrpcServer
+from serving.local.http_server import HttpServer
 from serving.local.loading import ModelLoader, WarmupOptions
+from serving.local.rest_server import RestApi
 from serving.local.versions import LoadOptions, State
 from serving.models_config import ModelsConfig
 from training.command_line import InputError
@@ -39,6 +41,7 @@ class Server:
         model_store.prepare_tensorflow()
         self._flags = flags
         self._grpc: GrpcServer | None = None
+        self._rest: HttpServer | None = None
         self._core = ServerCore(_loader(flags), _core_options(flags))
         try:
             self._core.reload(config)
@@ -85,17 +88,39 @@ class Server:
             )
         except OSError as error:
             raise InputError(f"Expected a free port. Received: {error}") from error
+        ports = {"grpc": self._grpc.port}
+        if flags.rest_api_port >= 0:
+            self._rest = self._rest_server()
+            self._rest.start()
+            ports["rest"] = self._rest.port
         self._grpc.start()
         self._watcher.start()
-        _log.info("gRPC on port %d", self._grpc.port)
-        return {"grpc": self._grpc.port}
+        _log.info("listening: %s", ", ".join(f"{name} on port {p}" for name, p in ports.items()))
+        return ports
 
     def close(self) -> None:
         """Stops listening, lets requests in flight finish, unloads."""
         self._watcher.close()
         if self._grpc is not None:
             self._grpc.close(self._flags.stop_grace_seconds)
+        if self._rest is not None:
+            self._rest.close(self._flags.stop_grace_seconds)
         self._core.close()
+
+    def _rest_server(self) -> HttpServer:
+        flags = self._flags
+        try:
+            return HttpServer(
+                RestApi(self._core),
+                HOST,
+                flags.rest_api_port,
+                flags.rest_api_num_threads,
+                flags.rest_api_timeout_in_ms / 1000,
+            )
+        except OSError as error:
+            raise InputError(
+                f"Expected a free port. Received: --rest_api_port={flags.rest_api_port}, {error}"
+            ) from error
 
 
 def _core_options(flags: Flags) -> CoreOptions:

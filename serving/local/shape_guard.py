@@ -1,9 +1,10 @@
 """Finds the inputs whose rank nothing checks before an operation that can end the process.
 
-With oneDNN, which is on by default on x86, a convolution or a pooling that is fed another rank than it
-expects fails a CHECK: the process aborts, TensorFlow Serving's as well as this one. A graph that passes
-an input through EnsureShape first answers with an error instead. Here the graph is walked once, at load
-time. It knows nothing about requests: what to do with an unguarded input is its caller's business.
+With oneDNN, which is on by default on x86, a convolution or a pooling that is fed another rank than
+it expects fails a CHECK: the process aborts, TensorFlow Serving's as well as this one. A graph that
+passes an input through EnsureShape first answers with an error instead. Here the graph is walked
+once, at load time. It knows nothing about requests: what to do with an unguarded input is its
+caller's business.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def unguarded_inputs(graph: Any, inputs: Iterable[str]) -> frozenset[str]:
 
     Returns:
         Those from which a value reaches other operations without an EnsureShape, in a graph that
-        holds an operation that can abort; none in a graph without one. On the safe side: it does not
-        ask whether the two are connected.
+        holds an operation that can abort; none in a graph without one. On the safe side: it does
+        not ask whether the two are connected.
     """
     functions = {function.signature.name: function for function in graph.library.function}
     bodies = [graph.node, *(function.node_def for function in functions.values())]

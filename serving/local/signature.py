@@ -62,7 +62,7 @@ NUMPY_DTYPES: Final[dict[int, np.dtype[Any]]] = {
     22: np.dtype(np.uint32),
     23: np.dtype(np.uint64),
 }
-"""tensorflow.DataType → numpy dtype; strings are object arrays of bytes, which keep trailing NULs."""
+"""tensorflow.DataType → numpy dtype; strings are bytes objects, which keep trailing NULs."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ Aspire = Callable[[str, Mapping[int, Path]], None]
 class FolderSource:
     """Polls the folders of the configured models. Thread-safe; `close` ends its thread."""
 
-    def __init__(self, aspire: Aspire, poll_wait_s: float, prefix_map: tuple[str, str] | None) -> None:
+    def __init__(
+        self, aspire: Aspire, poll_wait_s: float, prefix_map: tuple[str, str] | None
+    ) -> None:
         """Args:
         aspire: told the wanted versions of a model with their folders, after every poll.
         poll_wait_s: seconds between polls; 0 looks once at every change of configuration, a
@@ -71,7 +73,7 @@ class FolderSource:
         for model in self._models:
             try:
                 wanted[model.name] = self._choose(model)
-            except OSError as error:
+            except OSError as error:  # noqa: PERF203 the one that fails has to be named
                 reason = error.strerror or str(error)
                 self._say(
                     model.name,
@@ -95,8 +97,8 @@ class FolderSource:
                 if missing:
                     self._say(
                         model.name,
-                        f"Version {', '.join(missing)} of servable {model.name}, which was requested "
-                        f"to be served, was not found under {self.folder(model)}",
+                        f"Version {', '.join(missing)} of servable {model.name}, which was "
+                        f"requested to be served, was not found under {self.folder(model)}",
                     )
                     return chosen
         if not chosen:

@@ -46,8 +46,8 @@ class MalformedTensorError(ValueError):
 def decode(proto: Any) -> NDArray[Any]:
     """Converts a TensorProto as TensorFlow does.
 
-    Content of the exact length wins over `*_val`. Of the values too many are dropped, the last one is
-    repeated where there are too few, and none at all means zeros. An unknown rank is a scalar.
+    Content of the exact length wins over `*_val`. Of the values too many are dropped, the last one
+    is repeated where there are too few, and none at all means zeros. An unknown rank is a scalar.
 
     Returns:
         The array; strings as objects of type bytes. It may be read-only.
@@ -92,7 +92,10 @@ def _shape(proto: Any, itemsize: int) -> tuple[int, ...]:
     shape = tuple(dim.size for dim in proto.dim)
     if len(shape) > _MAX_RANK or any(size < 0 for size in shape):
         raise MalformedTensorError(f"shape {shape} is not a shape")
-    if math.prod(size for size in shape if size) >= 2**63 or math.prod(shape) * itemsize > _MAX_BYTES:
+    if (
+        math.prod(size for size in shape if size) >= 2**63
+        or math.prod(shape) * itemsize > _MAX_BYTES
+    ):
         raise MalformedTensorError(f"shape {shape} is too large")
     return shape
 

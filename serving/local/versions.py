@@ -1,8 +1,8 @@
 """The life of versions: START → LOADING → AVAILABLE → UNLOADING → END.
 
 Told which versions of a model are wanted, it loads and unloads in the order that preserves
-availability, tries failed loads again and hands out handles that keep a version alive while a request
-runs. Knows nothing about folders, configuration, labels or what a loaded model can do.
+availability, tries failed loads again and hands out handles that keep a version alive while a
+request runs. Knows nothing about folders, configuration, labels or what a loaded model can do.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""TensorFlow Serving in a container: how it is found and started."""

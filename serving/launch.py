@@ -1,0 +1,313 @@
+"""`make serve`: TensorFlow Serving in a container where there is an engine, else the local server.
+
+    python -m serving.launch [--server auto|container|local] [--grpc-port 8500] [--rest-port 8501]
+        [--models models] [--config serving/models.config]
+
+Runs in the foreground until Ctrl-C or SIGTERM and stops everything that it started. Says in one
+line which server runs and why, and prints the ports, the versions and a first prediction once the
+server answers for the label `stable`. Exit code 2, with one line, where the configuration, a
+missing version or a port is at fault. Costs nothing itself: the server imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from serving import models_config
+from serving.container import engine
+from serving.container.engine import ServerCommand, Settings
+from serving.models_config import ConfigError, Latest, Model, ModelsConfig, Specific
+from tfs_client import contract
+from tfs_client.wire import serving_pb2
+from training.command_line import InputError, configure_logging, run
+
+_log = logging.getLogger(__name__)
+
+READY_DEADLINE_S: Final = 180.0
+"""A large model on a slow disk, with retries, is still loaded by then."""
+
+STOP_DEADLINE_S: Final = 20.0
+"""After that a server that was asked to stop is killed."""
+
+
+_METADATA: Final = "/tensorflow.serving.PredictionService/GetModelMetadata"
+
+_PAUSE_S: Final = 0.1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a server in the foreground; returns the exit code."""
+    configure_logging()
+    arguments = _arguments(argv)
+    return run("serving.launch", lambda: _launch(arguments))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arguments:
+    server: str
+    settings: Settings
+
+
+def _arguments(argv: Sequence[str] | None) -> _Arguments:
+    parser = argparse.ArgumentParser(prog="python -m serving.launch", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--server", choices=("auto", "container", "local"), default="auto")
+    parser.add_argument("--grpc-port", type=int, default=contract.GRPC_PORT, help="%(default)s")
+    parser.add_argument("--rest-port", type=int, default=contract.REST_PORT, help="%(default)s")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="folder, %(default)s")
+    parser.add_argument(
+        "--config", type=Path, default=Path("serving/models.config"), help="%(default)s"
+    )
+    given = parser.parse_args(argv)
+    settings = Settings(
+        grpc_port=given.grpc_port,
+        rest_port=given.rest_port,
+        models=given.models,
+        config=given.config,
+    )
+    return _Arguments(server=given.server, settings=settings)
+
+
+def _launch(arguments: _Arguments) -> int:
+    settings = arguments.settings
+    config = models_config.read(settings.config)
+    check_versions(config, settings.models)
+    check_ports(settings)
+    command = engine.choose(arguments.server, settings)
+    print(f"server={command.kind} ({command.reason})", file=sys.stderr, flush=True)
+    _log.info("%s", shlex.join(command.argv))
+    return _run(command, settings, config)
+
+
+def check_versions(config: ModelsConfig, models: Path) -> None:
+    """Refuses to start a server that would wait for ever for a version that is not there.
+
+    Raises:
+        InputError: no model is listed, or a version that is listed has no folder.
+    """
+    if not config.models:
+        raise ConfigError(
+            "Expected at least one model in the configuration. Received: none. "
+            "List one, see serving/models.config.",
+            "no models",
+        )
+    for model in config.models:
+        folder = folder_of(model, models)
+        present = _versions_in(folder)
+        if isinstance(model.policy, Specific):
+            missing = [version for version in model.policy.versions if version not in present]
+            wanted = f"version {missing[0]}" if missing else ""
+        else:
+            wanted = "" if present else "a version"
+        if wanted:
+            raise InputError(
+                f"Expected {wanted} of {model.name} under {folder}/. Received: no such folder. "
+                "Export one first: make train export"
+            )
+        unserved = _label_without_version(model)
+        if unserved is not None:
+            raise InputError(
+                f"Expected label {unserved} of {model.name} on a version that is served. Received: "
+                f"version {model.labels[unserved]}. List that version or move the label."
+            )
+
+
+def folder_of(model: Model, models: Path) -> Path:
+    """Where a model's versions lie on this machine; base_path is the path inside the container."""
+    inside = model.base_path.rstrip("/")
+    if inside.startswith(contract.MODEL_STORE + "/"):
+        return models / inside.removeprefix(contract.MODEL_STORE + "/")
+    raise InputError(
+        f"Expected base_path of {model.name} under {contract.MODEL_STORE}/, where the store is "
+        f"mounted. Received: {model.base_path}. Write {contract.MODEL_STORE}/{model.name}."
+    )
+
+
+def check_ports(settings: Settings) -> None:
+    """Refuses ports in use before anything is started.
+
+    Raises:
+        InputError: names the port and what to do.
+    """
+    if settings.grpc_port == settings.rest_port:
+        raise InputError(
+            f"Expected two ports. Received: {settings.grpc_port} for both. "
+            "Choose another one with --rest-port."
+        )
+    for flag, port in (("--grpc-port", settings.grpc_port), ("--rest-port", settings.rest_port)):
+        if not 0 < port < 65536:
+            raise InputError(
+                f"Expected a port from 1 to 65535. Received: {flag} {port}. Choose another one."
+            )
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("0.0.0.0", port))
+            except OSError as error:
+                raise InputError(
+                    f"Expected port {port} to be free. Received: {error.strerror}. "
+                    f"Stop the server that listens there, or choose another port with {flag}."
+                ) from error
+
+
+def _versions_in(folder: Path) -> set[int]:
+    if not folder.is_dir():
+        return set()
+    return {int(child.name) for child in folder.iterdir() if child.name.isdigit()}
+
+
+def _label_without_version(model: Model) -> str | None:
+    if not isinstance(model.policy, Specific):
+        return None
+    for label, version in model.labels.items():
+        if version not in model.policy.versions:
+            return label
+    return None
+
+
+def _run(command: ServerCommand, settings: Settings, config: ModelsConfig) -> int:
+    """Runs the server as a child and passes its end, or ours, on."""
+    stopped_by: list[int] = []
+    # A session of its own: Ctrl-C reaches this process alone, which stops the server in order.
+    child = subprocess.Popen(command.argv, start_new_session=True)
+
+    def on_signal(number: int, _: object) -> None:
+        stopped_by.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        model = config.models[0]
+        label = contract.LABEL_STABLE if contract.LABEL_STABLE in model.labels else None
+        ready = wait_until_answering(
+            f"localhost:{settings.grpc_port}",
+            model.name,
+            label,
+            deadline_s=READY_DEADLINE_S,
+            given_up=lambda: bool(stopped_by) or child.poll() is not None,
+        )
+        if ready:
+            print(banner(settings, config), flush=True)
+        elif not stopped_by and child.poll() is None:
+            _log.error("the server did not answer within %.0f s", READY_DEADLINE_S)
+            return 1
+        while not stopped_by and child.poll() is None:
+            time.sleep(_PAUSE_S)
+    finally:
+        _stop(child, command)
+    if stopped_by:
+        return 130 if stopped_by[0] == signal.SIGINT else 0
+    _log.error("the server ended by itself, exit code %s", child.returncode)
+    return 2 if child.returncode == 2 else 1
+
+
+def _stop(child: subprocess.Popen[bytes], command: ServerCommand) -> None:
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(STOP_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    if command.cleanup:
+        subprocess.run(
+            command.cleanup, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        )
+
+
+def wait_until_answering(
+    address: str,
+    model: str,
+    label: str | None,
+    *,
+    deadline_s: float,
+    given_up: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Asks for the model's metadata until it is given; a status says 200 in any state.
+
+    Args:
+        address: host:port of gRPC.
+        model: the model's name.
+        label: the label that has to answer, None for any version.
+        deadline_s: how long to ask.
+        given_up: asked between two attempts; true ends the waiting.
+
+    Returns:
+        Whether it answered.
+    """
+    request = serving_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = model
+    if label is not None:
+        request.model_spec.version_label = label
+    deadline = time.monotonic() + deadline_s
+    options = [("grpc.max_reconnect_backoff_ms", 200), ("grpc.initial_reconnect_backoff_ms", 100)]
+    with grpc.insecure_channel(address, options=options) as channel:
+        ask = channel.unary_unary(
+            _METADATA,
+            request_serializer=serving_pb2.GetModelMetadataRequest.SerializeToString,
+            response_deserializer=serving_pb2.GetModelMetadataResponse.FromString,
+        )
+        while not given_up() and time.monotonic() < deadline:
+            try:
+                ask(request, timeout=1)
+                return True
+            except grpc.RpcError:  # noqa: PERF203 each refusal means: ask again
+                time.sleep(_PAUSE_S)
+    return False
+
+
+def banner(settings: Settings, config: ModelsConfig, runs: Path = Path("runs")) -> str:
+    """What an operator wants to know first: ports, models, versions, labels, a first prediction.
+
+    Args:
+        settings: the ports.
+        config: what is served.
+        runs: where trained runs lie; the newest one's samples are offered for prediction.
+    """
+    lines = [
+        "",
+        f"  gRPC   localhost:{settings.grpc_port}",
+        f"  REST   http://localhost:{settings.rest_port}/v1/models/{config.models[0].name}",
+    ]
+    for model in config.models:
+        labels = ", ".join(f"{label} → {version}" for label, version in model.labels.items())
+        lines.append(
+            f"  model  {model.name}: {_policy_words(model)}" + (f" ({labels})" if labels else "")
+        )
+    samples = runs / "latest" / "samples"
+    images = (
+        sorted(path for path in samples.glob("*") if path.is_file()) if samples.is_dir() else []
+    )
+    image = images[0] if images else Path("path/to/image.png")
+    lines += ["", f"  Try it:  make predict IMAGE={image}", "  Stop it: Ctrl-C", ""]
+    return "\n".join(lines)
+
+
+def _policy_words(model: Model) -> str:
+    match model.policy:
+        case Specific(versions):
+            word = "version" if len(versions) == 1 else "versions"
+            return f"{word} {', '.join(str(version) for version in versions)}"
+        case Latest(1):
+            return "latest version"
+        case Latest(count):
+            return f"latest {count} versions"
+        case _:
+            return "all versions"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
