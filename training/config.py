@@ -74,10 +74,12 @@ class RunConfig:
     """float32, mixed_float16 (GPUs) or mixed_bfloat16 (newer GPUs and CPUs); the last layer and the
     answers are float32 in any case"""
 
-    flip_horizontal: bool = True
-    """mirror training images left-right at random"""
+    flip_horizontal: bool = False
+    """mirror training images left-right at random; within 25 epochs of the default architecture
+    all augmentation made the sample set's validation loss worse (two seeds: 0.439 and 0.447
+    without, 0.457 and 0.454 with both flips)"""
 
-    flip_vertical: bool = True
+    flip_vertical: bool = False
     """mirror training images top-bottom at random"""
 
     quarter_turns: bool = False

@@ -89,9 +89,12 @@ def train(
         InputError: several machines do not see the same checkpoint.
     """
     state = tf.Variable(json.dumps(dataclasses.asdict(Progress())), dtype=tf.string)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, progress=state)
+    with strategy.scope():
+        optimizer.build(model.trainable_variables)
+    # By list, not by object: a model does not track its dropout layers' random states as objects.
+    variables = [variable.value for variable in [*model.variables, *optimizer.variables]]
+    checkpoint = tf.train.Checkpoint(variables=variables, progress=state)
     manager = tf.train.CheckpointManager(checkpoint, str(folder / CHECKPOINTS), max_to_keep=1)
-    optimizer.build(model.trainable_variables)
     latest = tf.train.latest_checkpoint(checkpoints / CHECKPOINTS) if checkpoints else None
     if latest:
         checkpoint.restore(latest).assert_consumed()

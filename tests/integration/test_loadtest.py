@@ -73,7 +73,7 @@ def test_a_sound_server_passes_and_leaves_page_and_figures(server, pictures, in_
     assert {request.model_spec.signature_name for request in served} == {signature}
     assert {request.model_spec.version_label for request in served} == {"stable"}
     assert found["failures"] == 0
-    assert 1 < found["duration_s"] < 4
+    assert 1.5 < found["duration_s"] < 10
     assert found["requests_per_s"] == pytest.approx(found["requests"] / found["duration_s"])
     assert 0 < found["p50_ms"] <= found["p95_ms"] <= found["p99_ms"] <= found["max_ms"]
     page = (in_folder / "build" / "loadtest.html").read_text()

@@ -35,10 +35,10 @@ def test_every_setting_has_a_flag_with_help_and_default() -> None:
 
 def test_flags_are_read_as_the_types_of_their_fields() -> None:
     config = _parse(
-        "--data", "x", "--steps-per-epoch", "7", "--brightness", "0.25", "--no-flip-vertical"
+        "--data", "x", "--steps-per-epoch", "7", "--brightness", "0.25", "--flip-vertical"
     )
     assert (config.data, config.steps_per_epoch, config.brightness, config.flip_vertical) == (
-        "x", 7, 0.25, False,
+        "x", 7, 0.25, True,
     )  # fmt: skip
 
 

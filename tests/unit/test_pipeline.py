@@ -13,8 +13,8 @@ import tensorflow as tf
 from training import dataset, pipeline
 from training.config import RunConfig
 
-CONFIG = RunConfig(image_height=24, image_width=24, batch_size=8)
-STILL = dataclasses.replace(CONFIG, flip_horizontal=False, flip_vertical=False)
+STILL = RunConfig(image_height=24, image_width=24, batch_size=8)
+CONFIG = dataclasses.replace(STILL, flip_horizontal=True, flip_vertical=True)
 
 
 @pytest.fixture

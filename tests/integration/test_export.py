@@ -1,0 +1,165 @@
+"""Exporting as a person runs it: versions, verification, interruptions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tfs_client import contract
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def version(store: Path) -> Path:
+    return store / contract.MODEL_NAME / "1"
+
+
+def test_a_version_describes_itself(version: Path, sample_run: Path) -> None:
+    card = json.loads((version / "assets.extra" / "model_card.json").read_text())
+    made = json.loads((sample_run / "run.json").read_text())
+    assert card["run"] == made["id"]
+    assert card["version"] == 1
+    assert card["input"] == {"height": 64, "width": 64}
+    assert card["classes"] == {"negative": "sound", "positive": "defective"}
+    assert card["data"]["fingerprint"] == made["data"]["fingerprint"]
+    assert card["metrics"] == json.loads((sample_run / "metrics.json").read_text())
+    assert card["checks"]["max_difference"] <= 1e-5
+    assert card["checks"]["images_compared"] == 80
+    on_disk = {
+        path.relative_to(version).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in version.rglob("*")
+        if path.is_file() and path.name != "model_card.json"
+    }
+    assert {name: entry["sha256"] for name, entry in card["files"].items()} == on_disk
+
+
+def test_each_weight_is_inside_once(version: Path) -> None:
+    weights = 1_625_281 * 4
+    total = sum(path.stat().st_size for path in version.rglob("saved_model.pb"))
+    assert weights < total < weights * 1.1
+    assert sum(path.stat().st_size for path in (version / "variables").iterdir()) < 1000
+
+
+def test_exporting_again_makes_the_next_version_unless_it_stands(
+    store: Path, sample_run: Path, tmp_path: Path, command: Callable
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(store, models)
+    flags = ("export.saved_model", "--run", str(sample_run), "--models", str(models))
+    standing = command(*flags, "--if-new")
+    assert standing.returncode == 0
+    assert "nothing to export" in standing.stderr
+    assert standing.stdout.strip().endswith("/1")
+    again = command(*flags)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.strip().endswith("/2")
+    names = sorted(path.name for path in (models / contract.MODEL_NAME).iterdir())
+    assert [name for name in names if not name.startswith(".")] == ["1", "2"]
+
+
+def test_a_missing_run_is_one_line_and_makes_nothing(tmp_path: Path, command: Callable) -> None:
+    done = command("export.saved_model", "--run", "runs/nope", "--models", str(tmp_path / "m"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("export: error: Expected a run in runs/nope.")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_killed_export_publishes_nothing(sample_run: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "export.saved_model"]
+        + ["--run", str(sample_run), "--models", str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    aside = tmp_path / contract.MODEL_NAME / ".exporting" / "saved_model.pb"
+    deadline = time.monotonic() + 60
+    while not aside.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, "nothing was written aside"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    left = [path.name for path in (tmp_path / contract.MODEL_NAME).iterdir()]
+    assert all(name.startswith(".") for name in left)
+
+
+SABOTAGE = {
+    "the shape guard is gone": (
+        "signatures.tf.ensure_shape = lambda value, shape: value",
+        # the convolution ends the process, or the graph computes what it should refuse
+        "exit code|ended by a signal",
+    ),
+    "the weights are others": (
+        "keras.Model.load_weights = lambda model, path: None",
+        "the run's own probabilities",
+    ),
+    "broken rows are not guarded": (
+        "tf.data.Dataset.ignore_errors = lambda dataset: dataset",
+        "exit code",
+    ),
+    "a warm-up request cannot be answered": (
+        "contract.INPUT_IMAGE_BYTES; from export import warmup\n"
+        "real = warmup._predict\n"
+        "warmup._predict = lambda signature, name, value: "
+        "real(signature, name, value[..., :1] if value.ndim == 4 else value)",
+        "exit code",
+    ),
+}
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGE)
+def test_a_version_that_would_fail_in_the_server_is_not_published(
+    sabotage: str, sample_run: Path, tmp_path: Path
+) -> None:
+    change, message = SABOTAGE[sabotage]
+    code = (
+        "import sys; from training import quiet_tensorflow; quiet_tensorflow.import_tensorflow()\n"
+        "import keras, tensorflow as tf; from export import saved_model, signatures\n"
+        "from tfs_client import contract\n"
+        f"{change}\n"
+        "sys.exit(saved_model.main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--run", str(sample_run), "--models", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("export: error: Expected the exported version to pass its checks.")
+    assert any(part in last for part in message.split("|")), last
+    assert [
+        path for path in (tmp_path / contract.MODEL_NAME).iterdir() if path.name != ".lock"
+    ] == []
+
+
+def test_the_command_line_of_tensorflow_lists_the_contract(version: Path) -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("saved_model_cli")), "show", "--dir", str(version)]
+        + ["--tag_set", "serve", "--all"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for signature in contract.SIGNATURES:
+        assert f"signature_def['{signature}']" in done.stdout
+    assert f"inputs['{contract.INPUT_IMAGES}'] tensor_info" in done.stdout
+    assert "shape: (-1, 64, 64, 3)" in done.stdout
+    assert f"Method name is: {contract.METHOD_CLASSIFY}" in done.stdout
