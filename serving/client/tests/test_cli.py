@@ -64,7 +64,7 @@ def test_predict_speaks_json_with_null_for_what_is_unknown(server, cell, tmp_pat
         (["predict", "missing.png"], "no such file: missing.png"),
         (["predict", "."], "Received: none in ."),
         (["predict", "cell.png", "--target", "localhost"], "host:port"),
-        (["predict", "cell.png", "--target", "127.0.0.1:1"], "No server answered Predict"),
+        (["predict", "cell.png", "--target", "127.0.0.1:1"], "No server answered GetModelMetadata"),
         (["predict", "cell.png", "--timeout-s", "0"], "timeout_s=0.0"),
         (["metadata", "--target", "127.0.0.1:1"], "No server answered GetModelMetadata"),
         (["status", "--target", "127.0.0.1:1"], "No server answered GetModelStatus"),

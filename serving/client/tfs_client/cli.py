@@ -4,7 +4,7 @@
     tfs metadata | tfs status | tfs wait-ready --label stable --timeout-s 60
 
 The result goes to stdout (a table, or JSON with --json), errors go to stderr in one line. Costs one
-request an image. Exit code:
+request to connect and one an image. Exit code:
 
     0  all is well
     1  an image is not valid; it stands in the table, and so do all others
@@ -59,6 +59,8 @@ def predict(arguments: argparse.Namespace) -> int:
         classifier = ImageClassifier(
             client, label=arguments.label, version=arguments.version, model=arguments.model
         )
+        # Connects, so that the first image's latency is that of a request like the others'.
+        client.metadata(model=arguments.model, label=arguments.label, version=arguments.version)
         rows = [(file, _ask(classifier, file)) for file in files]
     if arguments.json:
         _print_json([_prediction_as_json(file, answer) for file, answer in rows])
