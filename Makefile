@@ -45,6 +45,14 @@ loadtest: $(ENVIRONMENT) ## load the server for a bounded time -> build/loadtest
 parity: $(ENVIRONMENT) ## hold every way to the server against the run's own answers -> build/parity.json
 	$(BIN)/python -m export.parity --target $(TARGET) $(ARGS)
 
+.PHONY: road
+road: $(ENVIRONMENT) ## walk the whole road in a folder of its own and take the time -> build/road.json
+	$(BIN)/python -m tests.e2e.road $(ARGS)
+
+.PHONY: bench-training
+bench-training: $(ENVIRONMENT) ## train with three seeds and report the spread -> build/training.json
+	$(BIN)/python -m training.seeds $(ARGS)
+
 .PHONY: tensorboard
 tensorboard: $(ENVIRONMENT) ## look at the learning curves of all runs in a browser
 	$(BIN)/tensorboard --logdir runs

@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Batch normalisation and dropout: the state that an interruption could lose.
 FLAGS = (
     "--image-height", "24", "--image-width", "24", "--architecture", "cnn_batch_norm",
-    "--epochs", "4", "--patience", "4", "--batch-size", "8", "--brightness", "0.1", "--flip-vertical",
+    "--epochs", "4", "--patience", "4", "--batch-size", "8",
+    "--brightness", "0.1", "--flip-vertical",
 )  # fmt: skip
 
 
