@@ -135,5 +135,9 @@ def versions_in(folder: Path) -> dict[int, Path]:
     return {
         int(child.name): child
         for child in sorted(folder.iterdir())
-        if child.name.isascii() and child.name.isdigit() and child.is_dir()
+        if _is_version(child.name) and child.is_dir()
     }
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdigit() and int(name) < 2**63

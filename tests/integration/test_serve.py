@@ -1,0 +1,249 @@
+"""`make serve` and the local server's command line, as processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.integration.local_server_fixtures import (
+    DEADLINE_S,
+    ROOT,
+    environment,
+    eventually,
+    line_config,
+    save_line,
+)
+from tfs_client.wire import serving_pb2
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """models/line/1 and a models.config that serves it as stable."""
+    folder = tmp_path_factory.mktemp("serve")
+    save_line(folder / "models" / "line" / "1", 1.0)
+    (folder / "models.config").write_text(line_config("specific { versions: 1 }", {"stable": 1}))
+    return folder
+
+
+@pytest.fixture
+def two_ports() -> tuple[int, int]:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        yield taken.getsockname()[1]
+
+
+def launch_command(place: Path, ports: tuple[int, int], server: str = "local") -> list[str]:
+    return [
+        *(sys.executable, "-m", "serving.launch", "--server", server),
+        *("--grpc-port", str(ports[0]), "--rest-port", str(ports[1])),
+        *("--models", str(place / "models"), "--config", str(place / "models.config")),
+    ]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=DEADLINE_S
+    )
+
+
+def local(*flags: str) -> subprocess.CompletedProcess[str]:
+    return run([sys.executable, "-m", "serving.local", *flags])
+
+
+def predict(port: int) -> serving_pb2.PredictResponse:
+    request = serving_pb2.PredictRequest()
+    request.model_spec.name = "line"
+    request.model_spec.version_label = "stable"
+    request.inputs["x"].dtype = serving_pb2.DT_FLOAT
+    request.inputs["x"].tensor_shape.dim.add(size=1)
+    request.inputs["x"].float_val.append(2.0)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        return channel.unary_unary(
+            "/tensorflow.serving.PredictionService/Predict",
+            request_serializer=serving_pb2.PredictRequest.SerializeToString,
+            response_deserializer=serving_pb2.PredictResponse.FromString,
+        )(request, timeout=10)
+
+
+def test_serve_says_which_server_shows_the_banner_answers_and_stops(
+    place: Path, two_ports: tuple[int, int], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with out.open("w") as stream:
+        process = subprocess.Popen(
+            launch_command(place, two_ports),
+            cwd=ROOT,
+            env=environment(),
+            stdout=stream,
+            stderr=stream,
+        )
+    try:
+        eventually(
+            lambda: "Stop it: Ctrl-C" in out.read_text() or process.poll() is not None,
+            "the banner",
+            DEADLINE_S,
+        )
+        shown = out.read_text()
+        assert "server=local (asked for)" in shown
+        assert f"localhost:{two_ports[0]}" in shown
+        assert "line: version 1 (stable → 1)" in shown
+        assert "make predict IMAGE=" in shown
+        assert "cudart" not in shown
+        assert list(predict(two_ports[0]).outputs["y"].float_val) == [2.0]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+        for port in two_ports:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_serve_before_export_is_one_line_and_exit_code_2(
+    tmp_path: Path, two_ports: tuple[int, int]
+) -> None:
+    (tmp_path / "models.config").write_text(line_config("specific { versions: 1 }", {"stable": 1}))
+
+    done = run(launch_command(tmp_path, two_ports))
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"serving.launch: error: Expected version 1 of line under {tmp_path}/models/line/. "
+        "Received: no such folder. Export one first: make train export\n"
+    )
+
+
+def test_serve_on_a_port_in_use_is_one_line_and_exit_code_2(place: Path, taken_port: int) -> None:
+    done = run(launch_command(place, (taken_port, taken_port + 1)))
+
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert f"Expected port {taken_port} to be free" in done.stderr
+
+
+def test_serve_with_a_broken_configuration_is_one_line_and_exit_code_2(
+    tmp_path: Path, two_ports: tuple[int, int]
+) -> None:
+    (tmp_path / "models.config").write_text("model_config_list {\n  nonsense: 1\n}\n")
+
+    done = run(launch_command(tmp_path, two_ports))
+
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "models.config:2:3: Expected" in done.stderr
+
+
+def test_serve_with_a_model_that_cannot_be_loaded_ends_with_the_reason(
+    place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "models", tmp_path / "models")
+    shutil.rmtree(tmp_path / "models" / "line" / "1" / "variables")
+    config = tmp_path / "models.config"
+    config.write_text(line_config("specific { versions: 1 }"))
+
+    done = local(
+        "--port=0",
+        f"--model_config_file={config}",
+        f"--model_path_prefix_map=/models={tmp_path / 'models'}",
+        "--max_num_load_retries=0",
+    )
+
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "serving.local: error: line version 1 could not be loaded" in done.stderr
+    assert "Traceback" not in done.stderr, last
+
+
+@pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
+def test_the_local_server_refuses_a_port_in_use_at_once(
+    place: Path, taken_port: int, flag: str
+) -> None:
+    done = local(
+        f"--model_config_file={place / 'models.config'}", "--port=0", f"{flag}={taken_port}"
+    )
+
+    assert done.returncode == 2
+    assert f"Expected a free port. Received: {flag}={taken_port}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ((), "Expected --model_config_file or --model_base_path"),
+        (("--port=many",), "Expected a value of type int for --port. Received: many"),
+        (("--model_config_file=/no/such/file",), "No such file or directory"),
+        (("--model_path_prefix_map=x",), "Expected --model_path_prefix_map=/models=/abs/folder"),
+        (("--bogus", "--port=many"), "unknown argument: --bogus"),
+    ],
+)
+def test_the_local_servers_command_line_is_checked_before_tensorflow_is_imported(
+    flags: tuple[str, ...], said: str
+) -> None:
+    done = local(*flags)
+
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _engine() -> str | None:
+    for name in ("docker", "podman"):
+        if (
+            shutil.which(name)
+            and subprocess.run([name, "info"], capture_output=True).returncode == 0
+        ):
+            return name
+    return None
+
+
+def test_serve_runs_the_container_where_an_engine_has_the_image(
+    place: Path, two_ports: tuple[int, int], tmp_path: Path
+) -> None:
+    engine = _engine()
+    if engine is None:
+        pytest.skip("no container engine answers on this machine")
+    image = "tensorflow/serving:2.19.1"
+    if subprocess.run([engine, "image", "inspect", image], capture_output=True).returncode:
+        pytest.skip(f"{engine} does not hold {image}")
+    out = tmp_path / "out"
+    with out.open("w") as stream:
+        process = subprocess.Popen(
+            launch_command(place, two_ports, "container"),
+            cwd=ROOT,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+            stdout=stream,
+            stderr=stream,
+        )
+    try:
+        eventually(
+            lambda: "Stop it: Ctrl-C" in out.read_text() or process.poll() is not None,
+            "the banner",
+            DEADLINE_S,
+        )
+        assert f"server=container ({engine} answers, {image}" in out.read_text()
+        assert list(predict(two_ports[0]).outputs["y"].float_val) == [2.0]
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
