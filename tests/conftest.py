@@ -24,13 +24,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 @pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `python -m module flags` from the project's root, as a person would."""
+    """Runs `python -m module flags` from the project's root, as a person would.
 
-    def run(*arguments: str, timeout_s: float = 120, **environment: str):
+    With `cwd`, what the command leaves in build/ does not overwrite the project's own.
+    """
+
+    def run(
+        *arguments: str, timeout_s: float = 120, cwd: Path = ROOT
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **environment},
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=timeout_s,

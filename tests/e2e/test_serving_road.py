@@ -1,0 +1,158 @@
+"""A real run, really exported, behind a real server: what a person and a service get."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfs_client import Client, ImageClassifier, contract
+from training import run
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def served(store: Path, sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """What `make serve` starts, on free ports: (gRPC address, REST address, its talk)."""
+    held = [socket.create_server(("", 0)) for _ in range(2)]
+    grpc_port, rest_port = (one.getsockname()[1] for one in held)
+    for one in held:
+        one.close()
+    talk = tmp_path_factory.mktemp("talk") / "serve.log"
+    with talk.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving.launch", "--server", "local", "--models", str(store)]
+            + ["--grpc-port", str(grpc_port), "--rest-port", str(rest_port)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        deadline = time.monotonic() + READY_S
+        while "Try it:" not in talk.read_text():
+            assert process.poll() is None, talk.read_text()
+            assert time.monotonic() < deadline, talk.read_text()
+            time.sleep(0.05)
+        yield f"localhost:{grpc_port}", f"localhost:{rest_port}", talk
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+
+
+def test_the_banner_shows_ports_and_a_command_that_works(served: tuple) -> None:
+    target, rest, talk = served
+    text = talk.read_text()
+    assert "server=local (" in text
+    assert target in text
+    assert rest in text
+    assert re.search(r"version 1 \(stable → 1\)", text)
+    assert re.search(r"make predict IMAGE=\S+", text)
+
+
+def test_predict_shows_label_probability_review_version_and_latency(
+    served: tuple, sample_run: Path, command: Callable
+) -> None:
+    target, _, _ = served
+    samples = sorted((sample_run / run.SAMPLES).iterdir())
+    done = command("tfs_client", "predict", *map(str, samples), "--target", target)
+    assert done.returncode == 0, done.stderr
+    header, *rows = done.stdout.splitlines()
+    assert header.split() == [
+        "file", "label", "probability", "needs_review", "version", "latency_ms",
+    ]  # fmt: skip
+    expected = {Path(row.path).name: row for row in run.load(sample_run).predictions()}
+    assert len(rows) == 2
+    for row in rows:
+        _, label, probability, review, version, latency = row.split()
+        assert label in ("sound", "defective")
+        assert any(abs(float(probability) - one.probability) < 1e-4 for one in expected.values())
+        assert review in ("yes", "no")
+        assert version == "1"
+        assert float(latency) > 0
+
+
+def test_all_ways_give_the_runs_own_probabilities(
+    served: tuple, sample_run: Path, command: Callable, tmp_path: Path
+) -> None:
+    target, rest, _ = served
+    done = command(
+        "export.parity", "--run", str(sample_run), "--target", target, "--rest", rest, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / done.stdout.strip()).read_text())
+    held = [entry for entry in written["results"] if entry["holds"] is not None]
+    assert len(held) == 16  # two file formats, four ways, difference and decisions
+    assert all(entry["holds"] for entry in held)
+
+
+def test_a_broken_file_harms_no_other_file_of_the_request(served: tuple, sample_run: Path) -> None:
+    good = [path.read_bytes() for path in sorted((sample_run / run.SAMPLES).iterdir())]
+    with Client(served[0]) as client:
+        classifier = ImageClassifier(client)
+        alone = classifier.predict_many(good)
+        first, broken, second = classifier.predict_many([good[0], b"no picture", good[1]])
+    assert not broken.valid
+    assert broken.needs_review
+    assert broken.label == ""
+    assert np.isnan(broken.probability)
+    for before, after in zip(alone, (first, second)):
+        assert after.valid
+        assert (after.label, after.needs_review) == (before.label, before.needs_review)
+        assert after.probability == pytest.approx(before.probability, abs=1e-6)
+
+
+def test_the_image_size_is_read_from_the_server(served: tuple) -> None:
+    with Client(served[0]) as client:
+        assert ImageClassifier(client).input_size() == (64, 64)
+        spec = client.metadata(label="stable").signatures[contract.SIGNATURE_IMAGES]
+        assert spec.inputs[contract.INPUT_IMAGES].shape == (None, 64, 64, 3)
+
+
+def test_the_load_test_leaves_a_page_and_figures(
+    served: tuple, command: Callable, tmp_path: Path
+) -> None:
+    done = command(
+        "loadtest.run", "--target", served[0], "--users", "2", "--duration-s", "2", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    figures = {
+        entry["name"]: entry["value"]
+        for entry in json.loads((tmp_path / "build" / "loadtest.json").read_text())["results"]
+    }
+    assert figures["failures"] == 0
+    assert figures["requests"] > 10
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
+    assert "<svg" in (tmp_path / "build" / "loadtest.html").read_text()
+
+
+def test_a_port_in_use_is_one_line_and_leaves_the_first_server_alone(
+    served: tuple, store: Path, command: Callable
+) -> None:
+    port = served[0].rsplit(":", 1)[1]
+    done = command(
+        "serving.launch", "--server", "local", "--models", str(store), "--grpc-port", port
+    )
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert port in last
+    assert "Received" in last
+    with Client(served[0]) as client:
+        assert client.status()[0].available
+
+
+def test_serving_before_exporting_says_what_to_do(tmp_path: Path, command: Callable) -> None:
+    done = command("serving.launch", "--server", "local", "--models", str(tmp_path / "models"))
+    assert done.returncode == 2
+    assert "make train export" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

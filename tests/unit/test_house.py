@@ -1,0 +1,99 @@
+"""The house itself: import rules, documented commands, files that must agree with the contract."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving import models_config
+from tfs_client import contract
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TRACKED = subprocess.run(
+    ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+).stdout.splitlines()
+
+
+def test_the_import_rules_hold() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports"))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_documented_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    documented = {
+        word
+        for line in re.findall(r"`make ([^`]*)`", README)
+        + re.findall(r"^\$ make (.*)", README, re.M)
+        for word in line.split('ARGS="')[0].split()
+        if re.fullmatch("[a-z-]+", word)
+    }
+    assert {"train", "export", "serve", "test", "predict", "loadtest"} <= documented
+    assert documented - {"make"} <= targets
+
+
+def test_every_module_that_the_makefile_runs_exists() -> None:
+    modules = re.findall(r"python -m ([a-z0-9_.]+)", MAKEFILE)
+    assert len(modules) >= 6
+    for module in modules:
+        assert importlib.util.find_spec(module), module
+
+
+@pytest.mark.parametrize("folder", ["training", "export", "serving", "loadtest", "tests"])
+def test_every_folder_that_the_readme_shows_is_there(folder: str) -> None:
+    assert f"\n{folder}/" in README
+    assert (ROOT / folder).is_dir()
+
+
+def test_every_file_that_the_readme_shows_is_there() -> None:
+    tree = README[README.index("## What lies where") :]
+    for folder, body in re.findall(r"^(\w+)/ .*\n((?:  .*\n)+)", tree, re.MULTILINE):
+        for name in re.findall(r"^  (\S+)", body, re.MULTILINE):
+            assert (ROOT / folder / name).exists(), f"{folder}/{name}"
+
+
+def test_the_signatures_of_the_readme_are_the_contract() -> None:
+    table = README[README.index("| signature | input") :].split("\n\n")[0]
+    names = re.findall(r"^\| `(\w+)` \| `(\w+)`", table, re.MULTILINE)
+    assert names == [
+        (contract.SIGNATURE_DEFAULT, contract.INPUT_IMAGE_BYTES),
+        (contract.SIGNATURE_IMAGES, contract.INPUT_IMAGES),
+        (contract.SIGNATURE_CLASSIFY, contract.INPUT_EXAMPLES),
+    ]
+    for output in (*contract.PREDICT_OUTPUTS, contract.OUTPUT_CLASSES, contract.OUTPUT_SCORES):
+        assert f"`{output}`" in table
+
+
+def test_models_config_is_the_contract() -> None:
+    text = (ROOT / "serving" / "models.config").read_text(encoding="utf-8")
+    (model,) = models_config.parse(text).models
+    assert model.name == contract.MODEL_NAME
+    assert model.base_path == f"{contract.MODEL_STORE}/{contract.MODEL_NAME}"
+    assert contract.LABEL_STABLE in model.labels
+
+
+def test_the_lock_file_has_hashes_and_no_addresses() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pins = re.findall(r"^[a-z0-9][^\s=]*==", lock, re.MULTILINE)
+    blocks = re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)[1:]
+    assert len(pins) == len(blocks) > 100
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert "://" not in lock
+
+
+def test_no_tracked_file_is_large() -> None:
+    sizes = {name: (ROOT / name).stat().st_size for name in TRACKED if (ROOT / name).is_file()}
+    assert {name: size for name, size in sizes.items() if size > 500_000} == {}
