@@ -101,6 +101,9 @@ def server_flags(settings: Settings, config: str) -> list[str]:
         # A restart with a canary label, or a new version listed together with its label, must work.
         "--allow_version_labels_for_unavailable_models=true",
         f"--grpc_max_threads={settings.grpc_max_threads}",
+        # A version that fails is broken, or its volume is late by a second: not by five minutes.
+        "--max_num_load_retries=1",
+        "--load_retry_interval_micros=1000000",
         # The profiler shares the port with Predict, and with everyone who reaches it.
         "--enable_profiler=false",
     ]

@@ -77,7 +77,7 @@ class GrpcServer:
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
-    """Predict, Classify and GetModelMetadata; the base class answers UNIMPLEMENTED to the rest."""
+    """Predict, Classify and GetModelMetadata; the rest is UNIMPLEMENTED."""
 
     def __init__(self, core: ServerCore) -> None:
         self._core = core
@@ -91,15 +91,28 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return _answer(messages.metadata, self._core, request, context)
 
+    def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "Regress is not answered by this server")
+
+    def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        context.abort(
+            grpc.StatusCode.UNIMPLEMENTED, "MultiInference is not answered by this server"
+        )
+
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
-    """GetModelStatus; the base class answers UNIMPLEMENTED to the rest."""
+    """GetModelStatus; the rest is UNIMPLEMENTED."""
 
     def __init__(self, core: ServerCore) -> None:
         self._core = core
 
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return _answer(messages.status, self._core, request, context)
+
+    def HandleReloadConfigRequest(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "Edit models.config, the server polls it")
 
 
 def _answer(answer: Answer, core: ServerCore, request: Any, context: grpc.ServicerContext) -> Any:
