@@ -93,7 +93,7 @@ help: ## this list
 
 # The marker is written last, so an interrupted set-up is made again from the beginning.
 $(ENVIRONMENT): requirements.lock serving/client/pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit((3, 10) <= v <= (3, 13) or "Expected Python 3.10 to 3.13. Received: %d.%d. Name another one: make setup PYTHON=python3.12" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else "Expected Python 3.10 to 3.13. Received: %d.%d. Name another one: make setup PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e serving/client
