@@ -22,6 +22,22 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
+NEED_THE_STORE = frozenset({"test_export", "test_serving_road"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Lets tests that share something costly run in one process of several: a file's, or a store's.
+
+    The groups are for pytest-xdist; without it they mean nothing.
+    """
+    for item in items:
+        name = item.path.stem
+        group = "store" if name in NEED_THE_STORE else name
+        item.add_marker(pytest.mark.xdist_group(group))
+    # the longest first, so that no process is left alone with them at the end
+    items.sort(key=lambda item: item.path.stem not in {*NEED_THE_STORE, "test_training"})
+
+
 @pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m module flags` from the project's root, as a person would.

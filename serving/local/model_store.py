@@ -89,8 +89,7 @@ class LoadedModel:
         Args:
             signature: one of `signatures`.
             inputs: alias → array, for every input of the signature, dtypes as declared. Shapes go
-            to
-                the graph as they are, as they do in TensorFlow Serving.
+                to the graph as they are, as they do in TensorFlow Serving.
             outputs: aliases, each once.
 
         Returns:
