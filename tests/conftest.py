@@ -25,6 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 NEED_THE_STORE = frozenset({"test_export", "test_serving_road"})
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook, too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Lets tests that share something costly run in one process of several: a file's, or a store's.
 

@@ -10,17 +10,15 @@ line, the configuration or a port is at fault, 1 where a model cannot be loaded.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,9 +27,12 @@ from serving.local import flags as flags_module
 from serving.local.errors import ServingError
 from serving.local.flags import Flags
 from serving.models_config import Model, ModelsConfig
+from training import quiet_tensorflow
 from training.command_line import InputError, configure_logging, run
 
 _log = logging.getLogger(__name__)
+
+_SIGNAL_POLL_S: Final = 0.2
 
 HOST: Final = "0.0.0.0"
 """All interfaces, as TensorFlow Serving listens."""
@@ -55,8 +56,9 @@ def _serve(arguments: Sequence[str]) -> int:
     for name, port in (("port", flags.port), ("rest_api_port", flags.rest_api_port)):
         if port > 0:
             _check_free(name, port)
-    with _tensorflow_kept_quiet():
-        from serving.local import server
+    quiet_tensorflow.import_tensorflow()
+    from serving.local import server
+
     server_started = time.monotonic()
     _log.info("TensorFlow %s imported in %.1f s", server.TENSORFLOW, server_started - started)
     running = server.Server(flags, config)
@@ -80,7 +82,10 @@ def _serve(arguments: Sequence[str]) -> int:
             )
             if flags.port_file:
                 _write_atomically(Path(flags.port_file), json.dumps(ports) + "\n")
-        stop.wait()
+        # Not one long wait: the system may hand a signal to a thread of gRPC's or TensorFlow's, and
+        # Python then runs its handler only when the main thread comes back to life.
+        while not stop.wait(_SIGNAL_POLL_S):
+            pass
     finally:
         running.close()
     _log.info("stopped")
@@ -111,29 +116,6 @@ def _check_free(flag: str, port: int) -> None:
                 f"Expected a free port. Received: --{flag}={port}, {error.strerror}. "
                 f"Stop what listens there or choose another port with --{flag}."
             ) from error
-
-
-@contextlib.contextmanager
-def _tensorflow_kept_quiet() -> Iterator[None]:
-    """Keeps what TensorFlow's libraries print while they are loaded off the terminal.
-
-    They write to the file descriptor before any setting can reach them. If the import fails, what
-    they said is shown.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _write_atomically(path: Path, text: str) -> None:
