@@ -61,7 +61,7 @@ tensorboard: $(ENVIRONMENT) ## look at the learning curves of all runs in a brow
 
 .PHONY: test
 test: $(ENVIRONMENT) ## run all tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: check
 check: lint types imports ## lint, types and import rules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import struct
@@ -22,21 +23,26 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-NEED_THE_STORE = frozenset({"test_export", "test_serving_road"})
+LONGEST = ("test_training", "test_export")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook, too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lets tests that share something costly run in one process of several: a file's, or a store's.
+    """Puts the longest files first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
-    The groups are for pytest-xdist; without it they mean nothing.
-    """
-    for item in items:
-        name = item.path.stem
-        group = "store" if name in NEED_THE_STORE else name
-        item.add_marker(pytest.mark.xdist_group(group))
-    # the longest first, so that no process is left alone with them at the end
-    items.sort(key=lambda item: item.path.stem not in {*NEED_THE_STORE, "test_training"})
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that several test processes share; whoever comes first makes what is in it."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, whole = base / name, base / f"{name}.whole"
+    with (base / f"{name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            make(folder)
+            whole.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -110,16 +116,21 @@ def image_folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def sample_run(tmp_path_factory: pytest.TempPathFactory, command: Callable) -> Path:
     """A run on 200 pictures of the sample set, two epochs: real, and quickly made."""
-    runs = tmp_path_factory.mktemp("runs")
-    done = command("training.train", "--runs", str(runs), "--max-images", "200", "--epochs", "2")
-    assert done.returncode == 0, done.stderr
-    return runs / "latest"
+
+    def make(runs: Path) -> None:
+        flags = ("--runs", str(runs), "--max-images", "200", "--epochs", "2")
+        done = command("training.train", *flags)
+        assert done.returncode == 0, done.stderr
+
+    return _made_once(tmp_path_factory, "runs", make) / "latest"
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory, command: Callable, sample_run: Path) -> Path:
     """A model store that holds version 1 of the sample run."""
-    models = tmp_path_factory.mktemp("models")
-    done = command("export.saved_model", "--run", str(sample_run), "--models", str(models))
-    assert done.returncode == 0, done.stderr
-    return models
+
+    def make(models: Path) -> None:
+        done = command("export.saved_model", "--run", str(sample_run), "--models", str(models))
+        assert done.returncode == 0, done.stderr
+
+    return _made_once(tmp_path_factory, "models", make)
