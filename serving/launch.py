@@ -34,7 +34,7 @@ from tfs_client import contract
 from tfs_client.wire import serving_pb2
 from training.command_line import InputError, configure_logging, run
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("serving.launch")
 
 READY_DEADLINE_S: Final = 180.0
 """A large model on a slow disk, with retries, is still loaded by then."""

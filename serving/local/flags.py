@@ -14,6 +14,9 @@ from typing import Any, Final
 
 from serving.local.errors import refuse
 
+HOST: Final = "0.0.0.0"
+"""All interfaces, as TensorFlow Serving listens; no flag of its changes that."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:

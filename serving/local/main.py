@@ -34,9 +34,6 @@ _log = logging.getLogger(__name__)
 
 _SIGNAL_POLL_S: Final = 0.2
 
-HOST: Final = "0.0.0.0"
-"""All interfaces, as TensorFlow Serving listens."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the server until it is told to stop; returns the exit code."""
@@ -110,7 +107,7 @@ def _check_free(flag: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((flags_module.HOST, port))
         except OSError as error:
             raise InputError(
                 f"Expected a free port. Received: --{flag}={port}, {error.strerror}. "

@@ -12,7 +12,7 @@ import tensorflow as tf
 from serving.local import model_store
 from serving.local.core import ConfigWatcher, CoreOptions, ServerCore
 from serving.local.errors import ServingError
-from serving.local.flags import Flags
+from serving.local.flags import HOST, Flags
 from serving.local.grpc_server import GrpcServer
 from serving.local.http_server import HttpServer
 from serving.local.loading import ModelLoader, WarmupOptions
@@ -24,9 +24,6 @@ from training.command_line import InputError
 _log = logging.getLogger(__name__)
 
 TENSORFLOW: Final[str] = tf.__version__
-
-HOST: Final = "0.0.0.0"
-"""All interfaces, as TensorFlow Serving listens."""
 
 
 class Server:
