@@ -5,17 +5,13 @@ Knows nothing about servers. Reads no image: it only finds and chooses files.
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from pathlib import Path
 from typing import Final
 
+from tfs_client import contract
 from training.command_line import InputError
-
-SAMPLE_SET: Final = "elpv_dataset"
-"""The package with the sample set: photographs of solar cells (CC-BY-NC-SA-4.0)."""
-
-SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+from training.dataset import sample_set_folder
 
 LIMIT: Final = 256
 """At most so many files are held in memory."""
@@ -32,23 +28,8 @@ def choose(folder: Path | None, *, seed: int, limit: int = LIMIT) -> list[Path]:
     Raises:
         InputError: no such folder, no images in it, or the sample set is not installed.
     """
-    found = sorted(_all_images(folder if folder is not None else sample_set()))
+    found = sorted(_all_images(folder if folder is not None else sample_set_folder() / "images"))
     return random.Random(seed).sample(found, min(limit, len(found)))
-
-
-def sample_set() -> Path:
-    """The folder of the sample set, found without importing its package.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    spec = importlib.util.find_spec(SAMPLE_SET)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            f"Expected the sample set to be installed. Received: no package {SAMPLE_SET}; "
-            "install the lock file, or give a folder with --images"
-        )
-    return Path(spec.submodule_search_locations[0]) / "data" / "images"
 
 
 def _all_images(folder: Path) -> list[Path]:
@@ -57,10 +38,11 @@ def _all_images(folder: Path) -> list[Path]:
     found = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and path.stat().st_size
+        if path.suffix.lower() in contract.IMAGE_SUFFIXES and path.is_file() and path.stat().st_size
     ]
     if not found:
         raise InputError(
-            f"Expected images ({', '.join(SUFFIXES)}) in the folder. Received: none in {folder}"
+            f"Expected images ({', '.join(contract.IMAGE_SUFFIXES)}) in the folder. "
+            f"Received: none in {folder}"
         )
     return found

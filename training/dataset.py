@@ -17,12 +17,10 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tfs_client import contract
 from training.command_line import InputError
 
 SPLITS = ("train", "validation", "test")
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp"})
-"""What a folder is searched for; the content decides whether it is an image."""
 
 SAMPLE_SET = "the sample set ELPV (elpv-dataset)"
 SAMPLE_LICENCE = "CC-BY-NC-SA-4.0: not for commercial use"
@@ -98,6 +96,21 @@ def find(data: str | None, positive: str | None = None, max_images: int | None =
     return _thinned(dataset, max_images) if max_images else dataset
 
 
+def sample_set_folder() -> Path:
+    """Where the sample set lies: labels.csv and images/; found without importing its package.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    spec = importlib.util.find_spec("elpv_dataset")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            "Expected the package elpv-dataset, which holds the sample images. Received: not "
+            "installed. Run `make setup`, or use images of your own."
+        )
+    return Path(spec.submodule_search_locations[0]) / "data"
+
+
 def fingerprint(dataset: Dataset) -> str:
     """SHA-256 over every file's content, path, label, group and fixed split, as hexadecimal digits.
 
@@ -121,13 +134,7 @@ def _sample_set(positive: str | None) -> Dataset:
     Buerhop-Lutz et al., "A Benchmark for Visual Identification of Defective Solar Cells in
     Electroluminescence Imagery", EU PVSEC 2018.
     """
-    spec = importlib.util.find_spec("elpv_dataset")
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            "Expected the package elpv-dataset, which holds the sample images. Received: not "
-            "installed. Run `make setup`, or train on images of your own with DATA=folder."
-        )
-    root = Path(spec.submodule_search_locations[0]) / "data"
+    root = sample_set_folder()
     items = []
     for line in (root / "labels.csv").read_text(encoding="utf-8").splitlines():
         path, probability, cell_type = line.split()
@@ -157,14 +164,14 @@ def _folder(root: Path, positive: str | None) -> Dataset:
         Item(path=file.relative_to(root).as_posix(), label=label, stratum=label)
         for label in labels
         for file in sorted((root / label).rglob("*"))
-        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+        if file.suffix.lower() in contract.IMAGE_SUFFIXES and file.is_file()
     ]
     counts = collections.Counter(item.label for item in items)
     empty = [label for label in labels if not counts[label]]
     if empty:
         raise InputError(
             f"{layout} Received: no image in {', '.join(empty)}. Looked for "
-            f"{' '.join(sorted(IMAGE_SUFFIXES))} files."
+            f"{' '.join(contract.IMAGE_SUFFIXES)} files."
         )
     return Dataset(
         source=str(root),

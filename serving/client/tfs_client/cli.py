@@ -22,7 +22,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from tfs_client import contract
 from tfs_client.client import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Client
@@ -30,7 +30,6 @@ from tfs_client.errors import RequestError, TfsError
 from tfs_client.images import ImageClassifier, ImagePrediction
 from tfs_client.pixels import read_file
 
-_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 """What counts as an image in a folder; a file that is named outright may be called anything."""
 
 
@@ -195,10 +194,13 @@ def _image_files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(one for one in path.rglob("*") if one.suffix.lower() in _SUFFIXES)
+            found = sorted(
+                one for one in path.rglob("*") if one.suffix.lower() in contract.IMAGE_SUFFIXES
+            )
             if not found:
                 raise RequestError(
-                    f"Expected {', '.join(_SUFFIXES)} files in the folder. Received: none in {path}"
+                    f"Expected {', '.join(contract.IMAGE_SUFFIXES)} files in the folder. "
+                    f"Received: none in {path}"
                 )
             files.extend(found)
         elif path.exists():

@@ -87,3 +87,6 @@ METHOD_CLASSIFY: Final = "tensorflow/serving/classify"
 
 IMAGE_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP")
 """What `image_bytes` may hold, by content, not by file name."""
+
+IMAGE_SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
+"""What a folder is searched for, in lower case; the content decides whether it is an image."""
