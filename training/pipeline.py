@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from training import preprocessing
 from training.config import RunConfig
 
 SHUFFLE_BUFFER = 8192
-"""Images held for shuffling beyond the shuffled list of files: 100 MB at 64x64."""
+"""Images held for shuffling: 100 MB at 64x64. Beyond it see `file_order`."""
 
 
 def pixels(files: Sequence[str], targets: Sequence[int], config: RunConfig) -> tf.data.Dataset:
@@ -51,6 +52,16 @@ def scaled_batches(images: tf.data.Dataset, config: RunConfig) -> tf.data.Datase
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def file_order(count: int, seed: int) -> np.ndarray:
+    """The order in which training files are read: int [count].
+
+    Where the buffer holds all of them it shuffles them whole and the order does not matter. Where
+    it does not, files listed class by class would come class by class, so the list is shuffled.
+    """
+    order = np.arange(count)
+    return order if count <= SHUFFLE_BUFFER else np.random.default_rng(seed).permutation(order)
 
 
 def cached(dataset: tf.data.Dataset, count: int, config: RunConfig, file: Path) -> tf.data.Dataset:

@@ -52,8 +52,11 @@ class PreparedData:
         """
         cache.mkdir(parents=True)
         config = self.config
-        train = pipeline.pixels(self.files("train"), self.targets("train"), config)
         count = len(self.splits["train"])
+        order = pipeline.file_order(count, config.seed)
+        listed = self.files("train")
+        files = [listed[index] for index in order]
+        train = pipeline.pixels(files, self.targets("train")[order], config)
         train = pipeline.cached(train, count, config, cache / "train")
         validation = pipeline.pixels(self.files("validation"), self.targets("validation"), config)
         validation = pipeline.cached(

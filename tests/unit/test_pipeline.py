@@ -55,6 +55,19 @@ def test_the_same_epoch_is_the_same_again_and_another_is_another(files: tuple) -
     assert not np.array_equal(_epoch(images, 40, 3, other_seed), first)
 
 
+def test_more_images_than_the_buffer_holds_are_mixed_all_the_same(
+    files: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "SHUFFLE_BUFFER", 4)
+    paths, targets = files
+    order = pipeline.file_order(40, seed=1)
+    assert sorted(order) == list(range(40))
+    assert np.array_equal(order, pipeline.file_order(40, seed=1))
+    images = pipeline.pixels([paths[i] for i in order], [targets[i] for i in order], STILL)
+    first, *_ = pipeline.epoch_batches(images, 40, 0, STILL)
+    assert set(first[1].numpy()) == {0.0, 1.0}  # listed class by class, met mixed
+
+
 def test_steps_per_epoch_bound_an_epoch(files: tuple) -> None:
     config = dataclasses.replace(CONFIG, steps_per_epoch=2)
     assert len(_epoch(pipeline.pixels(*files, config), 40, 0, config)) == 16
