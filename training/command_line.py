@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -38,6 +40,8 @@ def run(name: str, body: Callable[[], int]) -> int:
         The body's exit code; 2 after an InputError or an operating system's refusal (a missing
         file, no permission, a full disk); 130 after Ctrl-C, as a shell would report it.
     """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, _on_interrupt) if in_main_thread else None
     try:
         return body()
     except (InputError, OSError) as error:
@@ -46,6 +50,27 @@ def run(name: str, body: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, before)
+
+
+_interrupted = threading.Event()
+
+
+def _on_interrupt(number: int, frame: object) -> NoReturn:
+    _interrupted.set()
+    raise KeyboardInterrupt
+
+
+def raise_if_interrupted() -> None:
+    """Raises KeyboardInterrupt if Ctrl-C was pressed since the command began.
+
+    For long loops: Python prints and forgets an interrupt that lands in a destructor, of which
+    TensorFlow has many; then only asking again ends the loop.
+    """
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def configure_logging(verbose: bool = False) -> None:

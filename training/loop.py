@@ -21,7 +21,7 @@ import tensorflow as tf
 import tqdm
 
 from training import evaluation
-from training.command_line import InputError
+from training.command_line import InputError, raise_if_interrupted
 from training.config import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -176,6 +176,7 @@ def _epoch(
     title = f"epoch {epoch + 1}/{config.epochs}"
     with tqdm.tqdm(desc=title, total=data.steps, unit="step", leave=False, disable=None) as bar:
         for batch in batches:
+            raise_if_interrupted()
             batch_loss, batch_images = train_step(batch)
             loss += float(batch_loss)
             images += float(batch_images)

@@ -165,8 +165,11 @@ def test_a_run_that_stands_is_not_made_again(whole: Path, images: Path, command:
 
 
 def test_ctrl_c_ends_in_one_line_and_leaves_no_run(images: Path, tmp_path: Path) -> None:
-    process = _start("-m", "training.train", "--data", str(images), "--runs", str(tmp_path), *FLAGS)
-    _wait_for_line(process, "epoch 1/4")
+    endless = (*FLAGS, "--epochs", "500", "--patience", "500")
+    process = _start(
+        "-m", "training.train", "--data", str(images), "--runs", str(tmp_path), *endless
+    )
+    _wait_for_line(process, "epoch 1/500")
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130
