@@ -7,6 +7,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 ENVIRONMENT := .venv/complete
 
+# requirements-gpu.lock brings NVIDIA's libraries along: make setup LOCK=requirements-gpu.lock
+LOCK ?= requirements.lock
+SOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
+  --group road --group around --group checks
+
 DATA ?=
 ARGS ?=
 IMAGE ?= runs/latest/samples
@@ -19,7 +24,7 @@ TARGET ?= localhost:8500
 ##@ The road
 
 .PHONY: setup
-setup: $(ENVIRONMENT) ## make the environment .venv from requirements.lock
+setup: $(ENVIRONMENT) ## make the environment .venv from LOCK (default: requirements.lock)
 
 .PHONY: train
 train: $(ENVIRONMENT) ## train a run on DATA=folder or manifest (default: the sample set); RESUME=1 goes on
@@ -79,9 +84,9 @@ imports: $(ENVIRONMENT) ## who may import whom
 	$(BIN)/lint-imports
 
 .PHONY: lock
-lock: $(ENVIRONMENT) ## solve requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --no-header --upgrade \
-	  --group road --group around --group checks --output-file requirements.lock
+lock: $(ENVIRONMENT) ## solve requirements.lock and requirements-gpu.lock anew from pyproject.toml
+	$(SOLVE) --upgrade --output-file requirements.lock
+	$(SOLVE) --constraints requirements.lock --group gpu --output-file requirements-gpu.lock
 
 .PHONY: clean
 clean: ## remove what was built; runs and models stay
@@ -92,9 +97,9 @@ help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The marker is written last, so an interrupted set-up is made again from the beginning.
-$(ENVIRONMENT): requirements.lock serving/client/pyproject.toml
+$(ENVIRONMENT): $(LOCK) serving/client/pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else "Expected Python 3.10 to 3.13. Received: %d.%d. Name another one: make setup PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e serving/client
 	touch $@

@@ -85,13 +85,23 @@ def test_models_config_is_the_contract() -> None:
     assert contract.LABEL_STABLE in model.labels
 
 
-def test_the_lock_file_has_hashes_and_no_addresses() -> None:
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-gpu.lock"])
+def test_a_lock_file_has_hashes_and_no_addresses(name: str) -> None:
+    lock = (ROOT / name).read_text(encoding="utf-8")
     pins = re.findall(r"^[a-z0-9][^\s=]*==", lock, re.MULTILINE)
     blocks = re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)[1:]
     assert len(pins) == len(blocks) > 100
     assert all("--hash=sha256:" in block for block in blocks)
     assert "://" not in lock
+
+
+def test_both_lock_files_pin_the_same_versions() -> None:
+    pins = [
+        set(re.findall(r"^(\S+==\S+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE))
+        for name in ("requirements.lock", "requirements-gpu.lock")
+    ]
+    assert pins[0] < pins[1]
+    assert all(pin.startswith("nvidia-") for pin in pins[1] - pins[0])
 
 
 def test_no_tracked_file_is_large() -> None:
