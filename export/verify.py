@@ -23,7 +23,7 @@ from tfs_client import contract
 from training import command_line, quiet_tensorflow, run
 from training.command_line import InputError
 
-quiet_tensorflow.import_tensorflow()
+quiet_tensorflow.import_tensorflow(keras=False)
 
 import tensorflow as tf  # noqa: E402 - after it was imported quietly
 from tensorflow.core.protobuf import config_pb2  # noqa: E402

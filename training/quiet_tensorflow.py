@@ -13,11 +13,23 @@ import sys
 import tempfile
 
 
-def import_tensorflow() -> None:
+def import_tensorflow(keras: bool = True) -> None:
     """Imports TensorFlow and looks for GPUs, quietly; call it before any other import of it.
 
     Sets TF_CPP_MIN_LOG_LEVEL to 2 (errors) unless the environment says otherwise; 0 shows all.
+
+    Args:
+        keras: whether the process needs Keras. TensorFlow imports it if it can, and Keras imports
+            scikit-learn: without them the import took 3.8 s in place of 6.2 s on one machine.
     """
+    if not keras and "keras" not in sys.modules:
+        # None means "cannot be imported", which TensorFlow takes for "not installed".
+        sys.modules["keras"] = None  # type: ignore[assignment]
+        try:
+            import_tensorflow()
+        finally:
+            del sys.modules["keras"]
+        return
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
         return
     sys.stderr.flush()

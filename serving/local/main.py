@@ -53,7 +53,7 @@ def _serve(arguments: Sequence[str]) -> int:
     for name, port in (("port", flags.port), ("rest_api_port", flags.rest_api_port)):
         if port > 0:
             _check_free(name, port)
-    quiet_tensorflow.import_tensorflow()
+    quiet_tensorflow.import_tensorflow(keras=False)
     from serving.local import server
 
     server_started = time.monotonic()
