@@ -191,7 +191,10 @@ def test_a_version_that_is_not_there_is_named_with_what_to_do(
 def test_versions_with_leading_zeros_count(tmp_path: Path) -> None:
     (tmp_path / "m" / "0001").mkdir(parents=True)
 
-    launch.check_versions(serving(Specific((1,)), {"stable": 1}), tmp_path)
+    launch.check_versions(serving(Specific((1,)), {"stable": 1}), tmp_path)  # raises nothing
+    (tmp_path / "m" / "0001").rmdir()
+    with pytest.raises(InputError, match="no such folder"):
+        launch.check_versions(serving(Specific((1,)), {"stable": 1}), tmp_path)
 
 
 def test_a_label_on_a_version_that_is_not_listed_is_refused(tmp_path: Path) -> None:
