@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from serving import models_config
-from tfs_client import contract
+from tfs_client import contract, pixels
+from training.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -75,6 +76,14 @@ def test_the_signatures_of_the_readme_are_the_contract() -> None:
     ]
     for output in (*contract.PREDICT_OUTPUTS, contract.OUTPUT_CLASSES, contract.OUTPUT_SCORES):
         assert f"`{output}`" in table
+
+
+def test_what_cannot_import_the_contract_agrees_with_it() -> None:
+    assert f"TARGET ?= localhost:{contract.GRPC_PORT}\n" in MAKEFILE
+    assert f"gRPC   localhost:{contract.GRPC_PORT}\n" in README
+    assert f"http://localhost:{contract.REST_PORT}/v1/models/{contract.MODEL_NAME}\n" in README
+    # the client cannot read a run's settings, but refuses what their default refuses
+    assert RunConfig().max_pixels == pixels.MAX_PIXELS
 
 
 def test_models_config_is_the_contract() -> None:
