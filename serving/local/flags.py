@@ -52,6 +52,8 @@ class Flags:
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
     per_process_gpu_memory_fraction: float = 0.0
+    enable_batching: bool = False
+    batching_parameters_file: str = ""
     grpc_max_threads: int = 4 * (os.cpu_count() or 1)
     grpc_channel_arguments: str = ""
     """`key=value`, comma-separated."""
@@ -90,8 +92,6 @@ class Flags:
 
 NO_EFFECT: Final = frozenset(
     {
-        "batching_parameters_file",
-        "enable_batching",
         "enable_cors_support",
         "enable_grpc_healthcheck_service",
         "enable_profiler",

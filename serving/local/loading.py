@@ -14,6 +14,7 @@ from typing import Any
 from grpc import StatusCode
 
 from serving.local import messages, warmup
+from serving.local.batching import BatchedModel, Scheduler
 from serving.local.errors import ServingError
 from serving.local.model_store import LoadedModel, SessionOptions
 from serving.local.signature import ServableModel
@@ -36,14 +37,18 @@ class ModelLoader:
 
     session: SessionOptions
     warmup: WarmupOptions
+    batching: Scheduler | None = None
+    """Merges the requests of all versions; None where batching is off."""
 
-    def __call__(self, model: str, version: int, path: Path) -> LoadedModel:
+    def __call__(self, model: str, version: int, path: Path) -> ServableModel:
         """Loads the SavedModel in a folder and replays its warm-up requests.
 
         Raises:
             ServingError: it cannot be loaded, or one of its own warm-up requests fails.
         """
-        loaded = LoadedModel(path, self.session)
+        loaded: ServableModel = LoadedModel(path, self.session)
+        if self.batching is not None:
+            loaded = BatchedModel(loaded, self.batching)
         try:
             if self.warmup.enabled:
                 self._warm_up(loaded, version, path, f"{model} version {version}")
@@ -52,7 +57,7 @@ class ModelLoader:
             raise
         return loaded
 
-    def _warm_up(self, loaded: LoadedModel, version: int, path: Path, title: str) -> None:
+    def _warm_up(self, loaded: ServableModel, version: int, path: Path, title: str) -> None:
         started = time.monotonic()
         logs = list(warmup.records(path))
         for log in logs:

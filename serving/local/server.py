@@ -9,7 +9,10 @@ from typing import Final
 
 import tensorflow as tf
 
-from serving.local import model_store
+from serving.local import batching_parameters, model_store
+from serving.local.batch_scheduler import BatchScheduler
+from serving.local.batching import Scheduler
+from serving.local.batching_parameters import BatchingParameters
 from serving.local.core import ConfigWatcher, CoreOptions, ServerCore
 from serving.local.errors import ServingError
 from serving.local.flags import HOST, Flags
@@ -39,7 +42,8 @@ class Server:
         self._flags = flags
         self._grpc: GrpcServer | None = None
         self._rest: HttpServer | None = None
-        self._core = ServerCore(_loader(flags), _core_options(flags))
+        self._batching = _batching(flags)
+        self._core = ServerCore(_loader(flags, self._batching), _core_options(flags))
         try:
             self._core.reload(config)
         except ServingError as error:
@@ -98,11 +102,15 @@ class Server:
     def close(self) -> None:
         """Stops listening, lets requests in flight finish, unloads."""
         self._watcher.close()
+        if self._batching is not None:
+            self._batching.drain()
         if self._grpc is not None:
             self._grpc.close(self._flags.stop_grace_seconds)
         if self._rest is not None:
             self._rest.close(self._flags.stop_grace_seconds)
         self._core.close()
+        if self._batching is not None:
+            self._batching.close()
 
     def _rest_server(self) -> HttpServer:
         flags = self._flags
@@ -133,7 +141,29 @@ def _core_options(flags: Flags) -> CoreOptions:
     )
 
 
-def _loader(flags: Flags) -> ModelLoader:
+def _batching(flags: Flags) -> Scheduler | None:
+    """The scheduler that all versions share; None where batching is off.
+
+    Raises:
+        InputError: the parameters are refused.
+    """
+    file = flags.batching_parameters_file
+    if not flags.enable_batching:
+        if file:
+            raise InputError(
+                "Failed to start server. Error: INVALID_ARGUMENT: server_options."
+                "batching_parameters_file is set without setting server_options.enable_batching "
+                "to true."
+            )
+        return None
+    try:
+        parameters = batching_parameters.read(Path(file)) if file else BatchingParameters()
+    except ServingError as error:
+        raise InputError(f"Failed to start server. Error: {error}") from error
+    return BatchScheduler(parameters)
+
+
+def _loader(flags: Flags, batching: Scheduler | None) -> ModelLoader:
     both = flags.tensorflow_session_parallelism
     return ModelLoader(
         model_store.SessionOptions(
@@ -146,4 +176,5 @@ def _loader(flags: Flags) -> ModelLoader:
             enabled=flags.enable_model_warmup,
             iterations=max(1, flags.num_request_iterations_for_warmup),
         ),
+        batching,
     )

@@ -1,0 +1,183 @@
+"""Collects tasks of different callers into batches, by the rules of SharedBatchScheduler.
+
+A few threads serve the queues of all models in turn. A batch is taken once it is full or has waited
+long enough, and a thread is free. Knows nothing about tensors: a task has a size, and a queue has a
+function that computes a batch.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from grpc import StatusCode
+
+from serving.local.batching_parameters import BatchingParameters
+from serving.local.errors import ServingError, invalid_argument
+
+
+class Task(Protocol):
+    """What is batched."""
+
+    size: int
+    """Rows."""
+
+
+T = TypeVar("T", bound=Task)
+
+
+class _Batch(Generic[T]):
+    __slots__ = ("due", "size", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: list[T] = []
+        self.size = 0
+        self.due = 0.0
+
+
+class BatchQueue(Generic[T]):
+    """The batches of one signature of one version; made by `BatchScheduler.queue`.
+
+    All state is guarded by the scheduler's lock.
+    """
+
+    def __init__(
+        self,
+        parameters: BatchingParameters,
+        process: Callable[[list[T]], None],
+        condition: threading.Condition,
+    ) -> None:
+        self.process = process
+        self.draining = False
+        """Whether an open batch waits for no more rows."""
+        self._parameters = parameters
+        self._largest = parameters.largest_batch
+        self._timeout_s = parameters.batch_timeout_micros / 1e6
+        self._condition = condition
+        self._batches: deque[_Batch[T]] = deque([_Batch()])
+
+    def open_slots(self) -> int:
+        """Rows that still fit into the open batch."""
+        with self._condition:
+            return self._largest - self._batches[-1].size
+
+    def schedule(self, task: T) -> None:
+        """Adds a task to the open batch, or to a new one where it does not fit.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT, the task is larger than a batch; UNAVAILABLE, the queue
+                is full.
+        """
+        limit = self._parameters.max_batch_size
+        if task.size > limit:
+            raise invalid_argument(
+                f"Task size {task.size} is larger than maximum input batch size {limit}"
+            )
+        with self._condition:
+            batch = self._batches[-1]
+            if batch.size + task.size > self._largest:
+                if len(self._batches) >= self._parameters.max_enqueued_batches:
+                    raise ServingError(
+                        StatusCode.UNAVAILABLE,
+                        "The batch scheduling queue to which this task was submitted is full; "
+                        f"currently {len(self._batches)} batches enqueued and "
+                        f"max_enqueued_batches is {self._parameters.max_enqueued_batches}",
+                    )
+                batch = _Batch()
+                self._batches.append(batch)
+            first = not batch.tasks
+            if first:
+                batch.due = time.monotonic() + self._timeout_s
+            batch.tasks.append(task)
+            batch.size += task.size
+            # Between the first task and the one that fills the batch nobody needs to be woken: a
+            # thread already waits for the batch to be due.
+            if first or batch.size >= self._largest:
+                self._condition.notify()
+
+    def take(self, now: float) -> list[T] | None:
+        """The tasks of a batch that is full or due; None if there is none. The lock is held."""
+        batch = self._batches[0]
+        if len(self._batches) > 1:
+            self._batches.popleft()
+        elif batch.tasks and (self.draining or batch.size >= self._largest or now >= batch.due):
+            self._batches[0] = _Batch()
+        else:
+            return None
+        return batch.tasks
+
+    def due(self) -> float | None:
+        """When the open batch is due; None while it is empty. The lock is held."""
+        batch = self._batches[0]
+        return batch.due if batch.tasks else None
+
+
+class BatchScheduler(Generic[T]):
+    """The threads that compute batches, for all models of a server. `close` ends them."""
+
+    def __init__(self, parameters: BatchingParameters) -> None:
+        """Starts the threads.
+
+        Args:
+            parameters: of every queue.
+        """
+        self.parameters = parameters
+        self._condition = threading.Condition()
+        self._queues: deque[BatchQueue[T]] = deque()
+        self._closing = False
+        for number in range(parameters.num_batch_threads):
+            name = f"{parameters.thread_pool_name or 'batch'} {number}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def queue(self, process: Callable[[list[T]], None]) -> BatchQueue[T]:
+        """Adds a queue.
+
+        Args:
+            process: computes the tasks of a batch and tells their callers; must not raise.
+        """
+        added = BatchQueue(self.parameters, process, self._condition)
+        with self._condition:
+            self._queues.append(added)
+        return added
+
+    def remove(self, queue: BatchQueue[T]) -> None:
+        """Drops a queue that gets no tasks any more."""
+        with self._condition:
+            self._queues.remove(queue)
+
+    def drain(self) -> None:
+        """Computes what waits at once: nobody shall wait for callers that will not come."""
+        with self._condition:
+            for queue in self._queues:
+                queue.draining = True
+            self._condition.notify_all()
+
+    def close(self) -> None:
+        """Ends the threads once they have computed what they are at."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+
+    def _work(self) -> None:
+        while (found := self._next_batch()) is not None:
+            queue, tasks = found
+            queue.process(tasks)
+
+    def _next_batch(self) -> tuple[BatchQueue[T], list[T]] | None:
+        """Waits for a batch; None when the scheduler is closed."""
+        with self._condition:
+            while not self._closing:
+                now = time.monotonic()
+                for _ in range(len(self._queues)):
+                    queue = self._queues[0]
+                    # The next one has its turn first the next time.
+                    self._queues.rotate(-1)
+                    tasks = queue.take(now)
+                    if tasks is not None:
+                        return queue, tasks
+                due = [at for queue in self._queues if (at := queue.due()) is not None]
+                self._condition.wait(max(0.0, min(due) - now) if due else None)
+        return None
