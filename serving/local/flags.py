@@ -1,21 +1,32 @@
-"""tensorflow_model_server's command line.
+"""tensorflow_model_server's command line, all of it.
 
-Takes TensorFlow Serving's own flags in its own ways: `--flag=value` and `--flag value`, booleans as
-`--flag`, `--flag=true` or `--flag=1`. An unknown flag is named and passed over, it does not stop
-the server. Knows nothing about what the flags do.
+Takes TensorFlow Serving 2.19's flags in its own ways: `--flag=value`, booleans as `--flag`,
+`--flag=true` or `--flag=false`; beyond it also `--flag value`. An unknown argument is named and
+passed over, it does not stop the server. Knows nothing about what the flags do.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Final
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, TypeVar
 
 from serving.local.errors import refuse
 
 HOST: Final = "0.0.0.0"
 """All interfaces, as TensorFlow Serving listens; no flag of its changes that."""
+
+_CPUS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+_THREADS: Final = 4 * (_CPUS or 1)
+
+Value = TypeVar("Value", bool, int, float, str)
+
+
+def _flag(default: Value, usage: str) -> Value:
+    # A field whose meaning is told by --help and read here: one place for both.
+    return field(default=default, metadata={"usage": usage})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,97 +36,138 @@ class Flags:
     The last three are this server's own.
     """
 
-    port: int = 8500
-    """gRPC; 0 takes a free one."""
-    rest_api_port: int = -1
-    """REST; off unless set, 0 takes a free one (TensorFlow Serving's 0 means off)."""
-    rest_api_num_threads: int = 4 * (os.cpu_count() or 1)
-    rest_api_timeout_in_ms: int = 30_000
-    model_name: str = "default"
-    model_base_path: str = ""
-    model_config_file: str = ""
-    model_config_file_poll_wait_seconds: int = 0
-    """0: read once."""
-    file_system_poll_wait_seconds: int = 1
-    """0: look once; negative: never."""
-    allow_version_labels_for_unavailable_models: bool = False
-    max_num_load_retries: int = 5
-    load_retry_interval_micros: int = 60_000_000
-    num_load_threads: int = 0
-    """Loads at the same time; 0: one."""
-    enable_model_warmup: bool = True
-    num_request_iterations_for_warmup: int = 1
-    saved_model_tags: str = "serve"
-    """Comma-separated."""
-    tensorflow_session_parallelism: int = 0
-    """Both thread pools of TensorFlow; 0: one thread a core."""
-    tensorflow_intra_op_parallelism: int = 0
-    tensorflow_inter_op_parallelism: int = 0
-    per_process_gpu_memory_fraction: float = 0.0
-    enable_batching: bool = False
-    batching_parameters_file: str = ""
-    grpc_max_threads: int = 4 * (os.cpu_count() or 1)
-    grpc_channel_arguments: str = ""
-    """`key=value`, comma-separated."""
+    port: int = _flag(8500, "gRPC; 0: no TCP port (with --port_file: any free one)")
+    grpc_socket_path: str = _flag("", "a Unix socket for gRPC, besides the port")
+    rest_api_port: int = _flag(0, "REST; 0: off (with --port_file: any free one)")
+    rest_api_num_threads: int = _flag(_THREADS, "REST requests that are answered at a time")
+    rest_api_timeout_in_ms: int = _flag(30_000, "REST: DEADLINE_EXCEEDED after that; 0: never")
+    rest_api_enable_cors_support: bool = _flag(False, "REST: allow calls from any web page")
+    grpc_max_threads: int = _flag(
+        _THREADS, "gRPC requests that are answered at a time; a further one is RESOURCE_EXHAUSTED"
+    )
+    grpc_channel_arguments: str = _flag("", "gRPC's own, as key=value,key=value")
+    ssl_config_file: str = _flag("", "an SSLConfig in text form: TLS on gRPC")
+    enable_grpc_healthcheck_service: bool = _flag(False, "answer grpc.health.v1.Health")
+    monitoring_config_file: str = _flag(
+        "", "a MonitoringConfig in text form: the metrics page on the REST port"
+    )
 
-    model_path_prefix_map: str = ""
-    """`/models=/abs/folder`: where a prefix of base_path lies on this machine."""
-    port_file: str = ""
-    """Receives one line of JSON, `{"grpc": 8500, "rest": 8501}`, once the server answers."""
-    stop_grace_seconds: float = 5.0
-    """Time that requests in flight have after SIGTERM or Ctrl-C."""
+    model_name: str = _flag("default", "ignored with --model_config_file")
+    model_base_path: str = _flag("", "ignored with --model_config_file, else required")
+    model_config_file: str = _flag("", "a ModelServerConfig in text form")
+    model_config_file_poll_wait_seconds: int = _flag(0, "0: the file is read once")
+    file_system_poll_wait_seconds: int = _flag(
+        1, "between two looks for versions; 0: one look; negative: none"
+    )
+    allow_version_labels_for_unavailable_models: bool = _flag(
+        False, "a new label may point at a version that is not loaded"
+    )
+    max_num_load_retries: int = _flag(5, "attempts after the first one")
+    load_retry_interval_micros: int = _flag(60_000_000, "between two attempts")
+    num_load_threads: int = _flag(0, "loads at a time; 0: one")
+    num_unload_threads: int = _flag(0, "unloads at a time; 0: one")
+    enable_model_warmup: bool = _flag(True, "replay assets.extra/tf_serving_warmup_requests")
+    num_request_iterations_for_warmup: int = _flag(0, "times that each is replayed; 0: once")
+    saved_model_tags: str = _flag("serve", "comma-separated")
+    prefer_tflite_model: bool = _flag(False, "model.tflite rather than saved_model.pb")
+    enable_signature_method_name_check: bool = _flag(
+        False, "refuse signatures whose method name is not that of the API"
+    )
+    enable_serialization_as_tensor_content: bool = _flag(
+        False, "Predict answers with tensor_content rather than *_val"
+    )
+
+    enable_batching: bool = _flag(False, "merge the requests of different callers")
+    batching_parameters_file: str = _flag("", "BatchingParameters in text form")
+    tensorflow_session_parallelism: int = _flag(0, "both of the following; 0: one thread a core")
+    tensorflow_intra_op_parallelism: int = _flag(0, "threads within one op; 0: one a core")
+    tensorflow_inter_op_parallelism: int = _flag(0, "ops at a time; 0: one a core")
+    per_process_gpu_memory_fraction: float = _flag(0.0, "0: as TensorFlow likes")
+
+    version: bool = _flag(False, "print the version and end")
+
+    model_path_prefix_map: str = _flag(
+        "", "own: /models=/abs/folder, where a prefix of base_path lies on this machine"
+    )
+    port_file: str = _flag("", 'own: receives {"grpc": 8500, "rest": 8501} once the server answers')
+    stop_grace_seconds: float = _flag(
+        5.0, "own: time that requests in flight have after SIGTERM or Ctrl-C"
+    )
 
     def prefix_map(self) -> tuple[str, str] | None:
-        """`model_path_prefix_map` in two parts, None where it is not given.
-
-        Raises:
-            ServingError: it is not of the form prefix=folder.
-        """
-        if not self.model_path_prefix_map:
-            return None
-        prefix, separator, folder = self.model_path_prefix_map.partition("=")
-        if not (separator and prefix and folder):
-            refuse(
-                "Expected --model_path_prefix_map=/models=/abs/folder. Received: "
-                f"{self.model_path_prefix_map}. Write the prefix, an equals sign and the folder."
-            )
-        return prefix, folder
+        """`model_path_prefix_map` in two parts, None where it is not given."""
+        prefix, _, folder = self.model_path_prefix_map.partition("=")
+        return (prefix, folder) if prefix else None
 
     def channel_arguments(self) -> list[tuple[str, int | str]]:
         """`grpc_channel_arguments` in pairs, whole numbers as such."""
         pairs: list[tuple[str, int | str]] = []
         for argument in filter(None, self.grpc_channel_arguments.split(",")):
             key, _, value = argument.partition("=")
-            pairs.append((key, int(value) if value.lstrip("-").isdigit() else value))
+            pairs.append((key, int(value) if _INTEGER.fullmatch(value) else value))
         return pairs
 
+    def check(self) -> None:
+        """Refuses combinations that TensorFlow Serving refuses, in its words.
 
-NO_EFFECT: Final = frozenset(
-    {
-        "enable_cors_support",
-        "enable_grpc_healthcheck_service",
-        "enable_profiler",
-        "enable_serialization_as_tensor_content",
-        "enable_signature_method_name_check",
-        "flush_filesystem_caches",
-        "grpc_socket_path",
-        "monitoring_config_file",
-        "num_unload_threads",
-        "platform_config_file",
-        "prefer_tflite_model",
-        "remove_unused_fields_from_bundle_metagraph",
-        "rest_api_enable_cors_support",
-        "ssl_config_file",
-        "tensorflow_session_config_file",
-        "thread_pool_factory_config_file",
-        "use_tflite_model",
-        "xla_cpu_compilation_enabled",
-        "xla_gpu_compilation_enabled",
-    }
-)
-"""Flags of TensorFlow Serving that are taken and do nothing here (yet)."""
+        Raises:
+            ServingError: INVALID_ARGUMENT.
+        """
+        if not (self.port or self.grpc_socket_path or self.port_file):
+            refuse(
+                "At least one of server_options.grpc_port or server_options.grpc_socket_path must "
+                "be set."
+            )
+        if not (self.model_base_path or self.model_config_file):
+            refuse(
+                "Both server_options.model_base_path and server_options.model_config_file are "
+                "empty!"
+            )
+        if self.batching_parameters_file and not self.enable_batching:
+            refuse(
+                "server_options.batching_parameters_file is set without setting "
+                "server_options.enable_batching to true."
+            )
+        within, between = self.tensorflow_intra_op_parallelism, self.tensorflow_inter_op_parallelism
+        if within > 0 and between > 0 and self.tensorflow_session_parallelism > 0:
+            refuse(
+                "Either configure server_options.tensorflow_session_parallelism or "
+                "(server_options.tensorflow_intra_op_parallelism, "
+                "server_options.tensorflow_inter_op_parallelism) separately. You cannot configure "
+                "all."
+            )
+        for name in ("grpc_max_threads", "rest_api_num_threads"):
+            if getattr(self, name) < 1:
+                refuse(f"Expected at least 1 for --{name}. Received: {getattr(self, name)}.")
+        _, separator, folder = self.model_path_prefix_map.partition("=")
+        if self.model_path_prefix_map and not (self.prefix_map() and separator and folder):
+            refuse(
+                "Expected --model_path_prefix_map=/models=/abs/folder. Received: "
+                f"{self.model_path_prefix_map}. Write the prefix, an equals sign and the folder."
+            )
 
-_KINDS: Final[dict[str, str]] = {field.name: str(field.type) for field in fields(Flags)}
+
+_DEFAULTS: Final[dict[str, Any]] = {declared.name: declared.default for declared in fields(Flags)}
+
+NO_EFFECT: Final[dict[str, bool | int | float | str]] = {
+    "enable_per_model_batching_parameters": False,
+    "enable_profiler": True,
+    "flush_filesystem_caches": True,
+    "mixed_precision": "",
+    "num_tflite_interpreters_per_pool": 1,
+    "num_tflite_pools": _CPUS or 1,
+    "platform_config_file": "",
+    "remove_unused_fields_from_bundle_metagraph": True,
+    "skip_initialize_tpu": False,
+    "tensorflow_session_config_file": "",
+    "thread_pool_factory_config_file": "",
+    "use_alts_credentials": False,
+    "xla_cpu_compilation_enabled": False,
+    "xla_gpu_compilation_enabled": False,
+}
+"""The rest of TensorFlow Serving's flags, with its defaults: taken, and nothing here asks them."""
+
+_INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)
 
 
 def parse(arguments: Sequence[str], say: Callable[[str], None]) -> Flags:
@@ -129,56 +181,66 @@ def parse(arguments: Sequence[str], say: Callable[[str], None]) -> Flags:
         ServingError: a value of a known flag that is not of its kind.
     """
     values: dict[str, Any] = {}
+    unknown: list[str] = []
     idle: list[str] = []
-    position = 0
-    while position < len(arguments):
-        argument = arguments[position]
-        position += 1
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
         name, separator, text = argument.removeprefix("--").partition("=")
-        known = name in _KINDS
-        if not argument.startswith("--") or not (known or name in NO_EFFECT):
-            say(f"unknown argument: {argument}")
+        known = argument.startswith("--") and (name in _DEFAULTS or name in NO_EFFECT)
+        if not known:
+            # After a bare `--` all is passed over, as TensorFlow's own parser does.
+            unknown += [argument, *(rest if argument == "--" else ())]
+            rest = [] if argument == "--" else rest
             continue
-        if not separator and _takes_next(name, arguments, position):
-            text = arguments[position]
-            position += 1
-        if known:
-            values[name] = _value(name, text)
+        default = _DEFAULTS.get(name, NO_EFFECT.get(name))
+        if not separator and rest and _can_be_value(default, rest[0]):
+            separator, text = "=", rest.pop(0)
+        value = _value(name, default, separator, text)
+        if name in _DEFAULTS:
+            values[name] = value
         else:
             idle.append(f"--{name}")
+    for argument in unknown:
+        say(f"unknown argument: {argument}")
     if idle:
         say(f"no effect on this server: {', '.join(idle)}")
     return Flags(**values)
 
 
-def _takes_next(name: str, arguments: Sequence[str], position: int) -> bool:
-    """Whether the next word is this flag's value: booleans take one only if it can be one."""
-    if position >= len(arguments):
-        return False
-    following = arguments[position]
-    if _KINDS.get(name, "bool") == "bool":
-        return following.lower() in ("true", "false", "1", "0")
-    return not following.startswith("--")
+def usage(program: str) -> str:
+    """What --help prints: every flag with its default."""
+    described = [(flag.name, flag.default, flag.metadata["usage"]) for flag in fields(Flags)]
+    described += [(name, default, "no effect here") for name, default in NO_EFFECT.items()]
+    return "\n".join([f"usage: {program}", "Flags:", *(_usage_line(*flag) for flag in described)])
 
 
-def _value(name: str, text: str) -> Any:
-    match _KINDS[name]:
-        case "bool":
-            if text.lower() in ("", "true", "1"):
-                return True
-            if text.lower() in ("false", "0"):
-                return False
-        case "int":
-            if text.lstrip("-").isdigit():
+def _usage_line(name: str, default: Any, text: str) -> str:
+    shown = str(default).lower() if isinstance(default, bool) else default
+    shown = f'"{shown}"' if isinstance(default, str) else shown
+    return f"\t{f'--{name}={shown}':<52}\t{type(default).__name__}\t{text}"
+
+
+def _can_be_value(default: Any, word: str) -> bool:
+    """Whether a word that stands alone is the value of the flag before it."""
+    return word in ("true", "false") if isinstance(default, bool) else not word.startswith("--")
+
+
+def _value(name: str, default: Any, separator: str, text: str) -> Any:
+    """The value of the default's kind, read as TensorFlow reads it."""
+    match default:
+        case bool():
+            if not separator or text in ("true", "false"):
+                return text != "false"
+            text = f"={text}"
+        case int():
+            if _INTEGER.fullmatch(text):
                 return int(text)
-        case "float":
+        case float():
             try:
                 return float(text)
             except ValueError:
                 pass
         case _:
             return text
-    refuse(
-        f"Expected a value of type {_KINDS[name]} for --{name}. Received: {text or 'nothing'}. "
-        f"Write --{name}=value."
-    )
+    refuse(f"Couldn't interpret value {text} for flag {name}.")

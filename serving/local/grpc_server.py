@@ -1,95 +1,246 @@
 """TensorFlow Serving's gRPC services in front of the core.
 
-Only translates: finds the core's answer, sends its errors with their codes. Knows nothing about
-models.
+Only translates: finds the core's answer, sends its errors with their codes, counts. Knows nothing
+about models.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
+from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from serving.local import messages
+from serving.local import config_files, messages, metrics
 from serving.local.core import ServerCore
-from serving.local.errors import ServingError
+from serving.local.errors import ServingError, invalid_argument
+from serving.local.flags import HOST
 
 _log = logging.getLogger(__name__)
 
 _MAX_RECEIVED_BYTES: Final = 2**31 - 1
 """TensorFlow Serving receives whatever a protobuf message can hold."""
 
+_SPARE_THREADS: Final = 64
+"""For requests that are refused, or whose message is still on its way: neither is worked on."""
+
+_LINGER_S: Final = 0.05
+"""Answers that were given are out of the door by then."""
+
 Answer = Callable[[ServerCore, Any], Any]
 
 
-class GrpcServer:
-    """A listening gRPC server; `close` ends it."""
+@dataclass(frozen=True, kw_only=True)
+class GrpcOptions:
+    """How to listen."""
 
-    def __init__(
-        self,
-        core: ServerCore,
-        address: str,
-        max_threads: int,
-        channel_arguments: Sequence[tuple[str, int | str]] = (),
-    ) -> None:
+    port: int | None
+    """None listens on no TCP port; 0 takes a free one."""
+    socket_path: str = ""
+    """A Unix socket besides; none if empty."""
+    max_threads: int
+    """Requests that are worked on at the same time."""
+    channel_arguments: Sequence[tuple[str, int | str]] = ()
+    """gRPC's own options, which win over those set here."""
+    credentials: grpc.ServerCredentials | None = None
+    """None: no TLS."""
+    health: bool = False
+    """Answers grpc.health.v1.Health."""
+
+
+class GrpcServer:
+    """A listening gRPC server. It ends with the process, see `drain`."""
+
+    def __init__(self, core: ServerCore, options: GrpcOptions) -> None:
         """Args:
         core: answers.
-        address: host:port; port 0 takes a free one, see `port`.
-        max_threads: requests that are worked on at the same time.
-        channel_arguments: gRPC's own options, which win over those set here.
+        options: see GrpcOptions.
 
         Raises:
-            OSError: the port cannot be had.
+            ServingError: INVALID_ARGUMENT, an address cannot be had.
         """
-        options: dict[str, int | str] = {
+        arguments: dict[str, int | str] = {
             "grpc.max_receive_message_length": _MAX_RECEIVED_BYTES,
             "grpc.max_send_message_length": -1,
             # Two servers on one port would share its callers without a word.
             "grpc.so_reuseport": 0,
         }
-        options.update(channel_arguments)
+        arguments.update(options.channel_arguments)
+        self._desk = _Desk(core, options.max_threads)
         self._server = grpc.server(
-            futures.ThreadPoolExecutor(max_threads, thread_name_prefix="grpc"),
-            options=list(options.items()),
+            futures.ThreadPoolExecutor(
+                options.max_threads + _SPARE_THREADS, thread_name_prefix="grpc"
+            ),
+            options=list(arguments.items()),
         )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            _PredictionService(core), self._server
+            _PredictionService(self._desk), self._server
         )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(_ModelService(core), self._server)
-        try:
-            self.port: int = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"{address} cannot be bound") from error
-        if not self.port:
-            raise OSError(f"{address} cannot be bound")
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            _ModelService(self._desk), self._server
+        )
+        self._health = _Health() if options.health else None
+        if self._health is not None:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self.port: int | None = None
+        """The TCP port, None if there is none."""
+        if options.port is not None:
+            self.port = self._bind(f"{HOST}:{options.port}", options.credentials)
+        if options.socket_path:
+            self._bind(f"unix:{options.socket_path}", options.credentials)
 
     def start(self) -> None:
         """Begins to answer."""
         self._server.start()
 
-    def close(self, grace_s: float) -> None:
-        """Refuses new requests with UNAVAILABLE and gives those in flight so long to finish."""
-        self._server.stop(grace_s).wait()
+    def refuse(self) -> None:
+        """From now on each new request gets UNAVAILABLE, and the health service says so."""
+        self._desk.refuse()
+        if self._health is not None:
+            self._health.enter_graceful_shutdown()
+
+    def drain(self, grace_s: float) -> None:
+        """Waits until requests in flight are answered, at most so long; call `refuse` before.
+
+        It goes on refusing until the process ends: gRPC's own way to stop cancels requests that
+        have arrived and not been looked at, and their callers would get CANCELLED. The end of the
+        process closes the connections, which is UNAVAILABLE to whoever waits on one.
+        """
+        if self._desk.wait_until_idle(grace_s):
+            time.sleep(_LINGER_S)
+
+    def _bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        try:
+            port = (
+                self._server.add_insecure_port(address)
+                if credentials is None
+                else self._server.add_secure_port(address, credentials)
+            )
+        except RuntimeError as error:
+            _log.error("%s: %s", address, error)
+            port = 0
+        if not port:
+            raise invalid_argument("Failed to BuildAndStart gRPC server")
+        return port
+
+
+def credentials(ssl_config_file: str) -> grpc.ServerCredentials:
+    """What an SSLConfig says.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT, the file is not one, or gRPC refuses what it says.
+        OSError: the file cannot be read.
+    """
+    config = config_files.read(ssl_config_file, "SSLConfig")
+    try:
+        return grpc.ssl_server_credentials(
+            [(config.server_key.encode(), config.server_cert.encode())],
+            root_certificates=config.custom_ca.encode() or None,
+            require_client_auth=config.client_verify,
+        )
+    except ValueError as error:
+        raise invalid_argument(f"{ssl_config_file}: {error}") from error
+
+
+class _Desk:
+    """Lets requests in, has them answered, and counts them."""
+
+    def __init__(self, core: ServerCore, max_threads: int) -> None:
+        self._core = core
+        self._places = threading.Semaphore(max_threads)
+        self._refusing = False
+        self._in_flight = 0
+        self._changed = threading.Condition()
+
+    def refuse(self) -> None:
+        with self._changed:
+            self._refusing = True
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._in_flight == 0, timeout_s)
+
+    def answer(
+        self, answer: Answer, request: Any, context: grpc.ServicerContext, api: str = ""
+    ) -> Any:
+        """Answers a request.
+
+        Args:
+            answer: the core's answer to it.
+            request: as received.
+            context: gRPC's.
+            api: counts the request and its time under this name; not at all if empty.
+        """
+        if not self._places.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+        try:
+            self._enter(context)
+            return self._answer(answer, request, context, api)
+        finally:
+            self._places.release()
+
+    def _enter(self, context: grpc.ServicerContext) -> None:
+        """Counts a request in until its answer has been sent, unless it came too late."""
+        with self._changed:
+            refused = self._refusing
+            self._in_flight += not refused
+        if refused:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Server is shutting down")
+        if not context.add_callback(self._leave):
+            # The caller has given up or gone: nobody would read the answer.
+            self._leave()
+            context.abort(grpc.StatusCode.CANCELLED, "")
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._in_flight -= 1
+            if self._refusing:
+                self._changed.notify_all()
+
+    def _answer(self, answer: Answer, request: Any, context: grpc.ServicerContext, api: str) -> Any:
+        started = time.perf_counter()
+        try:
+            response = answer(self._core, request)
+        except Exception as error:
+            refusal = error if isinstance(error, ServingError) else _internal(error)
+            if api:
+                metrics.REQUEST_COUNT.increment(request.model_spec.name, refusal.code.name)
+            context.abort(refusal.code, refusal.grpc_text)
+        if api:
+            name = request.model_spec.name
+            took = 1e6 * (time.perf_counter() - started)
+            metrics.REQUEST_LATENCY.observe(took, name, api, "GRPC")
+            metrics.REQUEST_COUNT.increment(name, "OK")
+        return response
+
+
+def _internal(error: Exception) -> ServingError:
+    # A bug here, not in the request: told to the operator in full, to the caller in one line.
+    _log.exception("a request failed inside the server")
+    return ServingError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
     """Predict, Classify and GetModelMetadata; the rest is UNIMPLEMENTED."""
 
-    def __init__(self, core: ServerCore) -> None:
-        self._core = core
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return _answer(messages.predict, self._core, request, context)
+        return self._desk.answer(messages.predict, request, context, "Predict")
 
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return _answer(messages.classify, self._core, request, context)
+        return self._desk.answer(messages.classify, request, context, "Classify")
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return _answer(messages.metadata, self._core, request, context)
+        return self._desk.answer(messages.metadata, request, context)
 
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "Regress is not answered by this server")
@@ -103,11 +254,11 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
     """GetModelStatus; the rest is UNIMPLEMENTED."""
 
-    def __init__(self, core: ServerCore) -> None:
-        self._core = core
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
 
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return _answer(messages.status, self._core, request, context)
+        return self._desk.answer(messages.status, request, context)
 
     def HandleReloadConfigRequest(  # noqa: N802
         self, request: Any, context: grpc.ServicerContext
@@ -115,12 +266,17 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignor
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "Edit models.config, the server polls it")
 
 
-def _answer(answer: Answer, core: ServerCore, request: Any, context: grpc.ServicerContext) -> Any:
-    try:
-        return answer(core, request)
-    except ServingError as error:
-        context.abort(error.code, error.grpc_text)
-    except Exception as error:
-        # A bug here, not in the request: told to the operator in full, to the caller in one line.
-        _log.exception("a request failed inside the server")
-        context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+class _Health(health.HealthServicer):  # type: ignore[misc]
+    """SERVING for the server as a whole, never for a model, as gRPC's C++ default service."""
+
+    def __init__(self) -> None:
+        # A watch would occupy a thread for as long as it lasts.
+        super().__init__(
+            experimental_non_blocking=True,
+            experimental_thread_pool=futures.ThreadPoolExecutor(1, thread_name_prefix="health"),
+        )
+
+    def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        if request.service:
+            context.abort(grpc.StatusCode.NOT_FOUND, "service name unknown")
+        return super().Check(request, context)

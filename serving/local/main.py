@@ -4,8 +4,8 @@
         --model_config_file=serving/models.config --model_path_prefix_map=/models=$PWD/models
 
 Costs TensorFlow's import (3 s) and the models' loading before it answers. For development and
-tests; production is TensorFlow Serving. Ends with 0 after SIGTERM or Ctrl-C, 2 where the command
-line, the configuration or a port is at fault, 1 where a model cannot be loaded.
+tests; production is TensorFlow Serving. Ends with 0 after SIGTERM or Ctrl-C, and with 255, as
+TensorFlow Serving does, where the command line, the configuration, a port or a model is at fault.
 """
 
 from __future__ import annotations
@@ -19,59 +19,79 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 from serving import models_config
 from serving.local import flags as flags_module
-from serving.local.errors import ServingError
+from serving.local.errors import ServingError, invalid_argument
 from serving.local.flags import Flags
-from serving.models_config import Model, ModelsConfig
+from serving.models_config import ConfigError, ModelsConfig
+from tfs_client.wire import serving_pb2
 from training import quiet_tensorflow
 from training.command_line import InputError, configure_logging, run
 
 _log = logging.getLogger(__name__)
 
-_SIGNAL_POLL_S: Final = 0.2
+_FAILED: Final = 255
+"""TensorFlow Serving's -1, for everything that keeps it from serving."""
+
+_VERSION: Final = "2.19 (the embedded server of this project, which answers as 2.19.1 does)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the server until it is told to stop; returns the exit code."""
     configure_logging()
     arguments = sys.argv[1:] if argv is None else list(argv)
-    return run("serving.local", lambda: _serve(arguments))
+    return run("serving.local", lambda: _main(arguments))
 
 
-def _serve(arguments: Sequence[str]) -> int:
-    started = time.monotonic()
+def _main(arguments: Sequence[str]) -> int:
+    if "--help" in arguments:
+        print(flags_module.usage("tensorflow_model_server"))
+        return _FAILED
     try:
-        flags = flags_module.parse(arguments, _say)
-        flags.prefix_map()
+        flags = flags_module.parse(arguments, lambda line: print(line, flush=True))
     except ServingError as error:
-        raise InputError(error.text) from error
+        print(f"{error.text} See --help.", file=sys.stderr)
+        return _FAILED
+    if flags.version:
+        print(f"TensorFlow ModelServer: {_VERSION}")
+        print(f"TensorFlow Library: {metadata.version('tensorflow')}")
+        return 0
+    try:
+        flags.check()
+        return _serve(flags)
+    except ConfigError as error:
+        # TensorFlow Serving's words for whoever reads its output, ours for whoever mends the file.
+        print(f"serving.local: error: {error}", file=sys.stderr)
+        return _failed(invalid_argument(error.served_text))
+    except (ServingError, InputError, OSError) as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    print(f"Failed to start server. Error: {error}", flush=True)
+    return _FAILED
+
+
+def _serve(flags: Flags) -> int:
+    started = time.monotonic()
     config = _configuration(flags)
     for name, port in (("port", flags.port), ("rest_api_port", flags.rest_api_port)):
-        if port > 0:
+        if port:
             _check_free(name, port)
     quiet_tensorflow.import_tensorflow(keras=False)
     from serving.local import server
 
     server_started = time.monotonic()
     _log.info("TensorFlow %s imported in %.1f s", server.TENSORFLOW, server_started - started)
-    running = server.Server(flags, config)
-    stop = threading.Event()
-
-    def on_signal(number: int, _: object) -> None:
-        _log.info("stopping: %s", signal.Signals(number).name)
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    try:
-        failed = running.wait_until_ready(stop)
-        if failed:
-            print(f"serving.local: error: {failed}", file=sys.stderr)
-            return 1
+    with ExitStack() as closing:
+        stop = _stop_on_signals(closing)
+        running = closing.enter_context(server.Server(flags, config))
+        running.wait_until_ready(stop)
         if not stop.is_set():
             ports = running.listen()
             _log.info(
@@ -79,31 +99,59 @@ def _serve(arguments: Sequence[str]) -> int:
             )
             if flags.port_file:
                 _write_atomically(Path(flags.port_file), json.dumps(ports) + "\n")
-        # Not one long wait: the system may hand a signal to a thread of gRPC's or TensorFlow's, and
-        # Python then runs its handler only when the main thread comes back to life.
-        while not stop.wait(_SIGNAL_POLL_S):
-            pass
-    finally:
-        running.close()
+        stop.wait()
     _log.info("stopped")
     return 0
+
+
+def _stop_on_signals(closing: ExitStack) -> threading.Event:
+    """An event that SIGTERM or SIGINT sets; a second signal ends the process at once.
+
+    Python runs signal handlers in the main thread only, and only when that comes back to life: the
+    system may hand the signal to a thread of gRPC's or TensorFlow's while the main thread waits.
+    The number of the signal, though, is written into the wake-up socket in any thread.
+    """
+    stop = threading.Event()
+    read, write = socket.socketpair()
+    write.setblocking(False)
+
+    def watch() -> None:
+        while received := read.recv(1):
+            number = received[0]
+            if number not in (signal.SIGTERM, signal.SIGINT):
+                continue
+            if stop.is_set():
+                os._exit(128 + number)
+            _log.info("stopping: %s", signal.Signals(number).name)
+            stop.set()
+
+    threading.Thread(target=watch, name="signals", daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        closing.callback(signal.signal, number, signal.signal(number, lambda *_: None))
+    closing.callback(write.close)
+    closing.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(write.fileno()))
+    return stop
 
 
 def _configuration(flags: Flags) -> ModelsConfig:
     """What to serve: the config file if there is one, else the one model of the flags."""
     if flags.model_config_file:
         return models_config.read(Path(flags.model_config_file))
-    if not flags.model_base_path:
-        raise InputError(
-            "Expected --model_config_file or --model_base_path. Received: neither. "
-            "Start with --model_config_file=serving/models.config."
-        )
-    base_path = str(Path(flags.model_base_path).absolute())
-    return ModelsConfig(models=(Model(name=flags.model_name, base_path=base_path),))
+    message = serving_pb2.ModelServerConfig()
+    message.model_config_list.config.add(
+        name=flags.model_name,
+        base_path=flags.model_base_path,
+        model_platform=models_config.PLATFORM,
+    )
+    return models_config.from_message(message)
 
 
 def _check_free(flag: str, port: int) -> None:
     """Refuses a port in use before TensorFlow's import has cost its seconds."""
+    if not 0 < port < 2**16:
+        raise InputError(
+            f"Expected a port from 1 to 65535. Received: --{flag}={port}. Choose another one."
+        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -119,7 +167,3 @@ def _write_atomically(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

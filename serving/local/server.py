@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
 import tensorflow as tf
+from grpc import StatusCode
 
-from serving.local import batching_parameters, model_store
+from serving.local import batching_parameters, config_files, metrics, model_store
 from serving.local.batch_scheduler import BatchScheduler
 from serving.local.batching import Scheduler
 from serving.local.batching_parameters import BatchingParameters
 from serving.local.core import ConfigWatcher, CoreOptions, ServerCore
 from serving.local.errors import ServingError
 from serving.local.flags import HOST, Flags
-from serving.local.grpc_server import GrpcServer
+from serving.local.grpc_server import GrpcOptions, GrpcServer, credentials
 from serving.local.http_server import HttpServer
 from serving.local.loading import ModelLoader, WarmupOptions
 from serving.local.rest_server import RestApi
 from serving.local.versions import LoadOptions, State
 from serving.models_config import ModelsConfig
-from training.command_line import InputError
 
 _log = logging.getLogger(__name__)
 
@@ -30,68 +31,95 @@ TENSORFLOW: Final[str] = tf.__version__
 
 
 class Server:
-    """A whole server in this process; `close` ends it."""
+    """A whole server in this process; leaving its context stops it, the process ends next."""
 
     def __init__(self, flags: Flags, config: ModelsConfig) -> None:
         """Begins to load.
 
         Raises:
-            InputError: the configuration is refused.
+            ServingError: the configuration is refused.
+            OSError: a file that the flags name cannot be read.
         """
-        model_store.prepare_tensorflow()
         self._flags = flags
+        self._credentials = credentials(flags.ssl_config_file) if flags.ssl_config_file else None
+        self._metrics_path = _metrics_path(flags.monitoring_config_file)
+        model_store.prepare_tensorflow()
         self._grpc: GrpcServer | None = None
         self._rest: HttpServer | None = None
         self._batching = _batching(flags)
         self._core = ServerCore(_loader(flags, self._batching), _core_options(flags))
         try:
             self._core.reload(config)
-        except ServingError as error:
+        except ServingError:
             self._core.close()
-            raise InputError(f"Failed to start server. Error: {error}") from error
+            raise
         self._watcher = ConfigWatcher(
             self._core,
             Path(flags.model_config_file),
             flags.model_config_file_poll_wait_seconds if flags.model_config_file else 0,
         )
 
-    def wait_until_ready(self, stop: threading.Event) -> str:
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def wait_until_ready(self, stop: threading.Event) -> None:
         """Waits until each model serves, for ever if need be, or until it is told to stop.
 
-        Returns:
-            What failed, empty if nothing did: a model whose first version has ended.
+        Raises:
+            ServingError: UNKNOWN, a model whose first version has ended.
         """
         while not stop.is_set():
             settled = self._core.wait_until_available(timeout_s=0.1)
-            for name, status in settled.items():
-                if status.state is State.END:
-                    return f"{name} version {status.version} could not be loaded: {status.error}"
+            failed = [
+                f"{{{{name: {name} version: {status.version}}} due to error: {status.error}}}, "
+                for name, status in sorted(settled.items())
+                if status.state is State.END
+            ]
+            if failed:
+                raise ServingError(
+                    StatusCode.UNKNOWN,
+                    f"{len(failed)} model(s) did not become available: {{{''.join(failed)}}}",
+                )
             if self._core.all_settled(settled):
                 break
-        return ""
 
     def listen(self) -> dict[str, int]:
         """Opens the ports and begins to watch the config file.
 
         Returns:
-            "grpc" (and "rest", if it is on) → the port.
+            "grpc" and "rest", as far as they are on → the port.
 
         Raises:
-            InputError: a port cannot be had.
+            ServingError: the gRPC port cannot be had.
+            OSError: the REST port cannot be had.
         """
         flags = self._flags
-        try:
-            self._grpc = GrpcServer(
-                self._core,
-                f"{HOST}:{flags.port}",
-                flags.grpc_max_threads,
-                flags.channel_arguments(),
+        any_port = bool(flags.port_file)
+        self._grpc = GrpcServer(
+            self._core,
+            GrpcOptions(
+                port=flags.port if flags.port or any_port else None,
+                socket_path=flags.grpc_socket_path,
+                max_threads=flags.grpc_max_threads,
+                channel_arguments=flags.channel_arguments(),
+                credentials=self._credentials,
+                health=flags.enable_grpc_healthcheck_service,
+            ),
+        )
+        ports = {} if self._grpc.port is None else {"grpc": self._grpc.port}
+        if flags.rest_api_port == flags.port and flags.port:
+            _log.error("--rest_api_port cannot be --port: no REST API")
+        elif flags.rest_api_port or any_port:
+            self._rest = HttpServer(
+                RestApi(self._core),
+                HOST,
+                flags.rest_api_port,
+                flags.rest_api_num_threads,
+                flags.rest_api_timeout_in_ms / 1000,
             )
-        except OSError as error:
-            raise InputError(f"Expected a free port. Received: {error}") from error
-        ports = {"grpc": self._grpc.port}
-        if flags.rest_api_port >= 0:
-            self._rest = self._rest_server()
             self._rest.start()
             ports["rest"] = self._rest.port
         self._grpc.start()
@@ -100,32 +128,28 @@ class Server:
         return ports
 
     def close(self) -> None:
-        """Stops listening, lets requests in flight finish, unloads."""
+        """Refuses new requests, lets those in flight finish within the grace time, unloads."""
+        deadline = time.monotonic() + self._flags.stop_grace_seconds
+        if self._grpc is not None:
+            self._grpc.refuse()
         self._watcher.close()
         if self._batching is not None:
             self._batching.drain()
-        if self._grpc is not None:
-            self._grpc.close(self._flags.stop_grace_seconds)
         if self._rest is not None:
-            self._rest.close(self._flags.stop_grace_seconds)
-        self._core.close()
+            self._rest.close(deadline - time.monotonic())
+        if self._grpc is not None:
+            self._grpc.drain(deadline - time.monotonic())
+        self._core.close(max(0.1, deadline - time.monotonic()))
         if self._batching is not None:
             self._batching.close()
 
-    def _rest_server(self) -> HttpServer:
-        flags = self._flags
-        try:
-            return HttpServer(
-                RestApi(self._core),
-                HOST,
-                flags.rest_api_port,
-                flags.rest_api_num_threads,
-                flags.rest_api_timeout_in_ms / 1000,
-            )
-        except OSError as error:
-            raise InputError(
-                f"Expected a free port. Received: --rest_api_port={flags.rest_api_port}, {error}"
-            ) from error
+
+def _metrics_path(monitoring_config_file: str) -> str:
+    """Where the metrics page lies; empty where there is none."""
+    if not monitoring_config_file:
+        return ""
+    config = config_files.read(monitoring_config_file, "MonitoringConfig").prometheus_config
+    return (config.path or metrics.DEFAULT_PATH) if config.enable else ""
 
 
 def _core_options(flags: Flags) -> CoreOptions:
@@ -145,31 +169,23 @@ def _batching(flags: Flags) -> Scheduler | None:
     """The scheduler that all versions share; None where batching is off.
 
     Raises:
-        InputError: the parameters are refused.
+        ServingError: the parameters are refused.
     """
-    file = flags.batching_parameters_file
     if not flags.enable_batching:
-        if file:
-            raise InputError(
-                "Failed to start server. Error: INVALID_ARGUMENT: server_options."
-                "batching_parameters_file is set without setting server_options.enable_batching "
-                "to true."
-            )
         return None
-    try:
-        parameters = batching_parameters.read(Path(file)) if file else BatchingParameters()
-    except ServingError as error:
-        raise InputError(f"Failed to start server. Error: {error}") from error
-    return BatchScheduler(parameters)
+    file = flags.batching_parameters_file
+    return BatchScheduler(batching_parameters.read(Path(file)) if file else BatchingParameters())
 
 
 def _loader(flags: Flags, batching: Scheduler | None) -> ModelLoader:
-    both = flags.tensorflow_session_parallelism
+    within, between = flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism
+    if within <= 0 and between <= 0:
+        within = between = flags.tensorflow_session_parallelism
     return ModelLoader(
         model_store.SessionOptions(
             tags=tuple(flags.saved_model_tags.split(",")),
-            intra_op_threads=flags.tensorflow_intra_op_parallelism or both,
-            inter_op_threads=flags.tensorflow_inter_op_parallelism or both,
+            intra_op_threads=within,
+            inter_op_threads=between,
             gpu_memory_fraction=flags.per_process_gpu_memory_fraction,
         ),
         WarmupOptions(

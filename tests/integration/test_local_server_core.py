@@ -1,4 +1,4 @@
-"""The parts of the local server that need no process: flags, labels, folders, tensors, JSON."""
+"""The parts of the local server that need no process: labels, folders, tensors, JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.local import flags, json_text, source, tensor_proto
+from serving.local import json_text, source, tensor_proto
 from serving.local.core import CoreOptions, ModelSpec, ServerCore
 from serving.local.errors import ServingError, invalid_argument
 from serving.local.signature import Signature
@@ -148,40 +148,6 @@ def test_only_folders_with_whole_numbers_are_versions(tmp_path: Path) -> None:
 )
 def test_the_prefix_map_maps_whole_parts_of_a_path(base_path: str, folder: str) -> None:
     assert source.mapped(base_path, ("/models/", "/store")) == Path(folder)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "port", "labels"),
-    [
-        (["--port=1", "--allow_version_labels_for_unavailable_models"], 1, True),
-        (["--port", "1", "--allow_version_labels_for_unavailable_models=true"], 1, True),
-        (["--port=1", "--allow_version_labels_for_unavailable_models", "false"], 1, False),
-        (["--allow_version_labels_for_unavailable_models", "--port=1"], 1, True),
-        (["--allow_version_labels_for_unavailable_models=0", "--port=1"], 1, False),
-    ],
-)
-def test_flags_are_taken_in_every_form_of_tensorflow_serving(
-    arguments: list[str], port: int, labels: bool
-) -> None:
-    said: list[str] = []
-
-    found = flags.parse(arguments, said.append)
-
-    assert (found.port, found.allow_version_labels_for_unavailable_models) == (port, labels)
-    assert said == []
-
-
-def test_an_unknown_flag_is_named_and_passed_over() -> None:
-    said: list[str] = []
-
-    found = flags.parse(["--prot=1", "--port=2", "stray", "--enable_batching"], said.append)
-
-    assert found.port == 2
-    assert said == [
-        "unknown argument: --prot=1",
-        "unknown argument: stray",
-        "no effect on this server: --enable_batching",
-    ]
 
 
 DTYPES = [

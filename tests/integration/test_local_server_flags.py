@@ -1,0 +1,106 @@
+"""The local server's command line, as a process: what it prints and how it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+from tests.integration.local_server_fixtures import DEADLINE_S, ROOT, environment
+
+BOTH_EMPTY = (
+    "Failed to start server. Error: INVALID_ARGUMENT: Both server_options.model_base_path and "
+    "server_options.model_config_file are empty!"
+)
+
+
+def local(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "serving.local", *flags],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+
+
+def test_version_prints_two_lines_and_ends() -> None:
+    done = local("--version")
+
+    assert done.returncode == 0
+    server, library = done.stdout.splitlines()
+    assert server.startswith("TensorFlow ModelServer: 2.19")
+    assert library == f"TensorFlow Library: {metadata.version('tensorflow')}"
+
+
+def test_help_prints_every_flag_and_ends_as_tensorflow_serving_does() -> None:
+    done = local("--help")
+
+    assert done.returncode == 255
+    assert "--rest_api_timeout_in_ms=30000" in done.stdout
+    assert "--enable_profiler=true" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ((), BOTH_EMPTY),
+        (
+            ("--port=0", "--model_base_path=/m"),
+            "INVALID_ARGUMENT: At least one of server_options.grpc_port or "
+            "server_options.grpc_socket_path must be set.",
+        ),
+        (
+            ("--model_base_path=/m", "--batching_parameters_file=/b"),
+            "server_options.batching_parameters_file is set without setting "
+            "server_options.enable_batching to true.",
+        ),
+        (
+            ("--model_base_path=models/m",),
+            "INVALID_ARGUMENT: Expected model default to have an absolute path or URI; "
+            "got base_path()=models/m",
+        ),
+        (("--model_config_file=/no/such/file",), "No such file or directory"),
+        (
+            ("--model_path_prefix_map=x", "--model_base_path=/m"),
+            "Expected --model_path_prefix_map=/models=/abs/folder",
+        ),
+        (("--grpc_max_threads=0", "--model_base_path=/m"), "at least 1 for --grpc_max_threads"),
+        (("--port=70000", "--model_base_path=/m"), "Received: --port=70000"),
+        (
+            ("--bogus", "--other=1"),
+            f"unknown argument: --bogus\nunknown argument: --other=1\n{BOTH_EMPTY}",
+        ),
+        (
+            ("--enable_profiler=false",),
+            f"no effect on this server: --enable_profiler\n{BOTH_EMPTY}",
+        ),
+    ],
+)
+def test_what_keeps_it_from_serving_is_said_before_tensorflow_is_imported(
+    flags: tuple[str, ...], said: str
+) -> None:
+    done = local(*flags)
+
+    assert done.returncode == 255
+    assert said in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "imported" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--port=many", "Couldn't interpret value many for flag port."),
+        ("--enable_batching=1", "Couldn't interpret value =1 for flag enable_batching."),
+        ("--num_tflite_pools=x", "Couldn't interpret value x for flag num_tflite_pools."),
+    ],
+)
+def test_a_value_of_the_wrong_kind_stops_it(flag: str, said: str) -> None:
+    done = local(flag)
+
+    assert done.returncode == 255
+    assert said in done.stderr
