@@ -44,6 +44,9 @@ _INTEGERS: Final = {
 }
 """Integer dtypes → what JSON may hold for them (small ones are cut after an int32, as there)."""
 
+_MAX_RANK: Final = 63
+"""numpy's limit, with a row's own dimension before it. TensorFlow's is 254."""
+
 _BYTES_SUFFIX: Final = "_bytes"
 """String outputs whose name ends so are written as base64."""
 
@@ -55,6 +58,10 @@ class JsonRequest:
     inputs: Mapping[str, NDArray[Any]]
     by_row: bool
     """Whether it came as `instances` and is answered as `predictions`."""
+
+
+class _TooDeepError(Exception):
+    """Lists for this input are nested deeper than a tensor can be."""
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
@@ -91,6 +98,13 @@ def parse_inputs(document: Mapping[str, Any], signature: Signature) -> JsonReque
             f"JSON Value: {json_text.dumps(document)} Not formatted correctly expecting only one "
             "of 'inputs' or 'instances' keys to exist "
         )
+    try:
+        return _parse(document, signature, by_row)
+    except _TooDeepError as error:
+        raise invalid_argument(f"tensor parsing error: {error}") from error
+
+
+def _parse(document: Mapping[str, Any], signature: Signature, by_row: bool) -> JsonRequest:
     if by_row:
         rows = document["instances"]
         if not isinstance(rows, list):
@@ -152,7 +166,7 @@ def _instance(
 ) -> NDArray[Any]:
     if alias not in specs:
         refuse(f"JSON object: does not have named input: {alias}")
-    array = _tensor(item, specs[alias].dtype)
+    array = _tensor(alias, item, specs[alias].dtype)
     model = first.setdefault(alias, array)
     if model.size != array.size:
         refuse(f"Expecting tensor size: {model.size} but got: {array.size}")
@@ -170,12 +184,12 @@ def _from_columns(sent: Any, signature: Signature) -> dict[str, NDArray[Any]]:
                 "required as per tensorinfo_map"
             )
         alias = next(iter(specs))
-        return {alias: _tensor(sent, specs[alias].dtype)}
+        return {alias: _tensor(alias, sent, specs[alias].dtype)}
     found: dict[str, NDArray[Any]] = {}
     for alias, spec in specs.items():
         if alias not in sent:
             refuse(f"Missing named input: {alias} in 'inputs' object.")
-        found[alias] = _tensor(sent[alias], spec.dtype)
+        found[alias] = _tensor(alias, sent[alias], spec.dtype)
     return found
 
 
@@ -188,7 +202,7 @@ def _is_base64(value: dict[str, Any]) -> bool:
     return len(value) == 1 and isinstance(value.get("b64"), str)
 
 
-def _tensor(value: Any, dtype: int) -> NDArray[Any]:
+def _tensor(alias: str, value: Any, dtype: int) -> NDArray[Any]:
     """Converts a value or nested lists; the first item at each level gives the shape."""
     shape: list[int] = []
     probe = value
@@ -197,6 +211,8 @@ def _tensor(value: Any, dtype: int) -> NDArray[Any]:
         if not probe:
             break
         probe = probe[0]
+    if len(shape) > _MAX_RANK:
+        raise _TooDeepError(alias)
     values: list[Any] = []
     _fill(value, 0, shape, dtype, values)
     kind = NUMPY_DTYPES.get(dtype)
@@ -280,10 +296,7 @@ def _lossless(value: int | float, dtype: int) -> bool:
 
 def _string(value: Any) -> bytes:
     if isinstance(value, str):
-        try:
-            return value.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            refuse("JSON Parse error: The surrogate pair in string is invalid. at offset: 0")
+        return value.encode("utf-8", "surrogateescape")
     if not isinstance(value, dict):
         raise _type_error(value, DT_STRING)
     if not _is_base64(value):

@@ -273,7 +273,7 @@ def test_a_full_queue_is_unavailable_and_what_waits_is_answered(start: Start) ->
         with futures.ThreadPoolExecutor(4) as pool:
             first = pool.submit(server.prediction.Predict, slow, timeout=60)
             # One computes, two wait; which of the rest are refused is known, which caller is not.
-            time.sleep(1)
+            eventually(lambda: first.running(), "the slow request is on its way")
             rest: list[Any] = []
             while not any(isinstance(found, tuple) for found in rest) and not first.done():
                 rest += ask_all(server, *([quick] * 6), timeout_s=60)

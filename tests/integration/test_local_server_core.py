@@ -208,10 +208,12 @@ def test_numbers_are_written_as_tensorflow_serving_writes_float32(value: float, 
         ('{"a" 1}', "Missing a colon after a name of object member. at offset: 5"),
         ('{"a": 1', "Missing a comma or } after an object member. at offset: 7"),
         ('{"a": [1 2]}', "Missing a comma or ] after an array element. at offset: 9"),
-        ('{"a": nope}', "Invalid value. at offset: 6"),
+        ('{"a": nope}', "Invalid value. at offset: 7"),
         ("{} {}", "The document root must not be followed by other values. at offset: 3"),
-        ('{"a": "b', "Missing a closing quotation mark in string. at offset: 6"),
-        ('{"ü": nope}', "Invalid value. at offset: 7"),
+        ('{"a": "b', "Missing a closing quotation mark in string. at offset: 8"),
+        ('{"ü": nope}', "Invalid value. at offset: 8"),
+        ('{"a": "\\ud800"}', "The surrogate pair in string is invalid. at offset: 7"),
+        ('{"a": 1e400}', "Number too big to be stored in double. at offset: 6"),
         ("  ", "The document is empty. at offset: 2"),
     ],
 )
@@ -220,6 +222,16 @@ def test_a_fault_in_json_is_named_in_rapidjsons_words(text: str, words: str) -> 
         json_text.loads(text.encode())
 
     assert refused.value.text == f"JSON Parse error: {words}"
+
+
+def test_json_is_read_as_rapidjson_reads_it() -> None:
+    text = (
+        r"""{"a": [Inf, -Infinity, 18446744073709551616, -9223372036854775808, "\udc00"], "a": 2}"""
+    )
+
+    found = json_text.loads(text.encode())["a"]
+
+    assert found == [math.inf, -math.inf, 1.8446744073709552e19, -(2**63), "\udced\udcb0\udc80"]
 
 
 def test_long_texts_are_cut_for_grpc() -> None:
