@@ -6,7 +6,8 @@ writes it back. It knows nothing about what is on the disk or loaded in a server
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,9 @@ from training.command_line import InputError
 
 PLATFORM: Final = "tensorflow"
 """The only model_platform that TensorFlow Serving brings with it."""
+
+_ABSOLUTE: Final = re.compile(r"/|[A-Za-z][0-9A-Za-z.]*://")
+"""An absolute path or a URI, as TensorFlow tells one from a relative path."""
 
 
 class ConfigError(InputError):
@@ -65,6 +69,8 @@ class Model:
     policy: Policy = Latest()
     labels: Mapping[str, int] = field(default_factory=dict)
     """Label → version."""
+    logging: str = ""
+    """logging_config as text proto, kept as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +78,9 @@ class ModelsConfig:
     """A whole models.config."""
 
     models: tuple[Model, ...] = ()
+    is_set: bool = True
+    """False where there is no list at all: TensorFlow Serving takes no action on that. An empty
+    list is another thing: it unloads everything."""
     header: str = ""
     """The comment lines before the first setting, each with its `#`, kept when rendering."""
 
@@ -114,7 +123,8 @@ def parse(text: str) -> ModelsConfig:
     """Parses and validates the text of a models.config.
 
     Raises:
-        ConfigError: begins with line:column where the text is not a ModelServerConfig.
+        ConfigError: begins with line:column where the text is not a ModelServerConfig; otherwise
+            one that TensorFlow Serving would refuse.
     """
     message = serving_pb2.ModelServerConfig()
     try:
@@ -127,16 +137,18 @@ def parse(text: str) -> ModelsConfig:
             "Correct that line, see serving/models.config for the form.",
             f"Invalid protobuf file: {told}",
         ) from error
-    return from_message(message, header=_header(text))
+    config = from_message(message, header=_header(text))
+    check_list(config.models)
+    check_platforms(config.models)
+    return config
 
 
 def from_message(message: serving_pb2.ModelServerConfig, header: str = "") -> ModelsConfig:
-    """Converts and validates a message.
-
-    An empty message is an empty configuration: TensorFlow Serving takes no action on it.
+    """Converts a message, without `check_list` and `check_platforms`.
 
     Raises:
-        ConfigError: one that TensorFlow Serving would refuse.
+        ConfigError: a custom configuration, or model_type and model_platform that contradict each
+            other.
     """
     if message.WhichOneof("config") == "custom_model_config":
         raise ConfigError(
@@ -145,13 +157,14 @@ def from_message(message: serving_pb2.ModelServerConfig, header: str = "") -> Mo
             "ModelServer does not yet support custom model config.",
         )
     models = tuple(_model(entry) for entry in message.model_config_list.config)
-    _validate(models)
-    return ModelsConfig(models=models, header=header)
+    return ModelsConfig(models=models, is_set=message.HasField("config"), header=header)
 
 
 def to_message(config: ModelsConfig) -> serving_pb2.ModelServerConfig:
     """Converts to the message that files and reload requests carry."""
     message = serving_pb2.ModelServerConfig()
+    if not config.is_set:
+        return message
     message.model_config_list.SetInParent()
     for model in config.models:
         entry = message.model_config_list.config.add(
@@ -169,12 +182,16 @@ def to_message(config: ModelsConfig) -> serving_pb2.ModelServerConfig:
                 entry.model_version_policy.specific.versions.extend(versions)
         for label, version in model.labels.items():
             entry.version_labels[label] = version
+        if model.logging:
+            text_format.Parse(model.logging, entry.logging_config)
     return message
 
 
 def render(config: ModelsConfig) -> str:
     """Writes a models.config in the layout of serving/models.config, the header first."""
     lines = [config.header.rstrip("\n")] if config.header else []
+    if not config.is_set:
+        return "".join(f"{line}\n" for line in lines)
     lines.append("model_config_list {")
     for model in config.models:
         lines += [
@@ -189,6 +206,8 @@ def render(config: ModelsConfig) -> str:
             f"    version_labels {{ key: {_quoted(label)} value: {version} }}"
             for label, version in model.labels.items()
         ]
+        if model.logging:
+            lines.append(f"    logging_config {{ {model.logging} }}")
         lines.append("  }")
     lines.append("}")
     return "\n".join(lines) + "\n"
@@ -230,17 +249,44 @@ def _model(entry: serving_pb2.ModelConfig) -> Model:
             policy = Specific(tuple(dict.fromkeys(chosen.specific.versions)))
         case _:
             policy = Latest(chosen.latest.num_versions or 1)
+    logging = ""
+    if entry.HasField("logging_config"):
+        logging = text_format.MessageToString(entry.logging_config, as_one_line=True)
     return Model(
         name=entry.name,
         base_path=entry.base_path,
-        platform=entry.model_platform,
+        platform=_platform(entry),
         policy=policy,
         labels=dict(sorted(entry.version_labels.items())),
+        logging=logging,
     )
 
 
-def _validate(models: tuple[Model, ...]) -> None:
-    """Refuses what TensorFlow Serving refuses before it looks at the disk, in its order."""
+def _platform(entry: serving_pb2.ModelConfig) -> str:
+    if entry.model_type == serving_pb2.MODEL_TYPE_UNSPECIFIED:
+        return entry.model_platform
+    if entry.model_platform:
+        raise ConfigError(
+            f"Expected model_type or model_platform for {entry.name}. Received: both. "
+            "Remove model_type, which is deprecated.",
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+            "ModelServerConfig::model_platform.",
+        )
+    if entry.model_type != serving_pb2.TENSORFLOW:
+        raise ConfigError(
+            f'Expected model_platform: "{PLATFORM}" for {entry.name}. Received: '
+            f"model_type={entry.model_type}. Write the platform instead of the type.",
+            f"ModelServerConfig::model_type choice {entry.model_type} not supported.",
+        )
+    return PLATFORM
+
+
+def check_list(models: Sequence[Model]) -> None:
+    """Refuses what TensorFlow Serving refuses about names and paths, in its order.
+
+    Raises:
+        ConfigError: a model listed twice, or a base_path that is not absolute.
+    """
     seen: set[str] = set()
     for model in models:
         if model.name in seen:
@@ -251,7 +297,7 @@ def _validate(models: tuple[Model, ...]) -> None:
             )
         seen.add(model.name)
     for model in models:
-        if not (model.base_path.startswith("/") or "://" in model.base_path):
+        if not _ABSOLUTE.match(model.base_path):
             raise ConfigError(
                 f"Expected an absolute base_path for {model.name}. Received: "
                 f'base_path="{model.base_path}". Write the path as the server sees it, for example '
@@ -259,10 +305,25 @@ def _validate(models: tuple[Model, ...]) -> None:
                 f"Expected model {model.name} to have an absolute path or URI; "
                 f"got base_path()={model.base_path}",
             )
+
+
+def check_platforms(models: Sequence[Model]) -> None:
+    """Refuses any platform but TensorFlow, and none.
+
+    Raises:
+        ConfigError: with TensorFlow Serving's words for a model that it does not know yet.
+    """
+    for model in models:
         if not model.platform:
             raise ConfigError(
                 f'Expected model_platform: "{PLATFORM}" for {model.name}. Received: none. '
                 "Add that line to its entry.",
                 "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
                 f"ModelServerConfig::model_platform, model name is {model.name}",
+            )
+        if model.platform != PLATFORM:
+            raise ConfigError(
+                f'Expected model_platform: "{PLATFORM}" for {model.name}. Received: '
+                f'"{model.platform}". No other platform is built into TensorFlow Serving.',
+                f"Model {model.name} requests unsupported platform {model.platform}",
             )

@@ -101,8 +101,33 @@ def test_a_fault_in_the_text_is_named_with_line_and_column(tmp_path: Path) -> No
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
             "ModelServerConfig::model_platform, model name is m",
         ),
+        (
+            "model_config_list { " + (ENTRY % "").replace("tensorflow", "nope") + " }",
+            "Model m requests unsupported platform nope",
+        ),
+        (
+            "model_config_list { " + ENTRY % "model_type: TENSORFLOW" + " }",
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+            "ModelServerConfig::model_platform.",
+        ),
+        (
+            'model_config_list { config { name: "m" base_path: "/m" model_type: OTHER } }',
+            "ModelServerConfig::model_type choice 2 not supported.",
+        ),
+        (
+            'custom_model_config { type_url: "x" }',
+            "ModelServer does not yet support custom model config.",
+        ),
     ],
-    ids=["a model twice", "a relative path", "no platform"],
+    ids=[
+        "a model twice",
+        "a relative path",
+        "no platform",
+        "an unknown platform",
+        "type and platform",
+        "another type",
+        "a custom configuration",
+    ],
 )
 def test_what_the_real_server_refuses_is_refused_with_its_words(
     text: str, served_text: str
@@ -121,8 +146,44 @@ def test_a_file_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
         models_config.read(path)
 
 
-def test_an_empty_file_is_an_empty_configuration() -> None:
-    assert models_config.parse("# nothing yet\n") == ModelsConfig(header="# nothing yet\n")
+@pytest.mark.parametrize("path", ["/models/m", "file:///models/m", "gs://bucket/m", "s3.x://b/m"])
+def test_a_base_path_is_a_path_or_a_uri(path: str) -> None:
+    text = "model_config_list { " + (ENTRY % "").replace("/models/m", path) + " }"
+
+    assert models_config.parse(text).models[0].base_path == path
+
+
+def test_the_deprecated_type_stands_for_the_platform() -> None:
+    text = 'model_config_list { config { name: "m" base_path: "/m" model_type: TENSORFLOW } }'
+
+    assert models_config.parse(text).models[0].platform == models_config.PLATFORM
+
+
+def test_a_logging_config_is_accepted_and_kept() -> None:
+    model = parse_one(
+        'logging_config { log_collector_config { type: "x" filename_prefix: "/tmp/y" } '
+        "sampling_config { sampling_rate: 0.5 } }"
+    )
+    config = ModelsConfig(models=(model,))
+
+    assert 'filename_prefix: "/tmp/y"' in model.logging
+    assert models_config.parse(models_config.render(config)) == config
+    assert models_config.from_message(models_config.to_message(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "config"),
+    [
+        ("# nothing yet\n", ModelsConfig(is_set=False, header="# nothing yet\n")),
+        ("", ModelsConfig(is_set=False)),
+        ("model_config_list { }", ModelsConfig()),
+        ("model_config_list: { },", ModelsConfig()),
+    ],
+)
+def test_no_list_is_not_an_empty_list(text: str, config: ModelsConfig) -> None:
+    assert models_config.parse(text) == config
+    assert models_config.parse(models_config.render(config)) == config
+    assert models_config.from_message(models_config.to_message(config), config.header) == config
 
 
 def test_reading_a_configuration_needs_no_tensorflow() -> None:
