@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from grpc import StatusCode
+
 from serving import models_config
-from serving.local.errors import failed_precondition, invalid_argument, refuse
+from serving.local.errors import ServingError, failed_precondition, invalid_argument, refuse
 from serving.local.signature import ServableModel, Signature
 from serving.local.source import FolderSource
-from serving.local.versions import Handle, LoadOptions, VersionManager, VersionStatus
+from serving.local.version_manager import VersionManager
+from serving.local.versions import Handle, LoadOptions, State, VersionStatus
 from serving.models_config import ConfigError, ModelsConfig
 
 _log = logging.getLogger(__name__)
@@ -59,71 +62,86 @@ class ServerCore:
             self._versions.aspire, options.folder_poll_wait_s, options.prefix_map
         )
         self._reload_lock = threading.Lock()
-        self._config = ModelsConfig()
-        self._labels: Mapping[str, Mapping[str, int]] = {}
+        self._stopping = False
+        self._config = ModelsConfig(is_set=False)
+        self._labels: Mapping[str, Mapping[str, int]] | None = None
+        """Never changed, only replaced: a request reads it without a lock."""
+
+    def start(self, config: ModelsConfig) -> None:
+        """Takes the first configuration; returns before its models are loaded.
+
+        Raises:
+            ServingError: as `reload` until it waits.
+        """
+        with self._reload_lock:
+            self._apply(config)
 
     def reload(self, config: ModelsConfig) -> None:
         """Replaces the whole configuration, or leaves everything as it was.
 
-        Returns before versions are loaded.
+        Returns before new versions of known models are loaded, but waits, without limit and with
+        every later reload behind it, until each new model serves.
 
         Raises:
-            ServingError: a changed platform (INVALID_ARGUMENT), a label on a version that is not
-                available (FAILED_PRECONDITION).
+            ServingError: refused, with everything left as it was: INVALID_ARGUMENT, names, paths or
+                platforms; FAILED_PRECONDITION, a label on a version that is not available, or no
+                list where there was one. Accepted, but UNKNOWN: a new model has failed;
+                UNAVAILABLE: the server stops.
         """
         with self._reload_lock:
-            self._check_platforms(config)
-            self._check_labels(config)
-            changed = config.models != self._config.models
-            self._config = config
-            self._labels = {model.name: dict(model.labels) for model in config.models}
-            if changed:
-                _log.info("configuration: %s", describe(config))
-                self._source.configure(config.models)
+            new = self._apply(config)
+            if self._await(new, timeout_s=0.0):
+                return
+            _log.info("a reload waits, and holds up others, for: %s", ", ".join(sorted(new)))
+            if not self._await(new):
+                raise ServingError(StatusCode.UNAVAILABLE, "the server stops")
 
-    def wait_until_available(self, timeout_s: float | None = None) -> dict[str, VersionStatus]:
-        """Waits until each configured model serves or has failed, see VersionManager."""
+    def wait_until_available(self, timeout_s: float | None = None) -> bool:
+        """Waits until each model of the first configuration serves; whether that is so now.
+
+        Raises:
+            ServingError: UNKNOWN, each model serves or has failed, and one has failed.
+        """
         names = [model.name for model in self._config.models]
-        return self._versions.wait_until_available(names, timeout_s)
+        return self._await(names, timeout_s, "servable")
 
-    def all_settled(self, settled: Mapping[str, VersionStatus]) -> bool:
-        """Whether `wait_until_available` answered for every configured model."""
-        return all(model.name in settled for model in self._config.models)
+    def stop_reloads(self) -> None:
+        """Refuses reloads from now on, and ends the one that waits."""
+        self._stopping = True
+        self._versions.stop_waiting()
 
     def version_of(self, spec: ModelSpec) -> int | None:
         """The version that is asked for; None for the latest.
 
         Raises:
-            ServingError: INVALID_ARGUMENT, no name or an unknown label.
+            ServingError: INVALID_ARGUMENT, no name or an unknown label; UNAVAILABLE, a label before
+                the first configuration.
         """
-        if not spec.name:
-            refuse("ModelSpec has no name specified.")
-        if spec.version is not None:
-            return spec.version
-        if spec.label is None:
-            return None
-        version = self._labels.get(spec.name, {}).get(spec.label)
-        if version is None:
-            raise invalid_argument(f"Unrecognized servable version label: {spec.label}")
-        return version
+        return _version_of(spec, self._labels)
 
     def handle(self, spec: ModelSpec) -> Handle[ServableModel]:
         """Takes hold of the version that a request means; use it in a `with` block.
 
         Raises:
-            ServingError: INVALID_ARGUMENT as in `version_of`; NOT_FOUND, it is not loaded.
+            ServingError: as `version_of`; NOT_FOUND, it is not loaded.
         """
-        return self._versions.handle(spec.name, self.version_of(spec))
+        while True:
+            labels = self._labels
+            try:
+                return self._versions.handle(spec.name, _version_of(spec, labels))
+            except ServingError:
+                # One change of configuration may move a label and drop the version that it leaves:
+                # whoever read the label just before looks again.
+                if spec.label is None or self._labels is labels:
+                    raise
 
     def statuses(self, spec: ModelSpec) -> list[VersionStatus]:
         """The states of a model's versions, or of one. A label is ignored, as TensorFlow Serving
         does.
 
         Raises:
-            ServingError: NOT_FOUND, INVALID_ARGUMENT.
+            ServingError: NOT_FOUND.
         """
-        if not spec.name:
-            refuse("ModelSpec has no name specified.")
         return self._versions.statuses(spec.name, spec.version)
 
     def metadata(self, spec: ModelSpec) -> tuple[int, Mapping[str, Signature]]:
@@ -137,27 +155,77 @@ class ServerCore:
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Stops polling and unloads everything."""
+        self.stop_reloads()
         self._source.close()
         self._versions.close(timeout_s)
 
-    def _check_platforms(self, config: ModelsConfig) -> None:
+    def _apply(self, config: ModelsConfig) -> list[str]:
+        """Checks a configuration in TensorFlow Serving's order and makes it the present one.
+
+        Returns:
+            The models that are new in it.
+        """
+        if self._stopping:
+            raise ServingError(StatusCode.UNAVAILABLE, "the server stops")
+        if not config.is_set:
+            if self._config.is_set:
+                raise failed_precondition(
+                    "Cannot transition to requested config. It is only legal to transition from "
+                    "one ModelConfigList to another."
+                )
+            _log.info("Taking no action for empty config.")
+            return []
+        known = {model.name for model in self._config.models}
+        try:
+            models_config.check_list(config.models)
+            self._check_changed_platforms(config)
+            self._check_labels(config)
+            models_config.check_platforms(config.models)
+        except ConfigError as error:
+            raise invalid_argument(error.served_text) from error
+        changed = config.models != self._config.models or not self._config.is_set
+        self._config = config
+        # Labels first: a version is unloaded only when no label leads to it any more.
+        self._labels = {model.name: dict(model.labels) for model in config.models}
+        if changed:
+            _log.info("configuration: %s", describe(config))
+            self._source.configure(config.models)
+        return [model.name for model in config.models if model.name not in known]
+
+    def _await(
+        self, names: Sequence[str], timeout_s: float | None = None, kind: str = "model"
+    ) -> bool:
+        settled = self._versions.wait_until_available(names, timeout_s)
+        if len(settled) < len(names):
+            return False
+        failed = {n: s for n, s in sorted(settled.items()) if s.state is State.END}
+        if failed:
+            each = "".join(
+                f"{{{{name: {name} version: {status.version}}} due to error: {status.error}}}, "
+                for name, status in failed.items()
+            )
+            raise ServingError(
+                StatusCode.UNKNOWN, f"{len(failed)} {kind}(s) did not become available: {{{each}}}"
+            )
+        return True
+
+    def _check_changed_platforms(self, config: ModelsConfig) -> None:
         before = {model.name: model.platform for model in self._config.models}
         for model in config.models:
             platform = before.get(model.name, model.platform)
-            if platform != model.platform:
+            if model.platform and platform != model.platform:
                 raise invalid_argument(
                     f"Illegal to change a model's platform. For model {model.name} platform was "
                     f"{platform} and new platform requested is {model.platform}"
                 )
-            if model.platform != models_config.PLATFORM:
-                raise invalid_argument(
-                    f"ModelServer does not support model platform: {model.platform}"
-                )
+            if model.name in before:
+                models_config.check_platforms([model])
 
     def _check_labels(self, config: ModelsConfig) -> None:
         for model in config.models:
-            known = self._labels.get(model.name, {})
-            for label, version in model.labels.items():
+            known = (self._labels or {}).get(model.name, {})
+            # TensorFlow Serving names the first in the order of a hash map; here it is the lowest.
+            for label, version in sorted(model.labels.items(), key=lambda item: item[1]):
                 moves = label in known and known[label] != version
                 if self._options.labels_for_unavailable_versions and not moves:
                     continue
@@ -168,51 +236,19 @@ class ServerCore:
                     )
 
 
-class ConfigWatcher:
-    """Reads models.config again and again, and applies it each time, as TensorFlow Serving does.
-
-    A refused file changes nothing; the refusal is logged once for as long as it stays the same.
-    That it is applied even when the file has not changed lets a label take hold once its version
-    is loaded.
-    """
-
-    def __init__(self, core: ServerCore, path: Path, poll_wait_s: float) -> None:
-        """Args:
-        core: told the configuration.
-        path: the file.
-        poll_wait_s: seconds between two looks; 0 never looks again.
-        """
-        self._core = core
-        self._path = path
-        self._poll_wait_s = poll_wait_s
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Starts looking, unless the interval is 0."""
-        if self._poll_wait_s > 0:
-            self._thread = threading.Thread(target=self._watch, name="config watcher", daemon=True)
-            self._thread.start()
-
-    def close(self) -> None:
-        """Stops looking."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
-
-    def _watch(self) -> None:
-        said = ""
-        while not self._stop.wait(self._poll_wait_s):
-            try:
-                self._core.reload(models_config.read(self._path))
-                refusal = ""
-            except ConfigError as error:
-                refusal = str(error)
-            except Exception as error:  # the watcher outlives whatever a file can do to it
-                refusal = f"{self._path}: {error}"
-            if refusal and refusal != said:
-                _log.error("configuration not changed: %s", refusal)
-            said = refusal
+def _version_of(spec: ModelSpec, labels: Mapping[str, Mapping[str, int]] | None) -> int | None:
+    if not spec.name:
+        refuse("ModelSpec has no name specified.")
+    if spec.version is not None:
+        return spec.version
+    if spec.label is None:
+        return None
+    if labels is None:
+        raise ServingError(StatusCode.UNAVAILABLE, f"Model labels does not init yet.{spec.label}")
+    version = labels.get(spec.name, {}).get(spec.label)
+    if version is None:
+        raise invalid_argument(f"Unrecognized servable version label: {spec.label}")
+    return version
 
 
 def describe(config: ModelsConfig) -> str:

@@ -252,7 +252,7 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
-    """GetModelStatus; the rest is UNIMPLEMENTED."""
+    """GetModelStatus and HandleReloadConfigRequest."""
 
     def __init__(self, desk: _Desk) -> None:
         self._desk = desk
@@ -263,7 +263,7 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignor
     def HandleReloadConfigRequest(  # noqa: N802
         self, request: Any, context: grpc.ServicerContext
     ) -> Any:
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "Edit models.config, the server polls it")
+        return self._desk.answer(messages.reload, request, context)
 
 
 class _Health(health.HealthServicer):  # type: ignore[misc]

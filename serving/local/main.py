@@ -143,7 +143,9 @@ def _configuration(flags: Flags) -> ModelsConfig:
         base_path=flags.model_base_path,
         model_platform=models_config.PLATFORM,
     )
-    return models_config.from_message(message)
+    config = models_config.from_message(message)
+    models_config.check_list(config.models)
+    return config
 
 
 def _check_free(flag: str, port: int) -> None:

@@ -13,14 +13,18 @@ from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_management_pb2,
     predict_pb2,
 )
 
+from serving import models_config
 from serving.local import prediction, tensor_proto
 from serving.local.core import ModelSpec, ServerCore
-from serving.local.errors import refuse
+from serving.local.errors import invalid_argument, refuse
 from serving.local.signature import DEFAULT_SIGNATURE, ServableModel, Signature
 from serving.local.versions import VersionStatus
+from serving.models_config import ConfigError
+from tfs_client.wire import serving_pb2
 
 
 def model_spec(request: Any) -> ModelSpec:
@@ -128,6 +132,28 @@ def fill_status(response: Any, statuses: Iterable[VersionStatus]) -> None:
         if found.error is not None:
             row.status.error_code = found.error.code.value[0]
             row.status.error_message = found.error.text
+
+
+def reload(core: ServerCore, request: Any) -> Any:
+    """ReloadConfigRequest → ReloadConfigResponse; raises ServingError."""
+    if request.config.WhichOneof("config") != "model_config_list":
+        refuse(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
+            "ModelConfigList is currently supported"
+        )
+    # The same message under another package name: only the bytes can go from one to the other.
+    message = serving_pb2.ModelServerConfig.FromString(request.config.SerializeToString())
+    try:
+        config = models_config.from_message(message)
+    except ConfigError as error:
+        raise invalid_argument(error.served_text) from error
+    core.reload(config)
+    response = model_management_pb2.ReloadConfigResponse()
+    response.status.SetInParent()
+    for name in dict.fromkeys(request.metric_names):
+        # TensorFlow Serving counts in C++ what a reload increases; nothing here bears those names.
+        response.metric.add(name=name, int64_value_increase=0)
+    return response
 
 
 def _fill_spec(spec: Any, request: Any, version: int) -> None:

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Final
 
 import tensorflow as tf
-from grpc import StatusCode
 
 from serving.local import batching_parameters, config_files, metrics, model_store
 from serving.local.batch_scheduler import BatchScheduler
 from serving.local.batching import Scheduler
 from serving.local.batching_parameters import BatchingParameters
-from serving.local.core import ConfigWatcher, CoreOptions, ServerCore
+from serving.local.config_watcher import ConfigWatcher
+from serving.local.core import CoreOptions, ServerCore
 from serving.local.errors import ServingError
 from serving.local.flags import HOST, Flags
 from serving.local.grpc_server import GrpcOptions, GrpcServer, credentials
 from serving.local.http_server import HttpServer
 from serving.local.loading import ModelLoader, WarmupOptions
 from serving.local.rest_server import RestApi
-from serving.local.versions import LoadOptions, State
+from serving.local.versions import LoadOptions
 from serving.models_config import ModelsConfig
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Server:
         self._batching = _batching(flags)
         self._core = ServerCore(_loader(flags, self._batching), _core_options(flags))
         try:
-            self._core.reload(config)
+            self._core.start(config)
         except ServingError:
             self._core.close()
             raise
@@ -71,20 +71,8 @@ class Server:
         Raises:
             ServingError: UNKNOWN, a model whose first version has ended.
         """
-        while not stop.is_set():
-            settled = self._core.wait_until_available(timeout_s=0.1)
-            failed = [
-                f"{{{{name: {name} version: {status.version}}} due to error: {status.error}}}, "
-                for name, status in sorted(settled.items())
-                if status.state is State.END
-            ]
-            if failed:
-                raise ServingError(
-                    StatusCode.UNKNOWN,
-                    f"{len(failed)} model(s) did not become available: {{{''.join(failed)}}}",
-                )
-            if self._core.all_settled(settled):
-                break
+        while not stop.is_set() and not self._core.wait_until_available(timeout_s=0.1):
+            pass
 
     def listen(self) -> dict[str, int]:
         """Opens the ports and begins to watch the config file.
@@ -132,6 +120,7 @@ class Server:
         deadline = time.monotonic() + self._flags.stop_grace_seconds
         if self._grpc is not None:
             self._grpc.refuse()
+        self._core.stop_reloads()
         self._watcher.close()
         if self._batching is not None:
             self._batching.drain()
@@ -160,7 +149,8 @@ def _core_options(flags: Flags) -> CoreOptions:
         load=LoadOptions(
             max_retries=flags.max_num_load_retries,
             retry_interval_s=flags.load_retry_interval_micros / 1e6,
-            threads=flags.num_load_threads,
+            load_threads=flags.num_load_threads,
+            unload_threads=flags.num_unload_threads,
         ),
     )
 

@@ -6,15 +6,20 @@ Knows the version policies and the form of a model folder; loads nothing itself.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from serving.models_config import All, Latest, Model, Specific
 
 _log = logging.getLogger(__name__)
 
 Aspire = Callable[[str, Mapping[int, Path]], None]
+
+_VERSION: Final = re.compile(r"\s*-?[0-9]+\s*", re.ASCII)
+"""What TensorFlow reads as a whole number; 0 and negative numbers are versions as well."""
 
 
 class FolderSource:
@@ -25,8 +30,8 @@ class FolderSource:
     ) -> None:
         """Args:
         aspire: told the wanted versions of a model with their folders, after every poll.
-        poll_wait_s: seconds between polls; 0 looks once at every change of configuration, a
-            negative number never.
+        poll_wait_s: seconds between polls. 0 looks once, at the first configuration, and never
+            again: a model or a version that comes later is not found. Negative: never looks.
         prefix_map: (a prefix of base_path, the folder it stands for on this machine).
         """
         self._aspire = aspire
@@ -35,8 +40,10 @@ class FolderSource:
         self._models: tuple[Model, ...] = ()
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._said: dict[str, str] = {}
+        self._said: frozenset[str] = frozenset()
+        self._saying: set[str] = set()
         self._thread: threading.Thread | None = None
+        self._configured = False
 
     def configure(self, models: tuple[Model, ...]) -> None:
         """Replaces the models that are watched, and looks at once; omitted ones are unloaded."""
@@ -46,15 +53,18 @@ class FolderSource:
             self._models = models
             for name in dropped:
                 self._aspire(name, {})
-            if self._poll_wait_s >= 0:
+            if self._poll_wait_s > 0 or (self._poll_wait_s == 0 and not self._configured):
                 self._poll()
+            elif models:
+                _log.warning(
+                    "file_system_poll_wait_seconds=%g: no folder is looked at now, so that "
+                    "models and versions that are new in this configuration are not loaded",
+                    self._poll_wait_s,
+                )
+            self._configured = True
         if self._thread is None and self._poll_wait_s > 0:
             self._thread = threading.Thread(target=self._watch, name="folder source", daemon=True)
             self._thread.start()
-
-    def folder(self, model: Model) -> Path:
-        """Where a model's versions lie on this machine."""
-        return mapped(model.base_path, self._prefix_map)
 
     def close(self) -> None:
         """Ends the polling."""
@@ -70,51 +80,52 @@ class FolderSource:
     def _poll(self) -> None:
         """Looks at every folder first: one that is missing stops the polling of all models."""
         wanted: dict[str, dict[int, Path]] = {}
+        self._saying = set()
         for model in self._models:
+            folder = mapped(model.base_path, self._prefix_map)
             try:
-                wanted[model.name] = self._choose(model)
-            except OSError as error:  # noqa: PERF203 the one that fails has to be named
-                reason = error.strerror or str(error)
+                wanted[model.name] = self._choose(model, folder)
+            except OSError as error:
                 self._say(
-                    model.name,
-                    f"Could not find base path {self.folder(model)} for servable {model.name} "
-                    f"({reason}); no model is polled until it is there",
+                    "FileSystemStoragePathSource encountered a filesystem access error: Could not "
+                    f"find base path {folder} for servable {model.name} "
+                    f"({error.strerror or error}); no model is polled until it is there"
                 )
-                return
+                wanted = {}
+                break
+        self._said = frozenset(self._saying)
         for name, versions in wanted.items():
             self._aspire(name, versions)
 
-    def _choose(self, model: Model) -> dict[int, Path]:
-        found = versions_in(self.folder(model))
+    def _choose(self, model: Model, folder: Path) -> dict[int, Path]:
+        every = isinstance(model.policy, All)
+        found = versions_in(folder, self._say, first_wins=every)
         match model.policy:
-            case All():
-                chosen = found
             case Latest(count):
                 chosen = {number: found[number] for number in sorted(found)[-count:]}
             case Specific(versions):
                 chosen = {number: found[number] for number in versions if number in found}
-                missing = [str(number) for number in versions if number not in found]
-                if missing:
-                    self._say(
-                        model.name,
-                        f"Version {', '.join(missing)} of servable {model.name}, which was "
-                        f"requested to be served, was not found under {self.folder(model)}",
-                    )
-                    return chosen
+                for number in versions:
+                    if number not in found:
+                        self._say(
+                            f"Version {number} of servable {model.name}, which was requested to be "
+                            "served as a 'specific' version in the servable's version policy, was "
+                            "not found in the file system"
+                        )
+            case _:
+                chosen = found
         if not chosen:
             self._say(
-                model.name,
-                f"No versions of servable {model.name} found under {self.folder(model)}",
+                f"No versions of servable {model.name} found under base path {folder}. Did you "
+                "forget to name your leaf directory as a number (eg. '/1/')?"
             )
-        else:
-            self._said.pop(model.name, None)
         return chosen
 
-    def _say(self, model: str, text: str) -> None:
-        """Warns once for as long as the text stays the same."""
-        if self._said.get(model) != text:
-            self._said[model] = text
+    def _say(self, text: str) -> None:
+        """Warns once for as long as it is said at every poll."""
+        if text not in self._said and text not in self._saying:
             _log.warning("%s", text)
+        self._saying.add(text)
 
 
 def mapped(base_path: str, prefix_map: tuple[str, str] | None) -> Path:
@@ -126,18 +137,29 @@ def mapped(base_path: str, prefix_map: tuple[str, str] | None) -> Path:
     return Path(base_path.removeprefix("file://"))
 
 
-def versions_in(folder: Path) -> dict[int, Path]:
-    """The version folders: names that are whole numbers, leading zeros allowed, others skipped.
+def versions_in(
+    folder: Path, say: Callable[[str], None], first_wins: bool = False
+) -> dict[int, Path]:
+    """The versions in a model's folder: names that are whole numbers, others are skipped.
+
+    Args:
+        folder: of the model.
+        say: told of two names for one version, as 1 and 001 are.
+        first_wins: which of them counts, in the order of the alphabet; otherwise the last.
 
     Raises:
         OSError: the folder is missing or cannot be read.
     """
-    return {
-        int(child.name): child
-        for child in sorted(folder.iterdir())
-        if _is_version(child.name) and child.is_dir()
-    }
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit() and int(name) < 2**63
+    found: dict[int, Path] = {}
+    names = sorted(child.name for child in folder.iterdir() if _VERSION.fullmatch(child.name))
+    for name in reversed(names) if first_wins else names:
+        number = int(name)
+        if not -(2**63) <= number < 2**63:
+            continue
+        if number in found:
+            say(
+                f"Duplicate version directories detected. Version {number} will be loaded from "
+                f"{name}, {found[number].name} will be ignored."
+            )
+        found[number] = folder / name
+    return found

@@ -170,7 +170,7 @@ def test_serve_with_a_model_that_cannot_be_loaded_ends_with_the_reason(
 
     assert done.returncode == 255
     assert done.stdout.startswith(
-        "Failed to start server. Error: UNKNOWN: 1 model(s) did not become available: "
+        "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: "
         "{{{name: line version: 1} due to error: "
     )
     assert "Traceback" not in done.stderr

@@ -1,0 +1,548 @@
+"""The life of versions without a process: what is loaded and unloaded, in which order, and when."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.local.errors import ServingError, invalid_argument
+from serving.local.source import FolderSource, mapped, versions_in
+from serving.local.version_manager import VersionManager
+from serving.local.versions import LoadOptions, State
+from serving.models_config import All, Latest, Model, Policy, Specific
+from tests.integration.local_server_fixtures import eventually
+
+ONCE = LoadOptions(max_retries=0)
+
+
+class Loaded:
+    """A version that can do nothing but be closed."""
+
+    def __init__(self, closed: Callable[[], None]) -> None:
+        self._closed = closed
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._closed()
+
+
+class Shelf:
+    """A loader that remembers what was loaded and unloaded in which order.
+
+    `broken` versions cannot be loaded, `slow` ones are only once their event is set.
+    """
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.broken: set[int] = set()
+        self.slow: dict[int, threading.Event] = {}
+
+    def __call__(self, model: str, version: int, path: Path) -> Loaded:
+        if version in self.slow:
+            assert self.slow[version].wait(20)
+        if version in self.broken:
+            self.done.append(f"failed {version}")
+            raise invalid_argument(f"{version} is broken")
+        self.done.append(f"loaded {version}")
+        return Loaded(lambda: self.done.append(f"unloaded {version}"))
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def manage(shelf: Shelf) -> Iterator[Callable[..., VersionManager[Loaded]]]:
+    """Makes managers over the shelf, past the first loads, which run side by side."""
+    made: list[VersionManager[Loaded]] = []
+
+    def make(options: LoadOptions = ONCE) -> VersionManager[Loaded]:
+        manager = VersionManager(shelf, options)
+        manager.wait_until_available([])
+        made.append(manager)
+        return manager
+
+    yield make
+    for manager in made:
+        manager.close()
+
+
+Manage = Callable[..., VersionManager[Loaded]]
+
+
+def want(manager: VersionManager[Loaded], *versions: int) -> None:
+    manager.aspire("m", {version: Path(str(version)) for version in versions})
+
+
+def states(manager: VersionManager[Loaded]) -> dict[int, State]:
+    return {row.version: row.state for row in manager.statuses("m")}
+
+
+def settle(manager: VersionManager[Loaded], **expected: State) -> None:
+    """Waits until the versions, written as v1=…, are in these states."""
+
+    def reached() -> bool:
+        try:
+            found = states(manager)
+        except ServingError:
+            return False
+        return found == {int(name[1:]): state for name, state in expected.items()}
+
+    eventually(reached, str(expected))
+
+
+def test_the_highest_version_is_loaded_first(shelf: Shelf, manage: Manage) -> None:
+    manager = manage()
+
+    want(manager, 2, 10, 1)
+
+    settle(manager, v1=State.AVAILABLE, v2=State.AVAILABLE, v10=State.AVAILABLE)
+    assert shelf.done == ["loaded 10", "loaded 2", "loaded 1"]
+    with manager.handle("m") as handle:
+        assert handle.version == 10
+
+
+def test_a_new_version_serves_before_the_last_old_one_goes(shelf: Shelf, manage: Manage) -> None:
+    manager = manage()
+    want(manager, 1, 2)
+    settle(manager, v1=State.AVAILABLE, v2=State.AVAILABLE)
+    shelf.done.clear()
+
+    want(manager, 3)
+
+    settle(manager, v1=State.END, v2=State.END, v3=State.AVAILABLE)
+    assert shelf.done == ["unloaded 1", "loaded 3", "unloaded 2"]
+
+
+def test_nothing_wanted_unloads_everything_lowest_first(shelf: Shelf, manage: Manage) -> None:
+    manager = manage()
+    want(manager, 1, 2, 3)
+    settle(manager, v1=State.AVAILABLE, v2=State.AVAILABLE, v3=State.AVAILABLE)
+
+    want(manager)
+
+    settle(manager, v1=State.END, v2=State.END, v3=State.END)
+    assert shelf.done[3:] == ["unloaded 1", "unloaded 2", "unloaded 3"]
+    with pytest.raises(ServingError, match=r"NOT_FOUND: Servable not found for request: Latest"):
+        manager.handle("m")
+
+
+def test_the_old_version_stays_while_the_new_one_cannot_be_loaded(
+    shelf: Shelf, manage: Manage
+) -> None:
+    manager = manage()
+    want(manager, 1)
+    settle(manager, v1=State.AVAILABLE)
+    shelf.broken.add(2)
+
+    want(manager, 2)
+
+    settle(manager, v1=State.AVAILABLE, v2=State.END)
+    want(manager, 1)
+    want(manager, 1, 3)
+    settle(manager, v1=State.AVAILABLE, v2=State.END, v3=State.AVAILABLE)
+    assert "unloaded 1" not in shelf.done
+
+
+def test_a_failed_version_is_not_tried_again_while_it_is_wanted(
+    shelf: Shelf, manage: Manage
+) -> None:
+    manager = manage()
+    shelf.broken.add(1)
+    want(manager, 1)
+    settle(manager, v1=State.END)
+
+    for _ in range(3):
+        want(manager, 1)
+    want(manager, 1, 2)
+    settle(manager, v1=State.END, v2=State.AVAILABLE)
+    assert shelf.done == ["failed 1", "loaded 2"]
+
+    shelf.broken.clear()
+    want(manager, 2, 3)
+    settle(manager, v1=State.END, v2=State.AVAILABLE, v3=State.AVAILABLE)
+    want(manager, 1, 2, 3)
+    settle(manager, v1=State.AVAILABLE, v2=State.AVAILABLE, v3=State.AVAILABLE)
+
+
+def test_a_version_that_is_wanted_again_is_loaded_anew(shelf: Shelf, manage: Manage) -> None:
+    manager = manage()
+    want(manager, 1, 2)
+    settle(manager, v1=State.AVAILABLE, v2=State.AVAILABLE)
+    want(manager, 1)
+    settle(manager, v1=State.AVAILABLE, v2=State.END)
+
+    want(manager, 1, 2)
+
+    settle(manager, v1=State.AVAILABLE, v2=State.AVAILABLE)
+    assert shelf.done.count("loaded 2") == 2
+
+
+def test_a_version_wanted_again_while_it_is_unloaded_ends_first(
+    shelf: Shelf, manage: Manage
+) -> None:
+    manager = manage()
+    want(manager, 1, 2)
+    settle(manager, v1=State.AVAILABLE, v2=State.AVAILABLE)
+    with manager.handle("m", 2) as held:
+        want(manager, 1)
+        settle(manager, v1=State.AVAILABLE, v2=State.UNLOADING)
+        want(manager, 1, 2)
+        assert not held.loaded.is_closed
+
+    settle(manager, v1=State.AVAILABLE, v2=State.AVAILABLE)
+    assert shelf.done[-2:] == ["unloaded 2", "loaded 2"]
+
+
+def test_a_handle_keeps_a_version_alive_until_the_request_is_answered(
+    shelf: Shelf, manage: Manage
+) -> None:
+    manager = manage()
+    want(manager, 1)
+    settle(manager, v1=State.AVAILABLE)
+    with manager.handle("m") as first, manager.handle("m", 1) as second:
+        want(manager)
+        settle(manager, v1=State.UNLOADING)
+        with pytest.raises(ServingError, match=r"Servable not found for request: Specific\(m, 1\)"):
+            manager.handle("m", 1)
+        assert first.loaded is second.loaded
+        assert not first.loaded.is_closed
+    settle(manager, v1=State.END)
+    assert first.loaded.is_closed
+
+
+def test_one_request_after_another_finds_a_version_while_versions_replace_each_other(
+    shelf: Shelf, manage: Manage
+) -> None:
+    manager = manage()
+    want(manager, 1)
+    settle(manager, v1=State.AVAILABLE)
+    stop = threading.Event()
+    found: list[int] = []
+    faults: list[str] = []
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                with manager.handle("m") as handle:
+                    found.append(handle.version)
+                    if handle.loaded.is_closed:
+                        faults.append(f"{handle.version} is closed")
+            except ServingError as error:  # noqa: PERF203 each request counts
+                faults.append(str(error))
+
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    for number in range(50):
+        new = number % 2 + 1
+        want(manager, new)
+        eventually(lambda new=new: manager.is_available("m", new), f"version {new}")
+    stop.set()
+    for asker in askers:
+        asker.join()
+    assert faults == []
+    assert set(found) == {1, 2}
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_load_threads_decide_whether_loads_wait_for_each_other(
+    shelf: Shelf, manage: Manage, threads: int
+) -> None:
+    manager = manage(LoadOptions(max_retries=0, load_threads=threads))
+    shelf.slow[2] = threading.Event()
+
+    want(manager, 1, 2)
+
+    if threads:
+        settle(manager, v1=State.AVAILABLE, v2=State.LOADING)
+    else:
+        settle(manager, v1=State.START, v2=State.LOADING)
+        time.sleep(0.1)
+        settle(manager, v1=State.START, v2=State.LOADING)
+    shelf.slow[2].set()
+    settle(manager, v1=State.AVAILABLE, v2=State.AVAILABLE)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_unload_threads_decide_whether_a_load_waits_for_requests_in_flight(
+    shelf: Shelf, manage: Manage, threads: int
+) -> None:
+    manager = manage(LoadOptions(max_retries=0, unload_threads=threads))
+    want(manager, 1, 2)
+    settle(manager, v1=State.AVAILABLE, v2=State.AVAILABLE)
+
+    with manager.handle("m", 1):
+        want(manager, 2, 3)
+        third = State.AVAILABLE if threads else State.START
+        settle(manager, v1=State.UNLOADING, v2=State.AVAILABLE, v3=third)
+    settle(manager, v1=State.END, v2=State.AVAILABLE, v3=State.AVAILABLE)
+
+
+def test_the_first_loads_of_the_process_run_side_by_side(shelf: Shelf) -> None:
+    manager = VersionManager(shelf, ONCE)
+    shelf.slow[2] = threading.Event()
+
+    want(manager, 1, 2)
+
+    assert manager.wait_until_available(["m"], timeout_s=10)["m"].version == 1
+    shelf.slow[2].set()
+    settle(manager, v1=State.AVAILABLE, v2=State.AVAILABLE)
+    manager.close()
+
+
+def test_a_failed_load_is_tried_again_and_tells_its_error_only_at_the_end(
+    shelf: Shelf, manage: Manage
+) -> None:
+    manager = manage(LoadOptions(max_retries=2, retry_interval_s=0.2))
+    shelf.broken.add(1)
+
+    want(manager, 1)
+
+    eventually(lambda: shelf.done == ["failed 1"], "the first attempt")
+    row = manager.statuses("m")[0]
+    assert (row.state, row.error) == (State.LOADING, None)
+    settle(manager, v1=State.END)
+    assert shelf.done == ["failed 1"] * 3
+    assert str(manager.statuses("m")[0].error) == "INVALID_ARGUMENT: 1 is broken"
+
+
+def test_a_load_that_succeeds_at_last_leaves_no_error(shelf: Shelf, manage: Manage) -> None:
+    manager = manage(LoadOptions(max_retries=5, retry_interval_s=0.05))
+    shelf.broken.add(1)
+    want(manager, 1)
+    eventually(lambda: len(shelf.done) == 2, "the second attempt")
+
+    shelf.broken.clear()
+
+    settle(manager, v1=State.AVAILABLE)
+    assert manager.statuses("m")[0].error is None
+
+
+def test_dropping_a_version_ends_its_retries(shelf: Shelf, manage: Manage) -> None:
+    manager = manage(LoadOptions(max_retries=5, retry_interval_s=60))
+    shelf.broken.add(2)
+    want(manager, 1, 2)
+    eventually(lambda: shelf.done == ["failed 2"], "the first attempt")
+
+    want(manager, 1)
+
+    settle(manager, v1=State.AVAILABLE, v2=State.END)
+
+
+def test_closing_ends_retries_and_unloads_everything(shelf: Shelf) -> None:
+    manager = VersionManager(shelf, LoadOptions(retry_interval_s=60))
+    shelf.broken.add(2)
+    want(manager, 1, 2)
+    settle(manager, v1=State.AVAILABLE, v2=State.LOADING)
+
+    started = time.monotonic()
+    manager.close()
+
+    assert time.monotonic() - started < 2
+    assert states(manager) == {1: State.END, 2: State.END}
+    assert "unloaded 1" in shelf.done
+
+
+def test_whatever_a_load_raises_is_its_own_error(tmp_path: Path) -> None:
+    def load(model: str, version: int, path: Path) -> Loaded:
+        raise RuntimeError("deep inside")
+
+    manager = VersionManager(load, ONCE)
+    manager.aspire("m", {1: tmp_path})
+    settle(manager, v1=State.END)
+    assert str(manager.statuses("m")[0].error) == "UNKNOWN: RuntimeError: deep inside"
+    manager.close()
+
+
+def test_a_version_that_cannot_be_closed_ends_all_the_same(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise RuntimeError("cannot be closed")
+
+    manager = VersionManager(lambda *_: Loaded(fail), ONCE)
+    manager.aspire("m", {1: tmp_path})
+    settle(manager, v1=State.AVAILABLE)
+    manager.aspire("m", {2: tmp_path})
+    settle(manager, v1=State.END, v2=State.AVAILABLE)
+    manager.close()
+
+
+def test_waiting_is_over_when_somebody_says_so(shelf: Shelf, manage: Manage) -> None:
+    manager = manage()
+    waited: list[object] = []
+    waiter = threading.Thread(target=lambda: waited.append(manager.wait_until_available(["no"])))
+    waiter.start()
+
+    manager.stop_waiting()
+    waiter.join(5)
+
+    assert waited == [{}]
+
+
+def test_whole_numbers_are_versions_whatever_they_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("1", "0002", ".3", "four", "5.tmp", "-6", "0", "²", "99999999999999999999", "+9"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "7").write_text("a file")
+
+    found = versions_in(tmp_path, pytest.fail)
+
+    names = {number: path.name for number, path in found.items()}
+    assert names == {-6: "-6", 0: "0", 1: "1", 2: "0002", 7: "7"}
+
+
+@pytest.mark.parametrize(("first_wins", "name"), [(False, "1"), (True, "001")])
+def test_of_two_folders_for_one_version_one_is_ignored(
+    tmp_path: Path, first_wins: bool, name: str
+) -> None:
+    for folder in ("001", "1"):
+        (tmp_path / folder).mkdir()
+    said: list[str] = []
+
+    assert versions_in(tmp_path, said.append, first_wins) == {1: tmp_path / name}
+
+    other = {"1": "001", "001": "1"}[name]
+    assert said == [
+        "Duplicate version directories detected. Version 1 will be loaded from "
+        f"{name}, {other} will be ignored."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("base_path", "folder"),
+    [
+        ("/models/m", "/store/m"),
+        ("/models", "/store"),
+        ("/models2/m", "/models2/m"),
+        ("file:///abs/m", "/abs/m"),
+    ],
+)
+def test_the_prefix_map_maps_whole_parts_of_a_path(base_path: str, folder: str) -> None:
+    assert mapped(base_path, ("/models/", "/store")) == Path(folder)
+
+
+class Wishes:
+    """What a source wants, newest last."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, list[int]]] = []
+
+    def __call__(self, model: str, versions: dict[int, Path]) -> None:
+        self.all.append((model, sorted(versions)))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Two models: a with versions 1 to 3, b with version 1."""
+    for version in ("a/1", "a/2", "a/3", "b/1"):
+        (tmp_path / version).mkdir(parents=True)
+    return tmp_path
+
+
+def model(store: Path, name: str, policy: Policy = Latest()) -> Model:  # noqa: B008 frozen
+    return Model(name=name, base_path=str(store / name), policy=policy)
+
+
+@pytest.mark.parametrize(
+    ("policy", "wanted"),
+    [
+        (Latest(), [3]),
+        (Latest(2), [2, 3]),
+        (Latest(9), [1, 2, 3]),
+        (All(), [1, 2, 3]),
+        (Specific((1, 3)), [1, 3]),
+        (Specific((2, 9)), [2]),
+        (Specific((9,)), []),
+        (Specific(()), []),
+    ],
+)
+def test_a_policy_selects_versions(store: Path, policy: Policy, wanted: list[int]) -> None:
+    wishes = Wishes()
+    source = FolderSource(wishes, 60, None)
+
+    source.configure((model(store, "a", policy),))
+
+    assert wishes.all == [("a", wanted)]
+    source.close()
+
+
+def test_a_missing_specific_version_is_a_warning(
+    store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = FolderSource(Wishes(), 0.02, None)
+    source.configure((model(store, "a", Specific((2, 9))),))
+    time.sleep(0.2)
+    source.close()
+
+    assert [record.message for record in caplog.records] == [
+        "Version 9 of servable a, which was requested to be served as a 'specific' version in the "
+        "servable's version policy, was not found in the file system"
+    ]
+
+
+def test_a_folder_without_versions_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a").mkdir()
+    source = FolderSource(Wishes(), 60, None)
+    source.configure((model(tmp_path, "a"),))
+    source.close()
+
+    assert caplog.messages == [
+        f"No versions of servable a found under base path {tmp_path / 'a'}. Did you forget to name "
+        "your leaf directory as a number (eg. '/1/')?"
+    ]
+
+
+def test_one_missing_base_path_stops_the_polling_of_all_models(
+    store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wishes = Wishes()
+    source = FolderSource(wishes, 0.02, None)
+    source.configure((model(store, "a"), model(store, "gone")))
+    time.sleep(0.1)
+    assert wishes.all == []
+    assert "Could not find base path" in caplog.text
+
+    (store / "gone" / "5").mkdir(parents=True)
+    eventually(lambda: ("a", [3]) in wishes.all and ("gone", [5]) in wishes.all, "both are wanted")
+    source.close()
+
+
+def test_an_omitted_model_is_dropped_at_once(store: Path) -> None:
+    wishes = Wishes()
+    source = FolderSource(wishes, 60, None)
+    source.configure((model(store, "a"), model(store, "b")))
+    source.configure((model(store, "b"),))
+    source.close()
+
+    assert ("a", []) in wishes.all
+
+
+@pytest.mark.parametrize(("wait_s", "first"), [(0, [("a", [3])]), (-1, [])])
+def test_without_polling_no_folder_is_looked_at_again(
+    store: Path, wait_s: float, first: list[object], caplog: pytest.LogCaptureFixture
+) -> None:
+    wishes = Wishes()
+    source = FolderSource(wishes, wait_s, None)
+    source.configure((model(store, "a"),))
+    assert wishes.all == first
+
+    source.configure((model(store, "a"), model(store, "b")))
+
+    assert wishes.all == first
+    assert "no folder is looked at" in caplog.text
+    source.close()
+
+
+@pytest.fixture(autouse=True)
+def _log_levels(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
