@@ -16,6 +16,7 @@ from grpc import StatusCode
 
 from serving import models_config
 from serving.local.errors import ServingError, failed_precondition, invalid_argument, refuse
+from serving.local.inference import InferenceOptions
 from serving.local.signature import ServableModel, Signature
 from serving.local.source import FolderSource
 from serving.local.version_manager import VersionManager
@@ -37,6 +38,7 @@ class CoreOptions:
     labels_for_unavailable_versions: bool = False
     """A new label may point at a version that is not loaded (yet)."""
     load: LoadOptions = field(default_factory=LoadOptions)
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class ServerCore:
         load: (model, version, folder) → the loaded and warmed-up version.
         options: see CoreOptions.
         """
+        self.inference = options.inference
         self._options = options
         self._versions: VersionManager[ServableModel] = VersionManager(load, options.load)
         self._source = FolderSource(

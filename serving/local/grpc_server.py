@@ -228,7 +228,7 @@ def _internal(error: Exception) -> ServingError:
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
-    """Predict, Classify and GetModelMetadata; the rest is UNIMPLEMENTED."""
+    """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
     def __init__(self, desk: _Desk) -> None:
         self._desk = desk
@@ -243,12 +243,10 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return self._desk.answer(messages.metadata, request, context)
 
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "Regress is not answered by this server")
+        return self._desk.answer(messages.regress, request, context, "Regress")
 
     def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        context.abort(
-            grpc.StatusCode.UNIMPLEMENTED, "MultiInference is not answered by this server"
-        )
+        return self._desk.answer(messages.multi_inference, request, context)
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""REST predict's JSON ↔ numpy: row format (`instances`) and column format (`inputs`).
+"""REST predict's JSON → numpy: row format (`instances`) and column format (`inputs`).
 
 The checks, their order and their texts are TensorFlow Serving's. Knows nothing about HTTP,
 versions or how a prediction is computed.
@@ -6,8 +6,6 @@ versions or how a prediction is computed.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,10 +14,8 @@ import numpy as np
 from grpc import StatusCode
 from numpy.typing import NDArray
 
-from serving.local import json_text
+from serving.local import json_text, json_values
 from serving.local.errors import ServingError, invalid_argument, refuse
-from serving.local.json_text import INDENT
-from serving.local.prediction import Prediction
 from serving.local.signature import (
     DEFAULT_SIGNATURE,
     DT_STRING,
@@ -28,27 +24,24 @@ from serving.local.signature import (
     TensorSpec,
 )
 
-_FLOAT_DIGITS: Final = {1: 9, 2: 17, 14: 9, 19: 9}
-"""Floating dtypes → digits that bring every value back."""
+_DT_BOOL: Final = 10
+_DT_UINT64: Final = 23
 
-_LARGEST_EXACT: Final = {1: 2**24 - 1, 2: 2**53 - 1}
+_FLOATS: Final = {1: "float", 2: "double"}
 
+_INT32: Final = (-(2**31), 2**31 - 1)
 _INTEGERS: Final = {
-    3: (-(2**31), 2**31 - 1),
-    4: (-(2**31), 2**31 - 1),
-    5: (-(2**31), 2**31 - 1),
-    6: (-(2**31), 2**31 - 1),
-    9: (-(2**63), 2**63 - 1),
+    **dict.fromkeys((3, 4, 5, 6), _INT32),
+    9: json_values.INT64,
     22: (0, 2**32 - 1),
-    23: (0, 2**64 - 1),
+    _DT_UINT64: json_values.UINT64,
 }
 """Integer dtypes → what JSON may hold for them (small ones are cut after an int32, as there)."""
 
-_MAX_RANK: Final = 63
-"""numpy's limit, with a row's own dimension before it. TensorFlow's is 254."""
+_PLAIN_INTEGERS: Final = {1: 2**24 - 1, 2: 2**53 - 1}
 
-_BYTES_SUFFIX: Final = "_bytes"
-"""String outputs whose name ends so are written as base64."""
+_MAX_RANK: Final = 63
+"""What numpy can hold, with a row's own dimension before it; TensorFlow would take 254."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +54,7 @@ class JsonRequest:
 
 
 class _TooDeepError(Exception):
-    """Lists for this input are nested deeper than a tensor can be."""
+    """The lists for this input are nested deeper than a tensor can be."""
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
@@ -87,7 +80,7 @@ def parse_inputs(document: Mapping[str, Any], signature: Signature) -> JsonReque
         signature: what it is for.
 
     Raises:
-        ServingError: INVALID_ARGUMENT.
+        ServingError: INVALID_ARGUMENT; UNIMPLEMENTED, a dtype that JSON does not speak.
     """
     if not signature.inputs:
         name = "DEFAULT" if signature.name == DEFAULT_SIGNATURE else signature.name
@@ -119,14 +112,46 @@ def _parse(document: Mapping[str, Any], signature: Signature, by_row: bool) -> J
     refuse("Missing 'inputs' or 'instances' key")
 
 
-def render_outputs(found: Prediction, by_row: bool) -> str:
-    """Writes a prediction in TensorFlow Serving's layout.
+class _Tensor:
+    """An input while its values come in, whole or row by row."""
 
-    Raises:
-        ServingError: INVALID_ARGUMENT, rows were asked for and the outputs have no common first
-        size.
-    """
-    return _rows_text(found) if by_row else _columns_text(found)
+    def __init__(self, alias: str, spec: TensorSpec) -> None:
+        self._alias = alias
+        self._dtype = spec.dtype
+        self._values: list[Any] = []
+        self._shape: list[int] = []
+        self._size = -1
+        self._rows = 0
+
+    def add(self, item: Any) -> None:
+        """Takes a value or nested lists: everything, or a row as large as the first."""
+        before = len(self._values)
+        shape = _shape(item)
+        if len(shape) > _MAX_RANK:
+            raise _TooDeepError(self._alias)
+        _fill(item, 0, shape, self._dtype, self._values)
+        size = len(self._values) - before
+        if self._size == -1:
+            self._shape, self._size = shape, size
+        elif size != self._size:
+            refuse(f"Expecting tensor size: {self._size} but got: {size}")
+        elif shape != self._shape:
+            refuse(f"Expecting shape {_sizes(self._shape)} but got: {_sizes(shape)}")
+        self._rows += 1
+
+    def array(self, by_row: bool) -> NDArray[Any]:
+        """What has come in."""
+        shape = [self._rows, *self._shape] if by_row else self._shape
+        kind = NUMPY_DTYPES[self._dtype]
+        if self._dtype == DT_STRING:
+            array: NDArray[Any] = np.empty(len(self._values), dtype=object)
+            array[:] = self._values
+        elif self._dtype in _INTEGERS:
+            widest = np.uint64 if self._dtype == _DT_UINT64 else np.int64
+            array = np.array(self._values, dtype=widest).astype(kind)
+        else:
+            array = np.array(self._values, dtype=kind)
+        return array.reshape(shape)
 
 
 def _from_rows(rows: list[Any], signature: Signature) -> dict[str, NDArray[Any]]:
@@ -137,42 +162,31 @@ def _from_rows(rows: list[Any], signature: Signature) -> dict[str, NDArray[Any]]
             "required as per tensorinfo_map"
         )
     named = _is_named(rows[0])
-    first: dict[str, NDArray[Any]] = {}
-    found: dict[str, list[NDArray[Any]]] = {alias: [] for alias in specs}
+    tensors = {alias: _Tensor(alias, spec) for alias, spec in specs.items()}
     only = next(iter(specs))
     for number, row in enumerate(rows):
         if named != _is_named(row):
             kinds = "object but got list" if named else "value/list but got object"
             refuse(f"Expecting {kinds} at item {number} of input list")
         for alias, item in row.items() if named else ((only, row),):
-            try:
-                array = _instance(alias, item, specs, first)
-            except ServingError as error:
-                key = f" key: {alias}" if named else ""
-                raise invalid_argument(
-                    f"Failed to process element: {number}{key} of 'instances' list. Error: {error}"
-                ) from error
-            found[alias].append(array)
+            _add_item(tensors, alias, item, f"{number} key: {alias}" if named else str(number))
         if named and row.keys() != specs.keys():
             refuse(
                 f"Failed to process element: {number} of 'instances' list. JSON object: "
                 f"{json_text.dumps(row)} keys must be equal to: {','.join(sorted(specs))}"
             )
-    return {alias: np.stack(arrays) for alias, arrays in found.items()}
+    return {alias: tensor.array(by_row=True) for alias, tensor in tensors.items()}
 
 
-def _instance(
-    alias: str, item: Any, specs: Mapping[str, TensorSpec], first: dict[str, NDArray[Any]]
-) -> NDArray[Any]:
-    if alias not in specs:
-        refuse(f"JSON object: does not have named input: {alias}")
-    array = _tensor(alias, item, specs[alias].dtype)
-    model = first.setdefault(alias, array)
-    if model.size != array.size:
-        refuse(f"Expecting tensor size: {model.size} but got: {array.size}")
-    if model.shape != array.shape:
-        refuse(f"Expecting shape {_sizes(model)} but got: {_sizes(array)}")
-    return array
+def _add_item(tensors: Mapping[str, _Tensor], alias: str, item: Any, place: str) -> None:
+    try:
+        if alias not in tensors:
+            refuse(f"JSON object: does not have named input: {alias}")
+        tensors[alias].add(item)
+    except ServingError as error:
+        raise invalid_argument(
+            f"Failed to process element: {place} of 'instances' list. Error: {error}"
+        ) from error
 
 
 def _from_columns(sent: Any, signature: Signature) -> dict[str, NDArray[Any]]:
@@ -183,49 +197,31 @@ def _from_columns(sent: Any, signature: Signature) -> dict[str, NDArray[Any]]:
                 "inputs is a plain value/list, but expecting an object as multiple input tensors "
                 "required as per tensorinfo_map"
             )
-        alias = next(iter(specs))
-        return {alias: _tensor(alias, sent, specs[alias].dtype)}
+        sent = {next(iter(specs)): sent}
     found: dict[str, NDArray[Any]] = {}
     for alias, spec in specs.items():
         if alias not in sent:
             refuse(f"Missing named input: {alias} in 'inputs' object.")
-        found[alias] = _tensor(alias, sent[alias], spec.dtype)
+        tensor = _Tensor(alias, spec)
+        tensor.add(sent[alias])
+        found[alias] = tensor.array(by_row=False)
     return found
 
 
 def _is_named(value: Any) -> bool:
     """An object of named inputs, not the base64 form of a string."""
-    return isinstance(value, dict) and not _is_base64(value)
+    return isinstance(value, dict) and not json_values.is_base64(value)
 
 
-def _is_base64(value: dict[str, Any]) -> bool:
-    return len(value) == 1 and isinstance(value.get("b64"), str)
-
-
-def _tensor(alias: str, value: Any, dtype: int) -> NDArray[Any]:
-    """Converts a value or nested lists; the first item at each level gives the shape."""
+def _shape(value: Any) -> list[int]:
+    """The first item at each level gives the shape."""
     shape: list[int] = []
-    probe = value
-    while isinstance(probe, list):
-        shape.append(len(probe))
-        if not probe:
+    while isinstance(value, list):
+        shape.append(len(value))
+        if not value:
             break
-        probe = probe[0]
-    if len(shape) > _MAX_RANK:
-        raise _TooDeepError(alias)
-    values: list[Any] = []
-    _fill(value, 0, shape, dtype, values)
-    kind = NUMPY_DTYPES.get(dtype)
-    if kind is None:
-        refuse(f"Conversion of JSON Value: {json_text.dumps(probe)} to type: {_type_name(dtype)}")
-    if dtype == DT_STRING:
-        array: NDArray[Any] = np.empty(len(values), dtype=object)
-        array[:] = values
-    elif dtype in _INTEGERS:
-        array = np.array(values, dtype=np.uint64 if dtype == 23 else np.int64).astype(kind)
-    else:
-        array = np.array(values, dtype=kind)
-    return array.reshape(shape)
+        value = value[0]
+    return shape
 
 
 def _fill(value: Any, level: int, shape: list[int], dtype: int, values: list[Any]) -> None:
@@ -233,8 +229,8 @@ def _fill(value: Any, level: int, shape: list[int], dtype: int, values: list[Any
     if not isinstance(value, list):
         if level != rank:
             refuse(
-                f"JSON Value: {json_text.dumps(value)} found at incorrect level: {level + 1} in "
-                f"the JSON DOM. Expected at level: {rank}"
+                f"JSON Value: {json_text.value_text(value)} found at incorrect level: {level + 1} "
+                f"in the JSON DOM. Expected at level: {rank}"
             )
         values.append(_scalar(value, dtype))
         return
@@ -258,142 +254,39 @@ def _all_plain(items: list[Any], dtype: int) -> bool:
     if dtype in _INTEGERS and kinds == {int}:
         low, high = _INTEGERS[dtype]
         return bool(low <= min(items) and max(items) <= high)
-    if dtype in _LARGEST_EXACT and kinds == {float}:
+    if dtype in _FLOATS and kinds == {float}:
         return dtype == 2 or bool(np.all(np.abs(np.nan_to_num(items, posinf=0, neginf=0)) < 3e38))
-    if dtype in _LARGEST_EXACT and kinds == {int}:
-        return bool(max(map(abs, items)) <= _LARGEST_EXACT[dtype])
+    if dtype in _FLOATS and kinds == {int}:
+        return bool(max(map(abs, items)) <= _PLAIN_INTEGERS[dtype])
     return False
 
 
 def _scalar(value: Any, dtype: int) -> Any:
     kind = type(value)
-    if dtype == DT_STRING:
-        return _string(value)
-    if dtype in _LARGEST_EXACT and kind in (int, float):
-        if not _lossless(value, dtype):
-            target = "float" if dtype == 1 else "double"
-            refuse(
-                f"Cannot convert JSON value: {json_text.dumps(value)} to {target} "
-                "without loss of precision."
-            )
-        return value
-    if dtype in _INTEGERS and kind is int and _INTEGERS[dtype][0] <= value <= _INTEGERS[dtype][1]:
-        return value
-    if dtype == 10 and kind is bool:
-        return value
-    if dtype not in _LARGEST_EXACT and dtype not in _INTEGERS and dtype != 10:
-        raise _unimplemented(value, dtype)
-    raise _type_error(value, dtype)
-
-
-def _lossless(value: int | float, dtype: int) -> bool:
-    if isinstance(value, int) and -(2**63) <= value < 2**64:
-        return abs(value) <= _LARGEST_EXACT[dtype]
-    if not np.isfinite(value):
-        return True
-    return dtype == 2 or abs(value) <= float(np.finfo(np.float32).max)
-
-
-def _string(value: Any) -> bytes:
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")
-    if not isinstance(value, dict):
-        raise _type_error(value, DT_STRING)
-    if not _is_base64(value):
-        refuse(f"JSON Value: {json_text.dumps(value)} not formatted correctly for base64 data")
-    text = value["b64"].rstrip("=")
-    try:
-        # Without padding is accepted as well.
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise invalid_argument("Unable to base64 decode") from error
-
-
-def _type_error(value: Any, dtype: int) -> ServingError:
-    kinds = {bool: str(value), str: "String", list: "Array", dict: "Object", type(None): "Null"}
-    return invalid_argument(
-        f"JSON Value: {json_text.dumps(value)} Type: {kinds.get(type(value), 'Number')} "
-        f"is not of expected type: {_type_name(dtype)}"
-    )
-
-
-def _unimplemented(value: Any, dtype: int) -> ServingError:
-    return ServingError(
-        StatusCode.UNIMPLEMENTED,
-        f"Conversion of JSON Value: {json_text.dumps(value)} to type: {_type_name(dtype)}",
-    )
-
-
-def _type_name(dtype: int) -> str:
-    return TensorSpec("", dtype, None).dtype_name
-
-
-def _sizes(array: NDArray[Any]) -> str:
-    return "[" + ",".join(str(size) for size in array.shape) + "]"
-
-
-def _rows_text(found: Prediction) -> str:
-    count = -1
-    for alias, array in found.outputs.items():
-        if array.ndim == 0:
-            refuse(f"Tensor name: {alias} has no shape information ")
-        if count not in (-1, len(array)):
-            refuse(
-                f"Tensor name: {alias} has inconsistent batch size: {len(array)} expecting: {count}"
-            )
-        count = len(array)
-    if not count:
-        return '{\n    "predictions": []\n}'
-    columns = {
-        alias: [_text(row, found.signature.outputs[alias].dtype, alias, True, 0) for row in array]
-        for alias, array in found.outputs.items()
-    }
-    if len(columns) == 1:
-        rows = ", ".join(next(iter(columns.values())))
-        return f'{{\n{INDENT}"predictions": [{rows}\n{INDENT}]\n}}'
-    edge, inner = INDENT * 2, INDENT * 3
-    objects = [
-        f"{edge}{{\n"
-        + ",\n".join(
-            f"{inner}{json_text.quoted(alias)}: {rows[row]}" for alias, rows in columns.items()
-        )
-        + f"\n{edge}}}"
-        for row in range(count)
-    ]
-    return f'{{\n{INDENT}"predictions": [\n' + ",\n".join(objects) + f"\n{INDENT}]\n}}"
-
-
-def _columns_text(found: Prediction) -> str:
-    outputs = found.signature.outputs
-    if len(found.outputs) == 1:
-        alias, array = next(iter(found.outputs.items()))
-        body = _text(array, outputs[alias].dtype, alias, False, 1)
+    name = TensorSpec("", dtype, None).dtype_name
+    if kind is dict:
+        if dtype == DT_STRING:
+            return json_values.from_base64(value)
+    elif dtype == DT_STRING:
+        if kind is str:
+            return json_values.encoded(value)
+    elif dtype in _FLOATS:
+        if kind in (int, float):
+            return json_values.lossless(value, _FLOATS[dtype])
+    elif dtype in _INTEGERS:
+        low, high = _INTEGERS[dtype]
+        if kind is int and low <= value <= high:
+            return value
+    elif dtype == _DT_BOOL:
+        if kind is bool:
+            return value
     else:
-        inner = INDENT * 2
-        columns = [
-            f"{inner}{json_text.quoted(alias)}: "
-            + _text(array, outputs[alias].dtype, alias, False, 2)
-            for alias, array in found.outputs.items()
-        ]
-        body = "{\n" + ",\n".join(columns) + f"\n{INDENT}}}"
-    return f'{{\n{INDENT}"outputs": {body}\n}}'
+        raise ServingError(
+            StatusCode.UNIMPLEMENTED,
+            f"Conversion of JSON Value: {json_text.value_text(value)} to type: {name}",
+        )
+    raise json_values.type_error(value, name)
 
 
-def _text(value: Any, dtype: int, alias: str, single_line: bool, level: int) -> str:
-    """Writes an array, or one row of it; the rank decides about the brackets."""
-    if isinstance(value, np.ndarray) and value.ndim:
-        items = [_text(item, dtype, alias, single_line, level + 1) for item in value]
-        return json_text.layout_array(items, single_line, level)
-    plain = value.item() if isinstance(value, (np.ndarray, np.generic)) else value
-    if dtype == DT_STRING:
-        if alias.endswith(_BYTES_SUFFIX):
-            encoded = base64.b64encode(plain).decode()
-            return json_text.dumps({"b64": encoded}, single_line, level)
-        return json_text.quoted(plain.decode("utf-8", "surrogateescape"))
-    if dtype in _FLOAT_DIGITS:
-        return json_text.decimal(plain, _FLOAT_DIGITS[dtype])
-    if dtype == 10:
-        return "true" if plain else "false"
-    if dtype in _INTEGERS:
-        return str(plain)
-    raise invalid_argument(f"Failed to write JSON value for tensor type: {_type_name(dtype)}")
+def _sizes(shape: list[int]) -> str:
+    return f"[{','.join(map(str, shape))}]"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,8 @@ from serving.local import rapidjson
 from serving.local.errors import refuse
 
 INDENT: Final = "    "
+
+_LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
 
 _DIGITS_ALIKE: Final = bytes.maketrans(b"123456789E", b"000000000e")
 _LARGE_NUMBERS: Final = (b"0" * 19, b"e000")
@@ -63,6 +66,16 @@ def _loads(body: bytes, text: str) -> Any:
         return rapidjson.loads(text)
 
 
+def value_text(value: Any) -> str:
+    """Writes the one value that an error text is about: a float32 where the number fits into one.
+
+    RapidJSON's own way with numbers, which `dumps` has, holds for what lies inside of a value.
+    """
+    if isinstance(value, float):
+        return decimal(value, 9 if abs(value) <= _LARGEST_FLOAT else 17)
+    return dumps(value)
+
+
 def dumps(value: Any, single_line_arrays: bool = True, level: int = 0) -> str:
     """Writes a parsed value in RapidJSON's pretty layout, as error texts quote it."""
     if isinstance(value, dict):
@@ -81,7 +94,7 @@ def dumps(value: Any, single_line_arrays: bool = True, level: int = 0) -> str:
         return quoted(value)
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    return decimal(value, 17) if isinstance(value, float) else str(value)
+    return _double(value) if isinstance(value, float) else str(value)
 
 
 def layout_array(items: list[str], single_line: bool, level: int) -> str:
@@ -115,6 +128,26 @@ def decimal(value: float, digits: int) -> str:
     if not same:
         text = f"{value:.{digits}g}"
     return text if "." in text or "e" in text else text + ".0"
+
+
+def _double(value: float) -> str:
+    """Writes a number as RapidJSON does: no exponent from 1e-6 up to 1e21."""
+    if not math.isfinite(value):
+        return decimal(value, 17)
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    text = "".join(map(str, digits))
+    point = len(text) + int(exponent)
+    if value == 0:
+        text = "0.0"
+    elif len(text) <= point <= 21:
+        text = text.ljust(point, "0") + ".0"
+    elif 0 < point <= 21:
+        text = f"{text[:point]}.{text[point:]}"
+    elif -6 < point <= 0:
+        text = "0." + "0" * -point + text
+    else:
+        text = f"{text[0]}{'.' * (len(text) > 1)}{text[1:]}e{point - 1}"
+    return "-" * sign + text
 
 
 def _finite(text: str) -> float:

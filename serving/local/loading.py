@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from grpc import StatusCode
 from serving.local import messages, warmup
 from serving.local.batching import BatchedModel, Scheduler
 from serving.local.errors import ServingError
+from serving.local.inference import InferenceOptions
 from serving.local.model_store import LoadedModel, SessionOptions
 from serving.local.signature import ServableModel
 
@@ -39,6 +40,7 @@ class ModelLoader:
     warmup: WarmupOptions
     batching: Scheduler | None = None
     """Merges the requests of all versions; None where batching is off."""
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
 
     def __call__(self, model: str, version: int, path: Path) -> ServableModel:
         """Loads the SavedModel in a folder and replays its warm-up requests.
@@ -62,7 +64,7 @@ class ModelLoader:
         logs = list(warmup.records(path))
         for log in logs:
             for _ in range(self.warmup.iterations):
-                _replay(loaded, version, log)
+                _replay(loaded, version, log, self.inference)
         if logs:
             _log.info(
                 "warmed %s up with %d requests in %.2f s",
@@ -72,13 +74,23 @@ class ModelLoader:
             )
 
 
-def _replay(model: ServableModel, version: int, log: Any) -> None:
-    match log.WhichOneof("log_type"):
+def _replay(model: ServableModel, version: int, log: Any, options: InferenceOptions) -> None:
+    kind = log.WhichOneof("log_type")
+    match kind:
         case "predict_log":
-            messages.run_predict(model, version, log.predict_log.request).SerializeToString()
+            run = messages.run_predict
         case "classify_log":
-            messages.run_classify(model, version, log.classify_log.request).SerializeToString()
-        case kind:
+            run = messages.run_classify
+        case "regress_log":
+            run = messages.run_regress
+        case "multi_inference_log":
+            run = messages.run_multi_inference
+        case "session_run_log":
+            number = log.DESCRIPTOR.fields_by_name[kind].number
             raise ServingError(
-                StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind or 'none'}"
+                StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}"
             )
+        case _:
+            # TensorFlow Serving passes over what it does not know as well.
+            return
+    run(model, version, getattr(log, kind).request, options).SerializeToString()

@@ -9,19 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from numpy.typing import NDArray
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_management_pb2,
     predict_pb2,
+    regression_pb2,
 )
 
 from serving import models_config
-from serving.local import prediction, tensor_proto
+from serving.local import classification, prediction, regression, tensor_proto
+from serving.local import multi_inference as multi_inference_module
+from serving.local.classification import Classes
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import invalid_argument, refuse
-from serving.local.signature import DEFAULT_SIGNATURE, ServableModel, Signature
+from serving.local.inference import InferenceOptions
+from serving.local.multi_inference import Task
+from serving.local.signature import DEFAULT_SIGNATURE, ServableModel, Signature, dtype_of
 from serving.local.versions import VersionStatus
 from serving.models_config import ConfigError
 from tfs_client.wire import serving_pb2
@@ -35,7 +42,11 @@ def model_spec(request: Any) -> ModelSpec:
     """
     if not request.HasField("model_spec"):
         refuse("Missing ModelSpec")
-    spec = request.model_spec
+    return spec_of(request.model_spec)
+
+
+def spec_of(spec: Any) -> ModelSpec:
+    """A ModelSpec message as the core takes it."""
     match spec.WhichOneof("version_choice"):
         case "version":
             return ModelSpec(spec.name, version=spec.version.value)
@@ -48,49 +59,108 @@ def model_spec(request: Any) -> ModelSpec:
 def predict(core: ServerCore, request: Any) -> Any:
     """PredictRequest → PredictResponse; raises ServingError."""
     with core.handle(model_spec(request)) as handle:
-        return run_predict(handle.loaded, handle.version, request)
+        return run_predict(handle.loaded, handle.version, request, core.inference)
 
 
-def run_predict(model: ServableModel, version: int, request: Any) -> Any:
+def run_predict(model: ServableModel, version: int, request: Any, options: InferenceOptions) -> Any:
     """Answers a PredictRequest from one version."""
     found = prediction.predict(
         model,
         request.model_spec.signature_name,
         request.inputs,
         tensor_proto.decode,
+        options,
         request.output_filter,
     )
     response = predict_pb2.PredictResponse()
-    _fill_spec(response.model_spec, request, version)
+    _fill_spec(response.model_spec, request.model_spec, version)
+    encode = (
+        tensor_proto.encode_content if options.outputs_as_tensor_content else tensor_proto.encode
+    )
+    outputs = response.outputs
     for alias, array in found.outputs.items():
-        tensor_proto.encode(array, found.signature.outputs[alias].dtype, response.outputs[alias])
+        encode(array, dtype_of(array, found.signature.outputs[alias].dtype), outputs[alias])
     return response
 
 
 def classify(core: ServerCore, request: Any) -> Any:
     """ClassificationRequest → ClassificationResponse; raises ServingError."""
     with core.handle(model_spec(request)) as handle:
-        return run_classify(handle.loaded, handle.version, request)
+        return run_classify(handle.loaded, handle.version, request, core.inference)
 
 
-def run_classify(model: ServableModel, version: int, request: Any) -> Any:
+def run_classify(
+    model: ServableModel, version: int, request: Any, options: InferenceOptions
+) -> Any:
     """Answers a ClassificationRequest from one version."""
-    found = prediction.classify(
-        model, request.model_spec.signature_name, _serialized_examples(request.input)
-    )
+    name = request.model_spec.signature_name
+    found = classification.classify(model, name, serialized_examples(request.input), options)
     response = classification_pb2.ClassificationResponse()
-    _fill_spec(response.model_spec, request, version)
-    labels = None if found.labels is None else found.labels.tolist()
-    scores = None if found.scores is None else found.scores.tolist()
-    for row in range(len(labels or scores or [])):
-        classes = response.result.classifications.add().classes
-        for column in range(len((labels or scores or [])[row])):
-            added = classes.add()
-            if labels is not None:
-                added.label = labels[row][column].decode("utf-8", "replace")
-            if scores is not None:
-                added.score = scores[row][column]
+    _fill_spec(response.model_spec, request.model_spec, version)
+    _fill_classes(response.result, found)
     return response
+
+
+def regress(core: ServerCore, request: Any) -> Any:
+    """RegressionRequest → RegressionResponse; raises ServingError."""
+    with core.handle(model_spec(request)) as handle:
+        return run_regress(handle.loaded, handle.version, request, core.inference)
+
+
+def run_regress(model: ServableModel, version: int, request: Any, options: InferenceOptions) -> Any:
+    """Answers a RegressionRequest from one version."""
+    name = request.model_spec.signature_name
+    found = regression.regress(model, name, serialized_examples(request.input), options)
+    response = regression_pb2.RegressionResponse()
+    _fill_spec(response.model_spec, request.model_spec, version)
+    _fill_values(response.result, found)
+    return response
+
+
+def multi_inference(core: ServerCore, request: Any) -> Any:
+    """MultiInferenceRequest → MultiInferenceResponse; raises ServingError.
+
+    The first task says which version answers; of the others only the model's name is compared.
+    """
+    first = request.tasks[0] if request.tasks else inference_pb2.InferenceTask()
+    with core.handle(spec_of(first.model_spec)) as handle:
+        return run_multi_inference(handle.loaded, handle.version, request, core.inference)
+
+
+def run_multi_inference(
+    model: ServableModel, version: int, request: Any, options: InferenceOptions
+) -> Any:
+    """Answers a MultiInferenceRequest from one version."""
+    tasks = [
+        Task(task.model_spec.name, task.model_spec.signature_name, task.method_name)
+        for task in request.tasks
+    ]
+    answers = multi_inference_module.multi_inference(
+        model, tasks, serialized_examples(request.input), options
+    )
+    response = inference_pb2.MultiInferenceResponse()
+    for task, found in zip(request.tasks, answers):
+        result = response.results.add()
+        _fill_spec(result.model_spec, task.model_spec, version)
+        if isinstance(found, Classes):
+            _fill_classes(result.classification_result, found)
+        else:
+            _fill_values(result.regression_result, found)
+    return response
+
+
+def serialized_examples(sent: Any) -> list[bytes]:
+    """An Input message's examples, each with the context that all of them share."""
+    match sent.WhichOneof("kind"):
+        case "example_list":
+            return [example.SerializeToString() for example in sent.example_list.examples]
+        case "example_list_with_context":
+            # Messages that follow each other are one message: features of both, the example's win.
+            context = sent.example_list_with_context.context.SerializeToString()
+            examples = sent.example_list_with_context.examples
+            return [context + example.SerializeToString() for example in examples]
+        case _:
+            return []
 
 
 def metadata(core: ServerCore, request: Any) -> Any:
@@ -156,19 +226,19 @@ def reload(core: ServerCore, request: Any) -> Any:
     return response
 
 
-def _fill_spec(spec: Any, request: Any, version: int) -> None:
-    spec.name = request.model_spec.name
-    spec.signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+def _fill_spec(spec: Any, asked: Any, version: int) -> None:
+    spec.name = asked.name
+    spec.signature_name = asked.signature_name or DEFAULT_SIGNATURE
     spec.version.value = version
 
 
-def _serialized_examples(sent: Any) -> list[bytes]:
-    match sent.WhichOneof("kind"):
-        case "example_list":
-            return [example.SerializeToString() for example in sent.example_list.examples]
-        case "example_list_with_context":
-            context = sent.example_list_with_context.context.SerializeToString()
-            examples = sent.example_list_with_context.examples
-            return [context + example.SerializeToString() for example in examples]
-        case _:
-            return []
+def _fill_classes(result: Any, found: Classes) -> None:
+    for row in found.rows():
+        classes = result.classifications.add().classes
+        for label, score in row:
+            classes.add(label=label.decode("utf-8", "replace"), score=score)
+
+
+def _fill_values(result: Any, found: NDArray[Any]) -> None:
+    for value in found.tolist():
+        result.regressions.add(value=value)

@@ -10,10 +10,18 @@ import re
 from typing import Any, Final
 
 from google.protobuf import json_format
-from grpc import StatusCode
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from serving.local import json_tensors, json_text, messages, prediction
+from serving.local import (
+    classification,
+    json_examples,
+    json_outputs,
+    json_tensors,
+    json_text,
+    messages,
+    prediction,
+    regression,
+)
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import HTTP_STATUS, ServingError, refuse
 from serving.local.http_server import HttpRequest, HttpResponse
@@ -63,11 +71,15 @@ class RestApi:
     def _answer(self, request: HttpRequest) -> str:
         if request.method == "POST" and (found := _CALL.fullmatch(request.path)):
             name, version, label, method = found.groups()
-            if method.lower() != "predict":
-                raise ServingError(
-                    StatusCode.UNIMPLEMENTED, f"{method} is not answered over REST by this server"
-                )
-            return self._predict(_spec(name, version, label), request.body)
+            spec = _spec(name, version, label)
+            # The path may be in any case, the method's name may not.
+            match method:
+                case "classify":
+                    return self._classify(spec, request.body)
+                case "regress":
+                    return self._regress(spec, request.body)
+                case "predict":
+                    return self._predict(spec, request.body)
         if request.method == "GET" and (found := _READ.fullmatch(request.path)):
             name, version, label, metadata = found.groups()
             if name is None:
@@ -84,8 +96,30 @@ class RestApi:
             if signature is None:
                 refuse(f'Serving signature name: "{name}" not found in signature def')
             sent = json_tensors.parse_inputs(document, signature)
-            found = prediction.predict(handle.loaded, name, sent.inputs, lambda array: array)
-        return json_tensors.render_outputs(found, sent.by_row)
+            found = prediction.predict(
+                handle.loaded,
+                name,
+                sent.inputs,
+                lambda array: array,
+                self._core.inference,
+            )
+        return json_outputs.render_outputs(found, sent.by_row)
+
+    def _classify(self, spec: ModelSpec, body: bytes) -> str:
+        document = json_text.loads(body)
+        name = json_tensors.signature_name(document)
+        sent = json_examples.parse_examples(document)
+        with self._core.handle(spec) as handle:
+            found = classification.classify(handle.loaded, name, sent, self._core.inference)
+        return json_outputs.render_classes(found)
+
+    def _regress(self, spec: ModelSpec, body: bytes) -> str:
+        document = json_text.loads(body)
+        name = json_tensors.signature_name(document)
+        sent = json_examples.parse_examples(document)
+        with self._core.handle(spec) as handle:
+            found = regression.regress(handle.loaded, name, sent, self._core.inference)
+        return json_outputs.render_values(found)
 
     def _status(self, spec: ModelSpec) -> str:
         response = get_model_status_pb2.GetModelStatusResponse()

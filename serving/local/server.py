@@ -20,6 +20,7 @@ from serving.local.errors import ServingError
 from serving.local.flags import HOST, Flags
 from serving.local.grpc_server import GrpcOptions, GrpcServer, credentials
 from serving.local.http_server import HttpServer
+from serving.local.inference import InferenceOptions
 from serving.local.loading import ModelLoader, WarmupOptions
 from serving.local.rest_server import RestApi
 from serving.local.versions import LoadOptions
@@ -152,6 +153,14 @@ def _core_options(flags: Flags) -> CoreOptions:
             load_threads=flags.num_load_threads,
             unload_threads=flags.num_unload_threads,
         ),
+        inference=_inference(flags),
+    )
+
+
+def _inference(flags: Flags) -> InferenceOptions:
+    return InferenceOptions(
+        check_method_names=flags.enable_signature_method_name_check,
+        outputs_as_tensor_content=flags.enable_serialization_as_tensor_content,
     )
 
 
@@ -183,4 +192,5 @@ def _loader(flags: Flags, batching: Scheduler | None) -> ModelLoader:
             iterations=max(1, flags.num_request_iterations_for_warmup),
         ),
         batching,
+        _inference(flags),
     )

@@ -41,6 +41,13 @@ DTYPE_NAMES: Final[dict[int, str]] = {
     21: "variant",
     22: "uint32",
     23: "uint64",
+    24: "float8_e5m2",
+    25: "float8_e4m3fn",
+    26: "float8_e4m3fnuz",
+    27: "float8_e4m3b11fnuz",
+    28: "float8_e5m2fnuz",
+    29: "int4",
+    30: "uint4",
 }
 """tensorflow.DataType → the name that TensorFlow's messages use for it."""
 
@@ -55,14 +62,43 @@ NUMPY_DTYPES: Final[dict[int, np.dtype[Any]]] = {
     8: np.dtype(np.complex64),
     9: np.dtype(np.int64),
     10: np.dtype(np.bool_),
+    11: np.dtype([("qint8", np.int8)]),
+    12: np.dtype([("quint8", np.uint8)]),
+    13: np.dtype([("qint32", np.int32)]),
     14: np.dtype(ml_dtypes.bfloat16),
+    15: np.dtype([("qint16", np.int16)]),
+    16: np.dtype([("quint16", np.uint16)]),
     17: np.dtype(np.uint16),
     18: np.dtype(np.complex128),
     19: np.dtype(np.float16),
     22: np.dtype(np.uint32),
     23: np.dtype(np.uint64),
+    24: np.dtype(ml_dtypes.float8_e5m2),
+    25: np.dtype(ml_dtypes.float8_e4m3fn),
+    26: np.dtype(ml_dtypes.float8_e4m3fnuz),
+    27: np.dtype(ml_dtypes.float8_e4m3b11fnuz),
+    28: np.dtype(ml_dtypes.float8_e5m2fnuz),
+    29: np.dtype(ml_dtypes.int4),
+    30: np.dtype(ml_dtypes.uint4),
 }
-"""tensorflow.DataType → numpy dtype; strings are bytes objects, which keep trailing NULs."""
+"""tensorflow.DataType → numpy dtype; strings are bytes objects, which keep trailing NULs. A field
+of the dtype's own name tells a quantized integer from a plain one, as TensorFlow wants it fed."""
+
+_NUMBERS: Final = {dtype: number for number, dtype in NUMPY_DTYPES.items()}
+
+
+def dtype_of(array: NDArray[Any], declared: int = 0) -> int:
+    """The tensorflow.DataType of an array, 0 if it has none.
+
+    Args:
+        array: fed or computed.
+        declared: what the signature says. It decides about the plain integers as which a session
+            hands quantized values out; of the rest the array knows better than a SignatureDef.
+    """
+    kind = NUMPY_DTYPES.get(declared)
+    if kind is not None and (kind == array.dtype or (kind.names and kind[0] == array.dtype)):
+        return declared
+    return _NUMBERS.get(array.dtype, 0)
 
 
 @dataclass(frozen=True)
@@ -92,6 +128,8 @@ class Signature:
     outputs: Mapping[str, TensorSpec]
     """Alias → tensor, in the order of the aliases."""
     method_name: str
+    defaults: Mapping[str, Any]
+    """Alias → the TensorProto that stands in for an input which is not sent; mostly empty."""
     message: Any
     """The SignatureDef itself, for metadata and for the texts that quote it."""
 
@@ -103,6 +141,7 @@ def from_signature_def(name: str, message: Any) -> Signature:
         inputs={alias: _spec(message.inputs[alias]) for alias in sorted(message.inputs)},
         outputs={alias: _spec(message.outputs[alias]) for alias in sorted(message.outputs)},
         method_name=message.method_name,
+        defaults=dict(message.defaults),
         message=message,
     )
 

@@ -5,11 +5,13 @@ Knows nothing about signatures: what a tensor should be is checked elsewhere.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from tensorflow.core.framework import tensor_pb2
 
 from serving.local.signature import DT_STRING, NUMPY_DTYPES
 
@@ -17,26 +19,26 @@ _MAX_BYTES: Final = 2**31
 """Larger tensors are refused, as an allocation that fails is. A message cannot be larger either;
 only a few values with a large shape could ask for more."""
 
-_MAX_RANK: Final = 254
+_MAX_RANK: Final = 64
+"""What numpy can hold; TensorFlow would take 254."""
 
 _FIELD_BY_DTYPE: Final[dict[int, str]] = {
     1: "float_val",
     2: "double_val",
-    3: "int_val",
-    4: "int_val",
-    5: "int_val",
-    6: "int_val",
+    **dict.fromkeys((3, 4, 5, 6, 11, 12, 13, 15, 16, 17, 29, 30), "int_val"),
     7: "string_val",
     8: "scomplex_val",
     9: "int64_val",
     10: "bool_val",
-    14: "half_val",
-    17: "int_val",
+    **dict.fromkeys((14, 19), "half_val"),
     18: "dcomplex_val",
-    19: "half_val",
     22: "uint32_val",
     23: "uint64_val",
+    **dict.fromkeys((24, 25, 26, 27, 28), "float8_val"),
 }
+
+_SAME_BYTES: Final = frozenset({1, 2, 8, 10, 18})
+"""Dtypes whose packed values are, on the wire, the bytes of the array."""
 
 
 class MalformedTensorError(ValueError):
@@ -47,7 +49,8 @@ def decode(proto: Any) -> NDArray[Any]:
     """Converts a TensorProto as TensorFlow does.
 
     Content of the exact length wins over `*_val`. Of the values too many are dropped, the last one
-    is repeated where there are too few, and none at all means zeros. An unknown rank is a scalar.
+    is repeated where there are too few, and none at all means zeros. That the rank is said to be
+    unknown changes nothing: without dimensions it is a scalar.
 
     Returns:
         The array; strings as objects of type bytes. It may be read-only.
@@ -55,14 +58,16 @@ def decode(proto: Any) -> NDArray[Any]:
     Raises:
         MalformedTensorError: no dtype, a negative or overflowing shape, content of a wrong length.
     """
-    dtype = NUMPY_DTYPES.get(proto.dtype)
+    number = proto.dtype
+    dtype = NUMPY_DTYPES.get(number)
     if dtype is None:
-        raise MalformedTensorError(f"dtype {proto.dtype} has no values")
-    shape = _shape(proto.tensor_shape, dtype.itemsize)
-    count = math.prod(shape)
-    if count and proto.tensor_content:
-        return _from_content(proto.tensor_content, proto.dtype, dtype, count).reshape(shape)
-    return _from_values(proto, dtype, count).reshape(shape)
+        raise MalformedTensorError(f"dtype {number} has no values")
+    shape = tuple([dim.size for dim in proto.tensor_shape.dim])
+    count = _count(shape, dtype.itemsize)
+    content = proto.tensor_content
+    if content and count:
+        return _from_content(content, number, dtype, count).reshape(shape)
+    return _from_values(proto, number, dtype, count).reshape(shape)
 
 
 def encode(array: NDArray[Any], dtype: int, proto: Any) -> None:
@@ -73,31 +78,42 @@ def encode(array: NDArray[Any], dtype: int, proto: Any) -> None:
         dtype: a tensorflow.DataType.
         proto: the message to fill.
     """
-    proto.dtype = dtype
-    proto.tensor_shape.SetInParent()
-    for size in array.shape:
-        proto.tensor_shape.dim.add(size=size)
-    values = getattr(proto, _FIELD_BY_DTYPE[dtype])
+    head = _head(dtype, array.shape)
+    if dtype in _SAME_BYTES and array.size:
+        # Half the time of a list of Python floats where the array is small, and a twentieth of it
+        # where it is large.
+        packed = array.tobytes()
+        tag = _tag(_FIELD_BY_DTYPE[dtype])
+        proto.MergeFromString(b"".join((head, tag, _varint(len(packed)), packed)))
+        return
+    proto.MergeFromString(head)
     flat = array.ravel()
-    if dtype in (14, 19):
+    field = _FIELD_BY_DTYPE[dtype]
+    if field == "float8_val":
+        proto.float8_val = flat.tobytes()
+        return
+    if field == "half_val":
         flat = flat.view(np.uint16)
-    elif dtype in (8, 18):
-        flat = flat.view(flat.real.dtype)
-    values.extend(flat.tolist())
+    getattr(proto, field).extend(flat.tolist())
 
 
-def _shape(proto: Any, itemsize: int) -> tuple[int, ...]:
-    if proto.unknown_rank:
-        return ()
-    shape = tuple(dim.size for dim in proto.dim)
-    if len(shape) > _MAX_RANK or any(size < 0 for size in shape):
+def encode_content(array: NDArray[Any], dtype: int, proto: Any) -> None:
+    """Like `encode`, in `tensor_content`."""
+    proto.MergeFromString(_head(dtype, array.shape))
+    if dtype == DT_STRING:
+        strings = array.ravel().tolist()
+        proto.tensor_content = b"".join([*map(_varint, map(len, strings)), *strings])
+    else:
+        proto.tensor_content = array.tobytes()
+
+
+def _count(shape: tuple[int, ...], itemsize: int) -> int:
+    if len(shape) > _MAX_RANK or (shape and min(shape) < 0):
         raise MalformedTensorError(f"shape {shape} is not a shape")
-    if (
-        math.prod(size for size in shape if size) >= 2**63
-        or math.prod(shape) * itemsize > _MAX_BYTES
-    ):
+    count = math.prod(shape)
+    if count * itemsize > _MAX_BYTES or (not count and math.prod(filter(None, shape)) >= 2**63):
         raise MalformedTensorError(f"shape {shape} is too large")
-    return shape
+    return count
 
 
 def _from_content(content: bytes, number: int, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
@@ -133,21 +149,28 @@ def _strings_from_content(content: bytes, count: int) -> NDArray[Any]:
     return strings
 
 
-def _from_values(proto: Any, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
-    values = getattr(proto, _FIELD_BY_DTYPE[proto.dtype])
-    if proto.dtype == DT_STRING:
+def _from_values(proto: Any, number: int, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    field = _FIELD_BY_DTYPE[number]
+    values = getattr(proto, field)
+    if number == DT_STRING:
         strings = np.empty(count, dtype=object)
-        held = list(values[:count])
+        held = values[:count]
         strings[: len(held)] = held
         strings[len(held) :] = held[-1] if held else b""
         return strings
-    if proto.dtype in (14, 19):
+    if not values:
+        return np.zeros(count, dtype=dtype)
+    if field == "float8_val":
+        found = np.frombuffer(values, dtype=dtype)
+    elif field == "half_val":
         found = np.array(values, dtype=np.uint32).astype(np.uint16).view(dtype)
-    elif proto.dtype in (8, 18):
-        parts = np.array(values, dtype=np.float32 if proto.dtype == 8 else np.float64)
-        found = parts[: len(parts) // 2 * 2].view(dtype)
+    elif dtype.kind == "c":
+        found = np.array(values)
+        found = found[: len(found) // 2 * 2].view(dtype)
     else:
-        found = np.array(values).astype(dtype) if len(values) else np.empty(0, dtype)
+        # Too large for the dtype is cut, as C++ casts. The one field of a quantized dtype first:
+        # numpy would not cast into it.
+        found = np.array(values).astype(dtype[0] if dtype.names else dtype, copy=False).view(dtype)
     if len(found) >= count:
         return found[:count]
     filled = np.zeros(count, dtype=dtype)
@@ -155,3 +178,32 @@ def _from_values(proto: Any, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
     if len(found):
         filled[len(found) :] = found[-1]
     return filled
+
+
+@functools.lru_cache(maxsize=1024)
+def _head(dtype: int, shape: tuple[int, ...]) -> bytes:
+    """Dtype and shape on the wire: few in a server's life, and slow to put together."""
+    proto = tensor_pb2.TensorProto(dtype=dtype)
+    proto.tensor_shape.SetInParent()
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    return bytes(proto.SerializeToString())
+
+
+@functools.cache
+def _tag(field: str) -> bytes:
+    """How a packed field begins on the wire."""
+    length_delimited = 2
+    number = tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name[field].number
+    return _varint(number << 3 | length_delimited)
+
+
+def _varint(value: int) -> bytes:
+    if value < 0x80:
+        return bytes((value,))
+    groups = bytearray()
+    while value >= 0x80:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)

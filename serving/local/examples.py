@@ -1,0 +1,86 @@
+"""What Classify, Regress and MultiInference have in common: serialized tf.Examples go in.
+
+Knows nothing about what the three make of the outputs, or how examples travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf import text_format
+from numpy.typing import NDArray
+
+from serving.local.errors import refuse
+from serving.local.inference import InferenceOptions
+from serving.local.prediction import check_dtypes
+from serving.local.signature import DEFAULT_SIGNATURE, DTYPE_NAMES, ServableModel, Signature
+
+EXAMPLES: Final = "inputs"
+"""The alias of the one input, serialized tf.Examples [N]."""
+
+
+def signature_named(model: ServableModel, signature_name: str) -> Signature:
+    """The signature that Classify or Regress is asked for.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT.
+    """
+    name = signature_name or DEFAULT_SIGNATURE
+    signature = model.signatures.get(name)
+    if signature is None:
+        refuse(f"No signature was found with the name: {name}")
+    return signature
+
+
+def check_method_name(
+    signature: Signature, wanted: str, kind: str, options: InferenceOptions
+) -> None:
+    """Refuses a signature of another API, where that is asked for.
+
+    Args:
+        signature: what is to be called.
+        wanted: the method name it should have.
+        kind: "classification" or "regression".
+        options: whether it matters.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT.
+    """
+    if not options.accepts(signature.method_name, (wanted,)):
+        refuse(
+            f"Expected {kind} signature method_name to be {wanted}. Was: {signature.method_name}"
+        )
+
+
+def run(
+    model: ServableModel, signature: Signature, examples: Sequence[bytes], outputs: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Computes outputs of a signature whose one input is `EXAMPLES`.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT, no examples or an input of another dtype; what the graph
+            says.
+    """
+    if not examples:
+        refuse("Input is empty.")
+    array = np.empty(len(examples), dtype=object)
+    array[:] = examples
+    check_dtypes(signature, {EXAMPLES: array})
+    return model.run(signature, {EXAMPLES: array}, outputs)
+
+
+def debug_text(signature: Signature) -> str:
+    """A SignatureDef as error texts quote it."""
+    return text_format.MessageToString(signature.message, as_utf8=False)
+
+
+def shape_text(array: NDArray[Any]) -> str:
+    """A shape as error texts quote it."""
+    return f"[{','.join(str(size) for size in array.shape)}]"
+
+
+def enum_name(dtype: int) -> str:
+    """The name of a tensorflow.DataType in its enum."""
+    return "DT_" + DTYPE_NAMES.get(dtype, "invalid").upper()

@@ -1,0 +1,89 @@
+"""REST classify's and regress' JSON → serialized tf.Examples.
+
+The checks, their order and their texts are TensorFlow Serving's. Knows nothing about HTTP,
+versions, signatures or what is made of the examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tensorflow.core.example import example_pb2
+
+from serving.local import json_text, json_values
+from serving.local.errors import refuse
+
+_KIND_NAMES: Final = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
+
+
+def parse_examples(document: Mapping[str, Any]) -> list[bytes]:
+    """Converts the examples of a classify or regress request.
+
+    Args:
+        document: the whole body.
+
+    Returns:
+        Serialized tf.Examples, each with the features of the request's context.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT.
+    """
+    context = _example(document["context"]) if "context" in document else b""
+    # The real text names classify for a regression too.
+    if "examples" not in document:
+        refuse(
+            f"JSON Value: {json_text.dumps(document)} When method is classify, key 'examples' is "
+            "expected and was not found"
+        )
+    sent = document["examples"]
+    if not isinstance(sent, list):
+        refuse(
+            f"JSON Value: {json_text.dumps(document)} Expecting 'examples' value to be an "
+            "list/array"
+        )
+    if not sent:
+        refuse(f"JSON Value: {json_text.dumps(document)} 'examples' value is an empty array")
+    # Messages that follow each other are one message: features of both, the example's win.
+    return [context + _example(item) for item in sent]
+
+
+def _example(value: Any) -> bytes:
+    if not isinstance(value, dict):
+        refuse(f"Example must be JSON object but got JSON {json_values.kind(value)}")
+    example = example_pb2.Example()
+    for name, content in value.items():
+        feature = example.features.feature[name]
+        for item in content if isinstance(content, list) else (content,):
+            _add(item, name, feature)
+    return bytes(example.SerializeToString())
+
+
+def _add(value: Any, name: str, feature: Any) -> None:
+    """Adds a value to a feature, whose first value decides about its kind."""
+    kind = type(value)
+    if kind is str:
+        values = _values(feature, "bytes_list", name)
+        values.append(json_values.encoded(value))
+    elif kind is dict and json_values.is_base64(value):
+        values = _values(feature, "bytes_list", name)
+        values.append(json_values.from_base64(value))
+    elif kind is bool:
+        _values(feature, "int64_list", name).append(int(value))
+    elif kind is int:
+        values = _values(feature, "int64_list", name)
+        if value > json_values.INT64[1]:
+            refuse(f"Feature: {name} has uint64 element. Only int64 is supported.")
+        values.append(value)
+    elif kind is float:
+        values = _values(feature, "float_list", name)
+        values.append(json_values.lossless(value, "float"))
+    else:
+        refuse(f"Feature: {name} has element with unexpected JSON type: {json_values.kind(value)}")
+
+
+def _values(feature: Any, kind: str, name: str) -> Any:
+    known = feature.WhichOneof("kind")
+    if known not in (None, kind):
+        refuse(f"Unexpected element type in feature: {name} expecting type: {_KIND_NAMES[known]}")
+    return getattr(feature, kind).value
