@@ -13,12 +13,13 @@ from typing import Any
 
 from grpc import StatusCode
 
-from serving.local import messages, warmup
+from serving.local import load_errors, messages, metrics, tflite_model, warmup
 from serving.local.batching import BatchedModel, Scheduler
-from serving.local.errors import ServingError
+from serving.local.errors import ServingError, invalid_argument
 from serving.local.inference import InferenceOptions
 from serving.local.model_store import LoadedModel, SessionOptions
 from serving.local.signature import ServableModel
+from serving.local.tflite_model import TfliteModel
 
 _log = logging.getLogger(__name__)
 
@@ -41,14 +42,20 @@ class ModelLoader:
     batching: Scheduler | None = None
     """Merges the requests of all versions; None where batching is off."""
     inference: InferenceOptions = field(default_factory=InferenceOptions)
+    prefer_tflite: bool = False
+    """Load model.tflite where a version has one."""
 
     def __call__(self, model: str, version: int, path: Path) -> ServableModel:
-        """Loads the SavedModel in a folder and replays its warm-up requests.
+        """Loads the model in a folder and replays its warm-up requests.
 
         Raises:
             ServingError: it cannot be loaded, or one of its own warm-up requests fails.
         """
-        loaded: ServableModel = LoadedModel(path, self.session)
+        if version < 0:
+            raise invalid_argument(
+                f'Session version shouldn\'t be negative: name: "{model}" version: {version}'
+            )
+        loaded = self._load(path)
         if self.batching is not None:
             loaded = BatchedModel(loaded, self.batching)
         try:
@@ -59,6 +66,23 @@ class ModelLoader:
             raise
         return loaded
 
+    def _load(self, path: Path) -> ServableModel:
+        tflite = path / tflite_model.FILE_NAME
+        if self.prefer_tflite and tflite.exists():
+            return TfliteModel(tflite)
+        started = time.perf_counter()
+        status = "fail"
+        try:
+            loaded = LoadedModel(path, self.session)
+            status = "success"
+        except ServingError as error:
+            raise load_errors.as_served(error, path, self.session.tags) from error
+        finally:
+            took = int(1e6 * (time.perf_counter() - started))
+            metrics.LOAD_LATENCY.increment(str(path), by=took)
+            metrics.LOAD_ATTEMPT_COUNT.increment(str(path), status)
+        return loaded
+
     def _warm_up(self, loaded: ServableModel, version: int, path: Path, title: str) -> None:
         started = time.monotonic()
         logs = list(warmup.records(path))
@@ -66,12 +90,9 @@ class ModelLoader:
             for _ in range(self.warmup.iterations):
                 _replay(loaded, version, log, self.inference)
         if logs:
-            _log.info(
-                "warmed %s up with %d requests in %.2f s",
-                title,
-                len(logs),
-                time.monotonic() - started,
-            )
+            took = time.monotonic() - started
+            metrics.MODEL_WARMUP_LATENCY.observe(1e6 * took, str(path), "OK")
+            _log.info("warmed %s up with %d requests in %.2f s", title, len(logs), took)
 
 
 def _replay(model: ServableModel, version: int, log: Any, options: InferenceOptions) -> None:

@@ -193,4 +193,5 @@ def _loader(flags: Flags, batching: Scheduler | None) -> ModelLoader:
         ),
         batching,
         _inference(flags),
+        prefer_tflite=flags.prefer_tflite_model,
     )

@@ -12,7 +12,7 @@ from typing import Any, Final
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.local.errors import refuse
+from serving.local.errors import CODE_BY_NUMBER, ServingError, refuse
 
 WARMUP_FILE: Final = Path("assets.extra") / "tf_serving_warmup_requests"
 
@@ -23,13 +23,13 @@ def records(version_path: Path) -> Iterator[Any]:
     """Yields the PredictionLogs of a version, none where it has no warm-up file.
 
     Raises:
-        ServingError: a record that is not a PredictionLog, or more than 1,000 of them.
-        tf.errors.OpError: the file is cut off or its checksums are wrong.
+        ServingError: a record that is not a PredictionLog, more than 1,000 of them, or, with
+            TensorFlow's code, a file that is cut off or is no TFRecord file.
     """
     path = version_path / WARMUP_FILE
-    if not path.is_file():
+    if not path.exists():
         return
-    for number, record in enumerate(tf.compat.v1.io.tf_record_iterator(str(path))):
+    for number, record in enumerate(_contents(path)):
         if number >= _MAX_RECORDS:
             refuse(f"Number of warmup records exceeds the maximum ({_MAX_RECORDS}) at {path}")
         log = prediction_log_pb2.PredictionLog()
@@ -38,3 +38,12 @@ def records(version_path: Path) -> Iterator[Any]:
         except Exception:
             refuse(f"Failed to parse warmup record: {record[:100]!r} from {path}")
         yield log
+
+
+def _contents(path: Path) -> Iterator[bytes]:
+    try:
+        yield from tf.compat.v1.io.tf_record_iterator(str(path))
+    except tf.errors.OpError as error:
+        hint = ". Please verify your warmup data is in TFRecord format."
+        text = error.message + (hint if isinstance(error, tf.errors.DataLossError) else "")
+        raise ServingError(CODE_BY_NUMBER[error.error_code], text) from error
