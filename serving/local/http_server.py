@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server: connections on one event loop, answers from a pool of threads.
+"""HTTP/1.1: aiohttp's server on an event loop of its own, answers from a pool of threads.
 
 A slow or half-open connection costs a coroutine, not a thread. Knows HTTP and nothing about models.
 """
@@ -6,21 +6,34 @@ A slow or half-open connection costs a coroutine, not a thread. Knows HTTP and n
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+import time
+import zlib
 from concurrent import futures
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from aiohttp import HttpVersion11, web
+from grpc import StatusCode
+
+from serving.local.errors import ServingError
 
 _log = logging.getLogger(__name__)
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
 _MAX_BODY_BYTES: Final = 512 * 2**20
-_STATUS_499: Final = "Client Closed Request"
+_MAX_UNZIPPED_BYTES: Final = 100 * 2**20
+"""TensorFlow Serving unpacks no more; such a body is as good as none."""
+
+_SILENCE_S: Final = 50.0
+"""How long a connection may keep silent, within a request or between two: libevent's measure."""
+
+_LINGER_S: Final = 0.05
+"""Answers that were given are out of the door by then."""
+
+_GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True)
@@ -28,9 +41,13 @@ class HttpRequest:
     """A whole request."""
 
     method: str
-    path: str
-    """As sent, without the query."""
+    target: str
+    """Path and query as they were sent."""
     body: bytes
+    origin: str
+    """The header of this name, empty if there is none."""
+    expires: float
+    """When nobody waits for the answer any more, on the clock of time.monotonic."""
 
 
 @dataclass(frozen=True)
@@ -39,207 +56,172 @@ class HttpResponse:
 
     status: int
     content_type: str
+    """Empty sends none."""
     body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
 
 
-Answer = Callable[[HttpRequest], HttpResponse]
+class Application(Protocol):
+    """What is served."""
+
+    def answer(self, request: HttpRequest) -> HttpResponse:
+        """Answers a request, in a thread of its own; never raises."""
+        ...
+
+    def refuse(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        """Answers, at once, a request that `answer` was not asked or has not answered in time."""
+        ...
 
 
 class HttpServer:
-    """A listening HTTP server; `close` ends it."""
+    """A listening HTTP server. It ends with the process, see `drain`."""
 
     def __init__(
-        self, answer: Answer, host: str, port: int, threads: int, timeout_s: float
+        self, application: Application, host: str, port: int, threads: int, timeout_s: float
     ) -> None:
         """Args:
-        answer: called in a thread of its own for each request.
+        application: answers.
         host: the address to bind.
         port: 0 takes a free one, see `port`.
         threads: requests that are answered at the same time.
-        timeout_s: how long a connection may keep silent, within a request or between two.
+        timeout_s: a request that takes longer is DEADLINE_EXCEEDED; 0 or less waits for ever.
 
         Raises:
             OSError: the port cannot be had.
         """
-        self._answer = answer
-        self._timeout_s = timeout_s
+        self._application = application
+        self._timeout_s = timeout_s if timeout_s > 0 else None
         self._pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="rest")
         self._socket = socket.create_server((host, port), backlog=512)
         self.port: int = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
-        self._busy: set[asyncio.Task[None]] = set()
-        self._idle: set[asyncio.Task[None]] = set()
-        self._closing = False
+        self._refusing = False
+        self._in_flight = 0
+        self._idle = asyncio.Event()
 
     def start(self) -> None:
         """Begins to answer."""
         self._thread.start()
 
-    def close(self, grace_s: float) -> None:
-        """Takes no new request and gives those in flight so long to finish."""
-        if self._thread.is_alive():
-            stopped = asyncio.run_coroutine_threadsafe(self._stop(grace_s), self._loop)
-            with contextlib.suppress(TimeoutError, futures.TimeoutError):
-                stopped.result(grace_s + 1)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(timeout=1)
-        else:
-            self._socket.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def refuse(self) -> None:
+        """From now on each new request gets UNAVAILABLE, and its connection is closed."""
+        self._refusing = True
+
+    def drain(self, grace_s: float) -> None:
+        """Waits until requests in flight are answered, at most so long; call `refuse` before."""
+
+        async def idle() -> None:
+            while self._in_flight:
+                self._idle.clear()
+                await self._idle.wait()
+
+        waiting = asyncio.run_coroutine_threadsafe(idle(), self._loop)
+        done, _ = futures.wait([waiting], max(0.0, grace_s))
+        if done:
+            time.sleep(_LINGER_S)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._server = self._loop.run_until_complete(
-            asyncio.start_server(self._connection, sock=self._socket, limit=_MAX_HEAD_BYTES)
-        )
+        self._loop.run_until_complete(self._listen())
         self._loop.run_forever()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
 
-    async def _stop(self, grace_s: float) -> None:
-        self._closing = True
-        self._server.close()
-        for task in self._idle:
-            task.cancel()
-        if self._busy:
-            await asyncio.wait(self._busy, timeout=grace_s)
-        for task in self._busy | self._idle:
-            task.cancel()
+    async def _listen(self) -> None:
+        broken = _log.getChild("broken")
+        broken.setLevel(logging.CRITICAL)  # aiohttp says of each with a stack that it is not HTTP
+        server = web.Server(
+            self._handle,
+            logger=broken,
+            access_log=None,
+            keepalive_timeout=_SILENCE_S,
+            max_line_size=_MAX_HEAD_BYTES,
+            max_field_size=_MAX_HEAD_BYTES,
+            auto_decompress=False,
+        )
+        runner = web.ServerRunner(server)
+        await runner.setup()
+        await web.SockSite(runner, self._socket).start()
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    async def _handle(self, sent: web.BaseRequest) -> web.StreamResponse:
+        self._in_flight += not (refused := self._refusing)
         try:
-            again = True
-            while again and not self._closing:
-                self._idle.add(task)
-                with self._patience(task):
-                    head = await _read_head(reader)
-                if head is None:
-                    break
-                self._idle.discard(task)
-                self._busy.add(task)
-                again = await self._exchange(task, head, reader, writer)
-                self._busy.discard(task)
-        except (OSError, EOFError, asyncio.CancelledError):
-            pass  # the other side has gone, keeps silent, or the server stops
+            given = await self._exchange(sent, refused)
+            response = web.Response(status=given.status, body=given.body, headers=given.headers)
+            response.headers["Server"] = "serving.local"
+            if given.content_type:
+                response.headers["Content-Type"] = given.content_type
+            if refused:
+                response.force_close()
+            await response.prepare(sent)
+            await response.write_eof()
+            return response
+        except (web.HTTPException, ConnectionError, asyncio.CancelledError):
+            raise
         except Exception:
             _log.exception("a connection failed inside the server")
+            raise
         finally:
-            self._idle.discard(task)
-            self._busy.discard(task)
-            writer.close()
+            if not refused:
+                self._in_flight -= 1
+                self._idle.set()
 
-    @contextlib.contextmanager
-    def _patience(self, task: asyncio.Task[None]) -> Iterator[None]:
-        """Ends the connection if the other side keeps silent for too long."""
-        alarm = self._loop.call_later(self._timeout_s, task.cancel)
-        try:
-            yield
-        finally:
-            alarm.cancel()
-
-    async def _exchange(
-        self,
-        task: asyncio.Task[None],
-        head: bytes,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> bool:
-        """Answers one request; returns whether the connection stays open."""
-        try:
-            method, path, headers, version = _parse_head(head)
-            with self._patience(task):
-                body = await _read_body(headers, reader, writer)
-        except _BadRequestError as error:
-            plain = HttpResponse(error.status, "text/plain", f"{error}\n".encode())
-            await _write(writer, plain, stay=False, with_body=True)
-            return False
-        request = HttpRequest(method, path, body)
-        response = await self._loop.run_in_executor(self._pool, self._answer, request)
-        wish = headers.get("connection", "").lower()
-        stay = (version == "HTTP/1.1" and wish != "close") or wish == "keep-alive"
-        stay = stay and not self._closing
-        await _write(writer, response, stay=stay, with_body=method != "HEAD")
-        return stay
+    async def _exchange(self, sent: web.BaseRequest, refused: bool) -> HttpResponse:
+        request = HttpRequest(
+            method=sent.method,
+            target=sent.raw_path if sent.raw_path[:1] == "/" else sent.rel_url.raw_path_qs,
+            body=b"" if refused else await _body(sent),
+            origin=sent.headers.get("Origin", ""),
+            expires=time.monotonic() + (self._timeout_s or float("inf")),
+        )
+        if refused:
+            error = ServingError(StatusCode.UNAVAILABLE, "Server is shutting down")
+            return self._application.refuse(request, error)
+        answer = self._loop.run_in_executor(self._pool, self._application.answer, request)
+        done, _ = await asyncio.wait([answer], timeout=self._timeout_s)
+        if not done:
+            answer.cancel()
+            error = ServingError(StatusCode.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+            return self._application.refuse(request, error)
+        return answer.result()
 
 
-class _BadRequestError(Exception):
-    """Not HTTP; the connection cannot go on."""
+async def _body(request: web.BaseRequest) -> bytes:
+    """The whole body, unpacked.
 
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-async def _read_head(reader: asyncio.StreamReader) -> bytes | None:
-    """The request line and headers, None at the end of the connection or where there is no end."""
-    try:
-        return await reader.readuntil(b"\r\n\r\n")
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        return None
-
-
-def _parse_head(head: bytes) -> tuple[str, str, dict[str, str], str]:
-    lines = head.decode("latin-1").strip("\r\n").split("\r\n")
-    parts = lines[0].split(" ")
-    if len(parts) != 3 or parts[2] not in ("HTTP/1.0", "HTTP/1.1"):
-        raise _BadRequestError(400, "Expected METHOD PATH HTTP/1.1.")
-    headers: dict[str, str] = {}
-    for line in lines[1:]:
-        name, separator, value = line.partition(":")
-        if not separator or not name or name != name.strip():
-            raise _BadRequestError(400, "Expected headers of the form name: value.")
-        headers[name.lower()] = value.strip()
-    method, target, version = parts
-    return method, target.split("?", 1)[0], headers, version
-
-
-async def _read_body(
-    headers: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> bytes:
-    if headers.get("expect", "").lower() == "100-continue":
-        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    if "chunked" in headers.get("transfer-encoding", "").lower():
-        return await _read_chunks(reader)
-    length = headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit()):
-        raise _BadRequestError(400, "Expected a whole number as Content-Length.")
-    if int(length) > _MAX_BODY_BYTES:
-        raise _BadRequestError(413, f"Expected at most {_MAX_BODY_BYTES} bytes.")
-    return await reader.readexactly(int(length))
-
-
-async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    Raises:
+        web.HTTPException: it is too large, or does not come.
+    """
+    if (request.content_length or 0) > _MAX_BODY_BYTES:
+        raise _too_large(request.content_length or 0)
+    expects = request.headers.get("Expect", "").lower()
+    if expects == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # what was written is not yet the answer
     body = bytearray()
-    while True:
-        line = await reader.readline()
+    while not request.content.at_eof():
+        if request.content.is_eof():
+            body += request.content.read_nowait()
+            continue
         try:
-            size = int(line.split(b";")[0], 16)
-        except ValueError:
-            raise _BadRequestError(400, "Expected the size of a chunk.") from None
-        if size < 0 or len(body) + size > _MAX_BODY_BYTES:
-            raise _BadRequestError(413, f"Expected at most {_MAX_BODY_BYTES} bytes.")
-        if size == 0:
-            while (await reader.readline()).strip():
-                pass
-            return bytes(body)
-        body += await reader.readexactly(size)
-        await reader.readexactly(2)
+            body += await asyncio.wait_for(request.content.readany(), _SILENCE_S)
+        except asyncio.TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        if len(body) > _MAX_BODY_BYTES:
+            raise _too_large(len(body))
+    if "gzip" in request.headers.get("Content-Encoding", ""):
+        return _unzipped(bytes(body))
+    return bytes(body)
 
 
-async def _write(
-    writer: asyncio.StreamWriter, response: HttpResponse, *, stay: bool, with_body: bool
-) -> None:
-    known = response.status in HTTPStatus._value2member_map_
-    phrase = HTTPStatus(response.status).phrase if known else _STATUS_499
-    head = (
-        f"HTTP/1.1 {response.status} {phrase}\r\n"
-        f"Content-Type: {response.content_type}\r\n"
-        f"Content-Length: {len(response.body)}\r\n"
-        + ("" if stay else "Connection: close\r\n")
-        + "\r\n"
-    )
-    writer.write(head.encode("latin-1") + (response.body if with_body else b""))
-    await writer.drain()
+def _too_large(size: int) -> web.HTTPException:
+    return web.HTTPRequestEntityTooLarge(max_size=_MAX_BODY_BYTES, actual_size=size)
+
+
+def _unzipped(body: bytes) -> bytes:
+    """The body as it was before it was packed; empty where it was not, as TensorFlow Serving."""
+    unzip = zlib.decompressobj(_GZIP)
+    try:
+        plain = unzip.decompress(body, _MAX_UNZIPPED_BYTES)
+    except zlib.error:
+        return b""
+    return plain if unzip.eof else b""

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import logging
 import re
+import time
+from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import unquote
 
 from google.protobuf import json_format
+from grpc import StatusCode
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from serving.local import (
@@ -19,6 +23,7 @@ from serving.local import (
     json_tensors,
     json_text,
     messages,
+    metrics,
     prediction,
     regression,
 )
@@ -37,6 +42,7 @@ _READ: Final = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?",
     re.IGNORECASE | re.ASCII,
 )
+_ORIGIN: Final = re.compile("https?://")
 
 _NO_PAGE: Final = HttpResponse(
     404,
@@ -45,48 +51,105 @@ _NO_PAGE: Final = HttpResponse(
     b"<H1>Not Found</H1>\n</BODY></HTML>\n",
 )
 
+_CORS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+
+
+@dataclass(frozen=True)
+class _Path:
+    """What a request's path names; TensorFlow Serving does not take a query off before it reads."""
+
+    name: str = ""
+    version: str = ""
+    label: str = ""
+    what: str = ""
+    """predict, classify or regress, metadata or nothing, as it was written."""
+    known: bool = False
+    """It is a path of this API with a method that goes with it."""
+
 
 class RestApi:
-    """Answers HTTP requests; give it to an HttpServer."""
+    """TensorFlow Serving's REST API and its metrics page; an http_server.Application."""
 
-    def __init__(self, core: ServerCore) -> None:
+    def __init__(self, core: ServerCore, *, cors: bool = False, metrics_path: str = "") -> None:
         """Args:
         core: answers.
+        cors: lets web pages of any origin call.
+        metrics_path: where the metrics lie; nowhere if empty.
         """
         self._core = core
+        self._headers = dict(_CORS) if cors else {}
+        self._metrics_path = metrics_path
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def answer(self, request: HttpRequest) -> HttpResponse:
         """Answers one request; never raises."""
-        if not request.path.lower().startswith("/v1/"):
+        if self._metrics_path and request.target.partition("?")[0] == self._metrics_path:
+            return self._metrics(request.target)
+        if not request.target.lower().startswith("/v1/"):
             return _NO_PAGE
+        if request.method == "OPTIONS":
+            return self._preflight(request)
+        started = time.perf_counter()
+        path = _path(request)
+        code = StatusCode.OK
         try:
-            return _json(200, self._answer(request))
+            text = self._answer(request, path)
         except ServingError as error:
-            text = json_text.dumps({"error": error.text})
-            return _json(HTTP_STATUS.get(error.code, 500), text)
+            code, text = error.code, json_text.dumps({"error": error.text})
+        except _NotSaidError as error:
+            code, text = error.code, ""
         except Exception as error:
             _log.exception("a request failed inside the server")
-            return _json(500, json_text.dumps({"error": f"{type(error).__name__}: {error}"}))
+            text = json_text.dumps({"error": f"{type(error).__name__}: {error}"})
+            code = StatusCode.INTERNAL
+        if time.monotonic() < request.expires:  # else it has been refused, and counted there
+            took = time.perf_counter() - started
+            _count(path.name, code, path.what if request.method == "POST" else "", took)
+        return self._json(code, text)
 
-    def _answer(self, request: HttpRequest) -> str:
-        if request.method == "POST" and (found := _CALL.fullmatch(request.path)):
-            name, version, label, method = found.groups()
-            spec = _spec(name, version, label)
-            # The path may be in any case, the method's name may not.
-            match method:
-                case "classify":
-                    return self._classify(spec, request.body)
-                case "regress":
-                    return self._regress(spec, request.body)
-                case "predict":
-                    return self._predict(spec, request.body)
-        if request.method == "GET" and (found := _READ.fullmatch(request.path)):
-            name, version, label, metadata = found.groups()
-            if name is None:
+    def refuse(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        """Answers a request that `answer` cannot or could not answer."""
+        if error.code is StatusCode.DEADLINE_EXCEEDED:
+            _count(_path(request).name, error.code)
+        return self._json(error.code, json_text.dumps({"error": error.text}))
+
+    def _json(self, code: StatusCode, text: str) -> HttpResponse:
+        body = text.encode("utf-8", "surrogateescape")
+        return HttpResponse(HTTP_STATUS.get(code, 500), "application/json", body, self._headers)
+
+    def _preflight(self, request: HttpRequest) -> HttpResponse:
+        """Answers what a browser asks before it lets a page call; its answer has no body."""
+        found = _ORIGIN.search(request.origin)
+        code = StatusCode.OK if found else StatusCode.FAILED_PRECONDITION
+        _count("", code)
+        return HttpResponse(HTTP_STATUS[code], "", b"", self._headers)
+
+    def _metrics(self, target: str) -> HttpResponse:
+        if target != self._metrics_path:
+            text = f"Unexpected path: {target}. Should be {self._metrics_path}"
+            return HttpResponse(400, metrics.CONTENT_TYPE, text.encode("utf-8", "replace"))
+        return HttpResponse(200, metrics.CONTENT_TYPE, metrics.page().encode("utf-8", "replace"))
+
+    def _answer(self, request: HttpRequest, path: _Path) -> str:
+        if not path.known:
+            refuse(f"Malformed request: {request.method} {request.target}")
+        spec = _spec(path)
+        if request.method == "GET":
+            if not path.name:
                 refuse("Missing model name in request.")
-            spec = _spec(name, version, label)
-            return self._metadata(spec) if metadata else self._status(spec)
-        refuse(f"Malformed request: {request.method} {request.path}")
+            # The path may be in any case, these names may not.
+            return self._metadata(spec) if path.what == "metadata" else self._status(spec)
+        match path.what:
+            case "predict":
+                return self._predict(spec, request.body)
+            case "classify":
+                return self._classify(spec, request.body)
+            case "regress":
+                return self._regress(spec, request.body)
+        refuse(f"Malformed request: {request.method} {request.target}")
 
     def _predict(self, spec: ModelSpec, body: bytes) -> str:
         document = json_text.loads(body)
@@ -138,12 +201,36 @@ class RestApi:
         )
 
 
-def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
-    if version is None:
-        return ModelSpec(name, label=label)
-    if int(version) >= 2**63:
-        refuse(f"Failed to convert version: {version} to numeric.")
-    return ModelSpec(name, version=int(version))
+class _NotSaidError(Exception):
+    """A refusal that TensorFlow Serving sends without a text."""
+
+    code = StatusCode.INVALID_ARGUMENT
+
+
+def _path(request: HttpRequest) -> _Path:
+    pattern = {"POST": _CALL, "GET": _READ}.get(request.method)
+    found = pattern.fullmatch(request.target) if pattern else None
+    if found is None:
+        return _Path()
+    name, version, label, what = (part or "" for part in found.groups())
+    return _Path(_decoded(name), version, _decoded(label), what, known=True)
+
+
+def _decoded(text: str) -> str:
+    return unquote(text, errors="surrogateescape") if "%" in text else text
+
+
+def _spec(path: _Path) -> ModelSpec:
+    if path.version and int(path.version) >= 2**63:
+        raise _NotSaidError
+    version = int(path.version) if path.version else None
+    return ModelSpec(path.name, version=version, label=path.label or None)
+
+
+def _count(name: str, code: StatusCode, api: str = "", took_s: float = 0.0) -> None:
+    if code is StatusCode.OK:
+        metrics.REQUEST_LATENCY.observe(1e6 * took_s, name, api, "REST")
+    metrics.REQUEST_COUNT.increment(name, code.name)
 
 
 def _message(message: Any) -> str:
@@ -154,7 +241,3 @@ def _message(message: Any) -> str:
         indent=1,
         ensure_ascii=False,
     )
-
-
-def _json(status: int, text: str) -> HttpResponse:
-    return HttpResponse(status, "application/json", text.encode("utf-8", "surrogateescape"))

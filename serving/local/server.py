@@ -103,7 +103,11 @@ class Server:
             _log.error("--rest_api_port cannot be --port: no REST API")
         elif flags.rest_api_port or any_port:
             self._rest = HttpServer(
-                RestApi(self._core),
+                RestApi(
+                    self._core,
+                    cors=flags.rest_api_enable_cors_support,
+                    metrics_path=self._metrics_path,
+                ),
                 HOST,
                 flags.rest_api_port,
                 flags.rest_api_num_threads,
@@ -119,16 +123,16 @@ class Server:
     def close(self) -> None:
         """Refuses new requests, lets those in flight finish within the grace time, unloads."""
         deadline = time.monotonic() + self._flags.stop_grace_seconds
-        if self._grpc is not None:
-            self._grpc.refuse()
+        for transport in (self._grpc, self._rest):
+            if transport is not None:
+                transport.refuse()
         self._core.stop_reloads()
         self._watcher.close()
         if self._batching is not None:
             self._batching.drain()
-        if self._rest is not None:
-            self._rest.close(deadline - time.monotonic())
-        if self._grpc is not None:
-            self._grpc.drain(deadline - time.monotonic())
+        for transport in (self._grpc, self._rest):
+            if transport is not None:
+                transport.drain(max(0.0, deadline - time.monotonic()))
         self._core.close(max(0.1, deadline - time.monotonic()))
         if self._batching is not None:
             self._batching.close()

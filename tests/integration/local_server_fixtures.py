@@ -32,6 +32,9 @@ ROOT = Path(__file__).parents[2]
 
 DEADLINE_S = 60.0
 
+SLOW_ROUNDS = 20_000
+"""Rounds of the model of `save_slow` that take about a second."""
+
 
 class _Line(tf.Module):
     def __init__(self, offset: float) -> None:
@@ -70,6 +73,20 @@ class _Many(tf.Module):
         return {"classes": names, "scores": tf.stack([1.0 - parsed["x"], parsed["x"]], axis=1)}
 
 
+class _Slow(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="rounds")])
+    def serve(self, rounds: tf.Tensor) -> dict[str, tf.Tensor]:
+        most = tf.reduce_max(rounds)
+        square = tf.ones([64, 64]) / 64
+        _, left = tf.while_loop(
+            lambda done, _: done < most,
+            lambda done, left: (done + 1, left @ square),
+            [0, square],
+            parallel_iterations=1,
+        )
+        return {"y": tf.fill(tf.shape(rounds), left[0, 0])}
+
+
 class _Convolution(tf.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -100,6 +117,13 @@ def save_many(folder: Path) -> Path:
         "classify": module.classify,
     }
     tf.saved_model.save(module, str(folder), signatures=signatures)
+    return folder
+
+
+def save_slow(folder: Path) -> Path:
+    """Takes the longer the larger its input is: SLOW_ROUNDS about a second."""
+    module = _Slow()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
     return folder
 
 

@@ -588,7 +588,7 @@ PAGES = {
     "/v1/models/line/labels/no/metadata": (400, "Unrecognized servable version label: no"),
     "/v1/models/no/metadata": (404, NOT_FOUND + "Latest(no)"),
     "/v1/models/../../etc/passwd": (400, "Malformed request: GET /v1/models/../../etc/passwd"),
-    "/v1/models/line%2Fversions": (404, "Could not find any versions of model line%2Fversions"),
+    "/v1/models/line%2Fversions": (404, "Could not find any versions of model line/versions"),
 }
 
 
