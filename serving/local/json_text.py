@@ -71,9 +71,11 @@ def value_text(value: Any) -> str:
 
     RapidJSON's own way with numbers, which `dumps` has, holds for what lies inside of a value.
     """
-    if isinstance(value, float):
-        return decimal(value, 9 if abs(value) <= _LARGEST_FLOAT else 17)
-    return dumps(value)
+    if not isinstance(value, float):
+        return dumps(value)
+    if abs(value) <= _LARGEST_FLOAT:
+        return decimal(float(np.float32(value)), 9)
+    return decimal(value, 17)
 
 
 def dumps(value: Any, single_line_arrays: bool = True, level: int = 0) -> str:

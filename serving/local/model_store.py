@@ -8,6 +8,7 @@ forgiving.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -79,7 +80,9 @@ class LoadedModel:
         )
         for signature in self.signatures.values():
             if signature.inputs and signature.outputs:
-                self._callable(signature, tuple(signature.outputs))
+                # What cannot be called fails its requests, and not the version.
+                with contextlib.suppress(ServingError):
+                    self._callable(signature, tuple(signature.outputs))
 
     def run(
         self, signature: Signature, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]

@@ -111,8 +111,10 @@ def _count(shape: tuple[int, ...], itemsize: int) -> int:
     if len(shape) > _MAX_RANK or (shape and min(shape) < 0):
         raise MalformedTensorError(f"shape {shape} is not a shape")
     count = math.prod(shape)
-    if count * itemsize > _MAX_BYTES or (not count and math.prod(filter(None, shape)) >= 2**63):
+    if count * itemsize > _MAX_BYTES:
         raise MalformedTensorError(f"shape {shape} is too large")
+    if not count and math.prod(filter(None, shape)) * itemsize >= 2**63:
+        raise MalformedTensorError(f"shape {shape} is empty, and too large for numpy")
     return count
 
 

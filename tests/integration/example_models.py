@@ -107,6 +107,7 @@ def save_inputs(folder: Path) -> Path:
             "two_dtypes": _signature(
                 {"a": late, "b": early}, {"y": late + tf.cast(early, tf.float32)}, PREDICT
             ),
+            "own_input": _signature({"x": x}, {"x": x}, PREDICT),
             "as_bytes": _signature({"x": x}, {"y_bytes": tf.strings.as_string(x)}, PREDICT),
         }
         _save(graph, folder, signatures)
