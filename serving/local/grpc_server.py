@@ -28,8 +28,9 @@ _log = logging.getLogger(__name__)
 _MAX_RECEIVED_BYTES: Final = 2**31 - 1
 """TensorFlow Serving receives whatever a protobuf message can hold."""
 
-_SPARE_THREADS: Final = 64
-"""For requests that are refused, or whose message is still on its way: neither is worked on."""
+_SPARE_THREADS: Final = 256
+"""For requests that are refused, or whose message is still on its way: neither is worked on. They
+begin to exist when they are needed."""
 
 _LINGER_S: Final = 0.05
 """Answers that were given are out of the door by then."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from grpc import StatusCode
 
-from serving.local import load_errors, messages, metrics, tflite_model, warmup
+from serving.local import load_errors, messages, metrics, source, tflite_model, warmup
 from serving.local.batching import BatchedModel, Scheduler
 from serving.local.errors import ServingError, invalid_argument
 from serving.local.inference import InferenceOptions
@@ -44,6 +44,8 @@ class ModelLoader:
     inference: InferenceOptions = field(default_factory=InferenceOptions)
     prefer_tflite: bool = False
     """Load model.tflite where a version has one."""
+    prefix_map: tuple[str, str] | None = None
+    """As in `source.mapped`: the metrics name paths as the configuration does."""
 
     def __call__(self, model: str, version: int, path: Path) -> ServableModel:
         """Loads the model in a folder and replays its warm-up requests.
@@ -79,9 +81,12 @@ class ModelLoader:
             raise load_errors.as_served(error, path, self.session.tags) from error
         finally:
             took = int(1e6 * (time.perf_counter() - started))
-            metrics.LOAD_LATENCY.increment(str(path), by=took)
-            metrics.LOAD_ATTEMPT_COUNT.increment(str(path), status)
+            metrics.LOAD_LATENCY.increment(self._shown(path), by=took)
+            metrics.LOAD_ATTEMPT_COUNT.increment(self._shown(path), status)
         return loaded
+
+    def _shown(self, path: Path) -> str:
+        return source.unmapped(path, self.prefix_map)
 
     def _warm_up(self, loaded: ServableModel, version: int, path: Path, title: str) -> None:
         started = time.monotonic()
@@ -91,7 +96,7 @@ class ModelLoader:
                 _replay(loaded, version, log, self.inference)
         if logs:
             took = time.monotonic() - started
-            metrics.MODEL_WARMUP_LATENCY.observe(1e6 * took, str(path), "OK")
+            metrics.MODEL_WARMUP_LATENCY.observe(1e6 * took, self._shown(path), "OK")
             _log.info("warmed %s up with %d requests in %.2f s", title, len(logs), took)
 
 

@@ -27,6 +27,7 @@ from serving.local.classification import Classes
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import invalid_argument, refuse
 from serving.local.inference import InferenceOptions
+from serving.local.measured_model import MeasuredModel
 from serving.local.multi_inference import Task
 from serving.local.signature import DEFAULT_SIGNATURE, ServableModel, Signature, dtype_of
 from serving.local.versions import VersionStatus
@@ -65,7 +66,7 @@ def predict(core: ServerCore, request: Any) -> Any:
 def run_predict(model: ServableModel, version: int, request: Any, options: InferenceOptions) -> Any:
     """Answers a PredictRequest from one version."""
     found = prediction.predict(
-        model,
+        MeasuredModel(model, request.model_spec.name, "Predict"),
         request.model_spec.signature_name,
         request.inputs,
         tensor_proto.decode,
@@ -94,7 +95,8 @@ def run_classify(
 ) -> Any:
     """Answers a ClassificationRequest from one version."""
     name = request.model_spec.signature_name
-    found = classification.classify(model, name, serialized_examples(request.input), options)
+    measured = MeasuredModel(model, request.model_spec.name, "Classify")
+    found = classification.classify(measured, name, serialized_examples(request.input), options)
     response = classification_pb2.ClassificationResponse()
     _fill_spec(response.model_spec, request.model_spec, version)
     _fill_classes(response.result, found)
@@ -110,7 +112,8 @@ def regress(core: ServerCore, request: Any) -> Any:
 def run_regress(model: ServableModel, version: int, request: Any, options: InferenceOptions) -> Any:
     """Answers a RegressionRequest from one version."""
     name = request.model_spec.signature_name
-    found = regression.regress(model, name, serialized_examples(request.input), options)
+    measured = MeasuredModel(model, request.model_spec.name, "Regress")
+    found = regression.regress(measured, name, serialized_examples(request.input), options)
     response = regression_pb2.RegressionResponse()
     _fill_spec(response.model_spec, request.model_spec, version)
     _fill_values(response.result, found)
@@ -135,8 +138,12 @@ def run_multi_inference(
         Task(task.model_spec.name, task.model_spec.signature_name, task.method_name)
         for task in request.tasks
     ]
+    name = tasks[0].model_name if tasks else ""
     answers = multi_inference_module.multi_inference(
-        model, tasks, serialized_examples(request.input), options
+        MeasuredModel(model, name, "MultiInference"),
+        tasks,
+        serialized_examples(request.input),
+        options,
     )
     response = inference_pb2.MultiInferenceResponse()
     for task, found in zip(request.tasks, answers):

@@ -30,6 +30,7 @@ from serving.local import (
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import HTTP_STATUS, ServingError, refuse
 from serving.local.http_server import HttpRequest, HttpResponse
+from serving.local.measured_model import MeasuredModel
 from serving.local.signature import DEFAULT_SIGNATURE
 
 _log = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ class RestApi:
                 refuse(f'Serving signature name: "{name}" not found in signature def')
             sent = json_tensors.parse_inputs(document, signature)
             found = prediction.predict(
-                handle.loaded,
+                MeasuredModel(handle.loaded, spec.name, "Predict"),
                 name,
                 sent.inputs,
                 lambda array: array,
@@ -173,7 +174,8 @@ class RestApi:
         name = json_tensors.signature_name(document)
         sent = json_examples.parse_examples(document)
         with self._core.handle(spec) as handle:
-            found = classification.classify(handle.loaded, name, sent, self._core.inference)
+            model = MeasuredModel(handle.loaded, spec.name, "Classify")
+            found = classification.classify(model, name, sent, self._core.inference)
         return json_outputs.render_classes(found)
 
     def _regress(self, spec: ModelSpec, body: bytes) -> str:
@@ -181,7 +183,8 @@ class RestApi:
         name = json_tensors.signature_name(document)
         sent = json_examples.parse_examples(document)
         with self._core.handle(spec) as handle:
-            found = regression.regress(handle.loaded, name, sent, self._core.inference)
+            model = MeasuredModel(handle.loaded, spec.name, "Regress")
+            found = regression.regress(model, name, sent, self._core.inference)
         return json_outputs.render_values(found)
 
     def _status(self, spec: ModelSpec) -> str:

@@ -198,4 +198,5 @@ def _loader(flags: Flags, batching: Scheduler | None) -> ModelLoader:
         batching,
         _inference(flags),
         prefer_tflite=flags.prefer_tflite_model,
+        prefix_map=flags.prefix_map(),
     )

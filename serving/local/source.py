@@ -137,6 +137,15 @@ def mapped(base_path: str, prefix_map: tuple[str, str] | None) -> Path:
     return Path(base_path.removeprefix("file://"))
 
 
+def unmapped(path: Path, prefix_map: tuple[str, str] | None) -> str:
+    """The path by which the configuration knows a folder on this machine."""
+    if prefix_map is not None:
+        prefix, folder = (part.rstrip("/") for part in prefix_map)
+        if path.is_relative_to(folder):
+            return f"{prefix}/{path.relative_to(folder)}"
+    return str(path)
+
+
 def versions_in(
     folder: Path, say: Callable[[str], None], first_wins: bool = False
 ) -> dict[int, Path]:

@@ -1,0 +1,295 @@
+"""The gRPC port: how many at a time, TLS, the Unix socket, health, gRPC's own options."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+import trustme
+from google.protobuf import text_format
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from tests.integration.local_server_fixtures import (
+    DEADLINE_S,
+    ROOT,
+    SLOW_ROUNDS,
+    RunningServer,
+    environment,
+    eventually,
+    line_config,
+    running_server,
+    save_line,
+    save_slow,
+    x_request,
+)
+
+SLOW = 'config { name: "slow" base_path: "/models/slow" model_platform: "tensorflow" }'
+CONFIG = line_config("latest { }", more=SLOW)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("grpc") / "models"
+    save_line(folder / "line" / "1", 1.0)
+    save_slow(folder / "slow" / "1")
+    return folder
+
+
+@pytest.fixture
+def place(models: Path, tmp_path: Path) -> Path:
+    shutil.copytree(models, tmp_path / "models")
+    return tmp_path
+
+
+def slow_request(rounds: int) -> predict_pb2.PredictRequest:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "slow"
+    request.inputs["rounds"].CopyFrom(tf.make_tensor_proto(np.array([rounds], np.int32)))
+    return request
+
+
+def predict(channel: grpc.Channel) -> list[float] | str:
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    try:
+        return list(stub.Predict(x_request((2.0,)), timeout=20).outputs["y"].float_val)
+    except grpc.RpcError as error:
+        return str(error.code().name)
+
+
+@pytest.fixture(scope="module")
+def narrow(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Two at a time, with the health service and a limit of gRPC's own."""
+    folder = tmp_path_factory.mktemp("narrow")
+    shutil.copytree(models, folder / "models")
+    flags = (
+        "--grpc_max_threads=2",
+        "--enable_grpc_healthcheck_service=true",
+        "--grpc_channel_arguments=grpc.max_receive_message_length=100000,grpc.nonsense=x",
+        f"--monitoring_config_file={ROOT / 'serving' / 'monitoring.config'}",
+    )
+    with running_server(folder, *flags, config=CONFIG) as running:
+        yield running
+
+
+def test_a_request_too_many_is_refused_at_once(narrow: RunningServer) -> None:
+    with futures.ThreadPoolExecutor(2) as pool:
+        working = [
+            pool.submit(narrow.prediction.Predict, slow_request(4 * SLOW_ROUNDS), timeout=60)
+            for _ in range(2)
+        ]
+        eventually(
+            lambda: narrow.line() == "RESOURCE_EXHAUSTED" or any(w.done() for w in working),
+            "both places are taken",
+        )
+        started = time.monotonic()
+        refusals = Counter(
+            str(narrow.ask("GetModelStatus", 'model_spec { name: "line" }')) for _ in range(20)
+        )
+        took = time.monotonic() - started
+        assert not any(future.done() for future in working)
+        assert all(future.result() for future in working)
+
+    assert refusals == {
+        str({"code": "RESOURCE_EXHAUSTED", "text": "Server Threadpool Exhausted"}): 20
+    }
+    assert took < 2
+    assert narrow.line() == [2.0]
+
+
+def test_callers_who_send_nothing_take_no_place(narrow: RunningServer) -> None:
+    call = narrow.channel.stream_unary(
+        "/tensorflow.serving.PredictionService/Predict",
+        request_serializer=predict_pb2.PredictRequest.SerializeToString,
+    )
+    silent = futures.Future[None]()
+
+    def nothing() -> Iterator[predict_pb2.PredictRequest]:
+        silent.result()
+        yield from ()
+
+    held = [call.future(nothing(), timeout=60) for _ in range(100)]
+    try:
+        time.sleep(0.5)
+        assert narrow.line() == [2.0]
+    finally:
+        silent.set_result(None)
+        for future in held:
+            future.cancel()
+
+
+def test_who_has_given_up_is_not_computed_for(narrow: RunningServer) -> None:
+    with pytest.raises(grpc.RpcError) as late:
+        narrow.prediction.Predict(slow_request(2 * SLOW_ROUNDS), timeout=0.2)
+
+    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    eventually(lambda: narrow.line() == [2.0], "the server is free again")
+
+
+def test_grpcs_own_options_are_handed_on(narrow: RunningServer) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        narrow.prediction.Predict(x_request((1.0,) * 50_000), timeout=20)
+
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in refused.value.details()
+
+
+def test_health_is_serving_for_the_server_and_unknown_for_a_model(narrow: RunningServer) -> None:
+    stub = health_pb2_grpc.HealthStub(narrow.channel)
+
+    assert stub.Check(health_pb2.HealthCheckRequest(), timeout=20).status == 1
+    with pytest.raises(grpc.RpcError) as unknown:
+        stub.Check(health_pb2.HealthCheckRequest(service="line"), timeout=20)
+    assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+    watches = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=20) for _ in range(50)]
+    assert {next(watch).status for watch in watches} == {1}
+    assert narrow.line() == [2.0]
+    for watch in watches:
+        watch.cancel()
+
+
+def test_without_the_flag_there_is_no_health_service_and_a_second_server_finds_no_port(
+    place: Path,
+) -> None:
+    with running_server(place, config=CONFIG) as running:
+        stub = health_pb2_grpc.HealthStub(running.channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Check(health_pb2.HealthCheckRequest(), timeout=20)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+        second = local(place, f"--port={running.ports['grpc']}")
+
+    assert second.returncode == 255
+    assert f"Expected a free port. Received: --port={running.ports['grpc']}" in second.stdout
+
+
+def local(place: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "serving.local", *flags]
+    command += ["--model_name=line", f"--model_base_path={place / 'models' / 'line'}"]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=DEADLINE_S
+    )
+
+
+def test_a_unix_socket_serves_without_a_port(place: Path) -> None:
+    path = place / "grpc.sock"
+    command = [sys.executable, "-m", "serving.local", "--port=0", f"--grpc_socket_path={path}"]
+    command += ["--model_name=line", f"--model_base_path={place / 'models' / 'line'}"]
+    with (place / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=log, stderr=log)
+    try:
+        eventually(lambda: "listening" in (place / "log").read_text(), "it listens", DEADLINE_S)
+        with grpc.insecure_channel(f"unix:{path}") as channel:
+            assert predict(channel) == [2.0]
+        assert "on port" not in (place / "log").read_text()
+    finally:
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def ssl_config(
+    folder: Path, authority: trustme.CA, client: trustme.CA | None = None, **changed: str
+) -> str:
+    """Writes an SSLConfig; returns the flag that names it."""
+    server = authority.issue_cert("localhost")
+    fields = {
+        "server_key": server.private_key_pem.bytes().decode(),
+        "server_cert": b"".join(pem.bytes() for pem in server.cert_chain_pems).decode(),
+    }
+    if client is not None:
+        fields["custom_ca"] = client.cert_pem.bytes().decode()
+    fields.update(changed)
+    lines = [
+        f'{name}: "{text_format.text_encoding.CEscape(text, True)}"'
+        for name, text in fields.items()
+    ]
+    if client is not None:
+        lines.append("client_verify: true")
+    path = folder / "ssl.config"
+    path.write_text("\n".join(lines))
+    return f"--ssl_config_file={path}"
+
+
+def secure(
+    running: RunningServer, authority: trustme.CA, client: trustme.LeafCert | None = None
+) -> list[float] | str:
+    """What a caller gets who trusts this authority and shows this certificate."""
+    credentials = grpc.ssl_channel_credentials(
+        authority.cert_pem.bytes(),
+        client.private_key_pem.bytes() if client else None,
+        client.cert_chain_pems[0].bytes() if client else None,
+    )
+    with grpc.secure_channel(f"localhost:{running.ports['grpc']}", credentials) as channel:
+        return predict(channel)
+
+
+def test_with_tls_only_callers_who_speak_it_and_trust_the_server_are_answered(
+    place: Path, authority: trustme.CA
+) -> None:
+    with running_server(place, ssl_config(place, authority), config=CONFIG) as running:
+        assert secure(running, authority) == [2.0]
+        assert secure(running, trustme.CA()) == "UNAVAILABLE"
+        assert running.line() == "UNAVAILABLE"
+        assert running.rest("GET", "/v1/models/line")[0] == 200
+
+
+def test_with_client_verify_only_callers_with_a_certificate_are_answered(
+    place: Path, authority: trustme.CA
+) -> None:
+    clients = trustme.CA()
+    with running_server(place, ssl_config(place, authority, clients), config=CONFIG) as running:
+        assert secure(running, authority, clients.issue_cert("me@x")) == [2.0]
+        assert secure(running, authority, trustme.CA().issue_cert("me@x")) == "UNAVAILABLE"
+        assert secure(running, authority) == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"server_key": "nonsense"}, "Failed to BuildAndStart gRPC server"),
+        ({"server_cert": ""}, "Failed to BuildAndStart gRPC server"),
+        ({"nonsense": "x"}, "Invalid protobuf file: '"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_an_ssl_config_that_cannot_be_used_keeps_the_server_from_starting(
+    place: Path, authority: trustme.CA, changed: dict[str, str] | None, said: str
+) -> None:
+    flag = "--ssl_config_file=/no/such/file"
+    if changed is not None:
+        flag = ssl_config(place, authority, **changed)
+
+    done = local(place, flag, "--port=0", f"--port_file={place / 'ports.json'}")
+
+    assert done.returncode == 255
+    assert said in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_the_model_service_is_behind_the_same_port(narrow: RunningServer) -> None:
+    stub = model_service_pb2_grpc.ModelServiceStub(narrow.channel)
+    request = text_format.Parse(
+        'model_spec { name: "line" }', get_model_status_pb2.GetModelStatusRequest()
+    )
+
+    assert stub.GetModelStatus(request, timeout=20).model_version_status[0].version == 1
