@@ -18,6 +18,7 @@ import numpy as np
 from grpc import StatusCode
 from numpy.typing import NDArray
 
+from serving.local import metrics
 from serving.local.batch_scheduler import BatchQueue, BatchScheduler
 from serving.local.batching_parameters import BatchingParameters
 from serving.local.errors import ServingError, failed_precondition, refuse
@@ -153,14 +154,21 @@ class BatchedModel:
         self, signature: Signature, outputs: Sequence[str], tasks: list[BatchingTask]
     ) -> None:
         parameters = self._scheduler.parameters
+        started = time.monotonic()
+        for task in tasks:
+            waited_us = (started - task.enqueued) * 1e6
+            metrics.BATCH_QUEUING_LATENCY.observe(waited_us, "")
         rows = sum(task.size for task in tasks)
         padded = parameters.padded(rows)
+        metrics.BATCH_PADDING_SIZE.observe(padded - rows, str(padded))
+        metrics.BATCH_PROCESSED_SIZE.observe(padded)
         merged = {
             alias: _merged(
                 spec.tensor_name, [task.inputs[alias] for task in tasks], padded - rows, parameters
             )
             for alias, spec in signature.inputs.items()
         }
+        metrics.BATCH_WRAPPED_RUN_COUNT.increment()
         found = self._model.run(signature, merged, outputs)
         for array in found.values():
             if array.ndim == 0:
@@ -187,6 +195,8 @@ def _batch_size(inputs: Mapping[str, NDArray[Any]]) -> int:
         size = len(array)
     if size == -1:
         refuse("Batching session Run() must have at least one input tensor")
+    for _ in inputs:
+        metrics.BATCH_INPUT_SIZE.observe(size)
     return size
 
 

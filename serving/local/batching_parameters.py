@@ -28,7 +28,7 @@ _INT64: Final = ".google.protobuf.Int64Value"
 _BOOL: Final = ".google.protobuf.BoolValue"
 _STRING: Final = ".google.protobuf.StringValue"
 
-_CPUS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+_CPUS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 _WRAPPED: Final = {
     "max_batch_size": _INT64,
@@ -52,10 +52,10 @@ class BatchingParameters:
     """How long an open batch waits for more rows once a thread is free."""
     max_enqueued_batches: int = 10
     """Batches of one queue that wait for a thread, the open one included."""
-    num_batch_threads: int = _CPUS
+    num_batch_threads: int = _CPUS or 1
     """Batches that are computed at the same time, over all models."""
     thread_pool_name: str = ""
-    """Only a label of the metrics."""
+    """Names the threads."""
     allowed_batch_sizes: tuple[int, ...] = ()
     """A batch is filled up with copies of one of its rows to the next of these sizes."""
     pad_variable_length_inputs: bool = False

@@ -7,7 +7,6 @@ are one batch, whatever the machine is doing.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
@@ -26,6 +25,8 @@ CONFIG = (
     'model_platform: "tensorflow" } }'
 )
 LONG_MICROS = 60_000_000
+METRICS = "/metrics"
+SESSION = ":tensorflow:serving:batching_session:"
 
 
 class _Batches(tf.Module):
@@ -90,10 +91,13 @@ def start(store: Path) -> Start:
         folder.mkdir()
         (folder / "models").symlink_to(store / "models")
         (folder / "batching.config").write_text(parameters)
+        monitoring = folder / "monitoring.config"
+        monitoring.write_text(f'prometheus_config {{ enable: true path: "{METRICS}" }}')
         return running_server(
             folder,
             "--enable_batching=true",
             f"--batching_parameters_file={folder / 'batching.config'}",
+            f"--monitoring_config_file={monitoring}",
             "--grpc_max_threads=64",
             config=CONFIG,
         )
@@ -130,6 +134,13 @@ def ask_all(server: RunningServer, *requests: Any, timeout_s: float = 20) -> lis
 
     with futures.ThreadPoolExecutor(len(requests)) as pool:
         return list(pool.map(ask, requests))
+
+
+def metric(server: RunningServer, line: str) -> float:
+    """The value of one line of the metrics page; 0 where it is not there."""
+    _, _, page = server.rest("GET", METRICS)
+    found = [text for text in page.splitlines() if text.startswith(f"{SESSION}{line} ")]
+    return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
 
 
 def row(*values: float) -> Any:
@@ -244,6 +255,19 @@ def test_a_batch_is_filled_up_and_padded_as_the_parameters_say(start: Start) -> 
         answers = ask_all(server, request(x=row(5, 1)), request(x=row(7, 1, 1)))
         # Filled up to four rows; the shorter row is filled up with its own first value.
         assert answers == [{"sum": [11], "batch": [4]}, {"sum": [9], "batch": [4]}]
+        counted = {
+            "input_batch_size_sum{}": 2,
+            "input_batch_size_count{}": 2,
+            "processed_batch_size_sum{}": 4,
+            "processed_batch_size_count{}": 1,
+            'padding_size_sum{execution_batch_size="4"}': 2,
+            'padding_size_count{execution_batch_size="4"}': 1,
+            'queuing_latency_count{thread_pool_name=""}': 2,
+            "wrapped_run_count{}": 1,
+        }
+        assert {line: metric(server, line) for line in counted} == counted
+        waited_us = metric(server, 'queuing_latency_sum{thread_pool_name=""}')
+        assert 300_000 <= waited_us <= 60_000_000
 
 
 def test_a_large_request_is_computed_in_parts_where_that_is_on(start: Start) -> None:
@@ -272,8 +296,8 @@ def test_a_full_queue_is_unavailable_and_what_waits_is_answered(start: Start) ->
         quick = request("slow", rounds=np.array([1], np.int32))
         with futures.ThreadPoolExecutor(4) as pool:
             first = pool.submit(server.prediction.Predict, slow, timeout=60)
-            # One computes, two wait; which of the rest are refused is known, which caller is not.
-            eventually(lambda: first.running(), "the slow request is on its way")
+            eventually(lambda: metric(server, "wrapped_run_count{}") == 1, "the slow one computes")
+            # Two wait; which of the rest are refused is known, which caller is not.
             rest: list[Any] = []
             while not any(isinstance(found, tuple) for found in rest) and not first.done():
                 rest += ask_all(server, *([quick] * 6), timeout_s=60)
@@ -307,8 +331,8 @@ def test_stopping_does_not_wait_for_callers_that_will_not_come(start: Start) -> 
     with start(parameters, "stopping") as server:
         with futures.ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(ask_all, server, request(x=row(1)))
-            # Nothing tells that the request has arrived but its batch, which is what is tested.
-            time.sleep(1)
+            arrived = "input_batch_size_count{}"
+            eventually(lambda: metric(server, arrived) == 1, "the request has arrived")
             server.process.terminate()
             assert waiting.result() == [{"sum": [1], "batch": [1]}]
         assert server.process.wait(timeout=20) == 0
