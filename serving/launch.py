@@ -47,6 +47,9 @@ _METADATA: Final = "/tensorflow.serving.PredictionService/GetModelMetadata"
 
 _PAUSE_S: Final = 0.1
 
+_FAILED_TO_START: Final = 255
+"""How both servers end where a flag, a file, a port or a model keeps them from serving."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a server in the foreground; returns the exit code."""
@@ -211,7 +214,7 @@ def _run(command: ServerCommand, settings: Settings, config: ModelsConfig) -> in
     if stopped_by:
         return 130 if stopped_by[0] == signal.SIGINT else 0
     _log.error("the server ended by itself, exit code %s", child.returncode)
-    return 2 if child.returncode == 2 else 1
+    return 2 if child.returncode == _FAILED_TO_START else 1
 
 
 def _stop(child: subprocess.Popen[bytes], command: ServerCommand) -> None:

@@ -115,8 +115,9 @@ def read(path: Path) -> ModelsConfig:
     try:
         return parse(text)
     except ConfigError as error:
-        colon = ":" if str(error)[:1].isdigit() else ": "
-        raise ConfigError(f"{path}{colon}{error}", error.served_text) from error
+        if str(error)[:1].isdigit():
+            raise ConfigError(f"{path}:{error}", f"Invalid protobuf file: '{path}'") from error
+        raise ConfigError(f"{path}: {error}", error.served_text) from error
 
 
 def parse(text: str) -> ModelsConfig:

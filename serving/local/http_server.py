@@ -28,7 +28,8 @@ _MAX_UNZIPPED_BYTES: Final = 100 * 2**20
 """TensorFlow Serving unpacks no more; such a body is as good as none."""
 
 _SILENCE_S: Final = 50.0
-"""How long a connection may keep silent, within a request or between two: libevent's measure."""
+"""How long a connection may keep silent, within a request or between two: libevent's measure. A
+body that stops being HTTP on its way is silence to aiohttp."""
 
 _LINGER_S: Final = 0.05
 """Answers that were given are out of the door by then."""

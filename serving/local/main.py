@@ -3,9 +3,10 @@
     python -m serving.local --port=8500 --rest_api_port=8501 \
         --model_config_file=serving/models.config --model_path_prefix_map=/models=$PWD/models
 
-Costs TensorFlow's import (3 s) and the models' loading before it answers. For development and
-tests; production is TensorFlow Serving. Ends with 0 after SIGTERM or Ctrl-C, and with 255, as
-TensorFlow Serving does, where the command line, the configuration, a port or a model is at fault.
+`serving/tensorflow_model_server` is the same under TensorFlow Serving's name. Costs TensorFlow's
+import (3 s) and the models' loading before it answers. For development and tests; production is
+TensorFlow Serving. Ends with 0 after SIGTERM or Ctrl-C, and with 255, as TensorFlow Serving does,
+where the command line, the configuration, a port or a model is at fault.
 """
 
 from __future__ import annotations

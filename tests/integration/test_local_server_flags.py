@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +90,21 @@ def test_what_keeps_it_from_serving_is_said_before_tensorflow_is_imported(
     assert said in done.stdout
     assert "Traceback" not in done.stderr
     assert "imported" not in done.stderr
+
+
+def test_a_broken_configuration_is_said_in_tensorflow_servings_words_and_with_the_line(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "models.config"
+    path.write_text("model_config_list {\n  nonsense: 1\n}\n")
+
+    done = local(f"--model_config_file={path}")
+
+    assert done.returncode == 255
+    assert done.stdout == (
+        f"Failed to start server. Error: INVALID_ARGUMENT: Invalid protobuf file: '{path}'\n"
+    )
+    assert f"{path}:2:3: Expected a ModelServerConfig" in done.stderr
 
 
 @pytest.mark.parametrize(

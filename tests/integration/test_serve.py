@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("serve")
     save_line(folder / "models" / "line" / "1", 1.0)
     (folder / "models.config").write_text(line_config("specific { versions: 1 }", {"stable": 1}))
+    shutil.copy(ROOT / "serving" / "monitoring.config", folder)
     return folder
 
 
@@ -107,6 +109,10 @@ def test_serve_says_which_server_shows_the_banner_answers_and_stops(
         assert "make predict IMAGE=" in shown
         assert "cudart" not in shown
         assert list(predict(two_ports[0]).outputs["y"].float_val) == [2.0]
+        page = f"http://localhost:{two_ports[1]}/monitoring/prometheus/metrics"
+        with urllib.request.urlopen(page, timeout=10) as metrics:
+            counted = b':tensorflow:serving:request_count{model_name="line",status="OK"} 1\n'
+            assert counted in metrics.read()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 130
         for port in two_ports:
@@ -174,6 +180,61 @@ def test_serve_with_a_model_that_cannot_be_loaded_ends_with_the_reason(
         "{{{name: line version: 1} due to error: "
     )
     assert "Traceback" not in done.stderr
+
+
+def test_serve_passes_on_that_the_server_cannot_start(
+    place: Path, tmp_path: Path, two_ports: tuple[int, int]
+) -> None:
+    shutil.copytree(place, tmp_path / "place")
+    (tmp_path / "place" / "monitoring.config").write_text("nonsense")
+
+    done = run(launch_command(tmp_path / "place", two_ports))
+
+    assert done.returncode == 2
+    assert (
+        "Failed to start server. Error: INVALID_ARGUMENT: Invalid protobuf file: '" in done.stdout
+    )
+
+
+def test_the_local_server_runs_under_tensorflow_servings_name(
+    place: Path, tmp_path: Path, two_ports: tuple[int, int]
+) -> None:
+    program = tmp_path / "bin" / "tensorflow_model_server"
+    program.parent.mkdir()
+    program.symlink_to(ROOT / "serving" / "tensorflow_model_server")
+    (tmp_path / "models.config").write_text(
+        f'model_config_list {{ config {{ name: "line" base_path: "{place}/models/line" '
+        'model_platform: "tensorflow" } }'
+    )
+    out = tmp_path / "out"
+    # As a script has it: found by its name, in another folder, with a relative path.
+    with out.open("w") as stream:
+        process = subprocess.Popen(
+            [
+                *("tensorflow_model_server", f"--port={two_ports[0]}"),
+                *(f"--rest_api_port={two_ports[1]}", "--model_config_file=models.config"),
+            ],
+            cwd=tmp_path,
+            env={
+                **environment(),
+                "PATH": f"{program.parent}:{os.environ['PATH']}",
+                "PYTHON": sys.executable,
+            },
+            stdout=stream,
+            stderr=stream,
+        )
+    try:
+        eventually(
+            lambda: "listening" in out.read_text() or process.poll() is not None,
+            "ports",
+            DEADLINE_S,
+        )
+        url = f"http://localhost:{two_ports[1]}/v1/models/line"
+        with urllib.request.urlopen(url, timeout=10) as status:
+            assert b"AVAILABLE" in status.read()
+    finally:
+        process.terminate()
+        assert process.wait(timeout=20) == 0
 
 
 @pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
