@@ -58,6 +58,10 @@ road: $(ENVIRONMENT) ## walk the whole road in a folder of its own and take the 
 bench-training: $(ENVIRONMENT) ## train with three seeds and report the spread -> build/training.json
 	$(BIN)/python -m training.seeds $(ARGS)
 
+.PHONY: bench-decoding
+bench-decoding: $(ENVIRONMENT) ## what picture files cost in the newest version, beside Pillow -> build/bench-decoding.json
+	$(BIN)/python -m export.decoding $(ARGS)
+
 .PHONY: tensorboard
 tensorboard: $(ENVIRONMENT) ## look at the learning curves of all runs in a browser
 	$(BIN)/tensorboard --logdir runs

@@ -161,3 +161,21 @@ def test_the_command_line_of_tensorflow_lists_the_contract(version: Path) -> Non
     assert f"inputs['{contract.INPUT_IMAGES}'] tensor_info" in done.stdout
     assert "shape: (-1, 64, 64, 3)" in done.stdout
     assert f"Method name is: {contract.METHOD_CLASSIFY}" in done.stdout
+
+
+def test_the_decoding_benchmark_sets_files_beside_pixels_and_pillow(
+    version: Path, tmp_path: Path, command: Callable
+) -> None:
+    done = command("export.decoding", "--version", str(version), "--seconds", "0.01", cwd=tmp_path)
+    # so short a measurement may miss the bar, which is exit code 1
+    assert done.returncode in (0, 1), done.stderr
+    written = json.loads((tmp_path / done.stdout.strip()).read_text())
+    values = {row["name"]: row["value"] for row in written["results"]}
+    assert {
+        "serving_default.rows_1.callers_2",
+        "serving_default.rows_32.callers_4",
+        "predict_images.rows_32.callers_2",
+    } < values.keys()
+    # decoding is in the graph's figures, not pruned away
+    assert values["graph.decode_and_resize.one_core"] > 0.5 * values["graph.decode.one_core"] > 0
+    assert values["pillow.decode_and_resize.one_core"] > 0

@@ -98,14 +98,44 @@ def test_exif_orientation_is_ignored(
     np.testing.assert_array_equal(decode(turned), decode(encoded(picture, "JPEG")))
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 10), (64, 64), (200, 37), (33, 500), (700, 1000)])
-def test_resizing_is_within_one_grey_level_of_pillow(size: tuple[int, int]) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
-    expected = PIL.Image.fromarray(pixels).resize((48, 32), PIL.Image.Resampling.BILINEAR)
+SIZES = [(1, 1), (1, 500), (500, 1), (2, 3), (7, 10), (31, 49), (32, 48), (64, 64), (200, 37)]
+SIZES += [(33, 500), (300, 300), (299, 301), (700, 1000)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", SIZES)
+def test_resizing_is_within_one_grey_level_of_pillow(size: tuple[int, int], channels: int) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, channels), np.uint8)
+    picture = PIL.Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    expected = picture.resize((48, 32), PIL.Image.Resampling.BILINEAR).convert("RGB")
     resized = preprocessing.resize(tf.constant(pixels), 32, 48).numpy()
     assert resized.dtype == np.uint8
     difference = np.abs(resized.astype(int) - np.asarray(expected).astype(int))
     assert difference.max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", SIZES)
+def test_resizing_equals_two_passes_of_tensorflows_own_bit_by_bit(
+    size: tuple[int, int], channels: int
+) -> None:
+    # what exported versions did that stand somewhere, and what their runs were trained on
+    pixels = np.random.default_rng(2).integers(0, 256, (*size, channels), np.uint8)
+    across = tf.round(tf.image.resize(pixels, [size[0], 48], antialias=True))
+    down = tf.round(tf.image.resize(across, [32, 48], antialias=True))
+    expected = np.broadcast_to(tf.cast(down, tf.uint8), (32, 48, 3))
+    resized = preprocessing.resize(tf.constant(pixels), 32, 48).numpy()
+    np.testing.assert_array_equal(resized, expected)
+
+
+def test_grey_with_alpha_and_colour_with_alpha_are_resized_without_it(
+    picture: PIL.Image.Image, encoded: Callable
+) -> None:
+    for mode, opaque in (("LA", "L"), ("RGBA", "RGB")):
+        file, plain = (encoded(picture.convert(kind), "PNG") for kind in (mode, opaque))
+        resized = preprocessing.decode_and_resize(tf.constant(file), 32, 48, LIMIT).numpy()
+        expected = preprocessing.decode_and_resize(tf.constant(plain), 32, 48, LIMIT).numpy()
+        np.testing.assert_array_equal(resized, expected)
 
 
 def test_the_sample_pictures_are_resized_as_pillow_resizes_them() -> None:
@@ -190,6 +220,28 @@ def test_broken_rows_leave_their_neighbours_as_they_were(
     assert valid.tolist() == [False, True] * len(good)
     np.testing.assert_array_equal(images[1::2], alone)
     assert not images[::2].any()
+
+
+def test_rows_of_every_format_and_size_keep_their_places(
+    picture: PIL.Image.Image, encoded: Callable, decode_rows: Callable
+) -> None:
+    files = [
+        encoded(picture.resize((20 + 17 * index, 90 - 7 * index)).convert(mode), file_format)
+        for index, (mode, file_format) in enumerate(
+            [("L", "PNG"), ("RGB", "JPEG"), ("P", "GIF"), ("RGBA", "PNG"), ("RGB", "BMP")]
+            + [("CMYK", "JPEG"), ("L", "BMP"), ("L", "JPEG"), ("1", "PNG")]
+        )
+    ]
+    files = files * 4  # more rows than are decoded at once
+    expected = [
+        preprocessing.decode_and_resize(tf.constant(file), 32, 48, LIMIT).numpy() for file in files
+    ]
+    for place in (3, 17):
+        files.insert(place, b"broken")
+        expected.insert(place, np.zeros((32, 48, 3), np.uint8))
+    images, valid = decode_rows(files)
+    assert [index for index, whole in enumerate(valid) if not whole] == [3, 17]
+    np.testing.assert_array_equal(images, np.stack(expected))
 
 
 def test_one_row_gives_what_it_gives_among_others(
