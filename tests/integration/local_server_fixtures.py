@@ -265,6 +265,9 @@ def running_server(folder: Path, *flags: str, config: str) -> Iterator[RunningSe
     log, port_file = folder / "server.log", folder / "ports.json"
     port_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "serving.local", "--port=0", "--rest_api_port=0"]
+    command.append(
+        "--grpc_max_threads=128"
+    )  # the default, 4 a core, refuses the ninth caller on two
     command += [f"--model_config_file={folder / 'models.config'}", f"--port_file={port_file}"]
     command += [f"--model_path_prefix_map=/models={folder / 'models'}", *flags]
     with log.open("wb") as out:

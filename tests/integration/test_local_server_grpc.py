@@ -133,7 +133,7 @@ def test_callers_who_send_nothing_take_no_place(narrow: RunningServer) -> None:
             future.cancel()
 
 
-def test_who_has_given_up_is_not_computed_for(narrow: RunningServer) -> None:
+def test_a_caller_who_gives_up_frees_the_place(narrow: RunningServer) -> None:
     with pytest.raises(grpc.RpcError) as late:
         narrow.prediction.Predict(slow_request(2 * SLOW_ROUNDS), timeout=0.2)
 
