@@ -253,18 +253,21 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def running_server(folder: Path, *flags: str, config: str) -> Iterator[RunningServer]:
+def running_server(
+    folder: Path, *flags: str, config: str, program: tuple[str, ...] = ("-m", "serving.local")
+) -> Iterator[RunningServer]:
     """Starts a server on free ports over folder/models.
 
     Args:
         folder: receives models.config, log and the port file; holds models/.
         flags: more flags.
         config: the text of models.config.
+        program: what Python runs.
     """
     (folder / "models.config").write_text(config)
     log, port_file = folder / "server.log", folder / "ports.json"
     port_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "serving.local", "--port=0", "--rest_api_port=0"]
+    command = [sys.executable, *program, "--port=0", "--rest_api_port=0"]
     command.append(
         "--grpc_max_threads=128"
     )  # the default, 4 a core, refuses the ninth caller on two
