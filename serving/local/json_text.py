@@ -79,18 +79,30 @@ def value_text(value: Any) -> str:
 
 
 def dumps(value: Any, single_line_arrays: bool = True, level: int = 0) -> str:
-    """Writes a parsed value in RapidJSON's pretty layout, as error texts quote it."""
+    """Writes a parsed value in RapidJSON's pretty layout, as error texts quote it.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT, nested too deep to be written: what cannot be quoted is
+            refused as what cannot be read.
+    """
+    try:
+        return _dumps(value, single_line_arrays, level)
+    except RecursionError:
+        refuse(f"JSON Parse error: {rapidjson.TOO_DEEP}")
+
+
+def _dumps(value: Any, single_line_arrays: bool, level: int) -> str:
     if isinstance(value, dict):
         if not value:
             return "{}"
         inner = INDENT * (level + 1)
         rows = [
-            f"{inner}{quoted(key)}: {dumps(item, single_line_arrays, level + 1)}"
+            f"{inner}{quoted(key)}: {_dumps(item, single_line_arrays, level + 1)}"
             for key, item in value.items()
         ]
         return "{\n" + ",\n".join(rows) + "\n" + INDENT * level + "}"
     if isinstance(value, list):
-        items = [dumps(item, single_line_arrays, level + 1) for item in value]
+        items = [_dumps(item, single_line_arrays, level + 1) for item in value]
         return layout_array(items, single_line_arrays, level)
     if isinstance(value, str):
         return quoted(value)

@@ -266,6 +266,13 @@ def test_no_examples_are_refused(server: RunningServer, sent: Any) -> None:
     assert multi(server, sent, task("regress", REGRESS)) == refusal
 
 
+def test_a_request_without_a_model_is_refused(server: RunningServer) -> None:
+    refusal = ("INVALID_ARGUMENT", "Missing ModelSpec")
+
+    assert ask(server, "Classify", classification_pb2.ClassificationRequest()) == refusal
+    assert ask(server, "Regress", regression_pb2.RegressionRequest()) == refusal
+
+
 def test_a_feature_of_another_kind_is_refused_by_the_graph(server: RunningServer) -> None:
     sent = text_format.Parse(
         'example_list { examples { features { feature { key: "x" value { int64_list { value: 1 } } '

@@ -229,6 +229,20 @@ def test_a_quoted_document_has_rapidjsons_numbers(value: float, text: str) -> No
     assert json_text.dumps([value]) == f"[{text}]"
 
 
+@pytest.mark.parametrize("depth", [100, 600, 900, 2000])
+@pytest.mark.parametrize("body", ["{}", '{{"examples": {{"x": {}}}}}', '{{"signature_name": {}}}'])
+def test_a_document_nested_deeper_than_it_can_be_quoted_is_refused(body: str, depth: int) -> None:
+    def read() -> None:
+        document = json_text.loads(body.format("[" * depth + "]" * depth).encode())
+        json_tensors.signature_name(document)
+        json_examples.parse_examples(document)
+
+    with pytest.raises(ServingError) as refused:
+        read()
+
+    assert refused.value.code.name == "INVALID_ARGUMENT"
+
+
 def test_classes_are_written_in_one_line_an_example() -> None:
     labels = np.array([[b"low", b'"h"'], [b"a", b"b"]], object)
     scores = np.array([[0.25, np.nan], [1 / 3, 9e6]], np.float32)
