@@ -25,6 +25,7 @@ from serving.local import (
     messages,
     metrics,
     prediction,
+    rapidjson,
     regression,
 )
 from serving.local.core import ModelSpec, ServerCore
@@ -45,12 +46,24 @@ _READ: Final = re.compile(
 )
 _ORIGIN: Final = re.compile("https?://")
 
-_NO_PAGE: Final = HttpResponse(
-    404,
-    "text/html",
-    b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n"
-    b"<H1>Not Found</H1>\n</BODY></HTML>\n",
+_TARGET: Final = re.compile(
+    r"/(?:[\w.~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
+    r"(?:\?(?:[\w.~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?"
+    r"(?:#(?:[\w.~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?",
+    re.ASCII,
 )
+"""What libevent, TensorFlow Serving's HTTP server, takes for a path, a query and a fragment."""
+
+
+def _page(status: int, phrase: str) -> HttpResponse:
+    """Libevent's own page about an error."""
+    title = f"<HTML><HEAD>\n<TITLE>{status} {phrase}</TITLE>\n</HEAD>"
+    text = f"{title}<BODY>\n<H1>{phrase}</H1>\n</BODY></HTML>\n"
+    return HttpResponse(status, "text/html", text.encode())
+
+
+_NO_PAGE: Final = _page(404, "Not Found")
+_BAD_TARGET: Final = _page(400, "Bad Request")
 
 _CORS: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -87,6 +100,8 @@ class RestApi:
 
     def answer(self, request: HttpRequest) -> HttpResponse:
         """Answers one request; never raises."""
+        if not _TARGET.fullmatch(request.target):
+            return _BAD_TARGET
         if self._metrics_path and request.target.partition("?")[0] == self._metrics_path:
             return self._metrics(request.target)
         if not request.target.lower().startswith("/v1/"):
@@ -102,6 +117,9 @@ class RestApi:
             code, text = error.code, json_text.dumps({"error": error.text})
         except _NotSaidError as error:
             code, text = error.code, ""
+        except RecursionError:  # what is at fault is nested too deep to be quoted
+            code = StatusCode.INVALID_ARGUMENT
+            text = json_text.dumps({"error": f"JSON Parse error: {rapidjson.TOO_DEEP}"})
         except Exception as error:
             _log.exception("a request failed inside the server")
             text = json_text.dumps({"error": f"{type(error).__name__}: {error}"})
