@@ -16,6 +16,8 @@ DATA ?=
 ARGS ?=
 IMAGE ?= runs/latest/samples
 TARGET ?= localhost:8500
+GRPC ?=
+REST ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -71,6 +73,10 @@ tensorboard: $(ENVIRONMENT) ## look at the learning curves of all runs in a brow
 .PHONY: test
 test: $(ENVIRONMENT) ## run all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+.PHONY: conformance
+conformance: $(ENVIRONMENT) ## hold the local server, or GRPC=host:port REST=host:port, against TF Serving's answers
+	$(BIN)/python -m tests.conformance.run $(if $(GRPC),--grpc $(GRPC)) $(if $(REST),--rest $(REST)) $(ARGS)
 
 .PHONY: check
 check: lint types imports ## lint, types and import rules

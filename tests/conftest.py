@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
-def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """A folder that several test processes share; whoever comes first makes what is in it."""
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -122,7 +122,7 @@ def sample_run(tmp_path_factory: pytest.TempPathFactory, command: Callable) -> P
         done = command("training.train", *flags)
         assert done.returncode == 0, done.stderr
 
-    return _made_once(tmp_path_factory, "runs", make) / "latest"
+    return made_once(tmp_path_factory, "runs", make) / "latest"
 
 
 @pytest.fixture(scope="session")
@@ -133,4 +133,4 @@ def store(tmp_path_factory: pytest.TempPathFactory, command: Callable, sample_ru
         done = command("export.saved_model", "--run", str(sample_run), "--models", str(models))
         assert done.returncode == 0, done.stderr
 
-    return _made_once(tmp_path_factory, "models", make)
+    return made_once(tmp_path_factory, "models", make)

@@ -1,0 +1,178 @@
+"""Holds a model server against the conformance table: code, text and answer of every case.
+
+    python -m tests.conformance.run                        # the local server, started here
+    python -m tests.conformance.run --grpc host:8500 --rest host:8501 [--setup flags]
+
+Another server must serve the table's models: `python -m tests.conformance.models OUT_DIR` makes
+them and prints the two command lines (setup `default` and setup `flags`). Its configuration is
+reloaded and put back. Cases in which the local server differs on purpose are not asked of others.
+Writes build/conformance.json, build/conformance-cases.json and build/conformance.html; the exit
+code is 0 only if every case holds. Costs about a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+from training import quiet_tensorflow
+from training.command_line import InputError
+from training.command_line import run as run_command
+from training.figures import BUILD_DIR, Figures, write_json
+
+quiet_tensorflow.import_tensorflow(keras=False)
+
+# E402: after TensorFlow was imported quietly.
+from tests.conformance import local, models, setups, whole_table  # noqa: E402
+from tests.conformance.ask import Server  # noqa: E402
+from tests.conformance.case import Setup, Source  # noqa: E402
+from tests.conformance.verdicts import Verdict, recorded, run  # noqa: E402
+
+RECORDED_REQUESTS: Final = 166
+RECORDED_ANSWERS_EQUAL: Final = 160
+
+_COMMAND: Final = "python -m tests.conformance.run"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Asks all cases and reports; returns the exit code."""
+    parser = argparse.ArgumentParser(description="holds a model server against the table")
+    parser.add_argument("--grpc", metavar="HOST:PORT", help="another server's gRPC address")
+    parser.add_argument("--rest", metavar="HOST:PORT", help="another server's REST address")
+    parser.add_argument("--setup", choices=setups.SETUPS, default="default", help="how it runs")
+    parser.add_argument(
+        "--models", default="/models", help="the models' folder as that server sees it (/models)"
+    )
+    arguments = parser.parse_args(argv)
+    return run_command("tests.conformance.run", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if bool(arguments.grpc) != bool(arguments.rest):
+        raise InputError(
+            "Expected both addresses of the server, or none. Received: "
+            f"--grpc={arguments.grpc}, --rest={arguments.rest}. Give --grpc and --rest."
+        )
+    other = bool(arguments.grpc)
+    cases = {
+        key: case
+        for key, case in whole_table.cases().items()
+        if not other or (case.setup == arguments.setup and case.source is not Source.OWN)
+    }
+    verdicts: list[Verdict] = []
+    with _other(arguments) if other else _local() as servers:
+        for key, case in cases.items():
+            verdicts.append(run(key, case, servers[case.setup]))
+            if not verdicts[-1].fine:
+                print(f"differs: {key}", file=sys.stderr)
+    _write_cases(verdicts, other)
+    return _figures(verdicts, other).write()
+
+
+@contextlib.contextmanager
+def _other(arguments: argparse.Namespace) -> Iterator[dict[Setup, Server]]:
+    server = Server(arguments.grpc, arguments.rest, arguments.models, arguments.setup)
+    try:
+        try:
+            server.prepare()
+        except RuntimeError as error:
+            raise InputError(str(error)) from error
+        yield {arguments.setup: server}
+    finally:
+        server.close()
+
+
+@contextlib.contextmanager
+def _local() -> Iterator[dict[Setup, Server]]:
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        models.make(folder)
+        setups.write_files(folder, str(folder))
+        yield {
+            setup: stack.enter_context(local.running(folder, setup, folder))
+            for setup in setups.SETUPS
+        }
+
+
+def _figures(verdicts: list[Verdict], other: bool) -> Figures:
+    figures = Figures("conformance", command=_COMMAND)
+    figures.add("cases", len(verdicts), "cases")
+    figures.add("cases.differ", sum(not v.fine for v in verdicts), "cases", at_most=0)
+    if not other:
+        counts = recorded(verdicts)
+        figures.add("recorded.requests", counts.requests, "requests", at_least=RECORDED_REQUESTS)
+        figures.add(
+            "recorded.codes_equal", counts.codes_equal, "requests", at_least=RECORDED_REQUESTS
+        )
+        figures.add(
+            "recorded.answers_equal",
+            counts.answers_equal,
+            "requests",
+            at_least=RECORDED_ANSWERS_EQUAL,
+        )
+    for subject, found in _by_subject(verdicts).items():
+        name = re.sub(r"\W+", "_", subject.lower())
+        known = sum(v.fine and not v.holds for v in found)
+        figures.add(
+            f"subject.{name}.hold",
+            sum(v.holds for v in found),
+            f"of {len(found)} cases",
+            at_least=len(found) - known,
+        )
+    return figures
+
+
+def _by_subject(verdicts: list[Verdict]) -> dict[str, list[Verdict]]:
+    found: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        found.setdefault(verdict.key.split(": ")[0], []).append(verdict)
+    return found
+
+
+def _write_cases(verdicts: list[Verdict], other: bool) -> None:
+    BUILD_DIR.mkdir(parents=True, exist_ok=True)
+    rows = [_row(verdict) for verdict in verdicts]
+    # Those that differ first: they are what one looks for.
+    write_json(BUILD_DIR / "conformance-cases.json", sorted(rows, key=lambda row: row["fine"]))
+    folder = Path(__file__).parent
+    loader = jinja2.FileSystemLoader(folder)
+    template = jinja2.Environment(loader=loader, autoescape=True).get_template("page.html")
+    subjects: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        subjects.setdefault(row["subject"], []).append(row)
+    page = template.render(
+        subjects=subjects, rows=rows, server="another server" if other else "the local server"
+    )
+    path = BUILD_DIR / "conformance.html"
+    path.write_text(page, encoding="utf-8")
+    print(path)
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    subject, _, name = verdict.key.partition(": ")
+    case = verdict.case
+    return {
+        "subject": subject,
+        "name": name,
+        "source": case.source.value,
+        "setup": case.setup,
+        "holds": verdict.holds,
+        "fine": verdict.fine,
+        "reason": whole_table.DIFFERS.get(verdict.key),
+        "steps": [
+            {"request": str(step.request), "expected": str(step.expected), "received": got}
+            for step, got in zip(case.steps, verdict.received)
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

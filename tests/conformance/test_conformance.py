@@ -1,0 +1,89 @@
+"""The local server held against the whole conformance table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.conformance import run, verdicts, whole_table
+from tests.conformance.case import Http, Source
+from tests.conformance.local import LocalServer
+from tests.conformance.verdicts import Verdict
+
+CASES = whole_table.cases()
+
+Verdicts = Callable[[str], Verdict]
+
+
+@pytest.fixture(scope="module")
+def verdict(request: pytest.FixtureRequest) -> Verdicts:
+    """The verdict on a case; each is asked once."""
+    known: dict[str, Verdict] = {}
+
+    def find(key: str) -> Verdict:
+        if key not in known:
+            server = request.getfixturevalue(f"{CASES[key].setup}_server")
+            known[key] = verdicts.run(key, CASES[key], server)
+        return known[key]
+
+    return find
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_the_local_server_answers_as_the_table_says(verdict: Verdicts, key: str) -> None:
+    found = verdict(key)
+
+    if key in whole_table.DIFFERS:
+        assert all(found.codes_that_hold), _shown(found)
+        assert not found.holds, "It does not differ any more: take it out of DIFFERS"
+    else:
+        assert found.holds, _shown(found)
+
+
+def test_all_recorded_requests_get_the_recorded_code_and_nearly_all_the_recorded_answer(
+    verdict: Verdicts,
+) -> None:
+    found = [verdict(key) for key, case in CASES.items() if case.source is Source.RECORDED]
+
+    counts = verdicts.recorded(found)
+
+    assert counts.requests == run.RECORDED_REQUESTS
+    assert counts.codes_equal == run.RECORDED_REQUESTS
+    assert counts.answers_equal >= run.RECORDED_ANSWERS_EQUAL
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('{"instances": [1.0, 2.0]}', '{\n    "predictions": [3.5, 4.0\n    ]\n}'),
+        ('{"inputs": [1.0, 2.0]}', '{\n    "outputs": [\n        3.5,\n        4.0\n    ]\n}'),
+        ("{}", "{\n    \"error\": \"Missing 'inputs' or 'instances' key\"\n}"),
+    ],
+    ids=["rows", "columns", "error"],
+)
+def test_rest_is_laid_out_to_the_letter_as_the_real_server_lays_it_out(
+    default_server: LocalServer, body: str, text: str
+) -> None:
+    # The table folds white space; these three answers were recorded with it.
+    found = default_server.ask(Http("POST", "/v1/models/affine:predict", body))
+
+    assert found["body"] == text
+
+
+def test_the_table_is_large_and_what_differs_has_a_reason() -> None:
+    assert len(CASES) >= 150
+    assert set(whole_table.DIFFERS) <= set(CASES)
+    assert all(whole_table.DIFFERS.values())
+
+
+def _shown(found: Verdict) -> str:
+    lines = []
+    for step, received, holds in zip(
+        found.case.steps, found.received, found.steps_that_hold, strict=True
+    ):
+        if not holds:
+            lines += [f"request  {step.request}", f"expected {step.expected}"]
+            lines += [f"received {json.dumps(received, ensure_ascii=False)}"]
+    return "\n".join(lines)
