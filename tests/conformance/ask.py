@@ -84,6 +84,7 @@ class Server:
         setup: how it was started, see `setups`.
         """
         self.setup: Setup = setup
+        self._grpc_address = grpc_address
         self._rest_address = rest_address
         self._models = models
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
@@ -91,6 +92,20 @@ class Server:
 
     def close(self) -> None:
         self.channel.close()
+
+    def wait_until_connected(self, timeout_s: float) -> None:
+        """Waits for the gRPC port.
+
+        Raises:
+            RuntimeError: nothing listens there.
+        """
+        try:
+            grpc.channel_ready_future(self.channel).result(timeout_s)
+        except grpc.FutureTimeoutError as error:
+            raise RuntimeError(
+                f"Expected a server. Received: no connection to {self._grpc_address} within "
+                f"{timeout_s:g} s. Start it, or name another address."
+            ) from error
 
     def prepare(self) -> None:
         """Gives it the labels and the versions that the table asks about.

@@ -39,6 +39,8 @@ from tests.conformance.verdicts import Verdict, recorded, run  # noqa: E402
 RECORDED_REQUESTS: Final = 166
 RECORDED_ANSWERS_EQUAL: Final = 160
 
+CONNECT_S: Final = 10.0
+
 _COMMAND: Final = "python -m tests.conformance.run"
 
 
@@ -82,6 +84,7 @@ def _other(arguments: argparse.Namespace) -> Iterator[dict[Setup, Server]]:
     server = Server(arguments.grpc, arguments.rest, arguments.models, arguments.setup)
     try:
         try:
+            server.wait_until_connected(CONNECT_S)
             server.prepare()
         except RuntimeError as error:
             raise InputError(str(error)) from error

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -24,14 +24,6 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tests.conformance import strategies
 from tests.conformance.ask import METHODS
 from tests.conformance.local import LocalServer
-
-bounded = settings(
-    max_examples=250,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
 
 LEGAL_CODES = {
     grpc.StatusCode.OK,
@@ -104,13 +96,13 @@ def assert_legal(server: LocalServer, method: str, content: bytes) -> None:
     assert code in LEGAL_CODES, (code, text)
 
 
-@bounded
+@strategies.bounded
 @given(request=strategies.predict_requests())
 def test_any_predict_request_gets_a_legal_code(default_server: LocalServer, request: Any) -> None:
     assert_legal(default_server, "Predict", request.SerializeToString())
 
 
-@bounded
+@strategies.bounded
 @given(tensor=strategies.tensors())
 def test_any_tensor_for_a_model_gets_a_legal_code(default_server: LocalServer, tensor: Any) -> None:
     for name, alias in (("affine", "x"), ("convolution", "image"), ("scalar", "x")):
@@ -120,7 +112,7 @@ def test_any_tensor_for_a_model_gets_a_legal_code(default_server: LocalServer, t
         assert_legal(default_server, "Predict", request.SerializeToString())
 
 
-@bounded
+@strategies.bounded
 @given(
     request=strategies.classification_requests(), method=st.sampled_from(["Classify", "Regress"])
 )
@@ -131,13 +123,13 @@ def test_any_examples_get_a_legal_code(
     assert_legal(default_server, method, request.SerializeToString())
 
 
-@bounded
+@strategies.bounded
 @given(request=strategies.inference_requests())
 def test_any_tasks_get_a_legal_code(default_server: LocalServer, request: Any) -> None:
     assert_legal(default_server, "MultiInference", request.SerializeToString())
 
 
-@bounded
+@strategies.bounded
 @given(
     method=st.sampled_from(sorted(METHODS)),
     content=st.one_of(st.binary(max_size=200), strategies.mutations()),
@@ -181,7 +173,7 @@ def exchange(server: LocalServer, verb: str, path: str, body: bytes | None) -> t
     return response.status, text
 
 
-@bounded
+@strategies.bounded
 @given(
     path=strategies.CALLS,
     body=st.one_of(strategies.BODIES, strategies.broken_bodies(), st.binary(max_size=50)),
@@ -195,7 +187,7 @@ def test_any_body_gets_a_legal_status_and_json(
     assert ("error" in found) == (status != 200)
 
 
-@bounded
+@strategies.bounded
 @given(
     verb=st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"]),
     path=strategies.PATHS,
@@ -207,7 +199,7 @@ def test_any_path_gets_a_legal_status(
     exchange(default_server, verb, path, body)
 
 
-@bounded
+@strategies.bounded
 @given(
     head=st.sampled_from([b"", b"GET /v1/models/affine HTTP/1.1\r\n", b"POST / HTTP/1.1\r\n"]),
     content=st.binary(max_size=100),
