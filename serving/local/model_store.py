@@ -150,10 +150,13 @@ def _session_config(options: SessionOptions) -> config_pb2.ConfigProto:
         inter_op_parallelism_threads=options.inter_op_threads,
         allow_soft_placement=True,
     )
-    # A second round of graph optimization costs up to half a second a signature at load time, and
-    # was not seen to make a request faster.
+    # A second round of graph optimization, the optimizer in MLIR and the one that swaps memory each
+    # copy the graph, weights and all, and were not seen to make a request faster. Without the last
+    # two, a model with 6.5 MB of weights is loaded and warmed up in 1.1 s in place of 1.6.
     rewriting = config.graph_options.rewrite_options
     rewriting.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
+    rewriting.disable_tfg_optimizer = True
+    rewriting.memory_optimization = rewriter_config_pb2.RewriterConfig.NO_MEM_OPT
     if options.gpu_memory_fraction:
         config.gpu_options.per_process_gpu_memory_fraction = options.gpu_memory_fraction
     else:
