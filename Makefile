@@ -64,6 +64,10 @@ bench-training: $(ENVIRONMENT) ## train with three seeds and report the spread -
 bench-decoding: $(ENVIRONMENT) ## what picture files cost in the newest version, beside Pillow -> build/bench-decoding.json
 	$(BIN)/python -m export.decoding $(ARGS)
 
+.PHONY: bench-server
+bench-server: $(ENVIRONMENT) ## measure the local server beside its rivals -> build/bench-server.json and .html
+	$(BIN)/python -m tests.bench_server $(ARGS)
+
 .PHONY: tensorboard
 tensorboard: $(ENVIRONMENT) ## look at the learning curves of all runs in a browser
 	$(BIN)/tensorboard --logdir runs
