@@ -175,6 +175,16 @@ FLAGS = Subject(
         read("health", Rpc(HEALTH, b""), Answer("0801"), "flags"),
         read("no health without its flag", Rpc(HEALTH, b""), refused("UNIMPLEMENTED")),
         read(
+            "a signature that is no call, when method names are checked",
+            predict(spec("affine", signature="__saved_model_init_op")),
+            refused(
+                "INTERNAL",
+                "Expected prediction signature method_name to be one of {tensorflow/serving/"
+                "predict, tensorflow/serving/classify, tensorflow/serving/regress}. Was: ",
+            ),
+            "flags",
+        ),
+        read(
             "answers in content",
             predict(x()),
             predicted("affine", 2, y=tensor("FLOAT", [2], tensor_content="AACAQAAAoEA=")),
