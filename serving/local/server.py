@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import tensorflow as tf
 
@@ -19,12 +19,14 @@ from serving.local.core import CoreOptions, ServerCore
 from serving.local.errors import ServingError
 from serving.local.flags import HOST, Flags
 from serving.local.grpc_server import GrpcOptions, GrpcServer, credentials
-from serving.local.http_server import HttpServer
 from serving.local.inference import InferenceOptions
 from serving.local.loading import ModelLoader, WarmupOptions
-from serving.local.rest_server import RestApi
 from serving.local.versions import LoadOptions
 from serving.models_config import ModelsConfig
+
+if TYPE_CHECKING:
+    from serving.local.http_server import HttpServer
+    from serving.local.rest_server import RestApi
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ class Server:
             Path(flags.model_config_file),
             flags.model_config_file_poll_wait_seconds if flags.model_config_file else 0,
         )
+        # While the models load: aiohttp takes 0.3 s to import.
+        self._rest_types = _rest_types()
 
     def __enter__(self) -> Server:
         return self
@@ -102,8 +106,9 @@ class Server:
         if flags.rest_api_port == flags.port and flags.port:
             _log.error("--rest_api_port cannot be --port: no REST API")
         elif flags.rest_api_port or any_port:
-            self._rest = HttpServer(
-                RestApi(
+            new_server, new_api = self._rest_types
+            self._rest = new_server(
+                new_api(
                     self._core,
                     cors=flags.rest_api_enable_cors_support,
                     metrics_path=self._metrics_path,
@@ -136,6 +141,13 @@ class Server:
         self._core.close(max(0.1, deadline - time.monotonic()))
         if self._batching is not None:
             self._batching.close()
+
+
+def _rest_types() -> tuple[type[HttpServer], type[RestApi]]:
+    from serving.local.http_server import HttpServer
+    from serving.local.rest_server import RestApi
+
+    return HttpServer, RestApi
 
 
 def _metrics_path(monitoring_config_file: str) -> str:
