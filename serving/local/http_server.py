@@ -15,7 +15,7 @@ from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from grpc import StatusCode
 
 from serving.local.errors import ServingError
@@ -167,6 +167,8 @@ class HttpServer:
                 self._idle.set()
 
     async def _exchange(self, sent: web.BaseRequest, refused: bool) -> HttpResponse:
+        if sent.version < HttpVersion10:
+            raise web.HTTPBadRequest  # a line without a version, which TensorFlow Serving refuses
         request = HttpRequest(
             method=sent.method,
             target=sent.raw_path if sent.raw_path[:1] == "/" else sent.rel_url.raw_path_qs,

@@ -65,6 +65,9 @@ METHODS: Final[dict[str, tuple[str, Any, Any]]] = {
 answered in hexadecimal."""
 
 TIMEOUT_S: Final = 20.0
+PATIENCE_S: Final = 0.5
+"""How long a server may say nothing before it is taken to wait for the rest of a request."""
+
 SETTLE_S: Final = 15.0
 """How long after a reload an answer may take to come true."""
 
@@ -199,12 +202,18 @@ class Server:
     def _write(self, content: bytes) -> dict[str, Any]:
         host, _, port = self._rest_address.rpartition(":")
         try:
-            with socket.create_connection((host, int(port)), timeout=TIMEOUT_S) as connection:
+            with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
                 connection.sendall(content)
-                connection.shutdown(socket.SHUT_WR)
-                line = connection.makefile("rb").readline(1000).decode("latin-1")
+                try:
+                    answer = connection.recv(1000)
+                except TimeoutError:
+                    # It waits for more, which does not come.
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.settimeout(TIMEOUT_S)
+                    answer = connection.recv(1000)
         except ConnectionError:
-            line = ""
+            answer = b""
+        line = answer.decode("latin-1").partition("\r\n")[0]
         words = line.split(" ")
         status = int(words[1]) if len(words) > 1 and words[1].isdigit() else None
         return {"http": status, "headers": {}, "body": line.strip()}

@@ -56,6 +56,8 @@ def _nonsense() -> list[Case]:
 CLOSED = Statuses((400, 405, 408, 411, 413, 414, 431, 501, 505, None))
 """A server may answer any of these to what is no HTTP, or close the connection."""
 
+FOUND = Statuses((200,))
+
 HEAD = b"POST /v1/models/affine:predict HTTP/1.1\r\nHost: localhost\r\n"
 
 HTTP = {
@@ -77,6 +79,22 @@ HTTP = {
     "half a body": HEAD + b'Content-Length: 100\r\n\r\n{"instances": [1.0]}',
     "half a head": HEAD,
 }
+
+ROW = b'{"instances": [1.0]}'
+LENGTH = b"Content-Length: %d\r\n\r\n" % len(ROW)
+
+FINE = {
+    "1.0": b"POST /v1/models/affine:predict HTTP/1.0\r\n" + LENGTH + ROW,
+    "a body in chunks": HEAD
+    + b"Transfer-Encoding: chunked\r\n\r\n5\r\n%s\r\nf\r\n%s\r\n0\r\n\r\n" % (ROW[:5], ROW[5:]),
+    "a whole address for a path": HEAD.replace(b" /v1", b" http://localhost/v1") + LENGTH + ROW,
+    "headers in capitals": HEAD.upper().replace(
+        b"/V1/MODELS/AFFINE:PREDICT", b"/v1/models/affine:predict"
+    )
+    + LENGTH.upper()
+    + ROW,
+}
+"""Odd, but HTTP."""
 
 SUBJECT = Subject(
     "Malformed",
@@ -118,5 +136,6 @@ SUBJECT = Subject(
             Case(f"HTTP: {name}", Source.READ, (Step(Bytes(content), CLOSED),))
             for name, content in HTTP.items()
         ),
+        *(read(f"HTTP, and fine: {name}", Bytes(sent), FOUND) for name, sent in FINE.items()),
     ),
 )
