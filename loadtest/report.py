@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import matplotlib.figure
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from loadtest import samples
+from training import page
 
 TEMPLATE = Path(__file__).with_name("report.html")
 BLUE, ORANGE, RED, GREY = "#2563a8", "#c8641e", "#b3261e", "#9aa3ad"
@@ -39,18 +39,16 @@ def write(
         settings: name -> value, shown as they are.
         finished: whether the generator ran to its end; a partial run is marked as one.
     """
-    template = jinja2.Template(
-        TEMPLATE.read_text(encoding="utf-8"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     right = [sample for sample in taken if sample.code == samples.OK]
-    page = template.render(
+    text = page.render(
+        TEMPLATE,
         summary=summary,
         settings=settings,
         finished=finished,
         over_time=_svg(_over_time(taken)) if taken else "",
         histogram=_svg(_histogram([sample.latency_ms for sample in right])) if right else "",
     )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def _over_time(taken: Sequence[samples.Sample]) -> matplotlib.figure.Figure:

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import matplotlib.figure
 import numpy as np
 import PIL.Image
 import sklearn.metrics
 
-from training import run
+from training import page, run
 
 TEMPLATE = Path(__file__).with_name("report.html")
 THUMBNAIL_PIXELS = 112
@@ -30,10 +29,8 @@ def write(made: run.Run, path: Path) -> None:
     """Writes the page of a run."""
     predictions = made.predictions()
     test = [row for row in predictions if row.split == "test"]
-    template = jinja2.Template(
-        TEMPLATE.read_text(encoding="utf-8"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = template.render(
+    text = page.render(
+        TEMPLATE,
         run=made.settings,
         metrics=made.metrics(),
         classes=made.class_names,
@@ -43,7 +40,7 @@ def write(made: run.Run, path: Path) -> None:
         histogram=_svg(_histogram(made, test)),
         mistakes=_mistakes(made, test),
     )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def _axes(width: float, height: float, columns: int) -> tuple[matplotlib.figure.Figure, Any]:

@@ -6,40 +6,13 @@ Reads and checks it. Knows nothing about queues, threads or models.
 from __future__ import annotations
 
 import itertools
-import os
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from google.protobuf import (
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-    text_format,
-    wrappers_pb2,  # noqa: F401 registers the wrapper types below
-)
-
-from serving.local.errors import invalid_argument, refuse
-
-_Field = descriptor_pb2.FieldDescriptorProto
-
-_INT64: Final = ".google.protobuf.Int64Value"
-_BOOL: Final = ".google.protobuf.BoolValue"
-_STRING: Final = ".google.protobuf.StringValue"
-
-_CPUS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-_WRAPPED: Final = {
-    "max_batch_size": _INT64,
-    "batch_timeout_micros": _INT64,
-    "max_enqueued_batches": _INT64,
-    "num_batch_threads": _INT64,
-    "thread_pool_name": _STRING,
-    "max_execution_batch_size": _INT64,
-    "enable_large_batch_splitting": _BOOL,
-}
-"""TensorFlow Serving writes these as messages of one field, `max_batch_size { value: 32 }`."""
+from serving.local import config_files
+from serving.local.errors import refuse
+from serving.local.flags import CPUS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +25,7 @@ class BatchingParameters:
     """How long an open batch waits for more rows once a thread is free."""
     max_enqueued_batches: int = 10
     """Batches of one queue that wait for a thread, the open one included."""
-    num_batch_threads: int = _CPUS or 1
+    num_batch_threads: int = CPUS
     """Batches that are computed at the same time, over all models."""
     thread_pool_name: str = ""
     """Names the threads."""
@@ -112,55 +85,13 @@ def read(path: Path) -> BatchingParameters:
         ServingError: INVALID_ARGUMENT, it is not a BatchingParameters message or cannot be served.
         OSError: the file cannot be read.
     """
-    message = _message_class()()
-    try:
-        text_format.Parse(path.read_text(encoding="utf-8"), message)
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise invalid_argument(
-            f"Expected BatchingParameters in protobuf text format, such as "
-            f"'max_batch_size {{ value: 32 }}'. Received: {path}: {error}"
-        ) from error
-    values: dict[str, Any] = {
-        name: getattr(message, name).value for name in _WRAPPED if message.HasField(name)
-    }
-    if message.allowed_batch_sizes:
-        values["allowed_batch_sizes"] = tuple(message.allowed_batch_sizes)
-    return BatchingParameters(
-        pad_variable_length_inputs=message.pad_variable_length_inputs, **values
-    )
-
-
-@cache
-def _message_class() -> Any:
-    """BatchingParameters as a message class: tensorflow-serving-api does not bring its proto."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="batching_parameters.proto",
-        package="serving.local",
-        syntax="proto3",
-        dependency=["google/protobuf/wrappers.proto"],
-    )
-    message = file.message_type.add(name="BatchingParameters")
-    numbers = iter(range(1, 100))
-    for name, kind in _WRAPPED.items():
-        message.field.add(
-            name=name,
-            number=next(numbers),
-            type=_Field.TYPE_MESSAGE,
-            type_name=kind,
-            label=_Field.LABEL_OPTIONAL,
-        )
-    message.field.add(
-        name="allowed_batch_sizes",
-        number=next(numbers),
-        type=_Field.TYPE_INT64,
-        label=_Field.LABEL_REPEATED,
-    )
-    message.field.add(
-        name="pad_variable_length_inputs",
-        number=next(numbers),
-        type=_Field.TYPE_BOOL,
-        label=_Field.LABEL_OPTIONAL,
-    )
-    pool = descriptor_pool.Default()
-    descriptor = pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(descriptor.message_types_by_name["BatchingParameters"])
+    message = config_files.read(str(path), "BatchingParameters")
+    values: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            values[field.name] = value.value
+        elif field.name == "allowed_batch_sizes":
+            values[field.name] = tuple(value)
+        else:
+            values[field.name] = value
+    return BatchingParameters(**values)

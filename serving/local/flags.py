@@ -18,8 +18,12 @@ from serving.local.errors import refuse
 HOST: Final = "0.0.0.0"
 """All interfaces, as TensorFlow Serving listens; no flag of its changes that."""
 
-_CPUS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-_THREADS: Final = 4 * (_CPUS or 1)
+CPUS: Final = (
+    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+)
+"""Those that this process may use, which is what TensorFlow Serving counts."""
+
+_THREADS: Final = 4 * CPUS
 
 Value = TypeVar("Value", bool, int, float, str)
 
@@ -155,7 +159,7 @@ NO_EFFECT: Final[dict[str, bool | int | float | str]] = {
     "flush_filesystem_caches": True,
     "mixed_precision": "",
     "num_tflite_interpreters_per_pool": 1,
-    "num_tflite_pools": _CPUS or 1,
+    "num_tflite_pools": CPUS,
     "platform_config_file": "",
     "remove_unused_fields_from_bundle_metagraph": True,
     "skip_initialize_tpu": False,

@@ -28,7 +28,7 @@ from typing import Final
 
 from serving import models_config
 from serving.local import flags as flags_module
-from serving.local.errors import ServingError, invalid_argument
+from serving.local.errors import ServingError, invalid_argument, not_found
 from serving.local.flags import Flags
 from serving.models_config import ConfigError, ModelsConfig
 from tfs_client.wire import serving_pb2
@@ -70,6 +70,13 @@ def _main(arguments: Sequence[str]) -> int:
         # TensorFlow Serving's words for whoever reads its output, ours for whoever mends the file.
         print(f"serving.local: error: {error}", file=sys.stderr)
         return _failed(invalid_argument(error.served_text))
+    except FileNotFoundError as error:
+        print(
+            f"serving.local: error: Expected a file. Received: {error.filename}, {error.strerror}. "
+            "Correct the flag that names it.",
+            file=sys.stderr,
+        )
+        return _failed(not_found(f"{error.filename}; {error.strerror}"))
     except (ServingError, InputError, OSError) as error:
         return _failed(error)
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import matplotlib.figure
 
@@ -20,6 +19,7 @@ from tests.bench_server import verdict
 from tests.bench_server.contest import CALLERS, FILES, PIXELS, Measured
 from tests.bench_server.soak import Memory
 from tests.bench_server.starts import Start
+from training import page
 from training.figures import Figures, git_commit, machine
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -53,9 +53,6 @@ class Page:
 
     def write(self, path: Path, figures: Figures) -> None:
         """Writes the page."""
-        template = jinja2.Template(
-            TEMPLATE.read_text(encoding="utf-8"), autoescape=True, undefined=jinja2.StrictUndefined
-        )
         plots = []
         if self.measured is not None:
             plots += [
@@ -65,7 +62,8 @@ class Page:
             ]
         if self.memory:
             plots.append(("Memory", _svg(_memory(self.memory))))
-        page = template.render(
+        text = page.render(
+            TEMPLATE,
             command=figures.command,
             commit=git_commit(),
             machine=machine(),
@@ -76,7 +74,7 @@ class Page:
             rows=_rows(self.measured) if self.measured is not None else [],
             absent=self.measured.absent if self.measured is not None else {},
         )
-        path.write_text(page, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
 
 
 def _shown(measured: Measured, signature: str, count: int) -> list[str]:

@@ -26,8 +26,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from google.protobuf import text_format
-
 from tests.conformance import setups
 from training import quiet_tensorflow
 from training.command_line import InputError, run
@@ -36,7 +34,8 @@ quiet_tensorflow.import_tensorflow(keras=False)
 
 import tensorflow as tf  # noqa: E402 - after it was imported quietly
 from tensorflow.core.protobuf import saved_model_pb2  # noqa: E402
-from tensorflow_serving.apis import prediction_log_pb2  # noqa: E402
+
+from tests import tiny_models  # noqa: E402
 
 DTYPES = [
     *(tf.float32, tf.float64, tf.float16, tf.bfloat16, tf.int8, tf.int16, tf.int32, tf.int64),
@@ -44,60 +43,10 @@ DTYPES = [
 ]
 
 
-class _Affine(tf.Module):
-    def __init__(self, offset: float) -> None:
-        super().__init__()
-        self.scale = tf.Variable(0.5)
-        self.offset = tf.Variable(offset)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": self.scale * x + self.offset}
-
-
-class _Many(tf.Module):
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, 3], tf.float32, name="a"),
-            tf.TensorSpec([None], tf.int64, name="b"),
-        ]
-    )
-    def serve(self, a: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
-        total = tf.reduce_sum(a, axis=1) + tf.cast(b, tf.float32)
-        return {"total": total, "parity": b % 2 == 0, "name": tf.strings.as_string(b)}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    def lengths(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"length": tf.strings.length(text)}
-
-    @tf.function(input_signature=[tf.TensorSpec(None, tf.float32, name="a")])
-    def guarded(self, a: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"total": tf.reduce_sum(tf.ensure_shape(a, [None, 3]), axis=1)}
-
-
 class _Scalar(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([], tf.float32, name="x")])
     def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": x * 2.0}
-
-
-class _Convolution(tf.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernel = tf.Variable(tf.ones([2, 2, 1, 1]))
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 1], tf.float32, name="image")])
-    def serve(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = tf.nn.relu(tf.nn.conv2d(image, self.kernel, 1, "VALID"))
-        return {"y": tf.reduce_sum(found, axis=[1, 2, 3])}
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 1], tf.float32, name="image")])
-    def guarded(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.serve(tf.ensure_shape(image, [None, 4, 4, 1]))
-
-
-def _save(module: tf.Module, folder: Path, **signatures: object) -> None:
-    tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
 def _save_echo(folder: Path) -> None:
@@ -114,15 +63,7 @@ def _save_echo(folder: Path) -> None:
         lambda x: {"y_bytes": tf.identity(x)},
         input_signature=[tf.TensorSpec(None, tf.string, name="x")],
     )
-    _save(module, folder, **module.kept)
-
-
-def _save_old(folder: Path) -> None:
-    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
-        x = tf.compat.v1.placeholder(tf.float32, [None], name="x")
-        y = tf.multiply(x, tf.compat.v1.Variable(10.0), name="y")
-        session.run(tf.compat.v1.global_variables_initializer())
-        tf.compat.v1.saved_model.simple_save(session, str(folder), {"x": x}, {"y": y})
+    tiny_models.save(module, folder, **module.kept)
 
 
 def _save_examples(folder: Path) -> None:
@@ -166,8 +107,8 @@ def _save_examples(folder: Path) -> None:
 
 
 def _save_assorted(folder: Path) -> None:
-    module = _Affine(1.0)
-    _save(module, folder / "1", serving_default=module.serve)
+    module = tiny_models.Affine(1.0)
+    tiny_models.save(module, folder / "1", serving_default=module.serve)
     for version in ("3", "4", "5"):
         shutil.copytree(folder / "1", folder / version)
     graph = folder / "3" / "saved_model.pb"
@@ -181,33 +122,26 @@ def _save_assorted(folder: Path) -> None:
         if node.op == "Mul"
     ).op = "NoSuchOp"
     graph.write_bytes(message.SerializeToString())
-    log = prediction_log_pb2.PredictionLog()
-    text_format.Parse(
-        'model_spec { name: "assorted" signature_name: "nope" }', log.predict_log.request
-    )
-    extra = folder / "5" / "assets.extra"
-    extra.mkdir()
-    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
-        writer.write(log.SerializeToString())
+    tiny_models.add_warmup(folder / "5", 'model_spec { name: "assorted" signature_name: "nope" }')
 
 
 def make(out: Path) -> None:
     """Writes all models below a folder that exists."""
     tf.get_logger().setLevel(logging.ERROR)  # that TensorFlow 1's ways are old is the point here
     for version, offset in (("1", 2.0), ("2", 3.0)):
-        affine = _Affine(offset)
-        _save(affine, out / "affine" / version, serving_default=affine.serve)
-    many = _Many()
+        affine = tiny_models.Affine(offset)
+        tiny_models.save(affine, out / "affine" / version, serving_default=affine.serve)
+    many = tiny_models.Many()
     signatures = {"serving_default": many.serve, "lengths": many.lengths, "guarded": many.guarded}
-    _save(many, out / "many" / "1", **signatures)
+    tiny_models.save(many, out / "many" / "1", **signatures)
     scalar = _Scalar()
-    _save(scalar, out / "scalar" / "1", serving_default=scalar.serve)
-    _save(scalar, out / "named" / "1", double=scalar.serve)
-    convolution = _Convolution()
+    tiny_models.save(scalar, out / "scalar" / "1", serving_default=scalar.serve)
+    tiny_models.save(scalar, out / "named" / "1", double=scalar.serve)
+    convolution = tiny_models.Convolution()
     signatures = {"serving_default": convolution.serve, "guarded": convolution.guarded}
-    _save(convolution, out / "convolution" / "1", **signatures)
+    tiny_models.save(convolution, out / "convolution" / "1", **signatures)
     _save_echo(out / "echo" / "1")
-    _save_old(out / "old" / "1")
+    tiny_models.save_tf1(out / "old" / "1")
     _save_examples(out / "examples" / "1")
     _save_assorted(out / "assorted")
 

@@ -21,9 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
-
-from training import quiet_tensorflow
+from training import page, quiet_tensorflow
 from training.command_line import InputError
 from training.command_line import run as run_command
 from training.figures import BUILD_DIR, Figures, write_json
@@ -145,17 +143,17 @@ def _write_cases(verdicts: list[Verdict], other: bool) -> None:
     rows = [_row(verdict) for verdict in verdicts]
     # Those that differ first: they are what one looks for.
     write_json(BUILD_DIR / "conformance-cases.json", sorted(rows, key=lambda row: row["fine"]))
-    folder = Path(__file__).parent
-    loader = jinja2.FileSystemLoader(folder)
-    template = jinja2.Environment(loader=loader, autoescape=True).get_template("page.html")
     subjects: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         subjects.setdefault(row["subject"], []).append(row)
-    page = template.render(
-        subjects=subjects, rows=rows, server="another server" if other else "the local server"
+    text = page.render(
+        Path(__file__).with_name("page.html"),
+        subjects=subjects,
+        rows=rows,
+        server="another server" if other else "the local server",
     )
     path = BUILD_DIR / "conformance.html"
-    path.write_text(page, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     print(path)
 
 

@@ -24,9 +24,10 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
-    prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
+
+from tests import tiny_models
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,42 +36,8 @@ DEADLINE_S = 60.0
 SLOW_ROUNDS = 20_000
 """Rounds of the model of `save_slow` that take about a second."""
 
-
-class _Line(tf.Module):
-    def __init__(self, offset: float) -> None:
-        super().__init__()
-        self.scale = tf.Variable(0.5)
-        self.offset = tf.Variable(offset)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": self.scale * x + self.offset}
-
-
-class _Many(tf.Module):
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, 3], tf.float32, name="a"),
-            tf.TensorSpec([None], tf.int64, name="b"),
-        ]
-    )
-    def serve(self, a: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
-        total = tf.reduce_sum(a, axis=1) + tf.cast(b, tf.float32)
-        return {"total": total, "parity": b % 2 == 0, "name": tf.strings.as_string(b)}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    def lengths(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"length": tf.strings.length(text)}
-
-    @tf.function(input_signature=[tf.TensorSpec(None, tf.float32, name="a")])
-    def guarded(self, a: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"total": tf.reduce_sum(tf.ensure_shape(a, [None, 3]), axis=1)}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        parsed = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([], tf.float32)})
-        names = tf.repeat([["low", "high"]], tf.shape(inputs)[0], axis=0)
-        return {"classes": names, "scores": tf.stack([1.0 - parsed["x"], parsed["x"]], axis=1)}
+SLOW_CONFIG = 'config { name: "slow" base_path: "/models/slow" model_platform: "tensorflow" }'
+"""For `line_config(more=…)`."""
 
 
 class _Slow(tf.Module):
@@ -87,71 +54,30 @@ class _Slow(tf.Module):
         return {"y": tf.fill(tf.shape(rounds), left[0, 0])}
 
 
-class _Convolution(tf.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernel = tf.Variable(tf.ones([2, 2, 1, 1]))
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 1], tf.float32, name="image")])
-    def serve(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": tf.nn.relu(tf.nn.conv2d(image, self.kernel, 1, "VALID"))}
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 1], tf.float32, name="image")])
-    def guarded(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.serve(tf.ensure_shape(image, [None, 4, 4, 1]))
-
-
 def save_line(folder: Path, offset: float) -> Path:
     """Y = x / 2 + offset: which version answered can be read from the answer."""
-    module = _Line(offset)
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
-    return folder
-
-
-def save_many(folder: Path) -> Path:
-    module = _Many()
-    signatures = {
-        "serving_default": module.serve,
-        "lengths": module.lengths,
-        "guarded": module.guarded,
-        "classify": module.classify,
-    }
-    tf.saved_model.save(module, str(folder), signatures=signatures)
-    return folder
+    module = tiny_models.Affine(offset)
+    return tiny_models.save(module, folder, serving_default=module.serve)
 
 
 def save_slow(folder: Path) -> Path:
     """Takes the longer the larger its input is: SLOW_ROUNDS about a second."""
     module = _Slow()
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
-    return folder
+    return tiny_models.save(module, folder, serving_default=module.serve)
 
 
-def save_convolution(folder: Path) -> Path:
-    module = _Convolution()
-    signatures = {"serving_default": module.serve, "guarded": module.guarded}
-    tf.saved_model.save(module, str(folder), signatures=signatures)
-    return folder
+def save_line_and_slow(models: Path) -> Path:
+    """Version 1 of `line` and of `slow` below a folder, see `SLOW_CONFIG`."""
+    save_line(models / "line" / "1", 1.0)
+    save_slow(models / "slow" / "1")
+    return models
 
 
-def save_tf1(folder: Path) -> Path:
-    """As TensorFlow 1 saved: a graph with placeholders, no functions."""
-    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
-        x = tf.compat.v1.placeholder(tf.float32, [None], name="x")
-        y = tf.multiply(x, tf.compat.v1.Variable(10.0), name="y")
-        session.run(tf.compat.v1.global_variables_initializer())
-        tf.compat.v1.saved_model.simple_save(session, str(folder), {"x": x}, {"y": y})
-    return folder
-
-
-def add_warmup(folder: Path, request: str) -> None:
-    """Writes one warm-up request, a PredictRequest in text form."""
-    log = prediction_log_pb2.PredictionLog()
-    text_format.Parse(request, log.predict_log.request)
-    (folder / "assets.extra").mkdir()
-    path = folder / "assets.extra" / "tf_serving_warmup_requests"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(log.SerializeToString())
+def slow_request(rounds: int) -> Any:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "slow"
+    request.inputs["rounds"].CopyFrom(tf.make_tensor_proto([rounds], tf.int32))
+    return request
 
 
 def x_request(values: tuple[float, ...] = (2.0, 4.0), spec: str = "") -> Any:

@@ -22,8 +22,9 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from tests import tiny_models
 from tests.integration.example_models import CLASSIFY, PREDICT, REGRESS, save_examples
-from tests.integration.local_server_fixtures import RunningServer, running_server, save_many
+from tests.integration.local_server_fixtures import RunningServer, running_server
 
 CONFIG = """model_config_list {
   config { name: "examples" base_path: "/models/examples" model_platform: "tensorflow" }
@@ -35,7 +36,9 @@ CONFIG = """model_config_list {
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("apis")
     save_examples(folder / "models" / "examples" / "3")
-    save_many(folder / "models" / "tf2" / "1")
+    many = tiny_models.Many()
+    signatures = {"serving_default": many.serve, "classify": many.classify}
+    tiny_models.save(many, folder / "models" / "tf2" / "1", **signatures)
     return folder
 
 

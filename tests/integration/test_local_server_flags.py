@@ -64,7 +64,10 @@ def test_help_prints_every_flag_and_ends_as_tensorflow_serving_does() -> None:
             "INVALID_ARGUMENT: Expected model default to have an absolute path or URI; "
             "got base_path()=models/m",
         ),
-        (("--model_config_file=/no/such/file",), "No such file or directory"),
+        (
+            ("--model_config_file=/no/such/file",),
+            "NOT_FOUND: /no/such/file; No such file or directory",
+        ),
         (
             ("--model_path_prefix_map=x", "--model_base_path=/m"),
             "Expected --model_path_prefix_map=/models=/abs/folder",

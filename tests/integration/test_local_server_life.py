@@ -14,15 +14,13 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from tests import tiny_models
 from tests.integration.local_server_fixtures import (
     RunningServer,
-    add_warmup,
     eventually,
     line_config,
     running_server,
-    save_convolution,
     save_line,
-    save_tf1,
 )
 
 POLLED = (
@@ -46,9 +44,13 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(folder / "line" / "1", folder / "line" / "4")
     shutil.rmtree(folder / "line" / "4" / "variables")
     save_line(folder / "line" / "5", 5.0)
-    add_warmup(folder / "line" / "5", 'model_spec { name: "line" signature_name: "no" }')
-    save_convolution(folder / "convolution" / "1")
-    save_tf1(folder / "old" / "1")
+    tiny_models.add_warmup(
+        folder / "line" / "5", 'model_spec { name: "line" signature_name: "no" }'
+    )
+    convolution = tiny_models.Convolution()
+    signatures = {"serving_default": convolution.serve, "guarded": convolution.guarded}
+    tiny_models.save(convolution, folder / "convolution" / "1", **signatures)
+    tiny_models.save_tf1(folder / "old" / "1")
     return folder
 
 

@@ -19,7 +19,8 @@ from serving.local.errors import ServingError
 from serving.local.loading import ModelLoader, WarmupOptions
 from serving.local.model_store import SessionOptions
 from serving.local.signature import ServableModel
-from tests.integration.local_server_fixtures import add_warmup, save_line
+from tests import tiny_models
+from tests.integration.local_server_fixtures import save_line
 
 NO_TAGS = (
     "Could not find meta graph def matching supplied tags: {{ {} }}. To inspect available tag-sets "
@@ -180,7 +181,7 @@ def test_warm_up_requests_are_replayed_as_often_as_the_flag_says(
     module = _Counter()
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={"serving_default": module.count})
     one = "tensor_shape { } int_val: 1"
-    add_warmup(
+    tiny_models.add_warmup(
         tmp_path / "1",
         f'model_spec {{ name: "m" }} inputs {{ key: "by" value {{ dtype: DT_INT32 {one} }} }}',
     )

@@ -13,11 +13,11 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
 
+from tests import tiny_models
 from tests.integration.example_models import save_examples
 from tests.integration.local_server_fixtures import (
     ROOT,
     RunningServer,
-    add_warmup,
     eventually,
     line_config,
     running_server,
@@ -52,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("metrics")
     for version in (1, 2):
         save_line(folder / "models" / "line" / str(version), float(version))
-    add_warmup(folder / "models" / "line" / "1", 'model_spec { name: "line" } ' + X)
+    tiny_models.add_warmup(folder / "models" / "line" / "1", 'model_spec { name: "line" } ' + X)
     shutil.rmtree(folder / "models" / "line" / "2" / "variables")
     save_examples(folder / "models" / "examples" / "1")
     examples = (

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.integration.local_server_fixtures import (
+    SLOW_CONFIG,
     SLOW_ROUNDS,
     RunningServer,
     line_config,
     running_server,
-    save_line,
-    save_slow,
+    save_line_and_slow,
 )
 
 BODY = b'{"instances": [1.0]}'
@@ -30,8 +30,7 @@ ANSWER = {"predictions": [1.5]}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rest_http")
-    save_line(folder / "models" / "line" / "1", 1.0)
-    save_slow(folder / "models" / "slow" / "1")
+    save_line_and_slow(folder / "models")
     return folder
 
 
@@ -42,8 +41,7 @@ def server(folder: Path) -> Iterator[RunningServer]:
 
 
 def serving(folder: Path, *flags: str) -> contextmanager[RunningServer]:  # type: ignore[valid-type]
-    slow = 'config { name: "slow" base_path: "/models/slow" model_platform: "tensorflow" }'
-    return running_server(folder, *flags, config=line_config("latest { }", more=slow))
+    return running_server(folder, *flags, config=line_config("latest { }", more=SLOW_CONFIG))
 
 
 class Connection:

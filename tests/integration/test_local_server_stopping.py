@@ -17,28 +17,24 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from tests.integration.local_server_fixtures import (
+    SLOW_CONFIG,
     SLOW_ROUNDS,
     RunningServer,
     eventually,
     line_config,
     running_server,
-    save_line,
-    save_slow,
+    save_line_and_slow,
+    slow_request,
     x_request,
 )
-
-SLOW = 'config { name: "slow" base_path: "/models/slow" model_platform: "tensorflow" }'
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stopping") / "models"
-    save_line(folder / "line" / "1", 1.0)
-    save_slow(folder / "slow" / "1")
-    return folder
+    return save_line_and_slow(tmp_path_factory.mktemp("stopping") / "models")
 
 
 @pytest.fixture
@@ -47,20 +43,15 @@ def start(models: Path, tmp_path: Path) -> Iterator[Callable[..., RunningServer]
     started = []
 
     def start(*flags: str) -> RunningServer:
-        context = running_server(tmp_path, *flags, config=line_config("latest { }", more=SLOW))
+        context = running_server(
+            tmp_path, *flags, config=line_config("latest { }", more=SLOW_CONFIG)
+        )
         started.append(context)
         return context.__enter__()
 
     yield start
     for context in started:
         context.__exit__(None, None, None)
-
-
-def slow_request(rounds: int) -> predict_pb2.PredictRequest:
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "slow"
-    request.inputs["rounds"].CopyFrom(tf.make_tensor_proto(np.array([rounds], np.int32)))
-    return request
 
 
 class Callers:

@@ -52,8 +52,8 @@ def test_what_is_left_out_has_the_real_servers_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("max_batch_size: 32", "Expected BatchingParameters in protobuf text format"),
-        ("no_such_field { value: 1 }", 'no field named "no_such_field"'),
+        ("max_batch_size: 32", "Invalid protobuf file: "),
+        ("no_such_field { value: 1 }", "Invalid protobuf file: "),
         ("max_batch_size { value: 0 }", "max_batch_size must be positive; was 0"),
         (
             "batch_timeout_micros { value: -1 }",
@@ -87,3 +87,12 @@ def test_a_batch_is_filled_up_to_the_next_allowed_size() -> None:
     parameters = BatchingParameters(max_batch_size=8, allowed_batch_sizes=(1, 4, 8))
     assert [parameters.padded(rows) for rows in (1, 2, 4, 5, 8)] == [1, 4, 4, 8, 8]
     assert BatchingParameters().padded(5) == 5
+
+
+def test_what_is_wrong_with_a_file_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ServingError):
+        read(tmp_path, "max_batch_size { value: 1 }\nno_such_field { value: 1 }")
+    assert f"{tmp_path / 'batching.config'}: expected BatchingParameters" in caplog.text
+    assert 'no field named "no_such_field"' in caplog.text

@@ -56,6 +56,8 @@ def test_predict_speaks_json_with_null_for_what_is_unknown(server, cell, tmp_pat
         *(False, None, 1),
     )
     assert "empty.png of 0 bytes" in captured.err
+    assert f"tfs: not valid: {broken}: Expected a whole JPEG, PNG, GIF, BMP file" in captured.err
+    assert str(cell) not in captured.err
 
 
 @pytest.mark.parametrize(

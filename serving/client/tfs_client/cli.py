@@ -66,6 +66,15 @@ def predict(arguments: argparse.Namespace) -> int:
     else:
         header = ("file", "label", "probability", "needs_review", "version", "latency_ms")
         _print_table(header, [_prediction_as_text(file, answer) for file, answer in rows])
+    for file, answer in rows:
+        if answer is not None and not answer.valid:
+            expected = ", ".join(contract.IMAGE_FORMATS)
+            print(
+                f"tfs: not valid: {file}: Expected a whole {expected} file within the model's "
+                "limit of pixels. Received: what the model cannot decode. Open it and save it "
+                "again as PNG, or smaller.",
+                file=sys.stderr,
+            )
     return 0 if all(answer is not None and answer.valid for _, answer in rows) else 1
 
 
