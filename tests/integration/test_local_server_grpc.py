@@ -80,7 +80,7 @@ def test_a_request_too_many_is_refused_at_once(narrow: RunningServer) -> None:
         while True:
             try:
                 return narrow.prediction.Predict(slow_request(4 * SLOW_ROUNDS), timeout=60)
-            except grpc.RpcError as error:
+            except grpc.RpcError as error:  # noqa: PERF203 it asks again
                 # The question below whether both places are taken may itself have taken one.
                 if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                     raise
