@@ -127,6 +127,7 @@ class BatchScheduler(Generic[T]):
         self.parameters = parameters
         self._condition = threading.Condition()
         self._queues: deque[BatchQueue[T]] = deque()
+        self._draining = False
         self._closing = False
         for number in range(parameters.num_batch_threads):
             name = f"{parameters.thread_pool_name or 'batch'} {number}"
@@ -140,6 +141,7 @@ class BatchScheduler(Generic[T]):
         """
         added = BatchQueue(self.parameters, process, self._condition)
         with self._condition:
+            added.draining = self._draining
             self._queues.append(added)
         return added
 
@@ -151,6 +153,7 @@ class BatchScheduler(Generic[T]):
     def drain(self) -> None:
         """Computes what waits at once: nobody shall wait for callers that will not come."""
         with self._condition:
+            self._draining = True
             for queue in self._queues:
                 queue.draining = True
             self._condition.notify_all()

@@ -32,9 +32,6 @@ _SPARE_THREADS: Final = 256
 """For requests that are refused, or whose message is still on its way: neither is worked on. They
 begin to exist when they are needed."""
 
-_LINGER_S: Final = 0.05
-"""Answers that were given are out of the door by then."""
-
 Answer = Callable[[ServerCore, Any], Any]
 
 
@@ -114,8 +111,7 @@ class GrpcServer:
         have arrived and not been looked at, and their callers would get CANCELLED. The end of the
         process closes the connections, which is UNAVAILABLE to whoever waits on one.
         """
-        if self._desk.wait_until_idle(grace_s):
-            time.sleep(_LINGER_S)
+        self._desk.wait_until_idle(grace_s)
 
     def _bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         try:

@@ -31,9 +31,6 @@ _SILENCE_S: Final = 50.0
 """How long a connection may keep silent, within a request or between two: libevent's measure. A
 body that stops being HTTP on its way is silence to aiohttp."""
 
-_LINGER_S: Final = 0.05
-"""Answers that were given are out of the door by then."""
-
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
@@ -118,9 +115,7 @@ class HttpServer:
                 await self._idle.wait()
 
         waiting = asyncio.run_coroutine_threadsafe(idle(), self._loop)
-        done, _ = futures.wait([waiting], max(0.0, grace_s))
-        if done:
-            time.sleep(_LINGER_S)
+        futures.wait([waiting], max(0.0, grace_s))
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_LINGER_S: Final = 0.05
+"""Answers that were given are out of the door by then."""
+
 TENSORFLOW: Final[str] = tf.__version__
 
 
@@ -138,6 +141,7 @@ class Server:
         for transport in (self._grpc, self._rest):
             if transport is not None:
                 transport.drain(max(0.0, deadline - time.monotonic()))
+        time.sleep(_LINGER_S)
         self._core.close(max(0.1, deadline - time.monotonic()))
         if self._batching is not None:
             self._batching.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.local.errors import CODE_BY_NUMBER, ServingError, refuse
@@ -35,7 +36,7 @@ def records(version_path: Path) -> Iterator[Any]:
         log = prediction_log_pb2.PredictionLog()
         try:
             log.ParseFromString(record)
-        except Exception:
+        except DecodeError:
             refuse(f"Failed to parse warmup record: {record[:100]!r} from {path}")
         yield log
 
