@@ -1,16 +1,81 @@
-"""What the client's tests stand on: a real server on a free port, and a client of it."""
+"""What the client's tests stand on: a real server on a free port, and clients of it.
+
+Every test that takes `client` or `open_client` runs twice: with Client, and with AsyncClient on a
+loop in a thread of its own, so that both are held to one suite.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import io
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from serving.client.tests.model_server import ModelServer
-from tfs_client import Client
+from tfs_client import AsyncClient, AsyncImageClassifier, Client, ImageClassifier
+
+
+class Loop:
+    """An event loop in a thread, for tests that are written for threads."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
+
+    def run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+class Blocking:
+    """Something with coroutines, called as if it had plain methods."""
+
+    def __init__(self, loop: Loop, wrapped: Any):
+        self.loop = loop
+        self.wrapped = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self.wrapped, name)
+        return self._called(member) if callable(member) else member
+
+    def _called(self, member: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            found = member(*args, **kwargs)
+            if inspect.isawaitable(found):
+                return self.loop.run(found)
+            return self._iterated(found) if hasattr(found, "__anext__") else found
+
+        return call
+
+    def _iterated(self, found: Any) -> Iterator[Any]:
+        end = object()
+
+        async def following() -> Any:
+            return await anext(found, end)
+
+        try:
+            while (item := self.loop.run(following())) is not end:
+                yield item
+        finally:
+            self.loop.run(found.aclose())
+
+    def __enter__(self) -> Blocking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.loop.run(self.wrapped.close())
 
 
 @pytest.fixture
@@ -21,9 +86,64 @@ def server() -> Iterator[ModelServer]:
 
 
 @pytest.fixture
-def client(server: ModelServer) -> Iterator[Client]:
-    with Client(server.target, timeout_s=5) as client:
-        yield client
+def make_server() -> Iterator[Callable[..., ModelServer]]:
+    """A function that starts one more server; all are stopped at the end."""
+    made: list[ModelServer] = []
+
+    def make(*args: Any, **kwargs: Any) -> ModelServer:
+        made.append(ModelServer(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture(params=["threads", "asyncio"])
+def open_client(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """A function that opens a client of one kind or the other; all are closed at the end."""
+    opened: list[Any] = []
+    loop = Loop() if request.param == "asyncio" else None
+
+    def open_one(target: str, **settings: Any) -> Any:
+        settings = {"timeout_s": 5, **settings}
+        if loop is None:
+            opened.append(Client(target, **settings))
+        else:
+            opened.append(Blocking(loop, AsyncClient(target, **settings)))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()
+    if loop is not None:
+        loop.stop()
+
+
+@pytest.fixture
+def client(server: ModelServer, open_client: Callable[..., Any]) -> Any:
+    return open_client(server.target)
+
+
+@pytest.fixture
+def make_classifier() -> Callable[..., Any]:
+    """A function that makes an image classifier of the client's kind."""
+
+    def make(client: Any, **settings: Any) -> Any:
+        if isinstance(client, Blocking):
+            return Blocking(client.loop, AsyncImageClassifier(client.wrapped, **settings))
+        return ImageClassifier(client, **settings)
+
+    return make
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="session")

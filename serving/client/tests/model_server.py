@@ -23,9 +23,20 @@ from tfs_client.wire import serving_pb2 as pb
 REQUESTS = {
     "Predict": pb.PredictRequest,
     "Classify": pb.ClassificationRequest,
+    "Regress": pb.RegressionRequest,
     "GetModelMetadata": pb.GetModelMetadataRequest,
     "GetModelStatus": pb.GetModelStatusRequest,
+    "HandleReloadConfigRequest": pb.ReloadConfigRequest,
 }
+
+ECHOES = {
+    "serving_default": {"x": (pb.DT_FLOAT, None)},
+    "echoing": {"x": (pb.DT_FLOAT, None), "words": (pb.DT_STRING, None)},
+    "pair": {"a": (pb.DT_FLOAT, [-1]), "b": (pb.DT_FLOAT, [-1])},
+    "pixels": {"x": (pb.DT_UINT8, [-1, 2, 3])},
+    "bytes": {"x": (pb.DT_UINT8, None)},
+}
+"""The signatures of the model echo: input (and output) to dtype and shape (None: any rank)."""
 
 Answer = Callable[[Any, grpc.ServicerContext], Any]
 
@@ -38,21 +49,36 @@ class ModelServer:
         labels: label -> version.
         answers: call -> function(request, context) in place of the honest answer.
         requests: (call, request) in order of arrival.
+        metadata: gRPC metadata of each request, in the same order.
+
+    Args:
+        port: where to serve; 0 means a free one.
+        host: the address to serve on.
+        credentials: for TLS.
     """
 
-    def __init__(self, port: int = 0):
+    def __init__(
+        self,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        credentials: grpc.ServerCredentials | None = None,
+    ):
         self.sizes = {1: (64, 64), 2: (48, 32)}
         self.labels = {"stable": 1, "canary": 2}
         self.answers: dict[str, Answer] = {}
         self.requests: list[tuple[str, Any]] = []
+        self.metadata: list[dict[str, str | bytes]] = []
         self._server = grpc.server(
             futures.ThreadPoolExecutor(16),
             # As TensorFlow Serving: requests of up to 2 GiB, and a port of its own.
             options=(("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)),
         )
         self._server.add_generic_rpc_handlers((_Handlers(self),))
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
-        self.target = f"127.0.0.1:{self.port}"
+        if credentials is None:
+            self.port = self._server.add_insecure_port(f"{host}:{port}")
+        else:
+            self.port = self._server.add_secure_port(f"{host}:{port}", credentials)
+        self.target = f"{host}:{self.port}"
         self._server.start()
 
     def stop(self) -> None:
@@ -60,9 +86,14 @@ class ModelServer:
 
     def answer(self, call: str, data: bytes, context: grpc.ServicerContext) -> bytes:
         request = REQUESTS[call].FromString(data)
+        self.metadata.append(dict(context.invocation_metadata()))
         self.requests.append((call, request))
         answer = self.answers.get(call, getattr(self, f"_{call}"))(request, context)
         return answer if isinstance(answer, bytes) else answer.SerializeToString()
+
+    def asked(self, call: str) -> list[Any]:
+        """The requests of one call."""
+        return [request for name, request in self.requests if name == call]
 
     def _version(self, spec: pb.ModelSpec, context: grpc.ServicerContext) -> int:
         if spec.name not in (contract.MODEL_NAME, "echo"):
@@ -124,19 +155,42 @@ class ModelServer:
             row.classes.add(label="defective", score=version / 10)
         return response
 
+    def _Regress(self, request: pb.RegressionRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        version = self._version(request.model_spec, context)
+        response = pb.RegressionResponse(model_spec={"name": request.model_spec.name})
+        response.model_spec.version.value = version
+        for example in request.input.example_list.examples:
+            value = sum(example.features.feature["x"].float_list.value)
+            response.result.regressions.add(value=version * value)
+        return response
+
+    def _HandleReloadConfigRequest(  # noqa: N802
+        self, request: pb.ReloadConfigRequest, context: grpc.ServicerContext
+    ) -> Any:
+        (config,) = request.config.model_config_list.config
+        response = pb.ReloadConfigResponse()
+        for label, version in config.version_labels.items():
+            if version not in self.sizes:
+                response.status.error_code = 9
+                response.status.error_message = f"version {version} is not available"
+                return response
+            self.labels[label] = version
+        return response
+
     def _GetModelMetadata(  # noqa: N802
         self, request: pb.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> Any:
         version = self._version(request.model_spec, context)
-        height, width = self.sizes[version]
         signatures = pb.SignatureDefMap()
-        signature = signatures.signature_def[contract.SIGNATURE_IMAGES]
-        signature.method_name = contract.METHOD_PREDICT
-        _write_info(signature.inputs[contract.INPUT_IMAGES], pb.DT_UINT8, [-1, height, width, 3])
-        _write_info(signature.outputs[contract.OUTPUT_PROBABILITY], pb.DT_FLOAT, [-1])
-        signature = signatures.signature_def[contract.SIGNATURE_DEFAULT]
-        signature.method_name = contract.METHOD_PREDICT
-        _write_info(signature.inputs[contract.INPUT_IMAGE_BYTES], pb.DT_STRING, [-1])
+        if request.model_spec.name == "echo":
+            for name, tensors_of_it in ECHOES.items():
+                signature = signatures.signature_def[name]
+                signature.method_name = contract.METHOD_PREDICT
+                for tensor, (dtype, shape) in tensors_of_it.items():
+                    _write_info(signature.inputs[tensor], dtype, shape)
+                    _write_info(signature.outputs[tensor], dtype, shape)
+        else:
+            _write_classifier(signatures, *self.sizes[version])
         # TensorFlow Serving lists the graph's initialiser too, without a method.
         init = signatures.signature_def["__saved_model_init_op"]
         init.outputs["__saved_model_init_op"].tensor_shape.unknown_rank = True
@@ -172,9 +226,31 @@ class _Handlers(grpc.GenericRpcHandler):
         )
 
 
-def _write_info(info: pb.TensorInfo, dtype: int, shape: list[int]) -> None:
+def _write_classifier(signatures: pb.SignatureDefMap, height: int, width: int) -> None:
+    inputs = {
+        contract.SIGNATURE_IMAGES: (contract.INPUT_IMAGES, pb.DT_UINT8, [-1, height, width, 3]),
+        contract.SIGNATURE_DEFAULT: (contract.INPUT_IMAGE_BYTES, pb.DT_STRING, [-1]),
+    }
+    outputs = {
+        contract.OUTPUT_PROBABILITY: pb.DT_FLOAT,
+        contract.OUTPUT_LABEL: pb.DT_STRING,
+        contract.OUTPUT_NEEDS_REVIEW: pb.DT_BOOL,
+        contract.OUTPUT_VALID: pb.DT_BOOL,
+    }
+    for name, (tensor, dtype, shape) in inputs.items():
+        signature = signatures.signature_def[name]
+        signature.method_name = contract.METHOD_PREDICT
+        _write_info(signature.inputs[tensor], dtype, shape)
+        for output, its_dtype in outputs.items():
+            _write_info(signature.outputs[output], its_dtype, [-1])
+
+
+def _write_info(info: pb.TensorInfo, dtype: int, shape: list[int] | None) -> None:
     info.name = "serving:0"
     info.dtype = dtype
+    if shape is None:
+        info.tensor_shape.unknown_rank = True
+        return
     for size in shape:
         info.tensor_shape.dim.add(size=size)
 

@@ -25,20 +25,13 @@ from tfs_client import (
     RequestError,
     TensorSpec,
     UnavailableError,
-    errors,
+    codes,
 )
 from tfs_client.wire import serving_pb2 as pb
 
 
 def refuse(code: grpc.StatusCode, text: str = "no"):
     return lambda request, context: context.abort(code, text)
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def test_predict_returns_the_outputs_and_the_version_that_answered(client):
@@ -61,12 +54,14 @@ def test_a_label_a_version_or_the_latest_answers(client, choice, version):
 
 
 def test_only_the_outputs_asked_for_are_sent_back(client):
-    assert list(client.predict({"a": 1, "b": 2}, model="echo", outputs=["b"]).outputs) == ["b"]
+    pair = {"a": [1], "b": [2]}
+    answer = client.predict(pair, model="echo", signature="pair", outputs=["b"])
+    assert list(answer.outputs) == ["b"]
 
 
 def test_an_answer_above_grpcs_own_4_mb_arrives(client):
     large = np.zeros(6_000_000, np.uint8)
-    assert client.predict({"x": large}, model="echo")["x"].nbytes == 6_000_000
+    assert client.predict({"x": large}, model="echo", signature="bytes")["x"].nbytes == 6_000_000
 
 
 def test_a_message_above_the_limit_says_which_limit_to_raise(server):
@@ -74,7 +69,7 @@ def test_a_message_above_the_limit_says_which_limit_to_raise(server):
         Client(server.target, max_message_bytes=1000) as client,
         pytest.raises(MessageTooLargeError, match="max_message_bytes") as caught,
     ):
-        client.predict({"x": np.zeros(2000, np.uint8)}, model="echo")
+        client.predict({"x": np.zeros(2000, np.float32)}, model="echo")
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -115,8 +110,8 @@ def test_status_lists_the_versions_in_order(server, client):
 def test_every_grpc_code_has_its_class_and_keeps_code_and_details(server, client, code):
     server.answers["Predict"] = refuse(code, "the server's words")
     with pytest.raises(CallError) as caught:
-        client.predict({"x": 1})
-    assert type(caught.value) is errors.BY_CODE[code]
+        client.predict({"x": 1}, model="echo")
+    assert type(caught.value) is codes.BY_CODE[code]
     assert caught.value.code is code
     assert caught.value.details == "the server's words"
     assert caught.value.target == server.target
@@ -129,7 +124,7 @@ def test_a_full_queue_is_not_taken_for_a_dead_server(server, client):
     text = "The batch scheduling queue to which this task was submitted is full; currently 10"
     server.answers["Predict"] = refuse(grpc.StatusCode.UNAVAILABLE, text)
     with pytest.raises(OverloadedError):
-        client.predict({"x": 1})
+        client.predict({"x": 1}, model="echo")
 
 
 def test_unknown_models_and_labels_are_told_apart(client):
@@ -147,7 +142,7 @@ def test_a_slow_server_costs_the_deadline_and_no_more(server):
         Client(server.target, timeout_s=10) as client,
         pytest.raises(DeadlineExceededError, match=r"within 0\.2 s"),
     ):
-        client.predict({"x": 1}, timeout_s=0.2)
+        client.predict({"x": 1}, model="echo", timeout_s=0.2)
     release.set()
     assert 0.1 < time.monotonic() - start < 2
 
@@ -155,14 +150,17 @@ def test_a_slow_server_costs_the_deadline_and_no_more(server):
 def test_a_dead_address_says_what_to_do(free_port):
     with (
         Client(f"127.0.0.1:{free_port}", timeout_s=2) as client,
-        pytest.raises(UnavailableError, match=r"No server answered Predict at .* start one there"),
+        pytest.raises(
+            UnavailableError,
+            match=r"No server answered GetModelMetadata at .* start a server there",
+        ),
     ):
-        client.predict({"x": 1})
+        client.predict({"x": 1}, model="echo")
 
 
 def test_a_name_that_does_not_resolve_is_unavailable():
     with Client("no-such-host.invalid:8500", timeout_s=2) as client, pytest.raises(CallError) as at:
-        client.predict({"x": 1})
+        client.predict({"x": 1}, model="echo")
     assert isinstance(at.value, UnavailableError | DeadlineExceededError)
     assert "no-such-host.invalid:8500" in str(at.value)
 
@@ -183,7 +181,7 @@ def test_a_listener_that_drops_connections_is_an_error_of_ours():
             Client(f"127.0.0.1:{listener.getsockname()[1]}", timeout_s=2) as client,
             pytest.raises(UnavailableError),
         ):
-            client.predict({"x": 1})
+            client.predict({"x": 1}, model="echo")
         listener.shutdown(socket.SHUT_RDWR)
     thread.join()
 
@@ -202,7 +200,7 @@ def test_a_server_that_stops_in_the_middle_of_a_call_is_an_error_of_ours(server)
     def call():
         with Client(server.target, timeout_s=8) as client:
             try:
-                client.predict({"x": 1})
+                client.predict({"x": 1}, model="echo")
             except tfs_client.TfsError as error:
                 caught.append(error)
 
@@ -237,7 +235,7 @@ def test_another_grpc_server_is_recognised():
     port = other.add_insecure_port("127.0.0.1:0")
     other.start()
     with Client(f"127.0.0.1:{port}") as client, pytest.raises(NotServedError, match="gRPC port"):
-        client.predict({"x": 1})
+        client.predict({"x": 1}, model="echo")
     other.stop(None).wait()
 
 
@@ -245,7 +243,7 @@ def test_another_grpc_server_is_recognised():
 def test_bytes_that_are_no_answer_are_an_error_of_ours(server, client, call):
     server.answers[call] = lambda request, context: b"\xff\xff not a message"
     asked = {
-        "Predict": lambda: client.predict({"x": 1}),
+        "Predict": lambda: client.predict({"x": 1}, model="echo"),
         "Classify": lambda: client.classify([{"x": 1}]),
         "GetModelMetadata": client.metadata,
         "GetModelStatus": client.status,
@@ -264,7 +262,7 @@ def test_a_tensor_that_lies_names_its_output(server, client):
 
     server.answers["Predict"] = lie
     with pytest.raises(AnswerError, match="output 'score'"):
-        client.predict({"x": 1})
+        client.predict({"x": 1}, model="echo")
 
 
 def test_metadata_without_signatures_is_an_error_of_ours(server, client):
@@ -317,7 +315,7 @@ def test_a_closed_client_says_so(server):
     client.close()
     client.close()
     with pytest.raises(RequestError, match="closed"):
-        client.predict({"x": 1})
+        client.predict({"x": 1}, model="echo")
 
 
 def test_one_client_serves_many_threads(client):

@@ -186,5 +186,5 @@ def test_an_answer_is_read_only():
 
 def test_a_missing_bfloat16_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ml_dtypes", None)
-    with pytest.raises(AnswerError, match="install ml_dtypes"):
+    with pytest.raises(AnswerError, match="ml_dtypes"):
         tensors.from_proto(shaped(pb.DT_BFLOAT16, [1], half_val=[0]))

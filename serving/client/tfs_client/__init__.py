@@ -16,68 +16,138 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfs_client.aio import AsyncClient
     from tfs_client.answers import (
         Classification,
         ClassScore,
+        ImagePrediction,
         Metadata,
         Prediction,
+        Regression,
         Signature,
         TensorSpec,
         VersionStatus,
     )
+    from tfs_client.channel import Tls
     from tfs_client.client import Client
     from tfs_client.errors import (
         AnswerError,
         CallError,
         CancelledError,
+        CircuitOpenError,
+        ClosedClientError,
         DeadlineExceededError,
+        DtypeError,
+        EmptyBatchError,
         FailedPreconditionError,
+        ForkedClientError,
+        HostNotFoundError,
+        ImageError,
+        InputNameError,
         InvalidRequestError,
+        LabelNotFoundError,
         MessageTooLargeError,
         NotAllowedError,
         NotFoundError,
         NotServedError,
+        OutputNameError,
         OverloadedError,
         PillowMissingError,
+        RefusedError,
         RequestError,
         ServerError,
+        ShapeError,
+        SignatureError,
+        TargetError,
         TfsError,
+        TlsError,
         UnavailableError,
+        ValueRangeError,
+        WrongLoopError,
     )
-    from tfs_client.images import ImageClassifier, ImagePrediction
+    from tfs_client.images import AsyncImageClassifier, ImageClassifier
+    from tfs_client.observer import Call, Observer
+    from tfs_client.pictures import Guards
     from tfs_client.pixels import image_to_array
+    from tfs_client.policy import Breaker, Retry
+    from tfs_client.router import Assignment, Exposure, ExposureLog, Router
+    from tfs_client.servable import Servable
 
 __all__ = [
     "AnswerError",
+    "Assignment",
+    "AsyncClient",
+    "AsyncImageClassifier",
+    "Breaker",
+    "Call",
     "CallError",
     "CancelledError",
+    "CircuitOpenError",
     "ClassScore",
     "Classification",
     "Client",
+    "ClosedClientError",
     "DeadlineExceededError",
+    "DtypeError",
+    "EmptyBatchError",
+    "Exposure",
+    "ExposureLog",
     "FailedPreconditionError",
+    "ForkedClientError",
+    "Guards",
+    "HostNotFoundError",
     "ImageClassifier",
+    "ImageError",
     "ImagePrediction",
+    "InputNameError",
     "InvalidRequestError",
+    "LabelNotFoundError",
     "MessageTooLargeError",
     "Metadata",
     "NotAllowedError",
     "NotFoundError",
     "NotServedError",
+    "Observer",
+    "OutputNameError",
     "OverloadedError",
     "PillowMissingError",
     "Prediction",
+    "RefusedError",
+    "Regression",
     "RequestError",
+    "Retry",
+    "Router",
+    "Servable",
     "ServerError",
+    "ShapeError",
     "Signature",
+    "SignatureError",
+    "TargetError",
     "TensorSpec",
     "TfsError",
+    "Tls",
+    "TlsError",
     "UnavailableError",
+    "ValueRangeError",
     "VersionStatus",
+    "WrongLoopError",
     "image_to_array",
 ]
 
-_HOMES = ("client", "images", "pixels", "answers", "errors")
+_HOMES = (
+    *(
+        "errors",
+        "answers",
+        "servable",
+        "policy",
+        "observer",
+        "router",
+        "channel",
+        "pixels",
+        "pictures",
+    ),
+    *("client", "aio", "images"),
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -91,4 +161,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return sorted({*globals(), *__all__})

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 
@@ -23,7 +24,16 @@ class Prediction:
     """The version that answered, never the label that was asked for."""
     signature: str
     latency_s: float
-    """From sending the request to holding the answer."""
+    """From sending the request to holding the answer, retries included."""
+    answered_by: str = ""
+    """Who was asked and answered, such as "image_classifier/labels/stable"; "default" where nobody
+    did and the caller's default stands in."""
+    reason: str = ""
+    """Why those asked before could not answer; empty where the first one did."""
+    needs_review: bool = False
+    """The default answer: nobody looked at the inputs."""
+    request_id: str = ""
+    """To join it with what becomes known later; empty where none was asked for."""
 
     def __getitem__(self, output: str) -> NDArray[Any]:
         """prediction["probability"] is prediction.outputs["probability"]."""
@@ -50,6 +60,17 @@ class Classification:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Regression:
+    """One answer to `regress`."""
+
+    values: NDArray[np.float32]
+    """float32 [N], one value an example."""
+    model: str
+    version: int
+    latency_s: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TensorSpec:
     """What a signature says about one input or output."""
 
@@ -57,6 +78,15 @@ class TensorSpec:
     """numpy's name of it, or "string"."""
     shape: tuple[int | None, ...] | None
     """None for an open size (mostly the first: the batch); None alone where the rank is open."""
+    optional: bool = False
+    """An input that the signature has a default for, and that may be left out."""
+
+    def __str__(self) -> str:
+        """Such as "float32 [N, 64, 64, 3]"."""
+        if self.shape is None:
+            return f"{self.dtype} of any shape"
+        sizes = ", ".join("N" if size is None else str(size) for size in self.shape)
+        return f"{self.dtype} [{sizes}]"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,3 +126,31 @@ class VersionStatus:
     def available(self) -> bool:
         """Whether it answers now."""
         return self.state == "AVAILABLE"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImagePrediction:
+    """What the model says about one image."""
+
+    label: str
+    """The class decided on; empty where the image is not valid, and in a default answer."""
+    probability: float
+    """Of the positive class, 0-1; NaN where the image is not valid, and in a default answer."""
+    needs_review: bool
+    """A person should decide: too close to the threshold, not valid, or a default answer."""
+    valid: bool
+    """The image could be decoded."""
+    model_version: int
+    """The version that answered; 0 where none did."""
+    latency_s: float
+    """Of the request that carried this image (and perhaps others) and its answer."""
+    model: str = ""
+    answered_by: str = ""
+    """Who was asked and answered, such as "image_classifier/labels/stable"; "default" where nobody
+    did; empty where the image was not sent."""
+    reason: str = ""
+    """Why the image was not sent, or why those asked before could not answer; else empty."""
+    request_id: str = ""
+    """To join it with what becomes known later."""
+    source: str = ""
+    """The path, where one was given."""

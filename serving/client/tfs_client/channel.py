@@ -1,40 +1,105 @@
-"""Addresses, channel options and TensorFlow Serving's method paths.
+"""Addresses, TLS, channel options and TensorFlow Serving's method paths.
 
 Bytes in, bytes out: knows nothing about what the messages say.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import re
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, Union
 
 import grpc
 
-from tfs_client.errors import RequestError
+from tfs_client.errors import RequestError, TargetError
+
+_SERVICE: Final = "/tensorflow.serving."
 
 METHODS: Final = {
-    "Predict": "/tensorflow.serving.PredictionService/Predict",
-    "Classify": "/tensorflow.serving.PredictionService/Classify",
-    "GetModelMetadata": "/tensorflow.serving.PredictionService/GetModelMetadata",
-    "GetModelStatus": "/tensorflow.serving.ModelService/GetModelStatus",
+    "Predict": f"{_SERVICE}PredictionService/Predict",
+    "Classify": f"{_SERVICE}PredictionService/Classify",
+    "Regress": f"{_SERVICE}PredictionService/Regress",
+    "GetModelMetadata": f"{_SERVICE}PredictionService/GetModelMetadata",
+    "GetModelStatus": f"{_SERVICE}ModelService/GetModelStatus",
+    "HandleReloadConfigRequest": f"{_SERVICE}ModelService/HandleReloadConfigRequest",
 }
 """The stubs, by hand: short name to method path."""
 
 MAX_MESSAGE_BYTES: Final = 256 * 2**20
 """Default limit of a message in either direction; gRPC's own default for answers is 4 MiB."""
 
+KEEPALIVE_S: Final = 300.0
+"""A server with gRPC's defaults ends a connection that is pinged more often than every five
+minutes ("too_many_pings")."""
+
 ChannelOption = tuple[str, Any]
+
+Pem = Union[bytes, str, "os.PathLike[str]"]
+"""Certificates or a key in PEM: the content as bytes, or the path of a file."""
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _NAME_SYNTAX = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):\S+")
+_THIS_MACHINE = re.compile(
+    r"(dns:///|ipv4:|ipv6:)?(localhost|127\.[\d.]+|\[::1\]):\d+|unix(-abstract)?:.+"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tls:
+    """How the two sides prove who they are.
+
+    Raises:
+        TargetError: a certificate without its key, or the reverse; a file that cannot be read.
+    """
+
+    roots: Pem | None = None
+    """Who may sign the server's certificate; None means the authorities that gRPC comes with."""
+    certificate: Pem | None = None
+    """Our own, with its chain, where the server wants one (mutual TLS)."""
+    key: Pem | None = None
+    """The private key of `certificate`."""
+    server_name: str | None = None
+    """The name in the server's certificate, where it is not the one in the target."""
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """GRPC's form of it."""
+        if (self.certificate is None) != (self.key is None):
+            given = "certificate" if self.key is None else "key"
+            raise TargetError(
+                "Expected Tls(certificate=…, key=…), both or none. "
+                f"Received: {given} without the other"
+            )
+        return grpc.ssl_channel_credentials(
+            root_certificates=_read_pem(self.roots, "roots"),
+            private_key=_read_pem(self.key, "key"),
+            certificate_chain=_read_pem(self.certificate, "certificate"),
+        )
+
+
+def _read_pem(pem: Pem | None, name: str) -> bytes | None:
+    if pem is None:
+        return None
+    if not isinstance(pem, bytes):
+        path, pem = pem, b""
+        try:
+            pem = Path(path).read_bytes()
+        except OSError as error:
+            raise TargetError(f"Expected Tls.{name} as a PEM file. Received: {error}") from error
+    if b"-----BEGIN" not in pem:
+        raise TargetError(
+            f"Expected Tls.{name} as PEM (-----BEGIN …). Received: {len(pem)} bytes without it"
+        )
+    return pem
 
 
 def check_target(target: str) -> str:
     """Returns the target if gRPC can make sense of it.
 
     Raises:
-        RequestError: a URL, a missing port, a port out of range.
+        TargetError: a URL, a missing port, a port out of range.
     """
     if isinstance(target, str):
         match = _HOST_AND_PORT.fullmatch(target)
@@ -42,26 +107,59 @@ def check_target(target: str) -> str:
             return target
         if not match and _NAME_SYNTAX.fullmatch(target):
             return target
-    raise RequestError(
+    raise TargetError(
         "Expected target as host:port, such as localhost:8500, or in gRPC's name syntax, such as "
         f"dns:///models.example:8500. Received: target={target!r}"
     )
 
 
-def open_channel(
-    target: str,
+_METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
+
+
+def checked_metadata(
+    pairs: Iterable[tuple[str, str | bytes]],
+) -> tuple[tuple[str, str | bytes], ...]:
+    """GRPC metadata that can be sent.
+
+    Raises:
+        RequestError: a key with capitals or spaces, one of gRPC's own, or a value of a wrong kind.
+    """
+    checked = tuple((key, value) for key, value in pairs)
+    for key, value in checked:
+        binary = isinstance(key, str) and key.endswith("-bin")
+        if (
+            not isinstance(key, str)
+            or not _METADATA_KEY.fullmatch(key)
+            or key.startswith("grpc-")
+            or not isinstance(value, bytes if binary else str)
+            or (isinstance(value, str) and not (value.isascii() and value.isprintable()))
+        ):
+            raise RequestError(
+                "Expected metadata as pairs of a name in lower case and printable ASCII text (or "
+                f"bytes, where the name ends in -bin). Received: {key!r}: {value!r:.60}"
+            )
+    return checked
+
+
+def is_this_machine(target: str) -> bool:
+    """Whether what is sent there never leaves this machine."""
+    return _THIS_MACHINE.fullmatch(target) is not None
+
+
+def channel_arguments(
     *,
     max_message_bytes: int,
+    keepalive_s: float | None,
+    server_name: str | None,
     options: Sequence[ChannelOption],
-    credentials: grpc.ChannelCredentials | None,
-) -> grpc.Channel:
-    """Opens a channel; it connects with the first call.
+) -> list[ChannelOption]:
+    """GRPC's channel arguments.
 
     Args:
-        target: as check_target returns it.
         max_message_bytes: limit of one message, in either direction.
-        options: gRPC channel arguments, which win over the defaults here.
-        credentials: for TLS; None speaks plain text, as TensorFlow Serving does by default.
+        keepalive_s: how often a connection with calls under way is pinged; None means never.
+        server_name: expected in the server's certificate in place of the target's.
+        options: further ones, which win over the defaults here.
     """
     merged: dict[str, Any] = {
         "grpc.max_receive_message_length": max_message_bytes,
@@ -70,11 +168,21 @@ def open_channel(
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.min_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 2000,
+        # All addresses behind the name share the load; gRPC's default stays with one of them.
+        "grpc.lb_policy_name": "round_robin",
+        # A name is looked up again this soon after an address was lost; gRPC's own pause is 30 s.
+        "grpc.dns_min_time_between_resolutions_ms": 2000,
+        # Retries are counted and budgeted here; gRPC would add its own below them.
+        "grpc.enable_retries": 0,
         # A model server stands beside its callers; a proxy set for web pages is not for it.
         "grpc.enable_http_proxy": 0,
-        **dict(options),
     }
-    arguments = tuple(merged.items())
-    if credentials is not None:
-        return grpc.secure_channel(target, credentials, options=arguments)
-    return grpc.insecure_channel(target, options=arguments)
+    if keepalive_s is not None:
+        merged["grpc.keepalive_time_ms"] = int(1000 * keepalive_s)
+        # With keep-alive on, this is also how long sent bytes may stay unacknowledged
+        # (TCP_USER_TIMEOUT): a host that vanished is noticed with the first call.
+        merged["grpc.keepalive_timeout_ms"] = 5000
+    if server_name is not None:
+        merged["grpc.ssl_target_name_override"] = server_name
+    merged.update(options)
+    return list(merged.items())

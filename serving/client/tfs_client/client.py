@@ -1,85 +1,52 @@
-"""The client: any model that TensorFlow Serving serves, over gRPC.
+"""The client: any model that TensorFlow Serving serves, over gRPC, from threads.
 
     with Client("localhost:8500") as client:
         prediction = client.predict({"x": array}, model="affine", label="stable")
         print(prediction["y"], prediction.version)
 
-Knows nothing about images, retries or asyncio. Safe to use from several threads.
+The same surface for asyncio is aio.AsyncClient. Safe to use from several threads, not across a
+fork. What it does is written in core.py; here its steps are walked in the caller's thread.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 import grpc
 
-from tfs_client import channel as channels
-from tfs_client import contract, messages
-from tfs_client.answers import Classification, Metadata, Prediction, VersionStatus
-from tfs_client.errors import (
-    CallError,
-    DeadlineExceededError,
-    NotAllowedError,
-    NotServedError,
-    RequestError,
-    from_rpc_error,
+from tfs_client import contract
+from tfs_client.answers import (
+    Classification,
+    Metadata,
+    Prediction,
+    Regression,
+    VersionStatus,
 )
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
+from tfs_client.route import Key
+from tfs_client.router import Router
+from tfs_client.servable import Servable, servable
+from tfs_client.steps import Metadata as Pairs
+from tfs_client.steps import walk
 
-DEFAULT_TARGET: Final = f"localhost:{contract.GRPC_PORT}"
-DEFAULT_TIMEOUT_S: Final = 10.0
+__all__ = ["DEFAULT_TARGET", "DEFAULT_TIMEOUT_S", "Client"]
 
-_POLL_S = 0.2
+RELOAD_TIMEOUT_S = 60.0
+"""A reload waits for new models to be loaded."""
 
 
-class Client:
-    """A connection to one model server (or to all addresses behind one name).
+class Client(Connection):
+    """Asks from threads, any number of them; Connection tells the arguments."""
 
-    Opening it sends nothing: the connection is made with the first call, and made again after a
-    server's restart. Close it, or use it in a `with` block.
-
-    Args:
-        target: host:port of the server's gRPC port, or gRPC's name syntax (dns:///…).
-        timeout_s: deadline of every call in seconds, unless the call says otherwise.
-        max_message_bytes: limit of one request or answer.
-        options: further gRPC channel arguments, as (name, value) pairs; they win over ours.
-        credentials: for TLS, from grpc.ssl_channel_credentials(); None means plain text.
-
-    Raises:
-        RequestError: a target, timeout or limit that cannot be.
-    """
-
-    def __init__(
-        self,
-        target: str = DEFAULT_TARGET,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        max_message_bytes: int = channels.MAX_MESSAGE_BYTES,
-        options: Sequence[channels.ChannelOption] = (),
-        credentials: grpc.ChannelCredentials | None = None,
-    ):
-        self.target = channels.check_target(target)
-        self.timeout_s = _checked_timeout(timeout_s)
-        if not isinstance(max_message_bytes, int) or not 0 < max_message_bytes < 2**31:
-            raise RequestError(
-                "Expected max_message_bytes between 1 and 2147483647. "
-                f"Received: max_message_bytes={max_message_bytes!r}"
+    def _open(self) -> None:
+        if self._credentials is None:
+            self._channel = grpc.insecure_channel(self.target, options=self._arguments)
+        else:
+            self._channel = grpc.secure_channel(
+                self.target, self._credentials, options=self._arguments
             )
-        self._max_message_bytes = max_message_bytes
-        self._channel = channels.open_channel(
-            self.target,
-            max_message_bytes=max_message_bytes,
-            options=options,
-            credentials=credentials,
-        )
-        self._stubs: dict[str, Any] = {
-            call: self._channel.unary_unary(path) for call, path in channels.METHODS.items()
-        }
-        self._closed = False
 
     def __enter__(self) -> Client:
         return self
@@ -94,7 +61,7 @@ class Client:
 
     def close(self) -> None:
         """Ends the connection; calls under way are cancelled. May be called twice."""
-        self._closed = True
+        self.core.sender.closed = True
         self._channel.close()
 
     def predict(
@@ -107,29 +74,58 @@ class Client:
         signature: str = contract.SIGNATURE_DEFAULT,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        fallback: Sequence[Servable] = (),
+        default: Mapping[str, Any] | None = None,
+        router: Router | None = None,
+        key: Key | None = None,
+        request_id: str = "",
+        metadata: Pairs = (),
     ) -> Prediction:
         """Sends arrays, returns arrays.
 
         Args:
-            inputs: input name to array (or list, number, bytes, str); see tensors.to_proto.
+            inputs: input name to array (or list, number, bytes, str). Arrays must have the
+                signature's dtype; bare numbers and lists take it. See inputs.as_array.
             model: the servable's name.
             label: ask the version that this label points at, or
             version: ask this version; with neither, the server's latest.
             signature: which of the model's signatures.
             outputs: the outputs wanted; None means all.
-            timeout_s: deadline of this call in seconds; None means the client's.
+            timeout_s: deadline of this call in seconds, with all retries and fallbacks; None means
+                the client's.
+            fallback: whom to ask, in order, where the one before cannot answer (it is not there,
+                not loaded, full, slow or broken; not where the request itself is refused).
+            default: output name to array: the answer where nobody gives one. It is marked
+                needs_review, and says who was asked and why they failed.
+            router: names the label, by `key`, in place of label and version; writes down who
+                answered.
+            key: what stays on one side of the router's experiment, such as a user's id.
+            request_id: carried in the answer, in x-request-id to the server, and in the router's
+                log; made up where a router needs one.
+            metadata: further gRPC metadata of this call.
+
+        Returns:
+            The outputs, who answered, and why others could not. Arrays are read-only.
 
         Raises:
-            RequestError: something was wrong before sending.
+            RequestError: something was wrong before sending; its subclass says what.
             CallError: the call failed; its subclass and `code` say how.
             AnswerError: the answer contradicts itself.
         """
-        spec = messages.model_spec(model, label=label, version=version, signature=signature)
-        request = messages.encode(messages.predict_request(spec, inputs, outputs))
-        data, latency_s = self._call("Predict", request, timeout_s)
-        response = messages.decode(pb.PredictResponse, data)
-        return messages.read_prediction(
-            response, latency_s=latency_s, max_bytes=self._max_message_bytes
+        return walk(
+            self.core.predict(
+                inputs,
+                servable(model, label, version),
+                signature=signature,
+                outputs=outputs,
+                timeout_s=timeout_s,
+                fallback=fallback,
+                default=default,
+                router=router,
+                key=key,
+                request_id=request_id,
+                metadata=metadata,
+            )
         )
 
     def classify(
@@ -141,28 +137,50 @@ class Client:
         version: int | None = None,
         signature: str = contract.SIGNATURE_CLASSIFY,
         timeout_s: float | None = None,
+        metadata: Pairs = (),
     ) -> Classification:
         """TensorFlow Serving's Classify API.
 
         Args:
             examples: one mapping an example, from feature name to bytes, str, int, float or a
                 list of one of these: [{"image/encoded": data}].
-            model: as in predict; so are label, version and timeout_s.
+            model: as in predict; so are label, version, timeout_s and metadata.
             label: see there.
             version: see there.
             signature: one whose method is classify.
             timeout_s: see there.
+            metadata: see there.
 
         Raises:
             RequestError: something was wrong before sending.
             CallError: the call failed.
             AnswerError: the answer cannot be read.
         """
-        spec = messages.model_spec(model, label=label, version=version, signature=signature)
-        request = messages.encode(messages.classify_request(spec, examples))
-        data, latency_s = self._call("Classify", request, timeout_s)
-        response = messages.decode(pb.ClassificationResponse, data)
-        return messages.read_classification(response, latency_s=latency_s)
+        asked = servable(model, label, version)
+        return walk(
+            self.core.classify(
+                examples, asked, signature=signature, timeout_s=timeout_s, metadata=metadata
+            )
+        )
+
+    def regress(
+        self,
+        examples: Iterable[Mapping[str, Any]],
+        *,
+        model: str,
+        label: str | None = None,
+        version: int | None = None,
+        signature: str = contract.SIGNATURE_DEFAULT,
+        timeout_s: float | None = None,
+        metadata: Pairs = (),
+    ) -> Regression:
+        """TensorFlow Serving's Regress API: as classify, for signatures of the method regress."""
+        asked = servable(model, label, version)
+        return walk(
+            self.core.regress(
+                examples, asked, signature=signature, timeout_s=timeout_s, metadata=metadata
+            )
+        )
 
     def metadata(
         self,
@@ -178,10 +196,8 @@ class Client:
             CallError: the call failed; NotFoundError if the version is not loaded.
             AnswerError: the answer cannot be read.
         """
-        spec = messages.model_spec(model, label=label, version=version)
-        request = messages.encode(messages.metadata_request(spec))
-        data, _ = self._call("GetModelMetadata", request, timeout_s)
-        return messages.read_metadata(messages.decode(pb.GetModelMetadataResponse, data))
+        asked = servable(model, label, version)
+        return walk(self.core.metadata(asked, timeout_s=timeout_s))
 
     def status(
         self,
@@ -199,10 +215,26 @@ class Client:
             CallError: the call failed; NotFoundError for an unknown model.
             AnswerError: the answer cannot be read.
         """
-        spec = messages.model_spec(model, version=version)
-        request = messages.encode(messages.status_request(spec))
-        data, _ = self._call("GetModelStatus", request, timeout_s)
-        return messages.read_status(messages.decode(pb.GetModelStatusResponse, data))
+        asked = servable(model, None, version)
+        return walk(self.core.status(asked, timeout_s=timeout_s))
+
+    def reload(self, config: str, *, timeout_s: float = RELOAD_TIMEOUT_S) -> None:
+        """Has the server serve what a models.config says, in place of what it serves now.
+
+        It is never sent twice. The server returns before new versions of models that it has are
+        loaded (wait_ready tells), and waits for new models without limit; a file that it polls
+        overrides it later.
+
+        Args:
+            config: the text of a models.config. It replaces everything: models that it does not
+                name are unloaded.
+            timeout_s: deadline in seconds. The server may go on after it.
+
+        Raises:
+            RequestError: the text is no such configuration.
+            CallError: the server refused it, in whole, or did not answer.
+        """
+        return walk(self.core.reload(config, timeout_s=timeout_s))
 
     def wait_ready(
         self,
@@ -230,52 +262,8 @@ class Client:
             CallError: it was not ready in time (the last reason), or never can be (NotServedError,
                 NotAllowedError).
         """
-        end = time.monotonic() + _checked_timeout(timeout_s)
-        reason: CallError | None = None
-        while True:
-            left_s = end - time.monotonic()
-            try:
-                return self.metadata(
-                    model=model,
-                    label=label,
-                    version=version,
-                    timeout_s=max(0.001, min(left_s, self.timeout_s)),
-                )
-            except (NotServedError, NotAllowedError):
-                raise
-            except CallError as error:
-                # The last try may only be cut short: the reason before it says more.
-                if reason is None or not isinstance(error, DeadlineExceededError):
-                    reason = error
-            if end - time.monotonic() <= _POLL_S:
-                reason.timeout_s = timeout_s
-                reason.args = (reason.sentence(),)
-                raise reason
-            time.sleep(_POLL_S)
+        asked = servable(model, label, version)
+        return walk(self.core.wait_ready(asked, timeout_s))
 
-    def _call(self, call: str, request: bytes, timeout_s: float | None) -> tuple[bytes, float]:
-        """The one place where something is sent: bytes in, bytes and seconds out."""
-        timeout_s = self.timeout_s if timeout_s is None else _checked_timeout(timeout_s)
-        if self._closed:
-            raise RequestError("Expected an open client. Received: a closed one; open a new one")
-        start = time.perf_counter()
-        try:
-            data: bytes = self._stubs[call](request, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise from_rpc_error(
-                error, target=self.target, call=call, timeout_s=timeout_s
-            ) from error
-        return data, time.perf_counter() - start
-
-
-def _checked_timeout(timeout_s: float) -> float:
-    if (
-        isinstance(timeout_s, bool)
-        or not isinstance(timeout_s, (int, float))
-        or not 0 < timeout_s < math.inf
-    ):
-        raise RequestError(
-            "Expected timeout_s as a number of seconds above 0: every call has a deadline. "
-            f"Received: timeout_s={timeout_s!r}"
-        )
-    return float(timeout_s)
+    def _stub(self, method: str) -> Any:
+        return self._channel.unary_unary(method)

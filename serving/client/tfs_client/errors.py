@@ -1,15 +1,32 @@
-"""What can go wrong, as classes a caller can tell apart, and one table from gRPC code to class.
+"""What can go wrong, as classes a caller can tell apart.
 
     TfsError
     ├── RequestError (a ValueError)        the caller's mistake, found before anything was sent
+    │   ├── TargetError                  an address, or options of it, that cannot be
+    │   ├── InputNameError               inputs that the signature lacks, or lacked by the request
+    │   ├── OutputNameError              an output that the signature does not have
+    │   ├── SignatureError               the version has no such signature
+    │   ├── DtypeError                   another dtype than the signature's, or none at all (object)
+    │   ├── ShapeError                   another rank or size than the signature's, or ragged rows
+    │   ├── ValueRangeError              a value that the dtype cannot hold
+    │   ├── EmptyBatchError              no rows
+    │   ├── ImageError                   what is given cannot be sent as an image
+    │   ├── ClosedClientError            the client was closed
+    │   ├── ForkedClientError            the client was opened in the parent process
+    │   └── WrongLoopError               an AsyncClient in another event loop than its own
     ├── PillowMissingError (an ImportError)  pictures must be converted and Pillow is not there
     ├── AnswerError                        the answer contradicts itself or the contract
     └── CallError                          the call failed: `code`, `details`, `target`
         ├── UnavailableError         nobody answers at the target
+        │   ├── HostNotFoundError    its name does not resolve
+        │   ├── RefusedError         the host is there, nothing listens on the port
+        │   ├── TlsError             the two sides do not agree on TLS or on certificates
+        │   └── CircuitOpenError     not sent: too many calls before this one failed
         ├── OverloadedError          the server answers, but is full
         ├── DeadlineExceededError    the time was up
         ├── NotFoundError            no such model or version, or it is not loaded
         ├── InvalidRequestError      the server refused the request itself
+        │   └── LabelNotFoundError   no such label
         ├── FailedPreconditionError  the server refused it in its present state
         ├── MessageTooLargeError     a request or an answer is larger than one side takes
         ├── NotAllowedError          not authenticated, or not permitted
@@ -17,14 +34,15 @@
         ├── CancelledError           the call was cancelled
         └── ServerError              anything else
 
-Knows nothing about models, images or retries.
+Which gRPC code makes which class is codes.py's. Knows nothing about models, images or retries.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING
 
-import grpc
+if TYPE_CHECKING:
+    import grpc
 
 
 class TfsError(Exception):
@@ -33,6 +51,54 @@ class TfsError(Exception):
 
 class RequestError(TfsError, ValueError):
     """A mistake of the caller, found before anything was sent: Expected … Received …"""
+
+
+class TargetError(RequestError):
+    """An address, or options of a connection, that cannot be."""
+
+
+class InputNameError(RequestError):
+    """Inputs that the signature does not have, or that it has and the request lacks."""
+
+
+class OutputNameError(RequestError):
+    """An output that the signature does not have, or one asked for twice."""
+
+
+class SignatureError(RequestError):
+    """The version has no such signature."""
+
+
+class DtypeError(RequestError):
+    """Another dtype than the signature's, or one that no tensor has."""
+
+
+class ShapeError(RequestError):
+    """Another rank or size than the signature's, or rows of different lengths."""
+
+
+class ValueRangeError(RequestError):
+    """A value that the signature's dtype cannot hold."""
+
+
+class EmptyBatchError(RequestError):
+    """An input without rows."""
+
+
+class ImageError(RequestError):
+    """What is given cannot be sent as an image: broken, foreign, too large, of another kind."""
+
+
+class ClosedClientError(RequestError):
+    """The client was closed before."""
+
+
+class ForkedClientError(RequestError):
+    """The client was opened in a parent process; its connection did not survive the fork."""
+
+
+class WrongLoopError(RequestError):
+    """An AsyncClient is used in another event loop than the one of its first call."""
 
 
 class PillowMissingError(TfsError, ImportError):
@@ -50,6 +116,9 @@ class CallError(TfsError):
         code: the gRPC status code.
         details: the server's (or gRPC's) own words.
         target: the address that was called.
+        call: the method's short name, such as "Predict".
+        timeout_s: the deadline that the whole call had, in seconds.
+        attempts: how often it was sent.
     """
 
     hint = "look at the server's log"
@@ -62,7 +131,16 @@ class CallError(TfsError):
         self.target = target
         self.call = call
         self.timeout_s = timeout_s
-        super().__init__(self.sentence())
+        self.attempts = 1
+        super().__init__(code, details)
+
+    def __str__(self) -> str:
+        tried = f" (sent {self.attempts} times)" if self.attempts > 1 else ""
+        return self.sentence() + tried
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross process pools: pickle keeps what the sentence is made of."""
+        return (_rebuilt, (type(self), self.__dict__.copy()))
 
     def sentence(self) -> str:
         """What was expected, what was received, and what to do."""
@@ -76,7 +154,7 @@ class CallError(TfsError):
 
 
 class UnavailableError(CallError):
-    """UNAVAILABLE: no server, a name that does not resolve, or a connection that broke."""
+    """UNAVAILABLE: no server there, or a connection that broke."""
 
     hint = "start one there, or give another target"
 
@@ -85,6 +163,36 @@ class UnavailableError(CallError):
             f"No server answered {self.call} at {self.target} within {self.timeout_s:g} s"
             f"{self._in_brackets()}: {self.hint}"
         )
+
+
+class HostNotFoundError(UnavailableError):
+    """UNAVAILABLE because the target's name does not resolve."""
+
+    hint = "no such name: check its spelling and the name service, or give an address"
+
+
+class RefusedError(UnavailableError):
+    """UNAVAILABLE because nothing listens on the target's port."""
+
+    hint = "nothing listens on that port: start a server there, or give another port"
+
+
+class TlsError(UnavailableError):
+    """UNAVAILABLE because the two sides do not agree on TLS, or on each other's certificates."""
+
+    hint = (
+        "the server speaks plain text, or the certificates do not fit: compare tls= (roots, "
+        "certificate, server name) with the server's --ssl_config_file"
+    )
+
+
+class CircuitOpenError(UnavailableError):
+    """Not sent: so many calls before this one failed that the server is left alone for a while."""
+
+    hint = "nothing was sent; it is tried again by itself"
+
+    def sentence(self) -> str:  # noqa: D102
+        return f"{self.call} was not sent to {self.target}: {self.details}; {self.hint}"
 
 
 class OverloadedError(CallError):
@@ -115,6 +223,12 @@ class InvalidRequestError(CallError):
     """INVALID_ARGUMENT or OUT_OF_RANGE: an unknown label, or an input of a wrong name or value."""
 
     hint = "compare the request with the server's metadata"
+
+
+class LabelNotFoundError(InvalidRequestError):
+    """INVALID_ARGUMENT because no version has the label that was asked for."""
+
+    hint = "give a label of the server's models.config, or a version"
 
 
 class FailedPreconditionError(CallError):
@@ -151,50 +265,8 @@ class ServerError(CallError):
     """INTERNAL, UNKNOWN, DATA_LOSS, ABORTED and whatever else a server may say."""
 
 
-BY_CODE: Final[dict[grpc.StatusCode, type[CallError]]] = {
-    grpc.StatusCode.UNAVAILABLE: UnavailableError,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
-    grpc.StatusCode.NOT_FOUND: NotFoundError,
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
-    grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
-    grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
-    grpc.StatusCode.UNAUTHENTICATED: NotAllowedError,
-    grpc.StatusCode.PERMISSION_DENIED: NotAllowedError,
-    grpc.StatusCode.UNIMPLEMENTED: NotServedError,
-    grpc.StatusCode.CANCELLED: CancelledError,
-    grpc.StatusCode.INTERNAL: ServerError,
-    grpc.StatusCode.UNKNOWN: ServerError,
-    grpc.StatusCode.DATA_LOSS: ServerError,
-    grpc.StatusCode.ABORTED: ServerError,
-    grpc.StatusCode.ALREADY_EXISTS: ServerError,
-}
-"""The one table from gRPC code to class."""
-
-BY_TEXT: Final[tuple[tuple[grpc.StatusCode, str, type[CallError]], ...]] = (
-    # TensorFlow Serving, batching: "The batch scheduling queue to which this task was submitted
-    # is full". Somebody does answer, so it is not the UNAVAILABLE of a dead server.
-    (grpc.StatusCode.UNAVAILABLE, "queue", OverloadedError),
-    # gRPC itself, on either side: "Received message larger than max (8000 vs. 4000)".
-    (grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max", MessageTooLargeError),
-)
-"""Codes with two meanings, told apart by the words that come with them."""
-
-
-def from_rpc_error(error: grpc.RpcError, *, target: str, call: str, timeout_s: float) -> CallError:
-    """The error of this package for one of gRPC's; raise it `from` the original.
-
-    Args:
-        error: as raised by a gRPC stub.
-        target: the address that was called.
-        call: the method's short name, such as "Predict".
-        timeout_s: the deadline that the call had, in seconds.
-    """
-    code, details = grpc.StatusCode.UNKNOWN, str(error)
-    if isinstance(error, grpc.Call):
-        code, details = error.code() or code, error.details() or ""
-    chosen = BY_CODE.get(code, ServerError)
-    for of_code, words, special in BY_TEXT:
-        if code is of_code and words in details:
-            chosen = special
-    return chosen(code, details, target=target, call=call, timeout_s=timeout_s)
+def _rebuilt(kind: type[CallError], state: dict[str, object]) -> CallError:
+    error = kind.__new__(kind)
+    error.__dict__.update(state)
+    error.args = (state["code"], state["details"])
+    return error

@@ -1,155 +1,159 @@
-"""Images to decisions: the three shapes a caller may hold a picture in, and one typed answer.
+"""The image classifier of the contract, asked from threads or from an event loop.
 
-Files and bytes travel untouched and are decoded in the model's graph. Pixels (numpy arrays, Pillow
-images) travel as uint8; the size that a version wants is read from its metadata. Knows nothing
-about thresholds, class names or scaling: those are in the graph.
+    classifier = ImageClassifier(client, label="stable")
+    answer = classifier.predict("cell.png")
+    for answer in classifier.stream(folder.rglob("*.png"), progress=bar.update):
+        print(answer.source, answer.label, answer.probability)
 
-Pillow is needed only for Pillow images and for arrays of another size than the version's, and is
-imported only then.
+Pillow is needed only for Pillow images, for arrays of another size than the version's, and to turn
+pictures upright; it is imported only then.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+import asyncio
+import collections
+import contextvars
+import itertools
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
-from tfs_client import contract
-from tfs_client.answers import Prediction
-from tfs_client.client import Client
-from tfs_client.errors import (
-    AnswerError,
-    FailedPreconditionError,
-    InvalidRequestError,
-    RequestError,
+from tfs_client.answers import ImagePrediction
+from tfs_client.classifier import (
+    BATCH_SIZE,
+    CONCURRENCY,
+    Classifier,
+    OnBadImage,
+    check_some,
 )
-from tfs_client.pixels import (
-    ImageSource,
-    Pixels,
-    checked_pixels,
-    describe,
-    image_to_array,
-    is_pillow,
-    read_file,
-)
+from tfs_client.errors import RequestError
+from tfs_client.pixels import ImageSource, Pixels, describe, is_file
+from tfs_client.route import Key
+from tfs_client.steps import walk, walk_async
 
-BATCH_SIZE: Final = 32
-"""Images a request; a server with batching refuses more than its max_batch_size."""
+__all__ = ["BATCH_SIZE", "AsyncImageClassifier", "ImageClassifier", "ImagePrediction"]
 
-BATCH_BYTES: Final = 32 * 2**20
-"""A request is closed when its files are larger together, whatever their number."""
+Progress = Callable[[int], Any]
+"""Told how many more images are done: tqdm's update, say."""
+
+Item = TypeVar("Item")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ImagePrediction:
-    """What the model says about one image."""
+class ImageClassifier(Classifier):
+    """Asks an image classifier that follows the contract, through a Client.
 
-    label: str
-    """The class decided on; empty where the image is not valid."""
-    probability: float
-    """Of the positive class, 0-1; NaN where the image is not valid."""
-    needs_review: bool
-    """A person should decide: too close to the threshold, or not valid."""
-    valid: bool
-    """The image could be decoded."""
-    model_version: int
-    """The version that answered."""
-    latency_s: float
-    """Of the request that carried this image (and perhaps others) and its answer."""
-
-
-class ImageClassifier:
-    """Asks one version of an image classifier that follows the contract.
-
-    Args:
-        client: an open client; stays the caller's, who closes it.
-        label: ask the version that this label points at; None means "stable", unless a version is
-            given.
-        version: ask this version, in place of a label.
-        model: the servable's name.
-        timeout_s: deadline of each request in seconds; None means the client's.
-        batch_size: at most so many images in one request.
-
-    Raises:
-        RequestError: a label and a version, or a batch size below 1.
+    Safe to use from several threads. Classifier tells the arguments.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        label: str | None = None,
-        version: int | None = None,
-        model: str = contract.MODEL_NAME,
-        timeout_s: float | None = None,
-        batch_size: int = BATCH_SIZE,
-    ):
-        if label is not None and version is not None:
-            raise RequestError(
-                "Expected a label or a version. "
-                f"Received: label={label!r} and version={version!r}; give one of them"
-            )
-        if batch_size < 1:
-            raise RequestError(f"Expected batch_size above 0. Received: batch_size={batch_size}")
-        self._client = client
-        self._label = contract.LABEL_STABLE if label is None and version is None else label
-        self._version = version
-        self._model = model
-        self._timeout_s = timeout_s
-        self._batch_size = batch_size
-        self._known_size: tuple[int, tuple[int, int]] | None = None
-
-    def predict(self, source: ImageSource) -> ImagePrediction:
+    def predict(
+        self, source: ImageSource, *, key: Key | None = None, request_id: str = ""
+    ) -> ImagePrediction:
         """Asks about one image.
 
         Args:
-            source: the path or the content of a JPEG, PNG, GIF (first frame) or BMP file; or
-                pixels: a uint8 array [H, W, 3], RGB, 0-255, or a Pillow image. EXIF orientation is
-                ignored in all of them, as it was in training.
+            source: the path, the content or the open file of a JPEG, PNG, GIF (first frame) or BMP
+                picture; or pixels: a uint8 array [H, W, 3], RGB, 0-255, or a Pillow image. EXIF
+                orientation is ignored in all of them, as it was in training, unless the guards
+                say otherwise.
+            key: for the router: what stays on one side of the experiment.
+            request_id: carried in the answer, to the server and into the router's log.
 
         Raises:
-            RequestError: what is given cannot be an image; nothing was sent.
+            ImageError: the picture is broken, foreign or too large; nothing was sent.
+            RequestError: what is given is no picture at all; nothing was sent.
             PillowMissingError: pixels have to be converted and Pillow is not installed.
             OSError: the file cannot be read.
             CallError: the call failed.
             AnswerError: the answer does not follow the contract.
         """
-        if isinstance(source, (list, tuple)) or (
-            isinstance(source, np.ndarray) and source.ndim == 4
-        ):
-            raise RequestError(
-                f"Expected one image. Received: {describe(source)}; use predict_many for several"
-            )
-        return self.predict_many([source])[0]
+        return walk(self._classify([_one(source)], "raise", key, request_id))[0]
 
-    def predict_many(self, sources: Iterable[ImageSource] | Pixels) -> list[ImagePrediction]:
-        """Asks about many images, in requests of batch_size; answers in the same order.
+    def predict_many(
+        self,
+        sources: Iterable[ImageSource] | Pixels,
+        *,
+        on_bad_image: OnBadImage = "raise",
+        key: Key | None = None,
+        request_id: str = "",
+    ) -> list[ImagePrediction]:
+        """Asks about several images, in one request of batch_size after the other.
 
         Args:
             sources: any mix of what predict takes, or one uint8 array [N, H, W, 3].
+            on_bad_image: "raise" what is wrong with a picture that cannot be sent; or "mark" its
+                answer as not valid, with the reason, and go on.
+            key: as for predict, for all of them.
+            request_id: as for predict; of several images each gets it with its number.
+
+        Returns:
+            The answers, in the same order.
 
         Raises:
-            RequestError: no images, or one of them cannot be one. Earlier batches may have been
-                sent; nothing is changed by that.
-            PillowMissingError: as for predict, as are OSError, CallError and AnswerError.
+            EmptyBatchError: no images.
+            RequestError: as for predict, as are the others. Earlier requests may have been sent;
+                nothing is changed by that.
         """
-        if isinstance(sources, (str, bytes, bytearray, memoryview, os.PathLike)):
-            raise RequestError(
-                f"Expected several images. Received: {describe(sources)}; use predict for one"
-            )
-        if isinstance(sources, np.ndarray) and sources.ndim != 4:
-            raise RequestError(
-                f"Expected pixels as uint8 [N, H, W, 3]. Received: {describe(sources)}"
-            )
-        answers: list[ImagePrediction] = []
-        for batch in self._batches(sources):
-            answers.extend(self._ask(batch))
-        if not answers:
-            raise RequestError("Expected at least one image. Received: none")
-        return answers
+        return walk(self._classify(_several(sources), on_bad_image, key, request_id))
+
+    def stream(
+        self,
+        sources: Iterable[ImageSource] | Pixels,
+        *,
+        on_bad_image: OnBadImage = "mark",
+        concurrency: int = CONCURRENCY,
+        progress: Progress | None = None,
+        key: Key | None = None,
+    ) -> Iterator[ImagePrediction]:
+        """Asks about any number of images, several requests at a time.
+
+        Sources are taken from the iterator only as fast as they are sent, at most
+        batch_size * concurrency ahead. A stream that is left early waits for what it has sent.
+
+        Args:
+            sources: as for predict_many, and without an end if need be.
+            on_bad_image: "mark" a picture that cannot be sent (answer.reason says why), or "raise".
+            concurrency: so many requests at once.
+            progress: told how many more are done; tqdm's update, say.
+            key: as for predict, for all of them.
+
+        Yields:
+            The answers, in the order of the sources.
+
+        Raises:
+            RequestError: as for predict_many, as are the others, at the place of the image.
+        """
+        chunks = _chunks(_iterable(sources), self._batch_size)
+        _check_concurrency(concurrency)
+        return self._stream(chunks, on_bad_image, concurrency, progress, key)
+
+    def _stream(
+        self,
+        chunks: Iterator[list[ImageSource]],
+        on_bad_image: OnBadImage,
+        concurrency: int,
+        progress: Progress | None,
+        key: Key | None,
+    ) -> Iterator[ImagePrediction]:
+        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="tfs-stream")
+        under_way: collections.deque[Future[list[ImagePrediction]]] = collections.deque()
+        try:
+            while True:
+                for chunk in itertools.islice(chunks, concurrency - len(under_way)):
+                    # Tracing's context, say, goes along into the thread.
+                    run = contextvars.copy_context().run
+                    steps = self._classify(chunk, on_bad_image, key, "")
+                    under_way.append(pool.submit(run, walk, steps))
+                if not under_way:
+                    return
+                answers = under_way.popleft().result()
+                if progress is not None:
+                    progress(len(answers))
+                yield from answers
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def input_size(self) -> tuple[int, int]:
         """The (height, width) in pixels that predict_images wants, read from the server now.
@@ -158,117 +162,129 @@ class ImageClassifier:
             CallError: the call failed.
             AnswerError: the version does not follow the contract.
         """
-        metadata = self._client.metadata(
-            model=self._model,
-            label=self._label,
-            version=self._version,
-            timeout_s=self._timeout_s,
-        )
-        signature = metadata.signatures.get(contract.SIGNATURE_IMAGES)
-        spec = signature.inputs.get(contract.INPUT_IMAGES) if signature else None
-        shape = spec.shape if spec else None
-        if shape is None or len(shape) != 4 or shape[3] != 3 or not shape[1] or not shape[2]:
-            raise AnswerError(
-                f"Expected version {metadata.version} of {metadata.model} to take "
-                f"{contract.INPUT_IMAGES} [N, H, W, 3] with fixed H and W in its signature "
-                f"{contract.SIGNATURE_IMAGES}. Received: shape={shape}, "
-                f"signatures={sorted(metadata.signatures)}; send files instead of pixels"
-            )
-        size = (shape[1], shape[2])
-        self._known_size = (metadata.version, size)
-        return size
+        return walk(self._input_size())
 
-    def _batches(self, sources: Iterable[ImageSource]) -> Iterator[list[bytes | Any]]:
-        """Groups of files (as bytes) and checked pixels, each small enough for one request."""
-        batch: list[bytes | Any] = []
-        size = 0
-        for source in sources:
-            item: bytes | Any
-            if isinstance(source, np.ndarray):
-                item = checked_pixels(source)
-                weight = 0  # small once resized
-            elif is_pillow(source):
-                item, weight = source, 0
-            else:
-                item = read_file(source)
-                weight = len(item)
-            if batch and (len(batch) >= self._batch_size or size + weight > BATCH_BYTES):
-                yield batch
-                batch, size = [], 0
-            batch.append(item)
-            size += weight
-        if batch:
-            yield batch
 
-    def _ask(self, batch: Sequence[bytes | Any]) -> list[ImagePrediction]:
-        """One request for the files and one for the pixels of a batch, put back in order."""
-        files = [at for at, item in enumerate(batch) if isinstance(item, bytes)]
-        pixels = [at for at, item in enumerate(batch) if not isinstance(item, bytes)]
-        answers: dict[int, ImagePrediction] = {}
-        if files:
-            content = [batch[at] for at in files]
-            prediction = self._send(contract.SIGNATURE_DEFAULT, contract.INPUT_IMAGE_BYTES, content)
-            answers.update(zip(files, _rows(prediction, len(files)), strict=True))
-        if pixels:
-            prediction = self._send_pixels([batch[at] for at in pixels])
-            answers.update(zip(pixels, _rows(prediction, len(pixels)), strict=True))
-        return [answers[at] for at in range(len(batch))]
+class AsyncImageClassifier(Classifier):
+    """The same through an AsyncClient, awaited. Files are read, and pixels resized, in threads."""
 
-    def _send_pixels(self, images: Sequence[Any]) -> Prediction:
-        size = self._known_size[1] if self._known_size else self.input_size()
-        asked_before = self._known_size
+    async def predict(
+        self, source: ImageSource, *, key: Key | None = None, request_id: str = ""
+    ) -> ImagePrediction:
+        """As ImageClassifier.predict."""
+        found = await walk_async(self._classify([_one(source)], "raise", key, request_id))
+        return found[0]
+
+    async def predict_many(
+        self,
+        sources: Iterable[ImageSource] | Pixels,
+        *,
+        on_bad_image: OnBadImage = "raise",
+        key: Key | None = None,
+        request_id: str = "",
+    ) -> list[ImagePrediction]:
+        """As ImageClassifier.predict_many."""
+        return await walk_async(self._classify(_several(sources), on_bad_image, key, request_id))
+
+    def stream(
+        self,
+        sources: Iterable[ImageSource] | AsyncIterable[ImageSource] | Pixels,
+        *,
+        on_bad_image: OnBadImage = "mark",
+        concurrency: int = CONCURRENCY,
+        progress: Progress | None = None,
+        key: Key | None = None,
+    ) -> AsyncIterator[ImagePrediction]:
+        """As ImageClassifier.stream; the sources may come from an asynchronous iterator too."""
+        if not isinstance(sources, AsyncIterable):
+            sources = _iterable(sources)
+        _check_concurrency(concurrency)
+        chunks = _chunks_async(sources, self._batch_size)
+        return self._stream(chunks, on_bad_image, concurrency, progress, key)
+
+    async def _stream(
+        self,
+        chunks: AsyncIterator[list[ImageSource]],
+        on_bad_image: OnBadImage,
+        concurrency: int,
+        progress: Progress | None,
+        key: Key | None,
+    ) -> AsyncIterator[ImagePrediction]:
+        under_way: collections.deque[asyncio.Task[list[ImagePrediction]]] = collections.deque()
+        exhausted = False
         try:
-            prediction = self._send_resized(images, size)
-        except (InvalidRequestError, FailedPreconditionError):
-            # The label may have moved to a version that wants another size.
-            fresh = self.input_size()
-            if fresh == size:
-                raise
-            prediction = self._send_resized(images, fresh)
-        if asked_before and prediction.version != asked_before[0]:
-            self._known_size = None
-        return prediction
+            while True:
+                while not exhausted and len(under_way) < concurrency:
+                    chunk = await anext(chunks, None)
+                    if chunk is None:
+                        exhausted = True
+                        break
+                    steps = self._classify(chunk, on_bad_image, key, "")
+                    under_way.append(asyncio.ensure_future(walk_async(steps)))
+                if not under_way:
+                    return
+                answers = await under_way.popleft()
+                if progress is not None:
+                    progress(len(answers))
+                for answer in answers:
+                    yield answer
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
 
-    def _send_resized(self, images: Sequence[Any], size: tuple[int, int]) -> Prediction:
-        pixels = np.stack([image_to_array(image, size) for image in images])
-        return self._send(contract.SIGNATURE_IMAGES, contract.INPUT_IMAGES, pixels)
+    async def input_size(self) -> tuple[int, int]:
+        """As ImageClassifier.input_size."""
+        return await walk_async(self._input_size())
 
-    def _send(self, signature: str, name: str, value: Any) -> Prediction:
-        return self._client.predict(
-            {name: value},
-            model=self._model,
-            label=self._label,
-            version=self._version,
-            signature=signature,
-            timeout_s=self._timeout_s,
+
+def _one(source: ImageSource) -> ImageSource:
+    if isinstance(source, (list, tuple)) or (isinstance(source, np.ndarray) and source.ndim == 4):
+        raise RequestError(
+            f"Expected one image. Received: {describe(source)}; use predict_many for several"
         )
+    return source
 
 
-def _rows(prediction: Prediction, count: int) -> list[ImagePrediction]:
-    """One typed answer an image; refuses an answer that does not follow the contract."""
-    kinds = {
-        contract.OUTPUT_PROBABILITY: "f",
-        contract.OUTPUT_LABEL: "O",
-        contract.OUTPUT_NEEDS_REVIEW: "b",
-        contract.OUTPUT_VALID: "b",
-    }
-    for name, kind in kinds.items():
-        output = prediction.outputs.get(name)
-        if output is None or output.shape != (count,) or output.dtype.kind != kind:
-            received = "none" if output is None else f"{output.dtype} {list(output.shape)}"
-            raise AnswerError(
-                f"Expected output {name!r} with one row for each of {count} images. "
-                f"Received: {received}, outputs={sorted(prediction.outputs)}; "
-                f"version {prediction.version} of {prediction.model} does not follow the contract"
-            )
-    return [
-        ImagePrediction(
-            label=prediction[contract.OUTPUT_LABEL][at].decode(errors="replace"),
-            probability=float(prediction[contract.OUTPUT_PROBABILITY][at]),
-            needs_review=bool(prediction[contract.OUTPUT_NEEDS_REVIEW][at]),
-            valid=bool(prediction[contract.OUTPUT_VALID][at]),
-            model_version=prediction.version,
-            latency_s=prediction.latency_s,
+def _several(sources: Iterable[ImageSource] | Pixels) -> list[ImageSource]:
+    found = list(_iterable(sources))
+    check_some(len(found))
+    return found
+
+
+def _iterable(sources: Iterable[ImageSource] | Pixels) -> Iterable[ImageSource]:
+    if is_file(sources) or not isinstance(sources, Iterable):
+        raise RequestError(
+            f"Expected several images. Received: {describe(sources)}; use predict for one"
         )
-        for at in range(count)
-    ]
+    if isinstance(sources, np.ndarray) and sources.ndim != 4:
+        raise RequestError(f"Expected pixels as uint8 [N, H, W, 3]. Received: {describe(sources)}")
+    return sources
+
+
+def _check_concurrency(concurrency: int) -> None:
+    if not isinstance(concurrency, int) or concurrency < 1:
+        raise RequestError(f"Expected concurrency above 0. Received: concurrency={concurrency!r}")
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
+async def _chunks_async(
+    sources: Iterable[ImageSource] | AsyncIterable[ImageSource], size: int
+) -> AsyncIterator[list[ImageSource]]:
+    if not isinstance(sources, AsyncIterable):
+        for chunk in _chunks(sources, size):
+            yield chunk
+        return
+    chunk = []
+    async for source in sources:
+        chunk.append(source)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

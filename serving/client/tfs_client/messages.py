@@ -1,39 +1,34 @@
 """Requests from a caller's arguments, typed answers from responses.
 
-Both are pure functions: the ways to call (this client, an asyncio one) share them. Knows nothing
-about channels, deadlines or gRPC.
+Both are pure functions. Predict's two messages, the ones that carry tensors, are codec.py's. Knows
+nothing about channels, deadlines or gRPC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 
+import grpc
 import numpy as np
 from google.protobuf.message import DecodeError, EncodeError, Message
 
-from tfs_client import tensors
+from tfs_client import servable, tensors
 from tfs_client.answers import (
     Classification,
     ClassScore,
     Metadata,
-    Prediction,
+    Regression,
     Signature,
     TensorSpec,
     VersionStatus,
 )
-from tfs_client.errors import AnswerError, RequestError
+from tfs_client.errors import AnswerError, DtypeError, EmptyBatchError, RequestError
 from tfs_client.wire import serving_pb2 as pb
 
 _SIGNATURE_FIELD: Final = "signature_def"
 
-# grpc.StatusCode by number, without needing gRPC here.
-_CODES: Final = (
-    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"),
-    *("ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"),
-    *("ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
-    "UNAUTHENTICATED",
-)
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -49,46 +44,16 @@ def model_spec(
     Raises:
         RequestError: no model, an empty label, a version that is no int, or both of them.
     """
-    if not isinstance(model, str) or not model:
-        raise RequestError(f"Expected model as the servable's name. Received: model={model!r}")
-    if label is not None and version is not None:
-        raise RequestError(
-            f"Expected a label or a version. Received: label={label!r} and version={version!r}; "
-            "give one of them"
-        )
+    servable.check(model, label, version)
     spec = pb.ModelSpec(name=model, signature_name=signature)
     if label is not None:
-        if not isinstance(label, str) or not label:
-            raise RequestError(
-                f"Expected label as a name such as 'stable'. Received: label={label!r}"
-            )
         spec.version_label = label
     if version is not None:
-        if isinstance(version, bool) or not isinstance(version, (int, np.integer)):
-            raise RequestError(f"Expected version as a whole number. Received: version={version!r}")
         spec.version.value = int(version)
     return spec
 
 
-def predict_request(
-    spec: pb.ModelSpec, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None
-) -> pb.PredictRequest:
-    """A Predict request; `outputs` names those wanted, None means all.
-
-    Raises:
-        RequestError: no inputs, or an input that cannot be written as a tensor.
-    """
-    if not isinstance(inputs, Mapping) or not inputs:
-        raise RequestError(
-            "Expected inputs as a mapping from input name to array. "
-            f"Received: {inputs if inputs == {} else type(inputs).__name__}"
-        )
-    if isinstance(outputs, str):
-        raise RequestError(f"Expected outputs as a list of names. Received: outputs={outputs!r}")
-    request = pb.PredictRequest(model_spec=spec, output_filter=outputs)
-    for name, value in inputs.items():
-        request.inputs[name].CopyFrom(tensors.to_proto(value, name))
-    return request
+AnyRequest = TypeVar("AnyRequest", pb.ClassificationRequest, pb.RegressionRequest)
 
 
 def classify_request(
@@ -99,9 +64,20 @@ def classify_request(
     bytes and str make a bytes feature, float a float feature, int and bool an int64 feature.
 
     Raises:
-        RequestError: no examples, or a feature that is none of these.
+        RequestError: a feature that is none of these.
+        EmptyBatchError: no examples.
     """
-    request = pb.ClassificationRequest(model_spec=spec)
+    return _with_examples(pb.ClassificationRequest(model_spec=spec), examples)
+
+
+def regress_request(
+    spec: pb.ModelSpec, examples: Iterable[Mapping[str, Any]]
+) -> pb.RegressionRequest:
+    """A Regress request; as classify_request."""
+    return _with_examples(pb.RegressionRequest(model_spec=spec), examples)
+
+
+def _with_examples(request: AnyRequest, examples: Iterable[Mapping[str, Any]]) -> AnyRequest:
     if isinstance(examples, (Mapping, str, bytes)):
         raise RequestError(
             f"Expected examples as a list of mappings. Received: {type(examples).__name__}"
@@ -111,7 +87,7 @@ def classify_request(
         for name, value in example.items():
             _write_feature(features.feature[name], name, value)
     if not request.input.example_list.examples:
-        raise RequestError("Expected at least one example. Received: none")
+        raise EmptyBatchError("Expected at least one example. Received: none")
     return request
 
 
@@ -126,7 +102,7 @@ def _write_feature(feature: pb.Feature, name: str, value: Any) -> None:
     elif all(isinstance(one, (int, float, np.integer, np.floating)) for one in values):
         feature.float_list.value.extend(float(one) for one in values)
     else:
-        raise RequestError(
+        raise DtypeError(
             f"Expected feature {name!r} as bytes, str, int or float, or a list of one of these. "
             f"Received: {[type(one).__name__ for one in values][:3]}"
         )
@@ -140,6 +116,32 @@ def metadata_request(spec: pb.ModelSpec) -> pb.GetModelMetadataRequest:
 def status_request(spec: pb.ModelSpec) -> pb.GetModelStatusRequest:
     """Asks for the states of a model's versions."""
     return pb.GetModelStatusRequest(model_spec=spec)
+
+
+def reload_request(config: str) -> pb.ReloadConfigRequest:
+    """Asks to serve what a models.config says.
+
+    Args:
+        config: the file's content: a ModelServerConfig in protobuf's text format.
+
+    Raises:
+        RequestError: it is none; with line and column.
+    """
+    from google.protobuf import text_format  # here: it costs a fifth of the package's import
+
+    if not isinstance(config, str):
+        raise RequestError(
+            "Expected config as the text of a models.config. "
+            f"Received: {type(config).__name__}; read the file first"
+        )
+    request = pb.ReloadConfigRequest()
+    try:
+        text_format.Parse(config, request.config)
+    except text_format.ParseError as error:
+        raise RequestError(
+            f"Expected config as the text of a models.config. Received: {error} (line:column)"
+        ) from error
+    return request
 
 
 def encode(message: Message) -> bytes:
@@ -174,28 +176,6 @@ def decode(kind: type[AnyMessage], data: bytes) -> AnyMessage:
         ) from error
 
 
-def read_prediction(
-    response: pb.PredictResponse, *, latency_s: float, max_bytes: int = tensors.MAX_TENSOR_BYTES
-) -> Prediction:
-    """A typed answer.
-
-    Raises:
-        AnswerError: a tensor contradicts itself.
-    """
-    outputs = {
-        name: tensors.from_proto(response.outputs[name], f"output {name!r}", max_bytes=max_bytes)
-        for name in sorted(response.outputs)
-    }
-    spec = response.model_spec
-    return Prediction(
-        outputs=outputs,
-        model=spec.name,
-        version=spec.version.value,
-        signature=spec.signature_name,
-        latency_s=latency_s,
-    )
-
-
 def read_classification(response: pb.ClassificationResponse, *, latency_s: float) -> Classification:
     """A typed answer, one entry an example."""
     return Classification(
@@ -203,6 +183,16 @@ def read_classification(response: pb.ClassificationResponse, *, latency_s: float
             tuple(ClassScore(label=one.label, score=one.score) for one in row.classes)
             for row in response.result.classifications
         ),
+        model=response.model_spec.name,
+        version=response.model_spec.version.value,
+        latency_s=latency_s,
+    )
+
+
+def read_regression(response: pb.RegressionResponse, *, latency_s: float) -> Regression:
+    """A typed answer, one value an example."""
+    return Regression(
+        values=np.array([one.value for one in response.result.regressions], np.float32),
         model=response.model_spec.name,
         version=response.model_spec.version.value,
         latency_s=latency_s,
@@ -237,18 +227,22 @@ def _read_signature(name: str, signature: pb.SignatureDef) -> Signature:
     return Signature(
         name=name,
         method=signature.method_name,
-        inputs={key: _read_spec(signature.inputs[key]) for key in sorted(signature.inputs)},
+        inputs={
+            key: _read_spec(signature.inputs[key], optional=key in signature.defaults)
+            for key in sorted(signature.inputs)
+        },
         outputs={key: _read_spec(signature.outputs[key]) for key in sorted(signature.outputs)},
     )
 
 
-def _read_spec(info: pb.TensorInfo) -> TensorSpec:
+def _read_spec(info: pb.TensorInfo, *, optional: bool = False) -> TensorSpec:
     shape = info.tensor_shape
     return TensorSpec(
         dtype=tensors.dtype_name(info.dtype),
         shape=None
         if shape.unknown_rank
         else tuple(dim.size if dim.size >= 0 else None for dim in shape.dim),
+        optional=optional,
     )
 
 
@@ -271,5 +265,10 @@ def _state_name(state: int) -> str:
     return known.Name(state) if state in known.values() else "UNKNOWN"
 
 
+def status_code(code: int) -> grpc.StatusCode:
+    """GRPC's code for the number in a StatusProto; UNKNOWN for a number that is none."""
+    return _CODES.get(code, grpc.StatusCode.UNKNOWN)
+
+
 def _code_name(code: int) -> str:
-    return _CODES[code] if 0 <= code < len(_CODES) else f"code {code}"
+    return _CODES[code].name if code in _CODES else f"code {code}"

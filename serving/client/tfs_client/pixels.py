@@ -9,20 +9,20 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union
+from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfs_client import contract
-from tfs_client.errors import PillowMissingError, RequestError
+from tfs_client.errors import DtypeError, ImageError, PillowMissingError, RequestError, ShapeError
 
 if TYPE_CHECKING:
     from PIL import Image
     from typing_extensions import TypeIs
 
 Pixels: TypeAlias = NDArray[np.uint8]
-File: TypeAlias = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview]
+File: TypeAlias = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes]]
 ImageSource: TypeAlias = Union[File, Pixels, "Image.Image"]
 
 MAX_FILE_BYTES: Final = 32 * 2**20
@@ -31,36 +31,84 @@ MAX_FILE_BYTES: Final = 32 * 2**20
 MAX_PIXELS: Final = 50_000_000
 """A larger picture is refused before it is decoded here: a small file can hold a huge one."""
 
+_ORIENTATION: Final = 0x0112
+"""EXIF's tag of it."""
+
+_TURNS: Final = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""What puts a picture of that orientation upright; Pillow's own exif_transpose copies the rest of
+the picture's metadata too, which nobody needs here."""
+
 _BROKEN: Final = (OSError, ValueError, SyntaxError, EOFError)
 """What Pillow raises over a broken file."""
 
 
-def read_file(source: File) -> bytes:
-    """The content of an image file, from its path or from itself, neither empty nor too large.
+def is_file(source: object) -> TypeIs[File]:
+    """Whether it is an image file: its path, its content, or an open file."""
+    return isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)) or callable(
+        getattr(source, "read", None)
+    )
+
+
+def read_file(source: File, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """The content of an image file, neither empty nor too large.
+
+    Args:
+        source: its path, its content, or a file opened for reading bytes, which is read from where
+            it stands and stays open.
+        max_bytes: largest size; a larger file is not read.
 
     Raises:
-        RequestError: empty, larger than MAX_FILE_BYTES, or no path and no bytes.
+        ImageError: empty, larger than max_bytes, or opened as text.
         OSError: the file cannot be read.
     """
-    if isinstance(source, (str, os.PathLike)):
-        name, size = os.fspath(source), Path(source).stat().st_size
-        content = Path(source).read_bytes() if size <= MAX_FILE_BYTES else b""
-    elif isinstance(source, (bytes, bytearray, memoryview)):
+    if isinstance(source, (bytes, bytearray, memoryview)):
         content = bytes(source)
         name, size = "bytes", len(content)
+    elif isinstance(source, (str, os.PathLike)):
+        name, size = os.fspath(source), Path(source).stat().st_size
+        content = Path(source).read_bytes() if size <= max_bytes else b""
     else:
-        raise RequestError(
-            "Expected an image as a path, bytes, a uint8 array [H, W, 3] or a Pillow image. "
-            f"Received: {describe(source)}"
-        )
-    if size > MAX_FILE_BYTES:
-        raise RequestError(
-            f"Expected an image file of at most {MAX_FILE_BYTES} bytes. "
-            f"Received: {name} of {size} bytes; make it smaller"
+        name = str(getattr(source, "name", "an open file"))
+        content = source.read(max_bytes + 1)
+        if not isinstance(content, bytes):
+            raise ImageError(
+                f"Expected an image file opened for bytes. Received: {name}, whose read() gives "
+                f"{type(content).__name__}; open it with mode 'rb'"
+            )
+        size = len(content)
+    if size > max_bytes:
+        raise ImageError(
+            f"Expected an image file of at most {max_bytes} bytes. "
+            f"Received: {name} of {'more' if size == max_bytes + 1 else f'{size} bytes'}; "
+            "make it smaller"
         )
     if not content:
-        raise RequestError(f"Expected an image file. Received: {name} of 0 bytes")
+        raise ImageError(f"Expected an image file. Received: {name} of 0 bytes")
     return content
+
+
+def upright(source: bytes | Image.Image, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """The pixels of a picture, turned as its EXIF orientation says: uint8 [H, W, 3], RGB.
+
+    Raises:
+        ImageError: a broken picture, or one of more than max_pixels.
+        PillowMissingError: Pillow is not installed.
+    """
+    image = _decode(source) if isinstance(source, bytes) else source
+    pillow = _pillow()
+    method = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    pixels = _to_rgb(image, max_pixels)
+    if method is not None:
+        pixels = pixels.transpose(getattr(pillow.Transpose, method))
+    return np.asarray(pixels, np.uint8)
 
 
 def image_to_array(source: ImageSource, size: tuple[int, int]) -> Pixels:
@@ -78,7 +126,7 @@ def image_to_array(source: ImageSource, size: tuple[int, int]) -> Pixels:
         uint8 [height, width, 3], RGB.
 
     Raises:
-        RequestError: no image, a broken one, or one of more than MAX_PIXELS.
+        RequestError: no image, a broken one (ImageError), or one of more than MAX_PIXELS.
         PillowMissingError: Pillow is not installed (an array of the right size does not need it).
         OSError: the file cannot be read.
     """
@@ -90,8 +138,13 @@ def image_to_array(source: ImageSource, size: tuple[int, int]) -> Pixels:
         image = _pillow().fromarray(np.ascontiguousarray(pixels))
     elif is_pillow(source):
         image = source
-    else:
+    elif is_file(source):
         image = _decode(read_file(source))
+    else:
+        raise RequestError(
+            "Expected an image as a path, bytes, an open file, a uint8 array [H, W, 3] or a Pillow "
+            f"image. Received: {describe(source)}"
+        )
     resized = _to_rgb(image).resize((width, height), _pillow().Resampling.BILINEAR)
     return np.asarray(resized, np.uint8)
 
@@ -103,25 +156,25 @@ def _decode(content: bytes) -> Image.Image:
         if image.width * image.height <= MAX_PIXELS:
             image.load()
     except (*_BROKEN, pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
-        raise RequestError(
+        raise ImageError(
             f"Expected a whole {', '.join(contract.IMAGE_FORMATS)} file. "
             f"Received: {len(content)} bytes that are none: {error}"
         ) from error
     return image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.width * image.height > MAX_PIXELS or not image.width or not image.height:
-        raise RequestError(
-            f"Expected an image of 1 to {MAX_PIXELS} pixels. "
+def _to_rgb(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    if image.width * image.height > max_pixels or not image.width or not image.height:
+        raise ImageError(
+            f"Expected an image of 1 to {max_pixels} pixels. "
             f"Received: {image.width}x{image.height}; make it smaller"
         )
     if image.mode == "F":
-        raise RequestError("Expected whole grey levels. Received: a Pillow image of mode F")
+        raise ImageError("Expected whole grey levels. Received: a Pillow image of mode F")
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip instead of scaling
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
-            raise RequestError(
+            raise ImageError(
                 "Expected grey levels of 16 bits. "
                 f"Received: {levels.min()} to {levels.max()} in a Pillow image of mode {image.mode}"
             )
@@ -129,26 +182,28 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def checked_pixels(array: NDArray[Any]) -> Pixels:
+def checked_pixels(array: NDArray[Any], max_pixels: int = MAX_PIXELS) -> Pixels:
     """Returns the array if it holds the pixels of one image.
 
     Raises:
-        RequestError: not uint8 [H, W, 3], without pixels, or more than MAX_PIXELS.
+        DtypeError: not uint8; the caller's mistake, as is
+        ShapeError: not [H, W, 3], or without pixels.
+        ImageError: more than max_pixels.
     """
     if array.dtype != np.uint8:
         low, high = (array.min(), array.max()) if array.size else ("no", "values")
-        raise RequestError(
+        raise DtypeError(
             "Expected pixels as dtype uint8, 0-255. "
             f"Received: dtype={array.dtype}, {low} to {high}; scaling is done in the model"
         )
     if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-        raise RequestError(
+        raise ShapeError(
             "Expected pixels as [H, W, 3], RGB. "
             f"Received: shape={list(array.shape)}; for grey, np.stack([grey] * 3, axis=-1)"
         )
-    if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise RequestError(
-            f"Expected an image of 1 to {MAX_PIXELS} pixels. Received: shape={list(array.shape)}"
+    if array.shape[0] * array.shape[1] > max_pixels:
+        raise ImageError(
+            f"Expected an image of 1 to {max_pixels} pixels. Received: shape={list(array.shape)}"
         )
     return array
 

@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tfs_client.errors import AnswerError, RequestError
+from tfs_client.errors import AnswerError
+from tfs_client.inputs import as_array, as_bytes
 from tfs_client.wire import serving_pb2 as pb
 
 MAX_TENSOR_BYTES: Final = 2**31
@@ -27,34 +28,41 @@ MAX_TENSOR_BYTES: Final = 2**31
 
 
 @dataclasses.dataclass(frozen=True)
-class _Kind:
+class Kind:
+    """One dtype, as both sides know it."""
+
     code: int
     name: str
-    stored: str
+    stored: np.dtype[Any]
     """How numpy reads the bytes of tensor_content: always little-endian."""
     field: str
+    """Of TensorProto, for values one by one."""
 
 
-_KINDS: Final = (
-    _Kind(pb.DT_FLOAT, "float32", "<f4", "float_val"),
-    _Kind(pb.DT_DOUBLE, "float64", "<f8", "double_val"),
-    _Kind(pb.DT_HALF, "float16", "<f2", "half_val"),
-    _Kind(pb.DT_BFLOAT16, "bfloat16", "<u2", "half_val"),
-    _Kind(pb.DT_INT8, "int8", "<i1", "int_val"),
-    _Kind(pb.DT_INT16, "int16", "<i2", "int_val"),
-    _Kind(pb.DT_INT32, "int32", "<i4", "int_val"),
-    _Kind(pb.DT_INT64, "int64", "<i8", "int64_val"),
-    _Kind(pb.DT_UINT8, "uint8", "<u1", "int_val"),
-    _Kind(pb.DT_UINT16, "uint16", "<u2", "int_val"),
-    _Kind(pb.DT_UINT32, "uint32", "<u4", "uint32_val"),
-    _Kind(pb.DT_UINT64, "uint64", "<u8", "uint64_val"),
-    _Kind(pb.DT_BOOL, "bool", "|b1", "bool_val"),
-    _Kind(pb.DT_COMPLEX64, "complex64", "<c8", "scomplex_val"),
-    _Kind(pb.DT_COMPLEX128, "complex128", "<c16", "dcomplex_val"),
-    _Kind(pb.DT_STRING, "string", "|O", "string_val"),
+def _kind(code: int, name: str, stored: str, field: str) -> Kind:
+    return Kind(code, name, np.dtype(stored), field)
+
+
+KINDS: Final = (
+    _kind(pb.DT_FLOAT, "float32", "<f4", "float_val"),
+    _kind(pb.DT_DOUBLE, "float64", "<f8", "double_val"),
+    _kind(pb.DT_HALF, "float16", "<f2", "half_val"),
+    _kind(pb.DT_BFLOAT16, "bfloat16", "<u2", "half_val"),
+    _kind(pb.DT_INT8, "int8", "<i1", "int_val"),
+    _kind(pb.DT_INT16, "int16", "<i2", "int_val"),
+    _kind(pb.DT_INT32, "int32", "<i4", "int_val"),
+    _kind(pb.DT_INT64, "int64", "<i8", "int64_val"),
+    _kind(pb.DT_UINT8, "uint8", "<u1", "int_val"),
+    _kind(pb.DT_UINT16, "uint16", "<u2", "int_val"),
+    _kind(pb.DT_UINT32, "uint32", "<u4", "uint32_val"),
+    _kind(pb.DT_UINT64, "uint64", "<u8", "uint64_val"),
+    _kind(pb.DT_BOOL, "bool", "|b1", "bool_val"),
+    _kind(pb.DT_COMPLEX64, "complex64", "<c8", "scomplex_val"),
+    _kind(pb.DT_COMPLEX128, "complex128", "<c16", "dcomplex_val"),
+    _kind(pb.DT_STRING, "string", "|O", "string_val"),
 )
-_BY_CODE: Final = {kind.code: kind for kind in _KINDS}
-_BY_NAME: Final = {kind.name: kind for kind in _KINDS}
+BY_CODE: Final = {kind.code: kind for kind in KINDS}
+_BY_NAME: Final = {kind.name: kind for kind in KINDS}
 
 
 def dtype_name(code: int) -> str:
@@ -62,36 +70,44 @@ def dtype_name(code: int) -> str:
 
     An unknown one gets TensorFlow's own name, such as "DT_VARIANT", or "dtype 99".
     """
-    if code in _BY_CODE:
-        return _BY_CODE[code].name
+    if code in BY_CODE:
+        return BY_CODE[code].name
     return pb.DataType.Name(code) if code in pb.DataType.values() else f"dtype {code}"
+
+
+def kind_of(array: NDArray[Any]) -> Kind:
+    """How an array made by inputs.as_array travels."""
+    return _BY_NAME["string" if array.dtype.kind in "OSUT" else array.dtype.name]
+
+
+def as_stored(array: NDArray[Any], kind: Kind) -> NDArray[Any]:
+    """The array as its bytes travel: contiguous, little-endian; itself where it is so already."""
+    if kind.name == "bfloat16":
+        array = array.view(np.uint16)
+    return np.asarray(array, kind.stored, order="C")
 
 
 def to_proto(value: Any, name: str = "tensor") -> pb.TensorProto:
     """Writes an array, or what numpy can make one of, as a tensor.
 
     Args:
-        value: an array of any shape; nested lists; numbers; str (sent as UTF-8) or bytes, alone or
-            in lists or object arrays. numpy's own fixed-width strings lose trailing zero bytes
-            before they get here: give file contents as bytes, a list of bytes or an object array.
+        value: as inputs.as_array takes it.
         name: how to call it in an error.
 
     Raises:
         RequestError: a dtype that TensorFlow Serving does not know, or ragged lists.
     """
-    array = _as_array(value, name)
-    kind = _BY_NAME["string" if array.dtype.kind in "OSUT" else array.dtype.name]
+    array = as_array(value, name)
+    kind = kind_of(array)
     proto = pb.TensorProto(dtype=pb.DataType.Name(kind.code))
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     # A tensor of rank 0 has an empty shape, not a missing one.
     proto.tensor_shape.SetInParent()
     if kind.name == "string":
-        proto.string_val.extend(_as_bytes(element, name) for element in array.flat)
+        proto.string_val.extend(as_bytes(element, name) for element in array.flat)
     else:
-        if kind.name == "bfloat16":
-            array = array.view(np.uint16)
-        proto.tensor_content = array.astype(kind.stored, copy=False).tobytes()
+        proto.tensor_content = as_stored(array, kind).tobytes()
     return proto
 
 
@@ -111,22 +127,18 @@ def from_proto(
     Raises:
         AnswerError: content and shape contradict each other, or the dtype is unknown.
     """
-    kind = _BY_CODE.get(proto.dtype)
+    kind = BY_CODE.get(proto.dtype)
     if kind is None:
         raise _lie(name, "a dtype that numpy knows", dtype_name(proto.dtype))
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise _lie(name, "a full shape", _shape_text(proto))
-    count = math.prod(shape)
-    dtype = np.dtype(kind.stored)
-    if count * dtype.itemsize > max_bytes:
-        raise _lie(name, f"at most {max_bytes} bytes", f"shape {list(shape)} of {kind.name}")
+    count = checked_count(shape, kind, name, max_bytes)
+    if proto.tensor_content:
+        content = proto.tensor_content
+        return from_buffer(content, 0, len(content), kind, shape, name)
     try:
-        if proto.tensor_content:
-            flat = _from_content(proto.tensor_content, kind, count, name)
-        else:
-            flat = _from_values(proto, kind, count, name)
-        array = flat.reshape(shape)
+        array = _from_values(proto, kind, count, name).reshape(shape)
     except (ValueError, OverflowError, TypeError) as error:
         raise _lie(name, f"{kind.name} values of shape {list(shape)}", str(error)) from error
     if kind.name == "bfloat16":
@@ -135,48 +147,64 @@ def from_proto(
     return array
 
 
-def _as_array(value: Any, name: str) -> NDArray[Any]:
-    first = value
-    while isinstance(first, (list, tuple)) and first:
-        first = first[0]
-    try:
-        # Not numpy's own choice for strings: its fixed width cuts trailing zero bytes off.
-        array = np.asarray(value, dtype=object if isinstance(first, (bytes, str)) else None)
-    except (ValueError, OverflowError) as error:
-        raise RequestError(
-            f"Expected {name} as a full array. Received: {error}; give rows of equal length"
-        ) from error
-    if array.dtype.kind not in "OSUT" and array.dtype.name not in _BY_NAME:
-        raise RequestError(
-            f"Expected {name} as numbers, bool, bytes or str. Received: dtype={array.dtype}; "
-            "convert it with .astype(…)"
-        )
+def checked_count(shape: Sequence[int], kind: Kind, name: str, max_bytes: int) -> int:
+    """How many values a tensor of this shape has.
+
+    Raises:
+        AnswerError: more than max_bytes, or than numpy can count.
+    """
+    count = math.prod(shape)
+    if count * kind.stored.itemsize > max_bytes:
+        raise _lie(name, f"at most {max_bytes} bytes", f"shape {list(shape)} of {kind.name}")
+    if count == 0 and math.prod(size or 1 for size in shape) > 2**62:
+        raise _lie(name, "a shape that numpy can hold", f"shape {list(shape)} of {kind.name}")
+    return count
+
+
+def from_buffer(
+    data: bytes, start: int, stop: int, kind: Kind, shape: tuple[int, ...], name: str
+) -> NDArray[Any]:
+    """The tensor whose content lies in data[start:stop], without copying it (strings are copied).
+
+    Raises:
+        AnswerError: content and shape contradict each other.
+    """
+    count = math.prod(shape)
+    if kind.name == "string":
+        return from_strings(_split_strings(data[start:stop], count, name), shape, name)
+    if stop - start != count * kind.stored.itemsize:
+        raise _lie(name, f"{count} values of {kind.name}", f"{stop - start} bytes of content")
+    array: NDArray[Any] = np.frombuffer(data, kind.stored, count, start)
+    if kind.name == "bool" and data[start:stop].translate(None, b"\0\1"):
+        # Any other byte would make a bool that is neither true nor false.
+        array = np.frombuffer(data, np.uint8, count, start) != 0
+    elif kind.name == "bfloat16":
+        array = array.view(_bfloat16(name))
+    if sys.byteorder == "big":
+        array = _native(array)
+    if len(shape) != 1:
+        array = _reshaped(array, shape, kind, name)
+    array.flags.writeable = False
     return array
 
 
-def _as_bytes(element: Any, name: str) -> bytes:
-    if isinstance(element, str):
-        return element.encode()
-    if isinstance(element, (bytes, bytearray, memoryview)):
-        return bytes(element)
-    raise RequestError(
-        f"Expected the elements of {name} as bytes or str. "
-        f"Received: {type(element).__name__} in an object array; give it a number's dtype"
-    )
+def from_strings(strings: Sequence[bytes], shape: tuple[int, ...], name: str) -> NDArray[Any]:
+    """A tensor of strings; their number is that of the shape."""
+    array = _object_array(strings)
+    if len(shape) != 1:
+        array = _reshaped(array, shape, _BY_NAME["string"], name)
+    array.flags.writeable = False
+    return array
 
 
-def _from_content(content: bytes, kind: _Kind, count: int, name: str) -> NDArray[Any]:
-    if kind.name == "string":
-        return _object_array(_split_strings(content, count, name))
-    if len(content) != count * np.dtype(kind.stored).itemsize:
-        raise _lie(name, f"{count} values of {kind.name}", f"{len(content)} bytes of content")
-    if kind.name == "bool":
-        truth: NDArray[Any] = np.frombuffer(content, np.uint8) != 0
-        return truth
-    return _native(np.frombuffer(content, kind.stored))
+def _reshaped(flat: NDArray[Any], shape: tuple[int, ...], kind: Kind, name: str) -> NDArray[Any]:
+    try:
+        return flat.reshape(shape)
+    except (ValueError, OverflowError) as error:  # more dimensions than numpy has, say
+        raise _lie(name, f"{kind.name} values of shape {list(shape)}", str(error)) from error
 
 
-def _from_values(proto: pb.TensorProto, kind: _Kind, count: int, name: str) -> NDArray[Any]:
+def _from_values(proto: pb.TensorProto, kind: Kind, count: int, name: str) -> NDArray[Any]:
     values: Sequence[Any] = getattr(proto, kind.field)
     array: NDArray[Any]
     if kind.name == "string":
@@ -253,7 +281,7 @@ def _bfloat16(name: str) -> np.dtype[Any]:
     except ImportError as error:
         raise AnswerError(
             f"Expected a dtype that numpy knows for {name}. Received: bfloat16; "
-            "install ml_dtypes, which teaches it to numpy"
+            "pip install 'tfs-client[dtypes]' (ml_dtypes), which teaches it to numpy"
         ) from error
     dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return dtype

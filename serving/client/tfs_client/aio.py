@@ -1,0 +1,201 @@
+"""The client for asyncio: the surface of client.Client, awaited.
+
+    async with AsyncClient("localhost:8500") as client:
+        prediction = await client.predict({"x": array}, model="affine", label="stable")
+
+For one event loop, that of its first call. What it does is written in core.py; here its steps are
+awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from tfs_client import contract
+from tfs_client.answers import (
+    Classification,
+    Metadata,
+    Prediction,
+    Regression,
+    VersionStatus,
+)
+from tfs_client.client import RELOAD_TIMEOUT_S
+from tfs_client.connection import Connection
+from tfs_client.errors import WrongLoopError
+from tfs_client.route import Key
+from tfs_client.router import Router
+from tfs_client.servable import Servable, servable
+from tfs_client.steps import Metadata as Pairs
+from tfs_client.steps import walk_async
+
+
+class AsyncClient(Connection):
+    """Asks from one event loop; Connection tells the arguments."""
+
+    _channel: grpc.aio.Channel | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the connection; calls under way are cancelled. May be called twice."""
+        self.core.sender.closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def predict(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        model: str = contract.MODEL_NAME,
+        label: str | None = None,
+        version: int | None = None,
+        signature: str = contract.SIGNATURE_DEFAULT,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+        fallback: Sequence[Servable] = (),
+        default: Mapping[str, Any] | None = None,
+        router: Router | None = None,
+        key: Key | None = None,
+        request_id: str = "",
+        metadata: Pairs = (),
+    ) -> Prediction:
+        """As Client.predict."""
+        self._check_loop()
+        return await walk_async(
+            self.core.predict(
+                inputs,
+                servable(model, label, version),
+                signature=signature,
+                outputs=outputs,
+                timeout_s=timeout_s,
+                fallback=fallback,
+                default=default,
+                router=router,
+                key=key,
+                request_id=request_id,
+                metadata=metadata,
+            )
+        )
+
+    async def classify(
+        self,
+        examples: Iterable[Mapping[str, Any]],
+        *,
+        model: str = contract.MODEL_NAME,
+        label: str | None = None,
+        version: int | None = None,
+        signature: str = contract.SIGNATURE_CLASSIFY,
+        timeout_s: float | None = None,
+        metadata: Pairs = (),
+    ) -> Classification:
+        """As Client.classify."""
+        self._check_loop()
+        asked = servable(model, label, version)
+        return await walk_async(
+            self.core.classify(
+                examples, asked, signature=signature, timeout_s=timeout_s, metadata=metadata
+            )
+        )
+
+    async def regress(
+        self,
+        examples: Iterable[Mapping[str, Any]],
+        *,
+        model: str,
+        label: str | None = None,
+        version: int | None = None,
+        signature: str = contract.SIGNATURE_DEFAULT,
+        timeout_s: float | None = None,
+        metadata: Pairs = (),
+    ) -> Regression:
+        """As Client.regress."""
+        self._check_loop()
+        asked = servable(model, label, version)
+        return await walk_async(
+            self.core.regress(
+                examples, asked, signature=signature, timeout_s=timeout_s, metadata=metadata
+            )
+        )
+
+    async def metadata(
+        self,
+        *,
+        model: str = contract.MODEL_NAME,
+        label: str | None = None,
+        version: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Metadata:
+        """As Client.metadata."""
+        self._check_loop()
+        asked = servable(model, label, version)
+        return await walk_async(self.core.metadata(asked, timeout_s=timeout_s))
+
+    async def status(
+        self,
+        *,
+        model: str = contract.MODEL_NAME,
+        version: int | None = None,
+        timeout_s: float | None = None,
+    ) -> tuple[VersionStatus, ...]:
+        """As Client.status."""
+        self._check_loop()
+        asked = servable(model, None, version)
+        return await walk_async(self.core.status(asked, timeout_s=timeout_s))
+
+    async def reload(self, config: str, *, timeout_s: float = RELOAD_TIMEOUT_S) -> None:
+        """As Client.reload."""
+        self._check_loop()
+        return await walk_async(self.core.reload(config, timeout_s=timeout_s))
+
+    async def wait_ready(
+        self,
+        label: str | None = None,
+        timeout_s: float = 60.0,
+        *,
+        version: int | None = None,
+        model: str = contract.MODEL_NAME,
+    ) -> Metadata:
+        """As Client.wait_ready."""
+        self._check_loop()
+        asked = servable(model, label, version)
+        return await walk_async(self.core.wait_ready(asked, timeout_s))
+
+    def _check_loop(self) -> None:
+        """Refuses another event loop than that of the first call.
+
+        Raises:
+            WrongLoopError: it is another one.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise WrongLoopError(
+                "Expected an AsyncClient to be used in the event loop of its first call. "
+                "Received: another loop; open one in each, or use Client from threads"
+            )
+
+    def _stub(self, method: str) -> Any:
+        if self._channel is None:
+            if self._credentials is None:
+                self._channel = grpc.aio.insecure_channel(self.target, options=self._arguments)
+            else:
+                self._channel = grpc.aio.secure_channel(
+                    self.target, self._credentials, options=self._arguments
+                )
+        return self._channel.unary_unary(method)

@@ -1,0 +1,333 @@
+"""Images to decisions, as steps: what ImageClassifier and AsyncImageClassifier have in common.
+
+Knows how the contract's classifier is asked, in batches, with fallbacks and routers; nothing about
+thresholds, class names or scaling: those are in the model's graph.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from tfs_client import contract, pictures
+from tfs_client.answers import ImagePrediction, Prediction
+from tfs_client.core import Core, checked_timeout
+from tfs_client.errors import (
+    AnswerError,
+    EmptyBatchError,
+    FailedPreconditionError,
+    InvalidRequestError,
+    RequestError,
+    TfsError,
+)
+from tfs_client.fallback import DEFAULT
+from tfs_client.pictures import Guards, Picture
+from tfs_client.pixels import ImageSource
+from tfs_client.route import Key, Route
+from tfs_client.router import Router
+from tfs_client.servable import Servable, servable
+from tfs_client.steps import Steps, Work
+
+if TYPE_CHECKING:
+    from tfs_client.connection import Connection
+
+BATCH_SIZE: Final = 32
+"""Images a request; a server with batching refuses more than its max_batch_size."""
+
+CONCURRENCY: Final = 4
+"""Requests of a stream under way at once."""
+
+OnBadImage: TypeAlias = Literal["raise", "mark"]
+
+_BATCH_TOO_LARGE: Final = re.compile(r"Task size \d+ is larger than maximum input batch size (\d+)")
+"""TensorFlow Serving's words; they are the only way to learn its max_batch_size."""
+
+
+class Classifier:
+    """How one image classifier is asked. For callers: ImageClassifier and AsyncImageClassifier.
+
+    Args:
+        client: an open client; stays the caller's, who closes it.
+        label: ask the version that this label points at; None means "stable", unless a version is
+            given.
+        version: ask this version, in place of a label.
+        model: the servable's name.
+        timeout_s: deadline of each request in seconds, with all retries and fallbacks; None means
+            the client's.
+        batch_size: at most so many images in one request. A server that takes fewer is followed.
+        fallback: whom to ask, in order, where the one before cannot answer.
+        default: answer where nobody else does: needs_review, with the reason, and no label.
+        router: names the label by the `key` of a call, in place of label and version.
+        guards: what is looked at before a picture is sent.
+
+    Raises:
+        RequestError: a label and a version, or a batch size below 1.
+    """
+
+    def __init__(
+        self,
+        client: Connection,
+        *,
+        label: str | None = None,
+        version: int | None = None,
+        model: str = contract.MODEL_NAME,
+        timeout_s: float | None = None,
+        batch_size: int = BATCH_SIZE,
+        fallback: Sequence[Servable] = (),
+        default: bool = False,
+        router: Router | None = None,
+        guards: Guards = Guards(),  # noqa: B008  # frozen
+    ):
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise RequestError(f"Expected batch_size above 0. Received: batch_size={batch_size}")
+        if label is None and version is None:
+            label = contract.LABEL_STABLE
+        self._servable = servable(model, label, version)
+        self._core = client.core
+        self._timeout_s = client.timeout_s if timeout_s is None else checked_timeout(timeout_s)
+        self._batch_size = batch_size
+        self._fallback = tuple(fallback)
+        self._default = default
+        self._router = router
+        self._guards = guards
+
+    def _classify(
+        self,
+        sources: Sequence[ImageSource],
+        on_bad_image: OnBadImage,
+        key: Key | None,
+        request_id: str,
+    ) -> Steps[list[ImagePrediction]]:
+        """All sources, in order, in one request after the other."""
+        answers: list[ImagePrediction] = []
+        while len(answers) < len(sources):
+            prepare = functools.partial(
+                self._guards.prepare_some, sources, len(answers), self._batch_size
+            )
+            rest = sources[len(answers) : len(answers) + self._batch_size]
+            batch: list[Picture] = (yield Work(prepare)) if pictures.costs_time(rest) else prepare()
+            for picture in batch:
+                if picture.problem is not None and on_bad_image == "raise":
+                    raise picture.problem
+            good = [picture for picture in batch if picture.problem is None]
+            found = iter((yield from self._ask_route(good, key, request_id)) if good else ())
+            answers += [_marked(one) if one.problem else next(found) for one in batch]
+        return answers
+
+    def _ask_route(
+        self, batch: Sequence[Picture], key: Key | None, request_id: str
+    ) -> Steps[list[ImagePrediction]]:
+        """One batch, from the first on the route who answers."""
+        start = time.monotonic()
+        end = start + self._timeout_s
+        if self._router is None and key is None and not self._fallback and not self._default:
+            answers = yield from self._ask(self._core, batch, self._servable, end, request_id)
+            self._tell(self._servable, answers)
+            return answers
+        route = Route.begin(self._servable, self._fallback, self._router, key, request_id)
+
+        def ask(one: Servable, its_end: float) -> Steps[list[ImagePrediction]]:
+            core = self._core if one.client is None else one.client.core
+            return self._ask(core, batch, one, its_end, route.request_id)
+
+        try:
+            found, answered = yield from self._core.ask_chain(route, end, ask)
+            if found is None and not self._default:
+                raise answered.failures[0]
+        except TfsError as error:
+            route.expose_failure(error, time.monotonic() - start)
+            raise
+        if found is None:
+            latency_s = time.monotonic() - start
+            found = [_default(one, self._servable, latency_s, route.request_id) for one in batch]
+        if answered.reason:
+            found = [dataclasses.replace(one, reason=answered.reason) for one in found]
+        for answer in found:
+            route.expose(answer, answer.model_version, answer.needs_review)
+        self._tell(answered.servable or route.chain[0], found)
+        return found
+
+    def _ask(
+        self, core: Core, batch: Sequence[Picture], one: Servable, end: float, request_id: str
+    ) -> Steps[list[ImagePrediction]]:
+        """One servable: a request for the files and one for the pixels, put back in order."""
+        answers: dict[int, ImagePrediction] = {}
+        for of_files in (True, False):
+            places = [at for at, it in enumerate(batch) if (it.content is not None) is of_files]
+            if not places:
+                continue
+            chosen = [batch[at] for at in places]
+            ask = self._send_files if of_files else self._send_pixels
+            try:
+                prediction = yield from ask(core, chosen, one, end, request_id)
+            except InvalidRequestError as error:
+                limit = _BATCH_TOO_LARGE.search(error.details)
+                if limit is None or int(limit[1]) >= len(chosen):
+                    raise
+                self._batch_size = min(self._batch_size, int(limit[1]))
+                rows: list[ImagePrediction] = []
+                for at in range(0, len(chosen), int(limit[1])):
+                    part = chosen[at : at + int(limit[1])]
+                    rows += yield from self._ask(core, part, one, end, request_id)
+            else:
+                rows = _rows(prediction, chosen, request_id)
+            answers.update(zip(places, rows, strict=True))
+        if len(batch) > 1 and request_id:
+            answers = {
+                at: dataclasses.replace(answer, request_id=f"{request_id}-{at}")
+                for at, answer in answers.items()
+            }
+        return [answers[at] for at in range(len(batch))]
+
+    def _send_files(
+        self, core: Core, batch: Sequence[Picture], one: Servable, end: float, request_id: str
+    ) -> Steps[Prediction]:
+        inputs = {contract.INPUT_IMAGE_BYTES: [picture.content for picture in batch]}
+        return core.predict_servable(
+            inputs, one, contract.SIGNATURE_DEFAULT, (), self._timeout_s, end, (), request_id
+        )
+
+    def _send_pixels(
+        self, core: Core, batch: Sequence[Picture], one: Servable, end: float, request_id: str
+    ) -> Steps[Prediction]:
+        size = yield from self._size(core, one, end)
+        try:
+            return (yield from self._send_resized(core, batch, size, one, end, request_id))
+        except (InvalidRequestError, FailedPreconditionError):
+            # The label may have moved to a version that wants another size.
+            fresh = yield from self._size(core, one, end, anew=True)
+            if fresh == size:
+                raise
+        return (yield from self._send_resized(core, batch, fresh, one, end, request_id))
+
+    def _send_resized(
+        self,
+        core: Core,
+        batch: Sequence[Picture],
+        size: tuple[int, int],
+        one: Servable,
+        end: float,
+        request_id: str,
+    ) -> Steps[Prediction]:
+        resize = functools.partial(pictures.stack, batch, size)
+        pixels = resize() if pictures.fit(batch, size) else (yield Work(resize))
+        inputs = {contract.INPUT_IMAGES: pixels}
+        return (
+            yield from core.predict_servable(
+                inputs, one, contract.SIGNATURE_IMAGES, (), self._timeout_s, end, (), request_id
+            )
+        )
+
+    def _size(
+        self, core: Core, one: Servable, end: float, *, anew: bool = False
+    ) -> Steps[tuple[int, int]]:
+        """The (height, width) that the version's predict_images takes."""
+        metadata = yield from core.signatures(one, self._timeout_s, end, anew=anew)
+        signature = metadata.signatures.get(contract.SIGNATURE_IMAGES)
+        spec = signature.inputs.get(contract.INPUT_IMAGES) if signature else None
+        shape = spec.shape if spec else None
+        if shape is None or len(shape) != 4 or shape[3] != 3 or not shape[1] or not shape[2]:
+            raise AnswerError(
+                f"Expected version {metadata.version} of {metadata.model} to take "
+                f"{contract.INPUT_IMAGES} [N, H, W, 3] with fixed H and W in its signature "
+                f"{contract.SIGNATURE_IMAGES}. Received: shape={shape}, "
+                f"signatures={sorted(metadata.signatures)}; send files instead of pixels"
+            )
+        return shape[1], shape[2]
+
+    def _input_size(self) -> Steps[tuple[int, int]]:
+        return self._size(self._core, self._servable, time.monotonic() + self._timeout_s, anew=True)
+
+    def _tell(self, one: Servable, answers: Sequence[ImagePrediction]) -> None:
+        self._core.sender.notify(
+            lambda observer: observer.images_answered(one.model, one.label, answers)
+        )
+
+
+def check_some(count: int) -> None:
+    """Refuses no images at all.
+
+    Raises:
+        EmptyBatchError: there are none.
+    """
+    if not count:
+        raise EmptyBatchError("Expected at least one image. Received: none")
+
+
+def _marked(picture: Picture) -> ImagePrediction:
+    """The answer for a picture that cannot be sent."""
+    problem = picture.problem
+    return ImagePrediction(
+        label="",
+        probability=math.nan,
+        needs_review=True,
+        valid=False,
+        model_version=0,
+        latency_s=0.0,
+        reason=f"{type(problem).__name__}: {problem}",
+        source=picture.source,
+    )
+
+
+def _default(
+    picture: Picture, asked: Servable, latency_s: float, request_id: str
+) -> ImagePrediction:
+    """The answer where nobody gives one. Nothing speaks against the picture, so it is valid."""
+    return ImagePrediction(
+        label="",
+        probability=math.nan,
+        needs_review=True,
+        valid=True,
+        model_version=0,
+        latency_s=latency_s,
+        model=asked.model,
+        answered_by=DEFAULT,
+        request_id=request_id,
+        source=picture.source,
+    )
+
+
+_KINDS: Final = {
+    contract.OUTPUT_PROBABILITY: "f",
+    contract.OUTPUT_LABEL: "O",
+    contract.OUTPUT_NEEDS_REVIEW: "b",
+    contract.OUTPUT_VALID: "b",
+}
+"""The contract's outputs, with numpy's letter for their dtypes."""
+
+
+def _rows(
+    prediction: Prediction, batch: Sequence[Picture], request_id: str
+) -> list[ImagePrediction]:
+    """One typed answer an image; refuses an answer that does not follow the contract."""
+    columns: list[list[Any]] = []
+    for name, kind in _KINDS.items():
+        output = prediction.outputs.get(name)
+        if output is None or output.shape != (len(batch),) or output.dtype.kind != kind:
+            received = "none" if output is None else f"{output.dtype} {list(output.shape)}"
+            raise AnswerError(
+                f"Expected output {name!r} with one row for each of {len(batch)} images. "
+                f"Received: {received}, outputs={sorted(prediction.outputs)}; "
+                f"version {prediction.version} of {prediction.model} does not follow the contract"
+            )
+        columns.append(output.tolist())
+    return [
+        ImagePrediction(
+            label=label.decode(errors="replace"),
+            probability=probability,
+            needs_review=needs_review,
+            valid=valid,
+            model_version=prediction.version,
+            latency_s=prediction.latency_s,
+            model=prediction.model,
+            answered_by=prediction.answered_by,
+            request_id=request_id,
+            source=picture.source,
+        )
+        for probability, label, needs_review, valid, picture in zip(*columns, batch)
+    ]

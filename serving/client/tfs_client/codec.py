@@ -1,0 +1,375 @@
+"""Predict's two messages, read and written without a copy that is not needed.
+
+protobuf copies an array several times on its way into a message, and gives answers back value by
+value. Here a request is a few bytes of header, kept from call to call, joined with the array's own
+memory: one copy. An answer is searched for where its tensors lie, and arrays are laid over the
+bytes that gRPC received: none. What does not look as a server usually writes it is left to
+protobuf, so there is one authority on what is valid.
+
+The formats are protobuf's encoding (https://protobuf.dev/programming-guides/encoding) of the
+messages in wire/serving.proto. Knows nothing about channels or signatures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from tfs_client import tensors
+from tfs_client.errors import AnswerError, RequestError
+from tfs_client.inputs import STRING, as_bytes
+from tfs_client.tensors import Kind
+from tfs_client.wire import serving_pb2 as pb
+
+MAX_REQUEST_BYTES: Final = 2**31 - 1
+"""protobuf's limit of one message."""
+
+_KNOWN_HEADERS: Final = 512
+"""Shapes whose headers are kept for one template; a service that varies more is served all the
+same."""
+
+MAX_DIMENSIONS: Final = 32
+"""numpy has had at least so many; more are left to it to refuse."""
+
+# A tag is the number of a field times 8, plus its type: 0 a varint, 2 bytes after their length.
+_CONTENT: Final = {
+    4 << 3 | 2: "tensor_content",
+    5 << 3 | 2: "float_val",
+    6 << 3 | 2: "double_val",
+    9 << 3 | 2: "scomplex_val",
+    11 << 3 | 2: "bool_val",
+    12 << 3 | 2: "dcomplex_val",
+}
+"""Fields of TensorProto whose packed form is byte by byte that of tensor_content."""
+
+
+class Answer(NamedTuple):
+    """What a PredictResponse says."""
+
+    model: str
+    version: int
+    signature: str
+    outputs: dict[str, NDArray[Any]]
+
+
+class RequestTemplate:
+    """A Predict request to one servable and signature, all but its arrays.
+
+    Args:
+        spec: whom to ask.
+        output_filter: the outputs wanted; empty means all.
+    """
+
+    __slots__ = ("_end", "_headers", "_start")
+
+    def __init__(self, spec: pb.ModelSpec, output_filter: tuple[str, ...] = ()):
+        self._start = pb.PredictRequest(model_spec=spec).SerializeToString()
+        self._end = pb.PredictRequest(output_filter=output_filter).SerializeToString()
+        self._headers: dict[tuple[str, np.dtype[Any], tuple[int, ...]], bytes] = {}
+
+    def known(self, name: str, array: NDArray[Any]) -> bool:
+        """Whether an input of this name, dtype and shape was encoded before."""
+        return (name, array.dtype, array.shape) in self._headers
+
+    def encode(self, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+        """The request's bytes: each array is copied once.
+
+        Args:
+            arrays: input name to array, as inputs.as_array makes them.
+
+        Raises:
+            DtypeError: an element of an array of strings that is none.
+            RequestError: more than protobuf's 2 GiB.
+        """
+        parts: list[Any] = [self._start]
+        for name, array in arrays.items():
+            header = self._headers.get((name, array.dtype, array.shape))
+            if header is None:
+                parts += self._first_time(name, array)
+            else:
+                parts.append(header)
+                little = array.dtype.isnative and array.flags.c_contiguous
+                parts.append(array if little else np.ascontiguousarray(array))
+        parts.append(self._end)
+        try:
+            request = b"".join(parts)
+        except (OverflowError, MemoryError) as error:
+            raise _too_large("more than memory holds") from error
+        if len(request) > MAX_REQUEST_BYTES:
+            raise _too_large(f"{len(request)} bytes")
+        return request
+
+    def _first_time(self, name: str, array: NDArray[Any]) -> list[Any]:
+        kind = tensors.kind_of(array)
+        if kind.name == STRING:
+            return _string_input(name, array)
+        stored = tensors.as_stored(array, kind)
+        header = _input_header(name, kind, array.shape, stored.nbytes)
+        # Only where the array's memory is what travels, but for its order.
+        if array.dtype == stored.dtype:
+            if len(self._headers) >= _KNOWN_HEADERS:
+                self._headers.clear()
+            self._headers[name, array.dtype, array.shape] = header
+        return [header, stored]
+
+
+def _input_header(name: str, kind: Kind, shape: tuple[int, ...], content_bytes: int) -> bytes:
+    """What stands before the content of a numeric tensor in `PredictRequest.inputs`."""
+    tensor = _tensor_start(kind, shape) + b"\x22" + _as_varint(content_bytes)
+    return _entry_start(name, tensor, len(tensor) + content_bytes)
+
+
+def _string_input(name: str, array: NDArray[Any]) -> list[bytes]:
+    """A tensor of strings in `PredictRequest.inputs`, in parts: TensorProto.string_val."""
+    parts: list[bytes] = []
+    for element in array.flat:
+        content = as_bytes(element, f"input {name!r}")
+        parts += (b"\x42" + _as_varint(len(content)), content)
+    tensor = _tensor_start(tensors.kind_of(array), array.shape)
+    return [_entry_start(name, tensor, len(tensor) + sum(map(len, parts))), *parts]
+
+
+def _tensor_start(kind: Kind, shape: tuple[int, ...]) -> bytes:
+    """TensorProto.dtype and .tensor_shape."""
+    dims = b"".join(_sized(0x12, b"\x08" + _as_varint(size)) for size in shape)
+    return b"\x08" + _as_varint(kind.code) + _sized(0x12, dims)
+
+
+def _entry_start(name: str, tensor_start: bytes, tensor_bytes: int) -> bytes:
+    """The map entry up to and with the start of its tensor."""
+    value = b"\x12" + _as_varint(tensor_bytes)
+    entry = _sized(0x0A, name.encode()) + value
+    return b"\x12" + _as_varint(len(entry) + tensor_bytes) + entry + tensor_start
+
+
+def _sized(tag: int, content: bytes) -> bytes:
+    return bytes((tag,)) + _as_varint(len(content)) + content
+
+
+def _as_varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _too_large(received: str) -> RequestError:
+    return RequestError(
+        f"Expected a request of less than 2 GiB. Received: {received}; send fewer rows at once"
+    )
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+class _UnusualError(Exception):
+    """Not what a server usually writes: protobuf shall decide."""
+
+
+def decode_answer(data: bytes, max_bytes: int = tensors.MAX_TENSOR_BYTES) -> Answer:
+    """A PredictResponse; its numeric arrays lie over `data`, read-only.
+
+    An array may start at any byte of `data`; numpy reads it all the same, at a small cost for each
+    later use. Copy it where that matters.
+
+    Args:
+        data: as gRPC received it.
+        max_bytes: refuse a tensor that would be larger in memory.
+
+    Raises:
+        AnswerError: no such message, or a tensor in it contradicts itself.
+    """
+    try:
+        return _search(data, max_bytes)
+    except (_UnusualError, IndexError, UnicodeDecodeError):
+        return _parse(data, max_bytes)
+
+
+def _parse(data: bytes, max_bytes: int) -> Answer:
+    """By protobuf."""
+    try:
+        response = pb.PredictResponse.FromString(data)
+    except DecodeError as error:
+        raise AnswerError(
+            f"Expected a PredictResponse. Received: {len(data)} bytes that are none ({error}); "
+            "is it a model server?"
+        ) from error
+    spec = response.model_spec
+    outputs = {
+        name: tensors.from_proto(response.outputs[name], f"output {name!r}", max_bytes=max_bytes)
+        for name in sorted(response.outputs)
+    }
+    return Answer(spec.name, spec.version.value, spec.signature_name, outputs)
+
+
+def _search(data: bytes, max_bytes: int) -> Answer:
+    """By looking for where the tensors lie."""
+    outputs: dict[str, NDArray[Any]] = {}
+    model, version, signature = "", 0, ""
+    at, end = 0, len(data)
+    seen_spec = False
+    while at < end:
+        tag = data[at]
+        start, at = _span(data, at + 1, end)
+        if tag == 0x0A:  # outputs: the key of the map's entry, then its value
+            if data[start] != 0x0A:
+                raise _UnusualError
+            name_start, name_stop = _span(data, start + 1, at)
+            name = data[name_start:name_stop].decode()
+            if name in outputs or data[name_stop] != 0x12:
+                raise _UnusualError
+            tensor_start, tensor_stop = _span(data, name_stop + 1, at)
+            if tensor_stop != at:
+                raise _UnusualError
+            outputs[name] = _tensor(data, tensor_start, at, name, max_bytes)
+        elif tag == 0x12 and not seen_spec:  # model_spec
+            model, version, signature = _spec(data, start, at)
+            seen_spec = True
+        else:
+            raise _UnusualError
+    return Answer(model, version, signature, {name: outputs[name] for name in sorted(outputs)})
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at `at`, and where it ends."""
+    byte = data[at]
+    if byte < 0x80:
+        return byte, at + 1
+    value, shift = byte & 0x7F, 7
+    while True:
+        at += 1
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+        if shift > 56:  # no length and no size is that large; negative numbers are
+            raise _UnusualError
+    return value, at + 1
+
+
+def _span(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Where the bytes lie whose length stands at `at`."""
+    length = data[at]
+    at += 1
+    if length > 0x7F:
+        length, at = _varint(data, at - 1)
+    if at + length > end:
+        raise _UnusualError
+    return at, at + length
+
+
+def _spec(data: bytes, at: int, end: int) -> tuple[str, int, str]:
+    """ModelSpec: name, version, signature_name."""
+    texts = {0x0A: "", 0x1A: ""}
+    version = 0
+    while at < end:
+        tag = data[at]
+        start, at = _span(data, at + 1, end)
+        if tag in texts:
+            texts[tag] = data[start:at].decode()
+        elif tag == 0x12:  # Int64Value
+            version = _wrapped(data, start, at)
+        else:
+            raise _UnusualError
+    return texts[0x0A], version, texts[0x1A]
+
+
+def _wrapped(data: bytes, at: int, end: int) -> int:
+    """The number in a message whose field 1 it is: Int64Value, TensorShapeProto.Dim."""
+    if at == end:
+        return 0
+    if data[at] != 0x08:
+        raise _UnusualError
+    value, stop = _varint(data, at + 1)
+    if stop != end:
+        raise _UnusualError
+    return value
+
+
+class _Layout(NamedTuple):
+    """What the beginning of a tensor says: dtype and shape."""
+
+    kind: Kind
+    shape: tuple[int, ...]
+    values: int
+    content_bytes: int
+
+
+_LAYOUTS: Final[dict[bytes, _Layout]] = {}
+"""The beginnings seen so far; a server's answers are alike."""
+
+
+def _tensor(data: bytes, start: int, end: int, name: str, max_bytes: int) -> NDArray[Any]:
+    """The tensor in data[start:end]; protobuf's where it is not of the usual form."""
+    # dtype, then tensor_shape, then values in one of the forms that numpy can take as they are.
+    head = data[start : start + 4 + data[start + 3]]
+    layout = _LAYOUTS.get(head)
+    if layout is None:
+        layout = _learn(head)
+    at = start + len(head)
+    if layout is None or at >= end:
+        return _parsed_tensor(data, start, end, name, max_bytes)
+    kind, shape, count, content_bytes = layout
+    if content_bytes > max_bytes:
+        tensors.checked_count(shape, kind, f"output {name!r}", max_bytes)
+    tag = data[at]
+    field = _CONTENT.get(tag)
+    if field in (kind.field, "tensor_content") and kind.name != STRING:
+        content, stop = _span(data, at + 1, end)
+        # A bool_val is a varint, of more than one byte if it likes.
+        plain = field != "bool_val" or data[content:stop].isascii()
+        if stop == end and stop - content == content_bytes and plain:
+            return tensors.from_buffer(data, content, stop, kind, shape, name)
+    elif tag == 0x42 and kind.name == STRING:  # string_val
+        strings = []
+        while at < end and data[at] == 0x42:
+            content, at = _span(data, at + 1, end)
+            strings.append(data[content:at])
+        if at == end and len(strings) == count:
+            return tensors.from_strings(strings, shape, name)
+    return _parsed_tensor(data, start, end, name, max_bytes)
+
+
+def _learn(head: bytes) -> _Layout | None:
+    """What a tensor's beginning says; None if it is not of the usual form."""
+    if len(head) < 4 or head[0] != 0x08 or head[2] != 0x12 or max(head[1], head[3]) > 0x7F:
+        return None
+    kind = tensors.BY_CODE.get(head[1])
+    if kind is None or len(head) != 4 + head[3]:
+        return None
+    shape = _shape(head, 4, len(head))
+    count = math.prod(shape)
+    if count == 0 or len(shape) > MAX_DIMENSIONS:
+        return None
+    layout = _Layout(kind, shape, count, count * kind.stored.itemsize)
+    if len(_LAYOUTS) >= _KNOWN_HEADERS:
+        _LAYOUTS.clear()
+    _LAYOUTS[head] = layout
+    return layout
+
+
+def _shape(data: bytes, at: int, end: int) -> tuple[int, ...]:
+    sizes: list[int] = []
+    while at < end:
+        if data[at] != 0x12:
+            raise _UnusualError
+        start, at = _span(data, at + 1, end)
+        sizes.append(_wrapped(data, start, at))
+    return tuple(sizes)
+
+
+def _parsed_tensor(data: bytes, start: int, end: int, name: str, max_bytes: int) -> NDArray[Any]:
+    """One tensor by protobuf: values one by one, or in a form that is not usual."""
+    try:
+        proto = pb.TensorProto.FromString(data[start:end])
+    except DecodeError as error:
+        raise _UnusualError from error
+    return tensors.from_proto(proto, f"output {name!r}", max_bytes=max_bytes)

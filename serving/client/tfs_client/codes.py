@@ -1,0 +1,106 @@
+"""The one table from gRPC code, and the words that come with it, to this package's error.
+
+Knows nothing about what was asked.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+
+from tfs_client.errors import (
+    CallError,
+    CancelledError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    HostNotFoundError,
+    InvalidRequestError,
+    LabelNotFoundError,
+    MessageTooLargeError,
+    NotAllowedError,
+    NotFoundError,
+    NotServedError,
+    OverloadedError,
+    RefusedError,
+    ServerError,
+    TlsError,
+    UnavailableError,
+)
+
+BY_CODE: Final[dict[grpc.StatusCode, type[CallError]]] = {
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
+    grpc.StatusCode.UNAUTHENTICATED: NotAllowedError,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowedError,
+    grpc.StatusCode.UNIMPLEMENTED: NotServedError,
+    grpc.StatusCode.CANCELLED: CancelledError,
+    grpc.StatusCode.INTERNAL: ServerError,
+    grpc.StatusCode.UNKNOWN: ServerError,
+    grpc.StatusCode.DATA_LOSS: ServerError,
+    grpc.StatusCode.ABORTED: ServerError,
+    grpc.StatusCode.ALREADY_EXISTS: ServerError,
+}
+"""The one table from gRPC code to class."""
+
+_UNAVAILABLE: Final = grpc.StatusCode.UNAVAILABLE
+
+BY_TEXT: Final[tuple[tuple[grpc.StatusCode, str, type[CallError]], ...]] = (
+    # TensorFlow Serving, batching: "The batch scheduling queue to which this task was submitted
+    # is full". Somebody does answer, so it is not the UNAVAILABLE of a dead server.
+    (_UNAVAILABLE, "batch scheduling queue", OverloadedError),
+    # gRPC's own words over a connection that could not be made, from 1.60 on.
+    (_UNAVAILABLE, "dns resolution failed", HostNotFoundError),
+    (_UNAVAILABLE, "errors resolving", HostNotFoundError),
+    (_UNAVAILABLE, "name resolution", HostNotFoundError),
+    (_UNAVAILABLE, "handshake failed", TlsError),
+    (_UNAVAILABLE, "hostname verification", TlsError),
+    (_UNAVAILABLE, "connection refused", RefusedError),
+    # gRPC itself, on either side: "Received message larger than max (8000 vs. 4000)".
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max", MessageTooLargeError),
+    # TensorFlow Serving: "Unrecognized servable version label: L".
+    (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "unrecognized servable version label",
+        LabelNotFoundError,
+    ),
+)
+"""Codes with several meanings, told apart by the words (in lower case) that come with them."""
+
+_PLAIN_TO_TLS: Final = "socket closed"
+"""All that is seen when plain text meets TLS, or when a client certificate is wanted."""
+
+
+def from_rpc_error(error: grpc.RpcError, *, target: str, call: str, timeout_s: float) -> CallError:
+    """The error of this package for one of gRPC's; raise it `from` the original.
+
+    Args:
+        error: as raised by a gRPC stub, of either kind (sync or asyncio).
+        target: the address that was called.
+        call: the method's short name, such as "Predict".
+        timeout_s: the deadline that the call had, in seconds.
+    """
+    code, details = grpc.StatusCode.UNKNOWN, str(error)
+    if hasattr(error, "code") and hasattr(error, "details"):
+        code, details = error.code() or code, error.details() or ""
+    return from_code(code, details, target=target, call=call, timeout_s=timeout_s)
+
+
+def from_code(
+    code: grpc.StatusCode, details: str, *, target: str, call: str, timeout_s: float
+) -> CallError:
+    """The error for a gRPC code and the words that came with it."""
+    chosen = BY_CODE.get(code, ServerError)
+    words = details.lower()
+    for of_code, sign, special in BY_TEXT:
+        if code is of_code and sign in words:
+            chosen = special
+            break
+    if chosen is UnavailableError and words.endswith(_PLAIN_TO_TLS) and "backends" in words:
+        details += ", while connecting: does the server want TLS, or a client certificate?"
+    return chosen(code, details, target=target, call=call, timeout_s=timeout_s)

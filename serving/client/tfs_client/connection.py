@@ -1,0 +1,158 @@
+"""What Client and AsyncClient have in common: the settings of a connection, checked.
+
+Knows nothing about threads or event loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import grpc
+
+from tfs_client import channel as channels
+from tfs_client import contract
+from tfs_client.core import Core, checked_timeout
+from tfs_client.errors import RequestError, TargetError
+from tfs_client.observer import Observer
+from tfs_client.policy import Breaker, Retry
+from tfs_client.sender import Sender, Settings
+
+DEFAULT_TARGET: Final = f"localhost:{contract.GRPC_PORT}"
+DEFAULT_TIMEOUT_S: Final = 10.0
+
+
+class Connection:
+    """A connection to one model server, or to all addresses behind one name.
+
+    Opening it sends nothing: the connection is made with the first call, and made again after a
+    server's restart. Close it, or use it in a `with` block.
+
+    Args:
+        target: host:port of the server's gRPC port, or gRPC's name syntax: with dns:///host:port
+            the load goes round all addresses of the name.
+        timeout_s: deadline of every call in seconds, retries included, unless the call says
+            otherwise.
+        tls: True for the usual authorities, or Tls(…); gRPC's own credentials are taken too. False
+            speaks plain text, as TensorFlow Serving does by default.
+        token: sent as "authorization: Bearer …" with every call; a function is asked each time.
+            Needs tls, unless the target is on this machine.
+        metadata: further pairs, sent with every call.
+        retry: how failed calls are sent again; None means never.
+        breaker: when a servable that keeps failing is left alone for a moment; None means never.
+        hedge_after_s: send a call a second time if it was not answered after so many seconds, and
+            take the first answer; None means never. Costs the server up to a tenth more calls
+            (retry.budget_ratio), and pays where a few answers are slow by chance.
+        wait_for_ready: wait for a server that is not there (yet) as long as the deadline allows.
+        check_inputs: hold inputs against the version's signature before sending; the server is
+            asked for it once, and again when another version answers.
+        max_message_bytes: limit of one request or answer.
+        keepalive_s: how often a connection is pinged while calls are under way; None means never. A
+            server with gRPC's defaults does not stand pings more often than every 300 s.
+        observers: told of every call: observers.prometheus, observers.opentelemetry, or your own.
+        options: further gRPC channel arguments, as (name, value) pairs; they win over ours.
+
+    Attributes:
+        target: as given.
+        timeout_s: as given.
+        core: the logic; not for callers.
+
+    Raises:
+        RequestError: something that cannot be.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        tls: bool | channels.Tls | grpc.ChannelCredentials = False,
+        token: str | Callable[[], str] | None = None,
+        metadata: Sequence[tuple[str, str | bytes]] | Mapping[str, str | bytes] = (),
+        retry: Retry | None = Retry(),  # noqa: B008  # frozen
+        breaker: Breaker | None = Breaker(),  # noqa: B008  # frozen
+        hedge_after_s: float | None = None,
+        wait_for_ready: bool = False,
+        check_inputs: bool = True,
+        max_message_bytes: int = channels.MAX_MESSAGE_BYTES,
+        keepalive_s: float | None = channels.KEEPALIVE_S,
+        observers: Sequence[Observer] = (),
+        options: Sequence[channels.ChannelOption] = (),
+    ):
+        self.target = channels.check_target(target)
+        self.timeout_s = checked_timeout(timeout_s)
+        if not isinstance(max_message_bytes, int) or not 0 < max_message_bytes < 2**31:
+            raise TargetError(
+                "Expected max_message_bytes between 1 and 2147483647. "
+                f"Received: max_message_bytes={max_message_bytes!r}"
+            )
+        self._credentials = _credentials(tls)
+        self._arguments = channels.channel_arguments(
+            max_message_bytes=max_message_bytes,
+            keepalive_s=_seconds("keepalive_s", keepalive_s),
+            server_name=tls.server_name if isinstance(tls, channels.Tls) else None,
+            options=options,
+        )
+        pairs = metadata.items() if isinstance(metadata, Mapping) else metadata
+        settings = Settings(
+            target=self.target,
+            timeout_s=self.timeout_s,
+            retry=Retry(attempts=1) if retry is None else retry,
+            breaker=breaker,
+            hedge_after_s=_seconds("hedge_after_s", hedge_after_s),
+            wait_for_ready=wait_for_ready,
+            metadata=channels.checked_metadata(pairs),
+            token=self._token(token),
+            observers=tuple(observers),
+        )
+        sender = Sender(settings, self._stub)
+        self.core = Core(sender, max_message_bytes=max_message_bytes, check=check_inputs)
+        self._open()
+
+    @property
+    def fallback_counts(self) -> dict[str, int]:
+        """Who answered the calls that had a fallback or a router: servable or "default" → count."""
+        return dict(self.core.fallbacks.counts)
+
+    def _open(self) -> None:
+        """Makes the channel, where that needs no event loop."""
+
+    def _stub(self, method: str) -> Any:
+        raise NotImplementedError  # by each of the two
+
+    def _token(self, token: str | Callable[[], str] | None) -> Callable[[], str] | None:
+        if token is None:
+            return None
+        if self._credentials is None and not channels.is_this_machine(self.target):
+            raise TargetError(
+                "Expected tls with a token: in plain text everybody on the way can read it. "
+                f"Received: token for {self.target} without tls; give tls=True or tls=Tls(…)"
+            )
+        if isinstance(token, str):
+            channels.checked_metadata([("authorization", token)])
+            return lambda: token
+        return token
+
+
+def _credentials(
+    tls: bool | channels.Tls | grpc.ChannelCredentials,
+) -> grpc.ChannelCredentials | None:
+    if isinstance(tls, bool):
+        return channels.Tls().credentials() if tls else None
+    if isinstance(tls, channels.Tls):
+        return tls.credentials()
+    if isinstance(tls, grpc.ChannelCredentials):
+        return tls
+    raise TargetError(
+        f"Expected tls as True, False, Tls(…) or gRPC's credentials. Received: tls={tls!r}"
+    )
+
+
+def _seconds(name: str, seconds: float | None) -> float | None:
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise RequestError(
+            f"Expected {name} as a number of seconds above 0, or None. Received: {name}={seconds!r}"
+        )
+    return float(seconds)

@@ -1,0 +1,384 @@
+"""What a client does, as steps: the same for a thread and an event loop.
+
+Checks what is asked against the version's signature (known.py), sends it (sender.py), and follows
+fallbacks and routers. Knows nothing about images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import grpc
+from numpy.typing import NDArray
+
+from tfs_client import codec, messages
+from tfs_client.answers import (
+    Classification,
+    Metadata,
+    Prediction,
+    Regression,
+    VersionStatus,
+)
+from tfs_client.codes import from_code
+from tfs_client.errors import (
+    CallError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InvalidRequestError,
+    NotAllowedError,
+    NotFoundError,
+    NotServedError,
+    RequestError,
+    TfsError,
+)
+from tfs_client.fallback import DEFAULT, Answered, Fallbacks, first_answer
+from tfs_client.inputs import as_array, check_mapping
+from tfs_client.known import Known, KnownRequest
+from tfs_client.route import Key, Route
+from tfs_client.router import Router
+from tfs_client.sender import About, Sender
+from tfs_client.servable import Servable
+from tfs_client.steps import Metadata as Pairs
+from tfs_client.steps import Pause, Steps
+from tfs_client.wire import serving_pb2 as pb
+
+Answer = TypeVar("Answer")
+
+_POLL_S: Final = 0.2
+
+_MAYBE_ANOTHER_VERSION: Final = (InvalidRequestError, FailedPreconditionError, NotFoundError)
+"""Refusals after which the signature is asked for anew."""
+
+
+class Core:
+    """The logic behind Client and AsyncClient; their methods of the same names document it.
+
+    Args:
+        sender: of this client's bytes.
+        max_message_bytes: refuse tensors that would be larger in memory.
+        check: hold inputs against the signature.
+    """
+
+    def __init__(self, sender: Sender, *, max_message_bytes: int, check: bool):
+        self.sender = sender
+        self.fallbacks = Fallbacks()
+        self._max_bytes = max_message_bytes
+        self._check = check
+        self._known = Known()
+
+    def predict(
+        self,
+        inputs: Mapping[str, Any],
+        servable: Servable,
+        *,
+        signature: str,
+        outputs: Sequence[str] | None,
+        timeout_s: float | None,
+        fallback: Sequence[Servable],
+        default: Mapping[str, Any] | None,
+        router: Router | None,
+        key: Key | None,
+        request_id: str,
+        metadata: Pairs,
+    ) -> Steps[Prediction]:
+        """Arrays to arrays: the first servable of the chain that answers."""
+        check_mapping(inputs)
+        wanted = _checked_outputs(outputs)
+        timeout_s = self.timeout_s(timeout_s)
+        end = time.monotonic() + timeout_s
+        if router is None and not fallback and default is None:
+            return (
+                yield from self.predict_servable(
+                    inputs, servable, signature, wanted, timeout_s, end, metadata, request_id
+                )
+            )
+        stand_in = None if default is None else _stand_in(default, servable, signature)
+        route = Route.begin(servable, fallback, router, key, request_id)
+
+        def ask(one: Servable, its_end: float) -> Steps[Prediction]:
+            core = self if one.client is None else one.client.core
+            chosen = signature if one.signature is None else one.signature
+            return core.predict_servable(
+                inputs, one, chosen, wanted, timeout_s, its_end, metadata, route.request_id
+            )
+
+        try:
+            answer, answered = yield from self.ask_chain(route, end, ask)
+            if answer is None:
+                if stand_in is None:
+                    raise answered.failures[0]
+                answer = dataclasses.replace(stand_in, request_id=route.request_id)
+        except TfsError as error:
+            route.expose_failure(error, timeout_s - (end - time.monotonic()))
+            raise
+        if answered.reason:
+            answer = dataclasses.replace(answer, reason=answered.reason)
+        route.expose(answer, answer.version, answer.needs_review)
+        return answer
+
+    def ask_chain(
+        self, route: Route, end: float, ask: Callable[[Servable, float], Steps[Answer]]
+    ) -> Steps[tuple[Answer | None, Answered]]:
+        """Asks who is on the route until somebody answers; logs, counts and tells observers."""
+
+        def fell_back(servable: str, to: str, error: TfsError) -> None:
+            self.fallbacks.log(servable, to, error)
+            self.sender.notify(lambda observer: observer.fell_back(servable, to, error))
+
+        answer, answered = yield from first_answer(route.chain, end, ask, fell_back)
+        by = answered.servable
+        self.fallbacks.answered(DEFAULT if by is None else str(by))
+        return answer, answered
+
+    def classify(
+        self,
+        examples: Iterable[Mapping[str, Any]],
+        servable: Servable,
+        *,
+        signature: str,
+        timeout_s: float | None,
+        metadata: Pairs,
+    ) -> Steps[Classification]:
+        """Examples to labels with scores."""
+        about = self._about("Classify", servable, signature, timeout_s, metadata)
+        request = messages.classify_request(_spec(servable, signature), examples)
+        response, latency_s = yield from self.sender.exchange(
+            about, messages.encode(request), _reads(pb.ClassificationResponse)
+        )
+        return messages.read_classification(response, latency_s=latency_s)
+
+    def regress(
+        self,
+        examples: Iterable[Mapping[str, Any]],
+        servable: Servable,
+        *,
+        signature: str,
+        timeout_s: float | None,
+        metadata: Pairs,
+    ) -> Steps[Regression]:
+        """Examples to numbers."""
+        about = self._about("Regress", servable, signature, timeout_s, metadata)
+        request = messages.regress_request(_spec(servable, signature), examples)
+        response, latency_s = yield from self.sender.exchange(
+            about, messages.encode(request), _reads(pb.RegressionResponse)
+        )
+        return messages.read_regression(response, latency_s=latency_s)
+
+    def metadata(
+        self, servable: Servable, *, timeout_s: float | None = None, once: bool = False
+    ) -> Steps[Metadata]:
+        """The signatures of a version; asked now, and kept for the checks to come."""
+        about = self._about("GetModelMetadata", servable, "", timeout_s)
+        return self._fetch_metadata(servable, about, once=once)
+
+    def status(
+        self, servable: Servable, *, timeout_s: float | None
+    ) -> Steps[tuple[VersionStatus, ...]]:
+        """The states of a model's versions."""
+        about = self._about("GetModelStatus", servable, "", timeout_s)
+        request = messages.encode(messages.status_request(_spec(servable)))
+        response, _ = yield from self.sender.exchange(
+            about, request, _reads(pb.GetModelStatusResponse)
+        )
+        return messages.read_status(response)
+
+    def reload(self, config: str, *, timeout_s: float | None) -> Steps[None]:
+        """Sends a models.config; the status in the answer counts as the call's."""
+        request = messages.reload_request(config)
+        method = "HandleReloadConfigRequest"
+        about = self._about(method, None, "", timeout_s)
+        response, _ = yield from self.sender.exchange(
+            about, messages.encode(request), _reads(pb.ReloadConfigResponse)
+        )
+        code = messages.status_code(response.status.error_code)
+        if code is not grpc.StatusCode.OK:
+            raise from_code(
+                code,
+                response.status.error_message,
+                target=self.sender.settings.target,
+                call=method,
+                timeout_s=about.timeout_s,
+            )
+        self._known.clear()
+
+    def wait_ready(self, servable: Servable, timeout_s: float) -> Steps[Metadata]:
+        """Asks for metadata again and again, without circuit, until it is there."""
+        timeout_s = self.timeout_s(timeout_s)
+        end = time.monotonic() + timeout_s
+        reason: CallError | None = None
+        while True:
+            left_s = max(0.001, min(end - time.monotonic(), self.sender.settings.timeout_s))
+            try:
+                return (yield from self.metadata(servable, timeout_s=left_s, once=True))
+            except (NotServedError, NotAllowedError):
+                raise
+            except CallError as error:
+                # The last try may only be cut short: the reason before it says more.
+                if reason is None or not isinstance(error, DeadlineExceededError):
+                    reason = error
+            if end - time.monotonic() <= _POLL_S:
+                reason.timeout_s = timeout_s
+                raise reason
+            yield Pause(_POLL_S)
+
+    def timeout_s(self, timeout_s: float | None) -> float:
+        """The call's own deadline, or the client's."""
+        return self.sender.settings.timeout_s if timeout_s is None else checked_timeout(timeout_s)
+
+    def predict_servable(
+        self,
+        inputs: Mapping[str, Any],
+        servable: Servable,
+        signature: str,
+        outputs: tuple[str, ...],
+        timeout_s: float,
+        end: float,
+        metadata: Pairs,
+        request_id: str,
+    ) -> Steps[Prediction]:
+        """Asks one servable: checked, encoded, sent and read."""
+        known, arrays = yield from self._checked(
+            inputs, servable, signature, outputs, timeout_s, end, metadata
+        )
+        if request_id:
+            metadata = (*metadata, ("x-request-id", request_id))
+        about = About("Predict", servable, signature, timeout_s, end, metadata)
+        try:
+            answer, latency_s = yield from self.sender.exchange(
+                about, known.template.encode(arrays), self._read
+            )
+        except _MAYBE_ANOTHER_VERSION:
+            self._known.forget(servable)
+            raise
+        if known.metadata is not None and answer.version != known.metadata.version:
+            self._known.answered(servable, answer.version)
+        return Prediction(
+            outputs=answer.outputs,
+            model=answer.model,
+            version=answer.version,
+            signature=answer.signature,
+            latency_s=latency_s,
+            answered_by=servable.name,
+            request_id=request_id,
+        )
+
+    def signatures(
+        self, servable: Servable, timeout_s: float, end: float, *, anew: bool = False
+    ) -> Steps[Metadata]:
+        """The signatures of the version that would answer; as known, or asked for anew."""
+        known = None if anew else self._known.metadata(servable)
+        if known is not None:
+            return known
+        about = About("GetModelMetadata", servable, "", timeout_s, end)
+        return (yield from self._fetch_metadata(servable, about))
+
+    def _checked(
+        self,
+        inputs: Mapping[str, Any],
+        servable: Servable,
+        signature: str,
+        outputs: tuple[str, ...],
+        timeout_s: float,
+        end: float,
+        metadata: Pairs,
+    ) -> Steps[tuple[KnownRequest, Mapping[str, NDArray[Any]]]]:
+        """The inputs as arrays that the version takes that would answer now."""
+        try:
+            known = self._known.request(servable, signature, outputs, check=self._check)
+            if known is not None:
+                return known, known.arrays(inputs)
+        except RequestError:
+            if not self._check:
+                raise
+            # The label may have moved to a version that takes it: asked for anew.
+        about = About("GetModelMetadata", servable, "", timeout_s, end, metadata)
+        yield from self._fetch_metadata(servable, about)
+        known = self._known.request(servable, signature, outputs)
+        if known is None:  # forgotten by another thread in this very moment
+            return (
+                yield from self._checked(
+                    inputs, servable, signature, outputs, timeout_s, end, metadata
+                )
+            )
+        return known, known.arrays(inputs)
+
+    def _fetch_metadata(
+        self, servable: Servable, about: About, *, once: bool = False
+    ) -> Steps[Metadata]:
+        request = messages.encode(messages.metadata_request(_spec(servable)))
+        found, _ = yield from self.sender.exchange(about, request, _read_metadata, once=once)
+        self._known.learn(servable, found)
+        return found
+
+    def _read(self, data: bytes) -> codec.Answer:
+        return codec.decode_answer(data, self._max_bytes)
+
+    def _about(
+        self,
+        method: str,
+        servable: Servable | None,
+        signature: str,
+        timeout_s: float | None,
+        metadata: Pairs = (),
+    ) -> About:
+        timeout_s = self.timeout_s(timeout_s)
+        end = time.monotonic() + timeout_s
+        return About(method, servable, signature, timeout_s, end, metadata)
+
+
+def checked_timeout(timeout_s: float) -> float:
+    """The deadline of a call, in seconds.
+
+    Raises:
+        RequestError: none, or none that ends.
+    """
+    if (
+        isinstance(timeout_s, bool)
+        or not isinstance(timeout_s, (int, float))
+        or not 0 < timeout_s < math.inf
+    ):
+        raise RequestError(
+            "Expected timeout_s as a number of seconds above 0: every call has a deadline. "
+            f"Received: timeout_s={timeout_s!r}"
+        )
+    return float(timeout_s)
+
+
+def _checked_outputs(outputs: Sequence[str] | None) -> tuple[str, ...]:
+    if outputs is None:
+        return ()
+    if isinstance(outputs, str) or not all(isinstance(name, str) for name in outputs):
+        raise RequestError(f"Expected outputs as a list of names. Received: outputs={outputs!r}")
+    return tuple(outputs)
+
+
+def _stand_in(default: Mapping[str, Any], servable: Servable, signature: str) -> Prediction:
+    """The answer where nobody gives one."""
+    check_mapping(default, "default")
+    return Prediction(
+        outputs={name: as_array(value, f"default {name!r}") for name, value in default.items()},
+        model=servable.model,
+        version=0,
+        signature=signature,
+        latency_s=0.0,
+        answered_by=DEFAULT,
+        needs_review=True,
+    )
+
+
+def _spec(servable: Servable, signature: str = "") -> pb.ModelSpec:
+    return messages.model_spec(
+        servable.model, label=servable.label, version=servable.version, signature=signature
+    )
+
+
+def _reads(kind: type[messages.AnyMessage]) -> Callable[[bytes], messages.AnyMessage]:
+    return lambda data: messages.decode(kind, data)
+
+
+def _read_metadata(data: bytes) -> Metadata:
+    return messages.read_metadata(messages.decode(pb.GetModelMetadataResponse, data))

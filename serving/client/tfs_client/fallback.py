@@ -1,0 +1,124 @@
+"""Who is asked when the first one cannot answer.
+
+Knows nothing about what is asked: images and arrays go down the same chain.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+from tfs_client.errors import (
+    AnswerError,
+    CallError,
+    CancelledError,
+    InvalidRequestError,
+    LabelNotFoundError,
+    MessageTooLargeError,
+    SignatureError,
+    TfsError,
+)
+from tfs_client.servable import Servable
+from tfs_client.steps import Steps
+
+logger = logging.getLogger(__name__)
+
+DEFAULT: Final = "default"
+"""Who answered, where nobody did and the caller's default stands in."""
+
+LOG_EVERY_S: Final = 1.0
+"""One line a second for each way to fall back; what was kept silent is counted in the next."""
+
+Answer = TypeVar("Answer")
+
+
+class Answered(NamedTuple):
+    """How a chain ended: nobody answered where `servable` is None."""
+
+    servable: Servable | None
+    reason: str
+    """Why those before could not; empty if the first one answered."""
+    failures: Sequence[TfsError]
+
+
+class Fallbacks:
+    """Counts and logs a client's fallbacks.
+
+    Attributes:
+        counts: who answered ("default" included) → how often, where a chain was given.
+    """
+
+    def __init__(self) -> None:
+        self.counts: collections.Counter[str] = collections.Counter()
+        self._lock = threading.Lock()
+        self._logged: dict[tuple[str, str, str], tuple[float, int]] = {}
+
+    def answered(self, by: str) -> None:
+        """One answer more."""
+        with self._lock:
+            self.counts[by] += 1
+
+    def log(self, servable: str, to: str, error: TfsError) -> None:
+        """Says that one was not able to answer; at most once a second for each kind of failure."""
+        key = (servable, to, type(error).__name__)
+        now = time.monotonic()
+        with self._lock:
+            last, silent = self._logged.get(key, (-LOG_EVERY_S, 0))
+            if now - last < LOG_EVERY_S:
+                self._logged[key] = last, silent + 1
+                return
+            self._logged[key] = now, 0
+        more = f" (and {silent} times more since the last line)" if silent else ""
+        logger.warning("%s could not answer, asking %s: %s%s", servable, to, error, more)
+
+
+def first_answer(
+    chain: Sequence[Servable],
+    end: float,
+    ask: Callable[[Servable, float], Steps[Answer]],
+    fell_back: Callable[[str, str, TfsError], None],
+) -> Steps[tuple[Answer | None, Answered]]:
+    """Asks one after the other until somebody answers.
+
+    Each gets an equal part of the time that is left, so that one that hangs leaves some for those
+    to come; the last one gets all.
+
+    Args:
+        chain: whom to ask, in order.
+        end: when the time is up, on time.monotonic()'s clock.
+        ask: (servable, its own end) to the steps of asking it.
+        fell_back: told of each failure: who, who is next ("default": nobody), and why.
+
+    Raises:
+        TfsError: a failure that another one would share: the caller's mistake.
+    """
+    failures: list[TfsError] = []
+    reasons: list[str] = []
+    for at, servable in enumerate(chain):
+        now = time.monotonic()
+        left_s = max(0.0, end - now) / (len(chain) - at)
+        if servable.timeout_s is not None:
+            left_s = min(left_s, servable.timeout_s)
+        try:
+            answer = yield from ask(servable, now + left_s)
+        except (CallError, AnswerError, SignatureError) as error:
+            if not _is_the_servables(error):
+                raise
+            failures.append(error)
+            reasons.append(f"{servable}: {type(error).__name__}: {error}")
+            to = str(chain[at + 1]) if at + 1 < len(chain) else DEFAULT
+            fell_back(str(servable), to, error)
+        else:
+            return answer, Answered(servable, "; ".join(reasons), failures)
+    return None, Answered(None, "; ".join(reasons), failures)
+
+
+def _is_the_servables(error: TfsError) -> bool:
+    """Whether another servable may do better: the request itself is not to blame."""
+    if isinstance(error, LabelNotFoundError):
+        return True
+    return not isinstance(error, (InvalidRequestError, MessageTooLargeError, CancelledError))

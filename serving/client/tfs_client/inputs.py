@@ -1,0 +1,251 @@
+"""A caller's inputs: made into arrays, and held against a version's signature before they are sent.
+
+Values without a dtype of their own (numbers, lists) take the signature's; arrays keep theirs, and
+have to fit. Knows nothing about the wire or gRPC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfs_client.answers import Metadata, Signature, TensorSpec
+from tfs_client.errors import (
+    DtypeError,
+    EmptyBatchError,
+    InputNameError,
+    OutputNameError,
+    RequestError,
+    ShapeError,
+    SignatureError,
+    ValueRangeError,
+)
+
+STRING: Final = "string"
+"""How TensorSpec names the dtype of strings."""
+
+_NUMBERS: Final = frozenset(
+    "float16 float32 float64 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 "
+    "bool complex64 complex128".split()
+)
+
+_GOES_INTO: Final = {"b": "b", "i": "iufc", "u": "iufc", "f": "fc", "c": "c"}
+"""Kind of a bare number (numpy's letter) to the kinds that it may become without losing sense."""
+
+
+def as_array(value: Any, name: str, wanted: str | None = None) -> NDArray[Any]:
+    """An array of what the caller gave.
+
+    Args:
+        value: an array of any shape; nested lists; numbers; str (sent as UTF-8) or bytes, alone or
+            in lists or object arrays. numpy's own fixed-width strings lose trailing zero bytes
+            before they get here: give file contents as bytes, a list of bytes or an object array.
+        name: how to call it in an error.
+        wanted: the dtype's name that bare numbers take ("string" for strings); None means
+            numpy's own choice.
+
+    Raises:
+        ShapeError: rows of different lengths.
+        DtypeError: no dtype that a tensor has, or bare numbers that cannot become the wanted one.
+        ValueRangeError: bare numbers that the wanted dtype cannot hold.
+    """
+    first = value
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    try:
+        # Not numpy's own choice for strings: its fixed width cuts trailing zero bytes off.
+        array = np.asarray(value, dtype=object if isinstance(first, (bytes, str)) else None)
+    except OverflowError as error:
+        raise ValueRangeError(
+            f"Expected {name} as numbers that a tensor can hold. Received: {error}"
+        ) from error
+    except ValueError as error:
+        raise ShapeError(
+            f"Expected {name} as a full array. Received: {error}; give rows of equal length"
+        ) from error
+    kind = array.dtype.kind
+    if kind not in "OSUT" and array.dtype.name not in _NUMBERS:
+        raise DtypeError(
+            f"Expected {name} as numbers, bool, bytes or str. Received: dtype={array.dtype}; "
+            "convert it with .astype(…)"
+        )
+    if wanted is None or wanted == STRING or hasattr(value, "dtype") or kind in "OSUT":
+        return array
+    return _converted(array, name, wanted)
+
+
+def as_bytes(element: Any, name: str) -> bytes:
+    """One string of an array of strings, as it travels.
+
+    Raises:
+        DtypeError: it is neither bytes nor str.
+    """
+    if isinstance(element, bytes):
+        return element
+    if isinstance(element, str):
+        return element.encode()
+    if isinstance(element, (bytearray, memoryview)):
+        return bytes(element)
+    raise DtypeError(
+        f"Expected the elements of {name} as bytes or str. "
+        f"Received: {type(element).__name__} in an object array; give it a number's dtype"
+    )
+
+
+def _converted(array: NDArray[Any], name: str, wanted: str) -> NDArray[Any]:
+    """Bare numbers as the signature's dtype, if that keeps their sense."""
+    if array.dtype.name == wanted or wanted not in _NUMBERS:
+        return array
+    dtype = _dtype(wanted, name)
+    kind = "f" if wanted == "bfloat16" else dtype.kind
+    if array.size and kind not in _GOES_INTO[array.dtype.kind]:
+        return array  # for check_input to refuse, with all that it knows
+    if kind in "iu" and array.size:
+        limits = np.iinfo(dtype)
+        low, high = array.min(), array.max()
+        if low < limits.min or high > limits.max:
+            raise ValueRangeError(
+                f"Expected {name} as {wanted}, {limits.min} to {limits.max}. "
+                f"Received: {low} to {high}"
+            )
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype)
+    if kind == "f" and not np.array_equal(np.isinf(converted), np.isinf(array)):
+        raise ValueRangeError(
+            f"Expected {name} as {wanted}, which holds no such number. "
+            f"Received: {array.min()} to {array.max()}"
+        )
+    return converted
+
+
+def _dtype(wanted: str, name: str) -> np.dtype[Any]:
+    if wanted != "bfloat16":
+        return np.dtype(wanted)
+    try:
+        import ml_dtypes  # type: ignore[import-not-found, unused-ignore]
+    except ImportError as error:
+        raise DtypeError(
+            f"Expected {name} as bfloat16, which numpy does not know by itself. Received: bare "
+            "numbers; pip install 'tfs-client[dtypes]' (ml_dtypes)"
+        ) from error
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
+
+
+def find_signature(metadata: Metadata, name: str) -> Signature:
+    """The signature of that name.
+
+    Raises:
+        SignatureError: the version does not have it.
+    """
+    signature = metadata.signatures.get(name)
+    if signature is None:
+        raise SignatureError(
+            f"Expected one of the signatures {sorted(metadata.signatures)} of version "
+            f"{metadata.version} of {metadata.model}. Received: signature={name!r}"
+        )
+    return signature
+
+
+def check_inputs(signature: Signature, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """The inputs as arrays that the signature takes.
+
+    Raises:
+        InputNameError: some are missing, or are not the signature's.
+        DtypeError: of another dtype; so ShapeError, ValueRangeError and EmptyBatchError.
+    """
+    missing = [
+        name for name, spec in signature.inputs.items() if name not in inputs and not spec.optional
+    ]
+    unknown = [name for name in inputs if name not in signature.inputs]
+    if missing or unknown:
+        raise InputNameError(
+            f"Expected the inputs {_all_specs(signature)} of signature {signature.name!r}. "
+            f"Received: {sorted(map(str, inputs))}"
+            + (f"; missing: {missing}" if missing else "")
+            + (f"; unknown: {unknown}" if unknown else "")
+        )
+    specs = signature.inputs
+    return {name: check_input(name, specs[name], value) for name, value in inputs.items()}
+
+
+def check_input(name: str, spec: TensorSpec, value: Any) -> NDArray[Any]:
+    """One input as an array that its place in the signature takes.
+
+    Raises:
+        DtypeError: of another dtype.
+        ShapeError: of another rank or size.
+        ValueRangeError: a bare number that the dtype cannot hold.
+        EmptyBatchError: no rows.
+    """
+    array = as_array(value, f"input {name!r}", spec.dtype)
+    dtype = _dtype_name(array)
+    if dtype != spec.dtype:
+        raise DtypeError(
+            f"Expected input {name!r} as {spec}. Received: {_received(dtype, array)}"
+            + (f"; convert it with .astype({spec.dtype!r})" if spec.dtype in _NUMBERS else "")
+        )
+    if spec.shape is not None:
+        fits = len(spec.shape) == array.ndim and all(
+            size is None or size == given for size, given in zip(spec.shape, array.shape)
+        )
+        if not fits:
+            one_row = array.shape == spec.shape[1:] and spec.shape[:1] == (None,)
+            raise ShapeError(
+                f"Expected input {name!r} as {spec}. Received: {_received(dtype, array)}"
+                + ("; for a batch of one row, array[np.newaxis]" if one_row else "")
+            )
+        if array.shape[:1] == (0,) and spec.shape[0] is None:
+            raise EmptyBatchError(
+                f"Expected input {name!r} as {spec} with at least one row. Received: none, "
+                f"shape={list(array.shape)}"
+            )
+    return array
+
+
+def check_outputs(signature: Signature, outputs: Sequence[str]) -> None:
+    """Refuses outputs that the signature does not have.
+
+    Raises:
+        OutputNameError: one that it does not have, or one twice.
+    """
+    unknown = [name for name in outputs if name not in signature.outputs]
+    if unknown or len(set(outputs)) < len(outputs):
+        raise OutputNameError(
+            f"Expected outputs among {sorted(signature.outputs)} of signature {signature.name!r}, "
+            f"each once. Received: outputs={list(outputs)}"
+        )
+
+
+def check_mapping(inputs: Any, what: str = "inputs") -> None:
+    """Refuses inputs (or a default's outputs) that are not named.
+
+    Raises:
+        RequestError: no mapping, or an empty one.
+        InputNameError: a name that is no str.
+    """
+    if not isinstance(inputs, Mapping) or not inputs:
+        raise RequestError(
+            f"Expected {what} as a mapping from name to array. "
+            f"Received: {inputs if inputs == {} else type(inputs).__name__}"
+        )
+    for name in inputs:
+        if not isinstance(name, str):
+            raise InputNameError(f"Expected the names in {what} as str. Received: {name!r}")
+
+
+def _dtype_name(array: NDArray[Any]) -> str:
+    if array.dtype.kind == "O" and not all(isinstance(one, (bytes, str)) for one in array.flat[:1]):
+        return "object"
+    return STRING if array.dtype.kind in "OSUT" else array.dtype.name
+
+
+def _received(dtype: str, array: NDArray[Any]) -> str:
+    return f"{dtype} {list(array.shape)}"
+
+
+def _all_specs(signature: Signature) -> str:
+    return "{" + ", ".join(f"{name}: {spec}" for name, spec in signature.inputs.items()) + "}"

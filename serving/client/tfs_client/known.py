@@ -1,0 +1,129 @@
+"""What a client knows of the versions it asks: their signatures, and how requests are built.
+
+Asked once, and again when another version answers or an input does not fit: a label may have moved.
+Used by all of a client's threads or tasks; at worst two of them ask the same at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfs_client import messages
+from tfs_client.answers import Metadata
+from tfs_client.codec import RequestTemplate
+from tfs_client.inputs import as_array, check_input, check_inputs, check_outputs, find_signature
+from tfs_client.servable import Servable
+
+
+class KnownRequest:
+    """How requests to one servable's signature are checked and encoded.
+
+    Args:
+        servable: whom they ask.
+        signature: its name.
+        outputs: the outputs wanted; empty means all.
+        metadata: of the version that answers; None checks nothing.
+
+    Raises:
+        SignatureError: the version does not have it.
+        OutputNameError: nor one of the outputs.
+    """
+
+    __slots__ = ("metadata", "signature", "template")
+
+    def __init__(
+        self,
+        servable: Servable,
+        signature: str,
+        outputs: tuple[str, ...],
+        metadata: Metadata | None,
+    ):
+        self.metadata = metadata
+        self.signature = None
+        if metadata is not None:
+            self.signature = find_signature(metadata, signature)
+            if outputs:
+                check_outputs(self.signature, outputs)
+        spec = messages.model_spec(
+            servable.model, label=servable.label, version=servable.version, signature=signature
+        )
+        self.template = RequestTemplate(spec, outputs)
+
+    def arrays(self, inputs: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
+        """The inputs as arrays that fit; those of known name, dtype and shape fitted before.
+
+        Raises:
+            RequestError: they do not fit; its subclass says how.
+        """
+        signature, known = self.signature, self.template.known
+        if signature is None:
+            return {name: as_array(value, f"input {name!r}") for name, value in inputs.items()}
+        if len(inputs) != len(signature.inputs) or not inputs.keys() <= signature.inputs.keys():
+            return check_inputs(signature, inputs)
+        return {
+            name: value
+            if isinstance(value, np.ndarray) and known(name, value)
+            else check_input(name, signature.inputs[name], value)
+            for name, value in inputs.items()
+        }
+
+
+class Known:
+    """All that one client knows."""
+
+    def __init__(self) -> None:
+        self._current: dict[str, Metadata] = {}
+        self._requests: dict[tuple[str, str, tuple[str, ...]], KnownRequest] = {}
+        self._versions: dict[tuple[str, int], Metadata] = {}
+
+    def metadata(self, servable: Servable) -> Metadata | None:
+        """Of the version that answered for it last."""
+        return self._current.get(servable.name)
+
+    def learn(self, servable: Servable, metadata: Metadata) -> None:
+        """The server's answer about a servable, as of now."""
+        self.forget(servable)
+        self._current[servable.name] = metadata
+        self._versions[metadata.model, metadata.version] = metadata
+
+    def request(
+        self, servable: Servable, signature: str, outputs: tuple[str, ...], *, check: bool = True
+    ) -> KnownRequest | None:
+        """How to build requests to it; None if its metadata has to be asked for first.
+
+        Raises:
+            SignatureError: the version has no such signature.
+            OutputNameError: nor one of the outputs.
+        """
+        key = (servable.name, signature, outputs)
+        request = self._requests.get(key)
+        if request is None:
+            metadata = self._current.get(servable.name)
+            if check and metadata is None:
+                return None
+            request = KnownRequest(servable, signature, outputs, metadata if check else None)
+            self._requests[key] = request
+        return request
+
+    def answered(self, servable: Servable, version: int) -> None:
+        """Another version answered than the one that is known: the label moved, say."""
+        metadata = self._versions.get((servable.model, version))
+        self.forget(servable)
+        if metadata is not None:
+            # Known from before: pods that disagree for a while do not cost a question each time.
+            self._current[servable.name] = metadata
+
+    def forget(self, servable: Servable) -> None:
+        """It is to be asked about anew."""
+        self._current.pop(servable.name, None)
+        for key in [key for key in list(self._requests) if key[0] == servable.name]:
+            self._requests.pop(key, None)
+
+    def clear(self) -> None:
+        """Everything is to be asked anew: the server was given another configuration."""
+        for kept in (self._current, self._requests, self._versions):
+            kept.clear()

@@ -1,0 +1,232 @@
+"""When a failed call is sent again, and when a server is left alone.
+
+Settings are frozen; what they govern (`Budget`, `Circuit`) counts for one client and may be used by
+several threads. Knows nothing about channels or messages.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import logging
+import random
+import threading
+import time
+from typing import Final
+
+from tfs_client.errors import (
+    CallError,
+    CancelledError,
+    CircuitOpenError,
+    DeadlineExceededError,
+    OverloadedError,
+    RequestError,
+    ServerError,
+    TlsError,
+    UnavailableError,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Retry:
+    """How a call that failed is sent again, within the call's own deadline.
+
+    Only what changes nothing on the server is sent again (every call but `reload`), and only after
+    failures that another attempt may mend: a connection lost or refused, and, once, a server that
+    is full. The pauses double and are drawn at random from zero up ("full jitter": M. Brooker,
+    Exponential Backoff and Jitter, 2015), so that callers who failed together do not come back
+    together.
+
+    Raises:
+        RequestError: a number that cannot be.
+    """
+
+    attempts: int = 3
+    """In all, the first one included; 1 means never again."""
+    overload_attempts: int = 2
+    """The same for a server that says that it is full: more load is not what it needs."""
+    backoff_s: float = 0.05
+    """Upper end of the first pause."""
+    max_backoff_s: float = 1.0
+    """Upper end of any pause."""
+    budget_ratio: float = 0.1
+    """Retries and hedges allowed for each call, in the long run, for the whole client: when all
+    fail, a server under stress gets a tenth more and not three times as much."""
+    budget_burst: int = 10
+    """Retries allowed at once after a quiet time."""
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be."""
+        for name in ("attempts", "overload_attempts", "budget_burst"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise _cannot_be(self, name, "a whole number above 0")
+        for name in ("backoff_s", "max_backoff_s", "budget_ratio"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise _cannot_be(self, name, "a number, 0 or more")
+
+    def pause_s(self, error: CallError, attempts: int) -> float | None:
+        """How long to wait before the next attempt; None: there is to be none.
+
+        Args:
+            error: of the last attempt.
+            attempts: how many there were.
+        """
+        if attempts >= self.attempts or not may_pass(error):
+            return None
+        if isinstance(error, OverloadedError) and attempts >= self.overload_attempts:
+            return None
+        ceiling = min(self.max_backoff_s, self.backoff_s * 2 ** (attempts - 1))
+        return random.uniform(0, ceiling)
+
+
+def may_pass(error: CallError) -> bool:
+    """Whether the same request may succeed in a moment."""
+    if isinstance(error, (TlsError, CircuitOpenError)):
+        return False
+    if isinstance(error, (UnavailableError, OverloadedError, CancelledError)):
+        return True
+    # A server that ends in the middle of a call resets its streams.
+    return isinstance(error, ServerError) and "RST_STREAM" in error.details
+
+
+class Budget:
+    """Bounds a client's retries and hedges to a share of its calls (a token bucket)."""
+
+    def __init__(self, retry: Retry):
+        self._ratio = retry.budget_ratio
+        self._burst = float(retry.budget_burst)
+        self._tokens = self._burst
+        self._lock = threading.Lock()
+
+    def deposit(self) -> None:
+        """A call was made: a fraction of a retry more."""
+        if self._tokens < self._burst:
+            with self._lock:
+                self._tokens = min(self._burst, self._tokens + self._ratio)
+
+    def withdraw(self) -> bool:
+        """Takes one retry out, if there is one."""
+        with self._lock:
+            if self._tokens < 1:
+                return False
+            self._tokens -= 1
+            return True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Breaker:
+    """When a servable that keeps failing is left alone, so that callers get their error at once.
+
+    Counted for each servable apart (a model that fails does not close the way to another): of the
+    last `window` attempts, at least `min_calls`, a share of `failure_ratio` failed, because nobody
+    answered, or not in time, or the server was full or broken. For `open_s` nothing is sent then;
+    after that one call tries, and its outcome decides.
+
+    Raises:
+        RequestError: a number that cannot be.
+    """
+
+    window: int = 20
+    min_calls: int = 10
+    failure_ratio: float = 0.5
+    open_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be."""
+        if not 0 < self.failure_ratio <= 1:
+            raise _cannot_be(self, "failure_ratio", "a share above 0, at most 1")
+        if not 0 < self.min_calls <= self.window:
+            raise _cannot_be(self, "min_calls", f"1 to window={self.window}")
+        if not 0 < self.open_s < float("inf"):
+            raise _cannot_be(self, "open_s", "a number of seconds above 0")
+
+
+class Circuit:
+    """The breaker's state for one servable.
+
+    Args:
+        breaker: its settings.
+        name: whose, for the log.
+    """
+
+    def __init__(self, breaker: Breaker, name: str):
+        self._breaker = breaker
+        self._name = name
+        self._failed: collections.deque[bool] = collections.deque(maxlen=breaker.window)
+        self._lock = threading.Lock()
+        self._closed = True
+        self._open_until = 0.0
+        self._probe_until = 0.0
+        self._reason = ""
+
+    def blocked(self) -> str:
+        """Why nothing may be sent now; empty if something may."""
+        if self._closed:
+            return ""
+        with self._lock:
+            now = time.monotonic()
+            left_s = self._open_until - now
+            if self._closed or (left_s <= 0 and now >= self._probe_until):
+                # A probe that never reports back blocks no longer than the circuit does.
+                self._probe_until = now + self._breaker.open_s
+                return ""
+            return f"{self._reason}; the circuit stays open for another {max(0.0, left_s):.1f} s"
+
+    def succeeded(self) -> None:
+        """An attempt was answered, be it with a refusal."""
+        if self._closed:
+            self._failed.append(False)
+            return
+        with self._lock:
+            self._failed.clear()
+            self._closed = True
+        logger.info("%s answers again", self._name)
+
+    def failed(self, error: CallError) -> None:
+        """An attempt failed in a way that says something about the server."""
+        with self._lock:
+            was_closed = self._closed
+            self._failed.append(True)
+            failures, calls = sum(self._failed), len(self._failed)
+            breaker = self._breaker
+            if was_closed and (
+                calls < breaker.min_calls or failures < breaker.failure_ratio * calls
+            ):
+                return
+            self._reason = (
+                f"{failures} of its last {calls} attempts failed, the last with {error.code.name}"
+            )
+            self._closed = False
+            self._probe_until = 0.0
+            self._open_until = time.monotonic() + breaker.open_s
+        if was_closed:
+            logger.warning(
+                "%s is left alone for %g s: %s (%s)",
+                self._name,
+                breaker.open_s,
+                self._reason,
+                " ".join(error.details.split()),
+            )
+
+
+_SAYS_SOMETHING: Final = (
+    UnavailableError,
+    OverloadedError,
+    DeadlineExceededError,
+    ServerError,
+    CancelledError,
+)
+
+
+def says_something(error: CallError) -> bool:
+    """Whether the failure speaks against the server, and not against the request."""
+    return isinstance(error, _SAYS_SOMETHING) and not isinstance(error, CircuitOpenError)
+
+
+def _cannot_be(settings: object, name: str, expected: str) -> RequestError:
+    return RequestError(
+        f"Expected {type(settings).__name__}.{name} as {expected}. "
+        f"Received: {name}={getattr(settings, name)!r}"
+    )

@@ -1,0 +1,136 @@
+"""One call's way: whom the router names, who comes after, and what is written down about it.
+
+Knows nothing about what is asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+from tfs_client.errors import RequestError, TfsError
+from tfs_client.router import Assignment, Exposure, Router
+from tfs_client.servable import Servable
+
+Key: TypeAlias = str | bytes | int
+"""What stays on one side of an experiment: a user, a device, an order."""
+
+
+class Traced(Protocol):
+    """What every answer tells of its way."""
+
+    @property
+    def model(self) -> str: ...  # noqa: D102
+    @property
+    def latency_s(self) -> float: ...  # noqa: D102
+    @property
+    def answered_by(self) -> str: ...  # noqa: D102
+    @property
+    def request_id(self) -> str: ...  # noqa: D102
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Route:
+    """Who is asked for one call, in order."""
+
+    chain: tuple[Servable, ...]
+    request_id: str
+    router: Router | None
+    assignment: Assignment | None
+
+    @classmethod
+    def begin(
+        cls,
+        servable: Servable,
+        fallback: Sequence[Servable],
+        router: Router | None,
+        key: Key | None,
+        request_id: str,
+    ) -> Route:
+        """Asks the router whom to ask.
+
+        Raises:
+            RequestError: a router without a key, a key without a router, or a fallback that is
+                no Servable.
+        """
+        assignment = None
+        if router is not None:
+            if key is None:
+                raise RequestError(
+                    "Expected key, which stays on one side of the experiment. Received: a router "
+                    "without a key; give the user's or the device's id"
+                )
+            assignment = router.assign(key)
+            servable = dataclasses.replace(servable, label=assignment.label, version=None)
+            request_id = request_id or uuid.uuid4().hex
+        elif key is not None:
+            raise RequestError(
+                f"Expected router, to choose a side for the key. Received: key={key!r} without one"
+            )
+        for one in fallback:
+            if not isinstance(one, Servable):
+                raise RequestError(
+                    "Expected fallback as a list of Servable, such as [Servable(label='stable')]. "
+                    f"Received: {one!r}"
+                )
+        # Whom the router named may be in the list of those who come after.
+        chain = tuple(dict.fromkeys((servable, *fallback)))
+        return cls(chain=chain, request_id=request_id, router=router, assignment=assignment)
+
+    def expose(self, answer: Traced, version: int, needs_review: bool) -> None:
+        """Writes down who answered."""
+        if self.router is not None:
+            self._write(
+                answered_by=answer.answered_by,
+                model=answer.model,
+                version=version,
+                request_id=answer.request_id,
+                latency_s=answer.latency_s,
+                error="",
+                needs_review=needs_review,
+            )
+
+    def expose_failure(self, error: TfsError, latency_s: float) -> None:
+        """Writes down that nobody answered: it belongs to the side that was assigned."""
+        if self.router is not None:
+            self._write(
+                answered_by="",
+                model=self.chain[0].model,
+                version=0,
+                request_id=self.request_id,
+                latency_s=latency_s,
+                error=type(error).__name__,
+                needs_review=None,
+            )
+
+    def _write(
+        self,
+        *,
+        answered_by: str,
+        model: str,
+        version: int,
+        request_id: str,
+        latency_s: float,
+        error: str,
+        needs_review: bool | None,
+    ) -> None:
+        assert self.router is not None
+        assert self.assignment is not None
+        self.router.expose(
+            Exposure(
+                experiment=self.assignment.experiment,
+                unit=self.assignment.unit,
+                label=self.assignment.label,
+                answered_by=answered_by,
+                model=model,
+                version=version,
+                request_id=request_id,
+                time_s=time.time(),
+                latency_s=latency_s,
+                error=error,
+                needs_review=needs_review,
+            )
+        )

@@ -1,0 +1,306 @@
+"""One call, from bytes to bytes: attempts, pauses, hedges, the circuit, and those who watch.
+
+As steps (steps.py), so that a thread and an event loop take the same road. Knows nothing about
+what the bytes say, beyond whom they are for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import operator
+import os
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import grpc
+
+from tfs_client.channel import METHODS, checked_metadata
+from tfs_client.codes import from_rpc_error
+from tfs_client.errors import (
+    CallError,
+    CircuitOpenError,
+    ClosedClientError,
+    DeadlineExceededError,
+    ForkedClientError,
+    RequestError,
+)
+from tfs_client.observer import Call, Observer
+from tfs_client.policy import Breaker, Budget, Circuit, Retry, says_something
+from tfs_client.servable import Servable
+from tfs_client.steps import Metadata, Pause, Send, Start, Steps, WaitAny
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+_WITH_CIRCUIT = frozenset(METHODS) - {"GetModelStatus", "HandleReloadConfigRequest"}
+"""An operator's calls are never held back."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a client calls; as Client's arguments of the same names."""
+
+    target: str
+    timeout_s: float
+    retry: Retry
+    breaker: Breaker | None
+    hedge_after_s: float | None
+    wait_for_ready: bool
+    metadata: tuple[tuple[str, str | bytes], ...]
+    token: Callable[[], str] | None
+    observers: tuple[Observer, ...]
+
+
+class About(NamedTuple):
+    """What a call is, for errors and observers, and how it is to be sent."""
+
+    method: str
+    servable: Servable | None
+    """None for what concerns the whole server."""
+    signature: str
+    timeout_s: float
+    """Of the whole call; for the error's sentence."""
+    end: float
+    """When the time is up, on time.monotonic()'s clock."""
+    metadata: Metadata = ()
+    """Of this call, beside the client's."""
+
+
+class Sender:
+    """Sends for one client. Used by all its threads or tasks.
+
+    Args:
+        settings: of the client.
+        stub: method path to gRPC's multi-callable; asked once for each method.
+    """
+
+    def __init__(self, settings: Settings, stub: Callable[[str], Any]):
+        self.settings = settings
+        self.closed = False
+        self._stub_for = stub
+        self._stubs: dict[str, Any] = {}
+        self._pid = os.getpid()
+        self._budget = Budget(settings.retry)
+        self._circuits: dict[str, Circuit] = {}
+        self._metadata: Metadata | None = settings.metadata or None
+
+    def exchange(
+        self, about: About, request: bytes, read: Callable[[bytes], Answer], *, once: bool = False
+    ) -> Steps[tuple[Answer, float]]:
+        """Sends the request and reads the answer; gives it with the seconds that it took.
+
+        Args:
+            about: what the call is.
+            request: its bytes.
+            read: bytes to answer; what it raises is the call's error.
+            once: no retries, no hedge, and no circuit.
+
+        Raises:
+            RequestError: the client cannot be used (any more).
+            CallError: all attempts failed; the last one's error.
+        """
+        self.check_usable()
+        start = time.perf_counter()
+        metadata, call = self._metadata, None
+        if self.settings.observers or self.settings.token or about.metadata:
+            metadata, call = self._prepare(about, request)
+        try:
+            data = yield from self._attempts(about, request, metadata, call, once)
+            answer = read(data)
+        except BaseException as error:
+            if call is not None:
+                call.error = error
+                self._end(call, start)
+            raise
+        latency_s = time.perf_counter() - start
+        if call is not None:
+            call.version = getattr(answer, "version", 0)
+            call.answer_bytes = len(data)
+            self._end(call, start)
+        return answer, latency_s
+
+    def check_usable(self) -> None:
+        """Refuses a client that was closed, or that another process opened.
+
+        Raises:
+            ClosedClientError: it was closed.
+            ForkedClientError: it is the parent process's.
+        """
+        if self.closed:
+            raise ClosedClientError(
+                "Expected an open client. Received: a closed one; open a new one"
+            )
+        if self._pid != os.getpid():
+            raise ForkedClientError(
+                f"Expected a client opened in this process ({os.getpid()}). Received: one of "
+                f"process {self._pid}, from before a fork; open one in each process, after the fork"
+            )
+
+    def notify(self, tell: Callable[[Observer], None]) -> None:
+        """Tells every observer; what one of them raises is logged."""
+        for observer in self.settings.observers:
+            _tell(observer, tell)
+
+    def _attempts(
+        self, about: About, request: bytes, metadata: Metadata | None, call: Call | None, once: bool
+    ) -> Steps[bytes]:
+        settings = self.settings
+        circuit = None if once else self._circuit(about)
+        stub = self._stubs.get(about.method)
+        if stub is None:
+            stub = self._stubs[about.method] = self._stub_for(METHODS[about.method])
+        attempts = 0
+        self._budget.deposit()
+        while True:
+            left_s = about.end - time.monotonic()
+            if left_s <= 0:
+                raise _late(settings.target, about, attempts)
+            if circuit is not None and (reason := circuit.blocked()):
+                raise _blocked(settings.target, about, reason)
+            attempts += 1
+            if call is not None:
+                call.attempts += 1
+            send = Send(stub, request, left_s, metadata, settings.wait_for_ready or None)
+            try:
+                if settings.hedge_after_s is None or once:
+                    data: bytes = yield send
+                else:
+                    data = yield from self._hedged(send, settings.hedge_after_s, left_s, call)
+            except grpc.RpcError as failure:
+                self.check_usable()  # closed meanwhile: that is why
+                error = from_rpc_error(
+                    failure, target=settings.target, call=about.method, timeout_s=about.timeout_s
+                )
+                error.attempts = attempts
+                if circuit is not None:
+                    _report(circuit, error)
+                pause_s = None if once else self._pause_s(about, error, attempts)
+                if call is not None:
+                    self.notify(operator.methodcaller("attempt_failed", call, error, pause_s))
+                if pause_s is None:
+                    raise error from failure
+                logger.debug("%s; again in %.3f s", error, pause_s)
+            except Exception as failure:  # gRPC's own for a channel that is closed at this moment
+                self.check_usable()
+                raise RequestError(
+                    f"Expected gRPC to send {about.method}. Received: {failure}"
+                ) from failure
+            else:
+                if circuit is not None:
+                    circuit.succeeded()
+                return data
+            yield Pause(pause_s)
+
+    def _hedged(
+        self, send: Send, hedge_after_s: float, left_s: float, call: Call | None
+    ) -> Steps[bytes]:
+        """One attempt, and a second one if the first is slow; the first answer counts."""
+        futures = [(yield Start(send))]
+        try:
+            done = yield WaitAny(futures, min(hedge_after_s, left_s))
+            if not done and hedge_after_s < left_s and self._budget.withdraw():
+                futures.append((yield Start(send.within(left_s - hedge_after_s))))
+                if call is not None:
+                    call.attempts += 1
+            while True:
+                for future in done:
+                    failure = future.exception()
+                    if failure is None:
+                        answer: bytes = future.result()
+                        return answer
+                    if len(futures) == 1:
+                        raise failure
+                    futures.remove(future)
+                done = yield WaitAny(futures, left_s)
+        finally:
+            for future in futures:
+                _dismiss(future)
+
+    def _pause_s(self, about: About, error: CallError, attempts: int) -> float | None:
+        if about.method == "HandleReloadConfigRequest":
+            return None  # it may have been carried out, and another one since
+        pause_s = self.settings.retry.pause_s(error, attempts)
+        if pause_s is None or time.monotonic() + pause_s >= about.end:
+            return None
+        return pause_s if self._budget.withdraw() else None
+
+    def _circuit(self, about: About) -> Circuit | None:
+        breaker, servable = self.settings.breaker, about.servable
+        if breaker is None or servable is None or about.method not in _WITH_CIRCUIT:
+            return None
+        name = servable.name
+        circuit = self._circuits.get(name)
+        if circuit is None:
+            made = Circuit(breaker, f"{name} at {self.settings.target}")
+            circuit = self._circuits.setdefault(name, made)
+        return circuit
+
+    def _prepare(self, about: About, request: bytes) -> tuple[Metadata | None, Call | None]:
+        """What is sent along, and the record for observers, if there are any."""
+        metadata = [*self.settings.metadata, *checked_metadata(about.metadata)]
+        if self.settings.token is not None:
+            metadata.append(("authorization", f"Bearer {self.settings.token()}"))
+        if not self.settings.observers:
+            return metadata or None, None
+        servable = about.servable
+        call = Call(
+            method=about.method,
+            target=self.settings.target,
+            model=servable.model if servable else "",
+            label=servable.label if servable else None,
+            asked_version=servable.version if servable else None,
+            signature=about.signature,
+            request_bytes=len(request),
+            metadata=metadata,
+        )
+        self.notify(lambda observer: observer.call_started(call))
+        return call.metadata or None, call
+
+    def _end(self, call: Call, start: float) -> None:
+        call.latency_s = time.perf_counter() - start
+        self.notify(lambda observer: observer.call_ended(call))
+
+
+def _tell(observer: Observer, tell: Callable[[Observer], None]) -> None:
+    try:
+        tell(observer)
+    except Exception:  # whatever an observer does, the call goes on
+        logger.exception("observer %r failed; the call goes on", observer)
+
+
+def _report(circuit: Circuit, error: CallError) -> None:
+    if says_something(error):
+        circuit.failed(error)
+    else:
+        circuit.succeeded()
+
+
+def _dismiss(future: Any) -> None:
+    """Gives up an attempt; its error, if it still fails, is nobody's."""
+    future.cancel()
+    future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+
+
+def _late(target: str, about: About, attempts: int) -> DeadlineExceededError:
+    error = DeadlineExceededError(
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "" if attempts else "no time was left to send it",
+        target=target,
+        call=about.method,
+        timeout_s=about.timeout_s,
+    )
+    error.attempts = attempts
+    return error
+
+
+def _blocked(target: str, about: About, reason: str) -> CircuitOpenError:
+    return CircuitOpenError(
+        grpc.StatusCode.UNAVAILABLE,
+        reason,
+        target=target,
+        call=about.method,
+        timeout_s=about.timeout_s,
+    )

@@ -1,0 +1,197 @@
+"""The client's logic as steps, and the two ways to walk them: in a thread, or in an event loop.
+
+What a call does (check, send, retry, hedge, fall back) is written once, as generators that yield
+what they wait for. `walk` does each of those things and waits; `walk_async` awaits it. Neither
+knows what the steps are for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol, TypeVar
+
+Result = TypeVar("Result")
+
+Metadata = Sequence[tuple[str, "str | bytes"]]
+
+
+class Step(Protocol):
+    """Something to wait for."""
+
+    def wait(self) -> Any:
+        """Does it and returns what came of it."""
+
+    async def wait_async(self) -> Any:
+        """The same in an event loop."""
+
+
+Steps = Generator[Step, Any, Result]
+"""Yields what it waits for, is sent what came of it, and returns the result."""
+
+
+def walk(steps: Steps[Result]) -> Result:
+    """Walks all steps in this thread."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                outcome = step.wait()
+            except BaseException as error:  # noqa: PERF203  # the steps handle it
+                step = steps.throw(error)
+            else:
+                step = steps.send(outcome)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+
+
+async def walk_async(steps: Steps[Result]) -> Result:
+    """Walks all steps in the running event loop."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                outcome = await step.wait_async()
+            except BaseException as error:  # noqa: PERF203  # the steps handle it
+                step = steps.throw(error)
+            else:
+                step = steps.send(outcome)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+
+
+class Send:
+    """One attempt: bytes to a stub of gRPC's (sync or asyncio, as the walk), bytes back.
+
+    Raises (from both waits):
+        grpc.RpcError: it failed.
+    """
+
+    __slots__ = ("_metadata", "_request", "_stub", "_timeout_s", "_wait_for_ready")
+
+    def __init__(
+        self,
+        stub: Any,
+        request: bytes,
+        timeout_s: float,
+        metadata: Metadata | None,
+        wait_for_ready: bool | None,
+    ):
+        self._stub = stub
+        self._request = request
+        self._timeout_s = timeout_s
+        self._metadata = metadata
+        self._wait_for_ready = wait_for_ready
+
+    def within(self, timeout_s: float) -> Send:
+        """The same attempt with another deadline."""
+        return Send(self._stub, self._request, timeout_s, self._metadata, self._wait_for_ready)
+
+    def wait(self) -> Any:
+        """Sends it and waits for the answer."""
+        return self._stub(
+            self._request,
+            timeout=self._timeout_s,
+            metadata=self._metadata,
+            wait_for_ready=self._wait_for_ready,
+        )
+
+    async def wait_async(self) -> Any:
+        """Sends it and awaits the answer."""
+        return await self.wait()
+
+    def start(self) -> Any:
+        """Sends it; returns gRPC's future."""
+        return self._stub.future(
+            self._request,
+            timeout=self._timeout_s,
+            metadata=self._metadata,
+            wait_for_ready=self._wait_for_ready,
+        )
+
+    def start_async(self) -> asyncio.Future[bytes]:
+        """Sends it in the running event loop."""
+        return asyncio.ensure_future(self.wait_async())
+
+
+class Start:
+    """Begins an attempt without waiting for it; gives a future with done, result and cancel."""
+
+    __slots__ = ("_send",)
+
+    def __init__(self, send: Send):
+        self._send = send
+
+    def wait(self) -> Any:
+        """The future, in a thread."""
+        return self._send.start()
+
+    async def wait_async(self) -> Any:
+        """The future, in an event loop."""
+        return self._send.start_async()
+
+
+class WaitAny:
+    """Waits until one of several futures is done, or the time is up; gives those that are done."""
+
+    __slots__ = ("_futures", "_timeout_s")
+
+    def __init__(self, futures: Sequence[Any], timeout_s: float):
+        self._futures = list(futures)
+        self._timeout_s = timeout_s
+
+    def wait(self) -> list[Any]:
+        """In a thread."""
+        one_is_done = threading.Event()
+        for future in self._futures:
+            future.add_done_callback(lambda _: one_is_done.set())
+        one_is_done.wait(self._timeout_s)
+        return self._done()
+
+    async def wait_async(self) -> list[Any]:
+        """In an event loop."""
+        await asyncio.wait(
+            self._futures, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        return self._done()
+
+    def _done(self) -> list[Any]:
+        return [future for future in self._futures if future.done()]
+
+
+class Pause:
+    """Waits a while."""
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+
+    def wait(self) -> None:
+        """In a thread."""
+        time.sleep(self._seconds)
+
+    async def wait_async(self) -> None:
+        """In an event loop."""
+        await asyncio.sleep(self._seconds)
+
+
+class Work:
+    """Work that takes the processor or the disk: done here in a thread, beside an event loop."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[], Any]):
+        self._function = function
+
+    def wait(self) -> Any:
+        """In this thread."""
+        return self._function()
+
+    async def wait_async(self) -> Any:
+        """In another thread, so that the loop goes on."""
+        return await asyncio.to_thread(self._function)
