@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import subprocess
 import sys
 
+import grpc
+import numpy as np
 import pytest
 
 from tfs_client.cli import main
+
+
+@pytest.fixture
+def broken(as_file, tmp_path):
+    """A picture that ends in the middle."""
+    path = tmp_path / "broken and long.png"
+    path.write_bytes(as_file()[:5000])
+    return path
 
 
 @pytest.fixture
@@ -16,9 +29,7 @@ def cell(as_file, tmp_path):
     return path
 
 
-def test_predict_shows_one_aligned_line_an_image(server, cell, tmp_path, capsys):
-    broken = tmp_path / "broken and long.png"
-    broken.write_bytes(b"no image")
+def test_predict_shows_one_aligned_line_an_image(server, cell, broken, capsys):
     assert main(["predict", str(cell), str(broken), "--target", server.target]) == 1
     header, first, second = capsys.readouterr().out.splitlines()
     assert header.split() == [
@@ -38,11 +49,9 @@ def test_predict_takes_a_folder_a_label_and_a_version(server, cell, capsys):
         assert line.split()[:5] == [str(cell), "defective", "0.2000", "no", "2"]
 
 
-def test_predict_speaks_json_with_null_for_what_is_unknown(server, cell, tmp_path, capsys):
-    empty = tmp_path / "empty.png"
+def test_predict_speaks_json_with_null_for_what_is_unknown(server, cell, broken, capsys):
+    empty = cell.parent / "empty.png"
     empty.touch()
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"x")
     files = [str(cell), str(empty), str(broken)]
     assert main(["predict", *files, "--target", server.target, "--json"]) == 1
     captured = capsys.readouterr()
@@ -65,6 +74,14 @@ def test_predict_speaks_json_with_null_for_what_is_unknown(server, cell, tmp_pat
     [
         (["predict", "missing.png"], "no such file: missing.png"),
         (["predict", "."], "Received: none in ."),
+        (["predict"], "Expected images, a folder of them, or --inputs"),
+        (["predict", "cell.png", "--inputs", "{}"], "Received: both"),
+        (["predict", "--inputs", "{x"], "Expected --inputs as JSON"),
+        (["predict", "--inputs", "[1]"], "JSON object of arrays by name"),
+        (["predict", "--inputs", "missing.npz"], "missing.npz"),
+        (["status", "--tls-key", "missing.pem"], "key without the other"),
+        (["status", "--tls-roots", "missing.pem"], "Tls.roots as a PEM file"),
+        (["bench", "--duration-s", "0"], "--duration-s above 0"),
         (["predict", "cell.png", "--target", "localhost"], "host:port"),
         (["predict", "cell.png", "--target", "127.0.0.1:1"], "No server answered GetModelMetadata"),
         (["predict", "cell.png", "--timeout-s", "0"], "timeout_s=0.0"),
@@ -92,7 +109,7 @@ def test_metadata_shows_every_tensor(server, capsys):
     assert main(["metadata", "--target", server.target, "--label", "canary"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "image_classifier version 2"
-    assert "predict_images   in   images       uint8    [N, 48, 32, 3]" in lines
+    assert "predict_images   in   images        uint8    [N, 48, 32, 3]" in lines
     assert main(["metadata", "--target", server.target, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     shape = found["signatures"]["predict_images"]["inputs"]["images"]["shape"]
@@ -117,3 +134,68 @@ def test_python_m_is_the_same_command(server, cell):
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
     assert "defective" in done.stdout
+
+
+def test_predict_takes_arrays_for_any_model(server, tmp_path, capsys):
+    ask = ["predict", "--target", server.target, "--model", "echo", "--label", "canary"]
+    assert main([*ask, "--inputs", '{"x": [[1, 2.5]]}']) == 0
+    first, header, line = capsys.readouterr().out.splitlines()
+    assert first.startswith("echo version 2, ")
+    assert header.split() == ["output", "dtype", "shape", "values"]
+    assert line.split(maxsplit=2)[:2] == ["x", "float32"]
+    assert line.endswith("[[1. , 2.5]]")
+    np.savez(tmp_path / "inputs.npz", x=np.float32([1, np.nan]))
+    (tmp_path / "inputs.json").write_text('{"x": 3, "words": ["a", "b"]}')
+    assert main([*ask, "--inputs", str(tmp_path / "inputs.npz"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outputs"] == {"x": [1.0, None]}
+    words = ["--inputs", str(tmp_path / "inputs.json"), "--signature", "echoing", "--json"]
+    assert main([*ask, *words]) == 0
+    assert json.loads(capsys.readouterr().out)["outputs"] == {"x": 3.0, "words": ["a", "b"]}
+
+
+def test_bench_measures_for_a_while_and_counts_errors(server, cell, capsys):
+    ask = ["bench", "--target", server.target, "--duration-s", "0.3", "--concurrency", "2"]
+    assert main([*ask, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["inputs"] == {"images": "uint8 [1, 64, 64, 3]"}
+    assert figures["requests"] == sum(figures["versions"].values()) > 2
+    assert figures["requests_per_s"] == pytest.approx(figures["requests"] / 0.3, rel=0.5)
+    assert 0 < figures["latency_ms"]["p50"] <= figures["latency_ms"]["max"]
+    assert len(server.asked("Predict")) == figures["requests"] + 1
+    assert main([*ask, str(cell), "--batch-size", "3"]) == 0
+    assert "image_bytes string [3]" in capsys.readouterr().out
+
+    calls = iter(range(10**6))
+    honest = server._Predict
+
+    def sometimes(request, context):
+        if next(calls) % 2:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue is full")
+        return honest(request, context)
+
+    server.answers["Predict"] = sometimes
+    assert main(ask) == 1
+    assert "UNAVAILABLE: " in capsys.readouterr().out
+
+
+def test_bench_makes_up_nothing_for_strings(server, capsys):
+    ask = ["bench", "--target", server.target, "--signature", "serving_default"]
+    assert main(ask) == 2
+    assert "Expected images or --inputs" in capsys.readouterr().err
+
+
+def test_progress_is_one_line_on_a_terminal_and_nothing_elsewhere(server, cell):
+    command = [sys.executable, "-m", "tfs_client", "predict", str(cell), "--target", server.target]
+    theirs, ours = pty.openpty()
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=ours, text=True, check=True, timeout=30
+    )
+    os.close(ours)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while more := os.read(theirs, 1000):
+            shown += more
+    os.close(theirs)
+    assert "1/1 images" in shown.decode()
+    assert shown.decode().endswith("\r\x1b[K")
+    assert "images" not in done.stdout

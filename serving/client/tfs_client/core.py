@@ -90,7 +90,7 @@ class Core:
         wanted = _checked_outputs(outputs)
         timeout_s = self.timeout_s(timeout_s)
         end = time.monotonic() + timeout_s
-        if router is None and not fallback and default is None:
+        if router is None and key is None and not fallback and default is None:
             return (
                 yield from self.predict_servable(
                     inputs, servable, signature, wanted, timeout_s, end, metadata, request_id

@@ -23,6 +23,7 @@ from tfs_client.pixels import (
     MAX_PIXELS,
     ImageSource,
     Pixels,
+    check_size,
     checked_pixels,
     describe,
     image_to_array,
@@ -101,6 +102,7 @@ class Guards:
             if isinstance(source, np.ndarray):
                 return Picture(source=name, pixels=checked_pixels(source, self.max_pixels))
             if is_pillow(source):
+                check_size(source.width, source.height, self.max_pixels)
                 return Picture(source=name, pixels=self._turned(source, "a Pillow image"))
             if not is_file(source):
                 raise RequestError(

@@ -164,11 +164,7 @@ def _decode(content: bytes) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    if image.width * image.height > max_pixels or not image.width or not image.height:
-        raise ImageError(
-            f"Expected an image of 1 to {max_pixels} pixels. "
-            f"Received: {image.width}x{image.height}; make it smaller"
-        )
+    check_size(image.width, image.height, max_pixels)
     if image.mode == "F":
         raise ImageError("Expected whole grey levels. Received: a Pillow image of mode F")
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip instead of scaling
@@ -180,6 +176,19 @@ def _to_rgb(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
             )
         image = _pillow().fromarray((levels >> 8).astype(np.uint8))
     return image.convert("RGB")
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Refuses a picture of too many pixels, or of none.
+
+    Raises:
+        ImageError: it is one.
+    """
+    if not 0 < width * height <= max_pixels:
+        raise ImageError(
+            f"Expected an image of 1 to {max_pixels} pixels. "
+            f"Received: {width}x{height}; make it smaller"
+        )
 
 
 def checked_pixels(array: NDArray[Any], max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -201,10 +210,7 @@ def checked_pixels(array: NDArray[Any], max_pixels: int = MAX_PIXELS) -> Pixels:
             "Expected pixels as [H, W, 3], RGB. "
             f"Received: shape={list(array.shape)}; for grey, np.stack([grey] * 3, axis=-1)"
         )
-    if array.shape[0] * array.shape[1] > max_pixels:
-        raise ImageError(
-            f"Expected an image of 1 to {max_pixels} pixels. Received: shape={list(array.shape)}"
-        )
+    check_size(array.shape[1], array.shape[0], max_pixels)
     return array
 
 

@@ -1,0 +1,89 @@
+"""How results and progress look."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns; those of numbers to the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
+    numeric = [
+        bool(rows) and all(row[at].replace(".", "").isdigit() or row[at] == "-" for row in rows)
+        for at in range(len(header))
+    ]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric)
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def print_json(content: Any) -> None:
+    """Indented JSON that every reader takes."""
+    print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def values_as_json(array: NDArray[Any]) -> Any:
+    """Nested lists: text for strings (or {"b64": …}), null for NaN and infinity."""
+    if array.dtype.kind == "c":
+        return {"real": values_as_json(array.real), "imag": values_as_json(array.imag)}
+    if array.dtype.name == "bfloat16":
+        array = array.astype(float)
+    return _as_json(array.tolist())
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_json(one) for one in value]
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return {"b64": base64.b64encode(value).decode()}
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+class Progress:
+    """One line on stderr that tells how far it is; silent where nobody looks at it.
+
+    Args:
+        what: is counted.
+        total: at the end.
+    """
+
+    def __init__(self, what: str, total: float):
+        self._what = what
+        self._total = total
+        self._done = 0.0
+        self._shown_s = 0.0
+        self._visible = sys.stderr.isatty()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._visible and self._shown_s:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+    def advance(self, more: float) -> None:
+        """So many more are done; shown ten times a second at most."""
+        self._done += more
+        now = time.monotonic()
+        if self._visible and now - self._shown_s > 0.1:
+            self._shown_s = now
+            share = min(1.0, self._done / self._total) if self._total else 1.0
+            bar = "█" * round(30 * share) + "░" * (30 - round(30 * share))
+            text = f"\r{bar} {self._done:.0f}/{self._total:.0f} {self._what}"
+            print(text, end="", file=sys.stderr, flush=True)
