@@ -72,7 +72,7 @@ class Servable(tf.Module):
         }
 
     def _probability_or_nan(self, images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        probability = self._probability(preprocessing.scale(images))
+        probability = self._probability(images)
         return tf.where(valid, probability, np.float32("nan"))
 
     def _decide(self, images: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -107,18 +107,21 @@ def _image_of_example(serialized: tf.Tensor) -> tf.Tensor:
 
 
 def _frozen(model: keras.Model, size: tuple[int, int]) -> Any:
-    """The model as one function without variables: float32 [N, H, W, 3] -> float32 [N].
+    """Scaling and model as one function without variables: uint8 [N, H, W, 3] -> float32 [N].
 
     An empty batch gives an empty answer: some operations fail on zero rows, so one row of zeros is
-    computed and cut off again.
+    computed and cut off again. It is added before scaling: TensorFlow fuses a padding that stands
+    right before a convolution with it, and on CPUs where it uses oneDNN (AVX-512 VNNI) that kernel
+    refuses the empty batch ("input depth must be evenly divisible by filter depth").
     """
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *size, 3], tf.float32)], autograph=False)
+    @tf.function(input_signature=[tf.TensorSpec([None, *size, 3], tf.uint8)], autograph=False)
     def probability(images: tf.Tensor) -> tf.Tensor:
         count = tf.shape(images)[0]
         padding = tf.cast(tf.equal(count, 0), tf.int32)
         images = tf.pad(images, [[0, padding], [0, 0], [0, 0], [0, 0]])
-        return tf.cast(model(images, training=False)[:count, 0], tf.float32)
+        scaled = preprocessing.scale(images)
+        return tf.cast(model(scaled, training=False)[:count, 0], tf.float32)
 
     constant = convert_variables_to_constants_v2(probability.get_concrete_function())
 
