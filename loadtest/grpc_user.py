@@ -133,7 +133,8 @@ class ImageUser(User):
         self.random = random.Random(f"{options.seed}/{number}")
         self.signature: str = options.signature
         assert self.host, "locust --host"
-        self.client = Client(self.host, timeout_s=options.timeout_s)
+        # What the server does is measured: nothing is sent twice, nothing is held back.
+        self.client = Client(self.host, timeout_s=options.timeout_s, retry=None, breaker=None)
         self.classifier = ImageClassifier(self.client, label=options.label, model=options.model)
 
     def on_stop(self) -> None:

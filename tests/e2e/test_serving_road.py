@@ -101,7 +101,8 @@ def test_a_broken_file_harms_no_other_file_of_the_request(served: tuple, sample_
     with Client(served[0]) as client:
         classifier = ImageClassifier(client)
         alone = classifier.predict_many(good)
-        first, broken, second = classifier.predict_many([good[0], b"no picture", good[1]])
+        cut_short = good[0][: len(good[0]) // 2]
+        first, broken, second = classifier.predict_many([good[0], cut_short, good[1]])
     assert not broken.valid
     assert broken.needs_review
     assert broken.label == ""
