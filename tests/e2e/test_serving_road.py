@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,36 +12,6 @@ import pytest
 
 from tfs_client import Client, ImageClassifier, contract
 from training import run
-
-ROOT = Path(__file__).resolve().parents[2]
-READY_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def served(store: Path, sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """What `make serve` starts, on free ports: (gRPC address, REST address, its talk)."""
-    held = [socket.create_server(("", 0)) for _ in range(2)]
-    grpc_port, rest_port = (one.getsockname()[1] for one in held)
-    for one in held:
-        one.close()
-    talk = tmp_path_factory.mktemp("talk") / "serve.log"
-    with talk.open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "serving.launch", "--server", "local", "--models", str(store)]
-            + ["--grpc-port", str(grpc_port), "--rest-port", str(rest_port)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        deadline = time.monotonic() + READY_S
-        while "Try it:" not in talk.read_text():
-            assert process.poll() is None, talk.read_text()
-            assert time.monotonic() < deadline, talk.read_text()
-            time.sleep(0.05)
-        yield f"localhost:{grpc_port}", f"localhost:{rest_port}", talk
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
 
 
 def test_the_banner_shows_ports_and_a_command_that_works(served: tuple) -> None:

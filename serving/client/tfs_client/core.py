@@ -221,7 +221,7 @@ class Core:
                 if reason is None or not isinstance(error, DeadlineExceededError):
                     reason = error
             if end - time.monotonic() <= _POLL_S:
-                reason.timeout_s = timeout_s
+                reason.timeout_s = reason.waited_s = timeout_s
                 raise reason
             yield Pause(_POLL_S)
 

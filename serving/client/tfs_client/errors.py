@@ -119,6 +119,7 @@ class CallError(TfsError):
         call: the method's short name, such as "Predict".
         timeout_s: the deadline that the whole call had, in seconds.
         attempts: how often it was sent.
+        waited_s: how long wait_ready had asked before it gave up; None elsewhere.
     """
 
     hint = "look at the server's log"
@@ -132,6 +133,7 @@ class CallError(TfsError):
         self.call = call
         self.timeout_s = timeout_s
         self.attempts = 1
+        self.waited_s: float | None = None
         super().__init__(code, details)
 
     def __str__(self) -> str:
@@ -159,8 +161,9 @@ class UnavailableError(CallError):
     hint = "start one there, or give another target"
 
     def sentence(self) -> str:  # noqa: D102
+        waited = "" if self.waited_s is None else f" within {self.waited_s:g} s"
         return (
-            f"No server answered {self.call} at {self.target} within {self.timeout_s:g} s"
+            f"No server answered {self.call} at {self.target}{waited}"
             f"{self._in_brackets()}: {self.hint}"
         )
 

@@ -1,0 +1,1 @@
+"""Ready observers for a client: opentelemetry.Tracing and prometheus.Metrics."""
