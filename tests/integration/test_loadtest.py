@@ -106,7 +106,8 @@ def test_a_server_that_dies_in_the_middle_is_counted_and_reported(server, pictur
 
 
 def test_an_image_that_is_answered_as_not_valid_is_a_failure(server, pictures, in_folder):
-    (pictures / "broken.png").write_bytes(b"no image")
+    whole = (pictures / "0.png").read_bytes()
+    (pictures / "broken.png").write_bytes(whole[: len(whole) // 2])
     process = start(server, pictures, in_folder, "--duration-s", "1")
     _, talk = process.communicate(timeout=60)
     assert process.returncode == 1, talk
