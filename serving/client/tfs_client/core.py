@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc
-from numpy.typing import NDArray
 
 from tfs_client import codec, messages
 from tfs_client.answers import (
@@ -87,18 +86,30 @@ class Core:
     ) -> Steps[Prediction]:
         """Arrays to arrays: the first servable of the chain that answers."""
         check_mapping(inputs)
-        wanted = _checked_outputs(outputs)
+        wanted = () if outputs is None else _checked_outputs(outputs)
         timeout_s = self.timeout_s(timeout_s)
         end = time.monotonic() + timeout_s
         if router is None and key is None and not fallback and default is None:
-            return (
-                yield from self.predict_servable(
-                    inputs, servable, signature, wanted, timeout_s, end, metadata, request_id
-                )
+            return self.predict_servable(
+                inputs, servable, signature, wanted, timeout_s, end, metadata, request_id
             )
         stand_in = None if default is None else _stand_in(default, servable, signature)
         route = Route.begin(servable, fallback, router, key, request_id)
+        return self._predict_route(
+            inputs, route, signature, wanted, timeout_s, end, metadata, stand_in
+        )
 
+    def _predict_route(
+        self,
+        inputs: Mapping[str, Any],
+        route: Route,
+        signature: str,
+        wanted: tuple[str, ...],
+        timeout_s: float,
+        end: float,
+        metadata: Pairs,
+        stand_in: Prediction | None,
+    ) -> Steps[Prediction]:
         def ask(one: Servable, its_end: float) -> Steps[Prediction]:
             core = self if one.client is None else one.client.core
             chosen = signature if one.signature is None else one.signature
@@ -241,16 +252,22 @@ class Core:
         request_id: str,
     ) -> Steps[Prediction]:
         """Asks one servable: checked, encoded, sent and read."""
-        known, arrays = yield from self._checked(
-            inputs, servable, signature, outputs, timeout_s, end, metadata
-        )
+        try:
+            known = self._known.request(servable, signature, outputs, check=self._check)
+            request = None if known is None else known.encode(inputs)
+        except RequestError:
+            if not self._check:
+                raise
+            request = None  # the label may have moved to a version that takes it
+        if known is None or request is None:
+            known, request = yield from self._encode_anew(
+                inputs, servable, signature, outputs, timeout_s, end, metadata
+            )
         if request_id:
             metadata = (*metadata, ("x-request-id", request_id))
         about = About("Predict", servable, signature, timeout_s, end, metadata)
         try:
-            answer, latency_s = yield from self.sender.exchange(
-                about, known.template.encode(arrays), self._read
-            )
+            answer, latency_s = yield from self.sender.exchange(about, request, self._read)
         except _MAYBE_ANOTHER_VERSION:
             self._known.forget(servable)
             raise
@@ -276,7 +293,7 @@ class Core:
         about = About("GetModelMetadata", servable, "", timeout_s, end)
         return (yield from self._fetch_metadata(servable, about))
 
-    def _checked(
+    def _encode_anew(
         self,
         inputs: Mapping[str, Any],
         servable: Servable,
@@ -285,26 +302,12 @@ class Core:
         timeout_s: float,
         end: float,
         metadata: Pairs,
-    ) -> Steps[tuple[KnownRequest, Mapping[str, NDArray[Any]]]]:
-        """The inputs as arrays that the version takes that would answer now."""
-        try:
-            known = self._known.request(servable, signature, outputs, check=self._check)
-            if known is not None:
-                return known, known.arrays(inputs)
-        except RequestError:
-            if not self._check:
-                raise
-            # The label may have moved to a version that takes it: asked for anew.
+    ) -> Steps[tuple[KnownRequest, bytes]]:
+        """Checks and encodes against the signature of the version that would answer now."""
         about = About("GetModelMetadata", servable, "", timeout_s, end, metadata)
-        yield from self._fetch_metadata(servable, about)
-        known = self._known.request(servable, signature, outputs)
-        if known is None:  # forgotten by another thread in this very moment
-            return (
-                yield from self._checked(
-                    inputs, servable, signature, outputs, timeout_s, end, metadata
-                )
-            )
-        return known, known.arrays(inputs)
+        found = yield from self._fetch_metadata(servable, about)
+        known = KnownRequest(servable, signature, outputs, found)
+        return known, known.encode(inputs)
 
     def _fetch_metadata(
         self, servable: Servable, about: About, *, once: bool = False
@@ -348,9 +351,7 @@ def checked_timeout(timeout_s: float) -> float:
     return float(timeout_s)
 
 
-def _checked_outputs(outputs: Sequence[str] | None) -> tuple[str, ...]:
-    if outputs is None:
-        return ()
+def _checked_outputs(outputs: Sequence[str]) -> tuple[str, ...]:
     if isinstance(outputs, str) or not all(isinstance(name, str) for name in outputs):
         raise RequestError(f"Expected outputs as a list of names. Received: outputs={outputs!r}")
     return tuple(outputs)

@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tfs_client import messages
 from tfs_client.answers import Metadata
 from tfs_client.codec import RequestTemplate
-from tfs_client.inputs import as_array, check_input, check_inputs, check_outputs, find_signature
+from tfs_client.inputs import as_array, check_inputs, check_outputs, find_signature
 from tfs_client.servable import Servable
 
 
@@ -33,7 +30,7 @@ class KnownRequest:
         OutputNameError: nor one of the outputs.
     """
 
-    __slots__ = ("metadata", "signature", "template")
+    __slots__ = ("_inputs", "metadata", "signature", "template")
 
     def __init__(
         self,
@@ -52,24 +49,24 @@ class KnownRequest:
             servable.model, label=servable.label, version=servable.version, signature=signature
         )
         self.template = RequestTemplate(spec, outputs)
+        self._inputs = -1 if self.signature is None else len(self.signature.inputs)
 
-    def arrays(self, inputs: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
-        """The inputs as arrays that fit; those of known name, dtype and shape fitted before.
+    def encode(self, inputs: Mapping[str, Any]) -> bytes:
+        """The request's bytes; the inputs are checked, but for those like some that fitted before.
 
         Raises:
             RequestError: they do not fit; its subclass says how.
         """
-        signature, known = self.signature, self.template.known
-        if signature is None:
-            return {name: as_array(value, f"input {name!r}") for name, value in inputs.items()}
-        if len(inputs) != len(signature.inputs) or not inputs.keys() <= signature.inputs.keys():
-            return check_inputs(signature, inputs)
-        return {
-            name: value
-            if isinstance(value, np.ndarray) and known(name, value)
-            else check_input(name, signature.inputs[name], value)
-            for name, value in inputs.items()
-        }
+        if self._inputs == len(inputs):
+            # Names that are known and as many as there are: all of them.
+            request = self.template.encode_known(inputs)
+            if request is not None:
+                return request
+        if self.signature is None:
+            arrays = {name: as_array(value, f"input {name!r}") for name, value in inputs.items()}
+        else:
+            arrays = check_inputs(self.signature, inputs)
+        return self.template.encode(arrays)
 
 
 class Known:

@@ -8,7 +8,6 @@ Knows nothing about servers.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,8 +31,6 @@ from tfs_client.pixels import (
     read_file,
     upright,
 )
-
-logger = logging.getLogger(__name__)
 
 Orientation: TypeAlias = Literal["ignore", "apply", "refuse"]
 
