@@ -157,10 +157,10 @@ class Core:
         """Examples to labels with scores."""
         about = self._about("Classify", servable, signature, timeout_s, metadata)
         request = messages.classify_request(_spec(servable, signature), examples)
-        response, latency_s = yield from self.sender.exchange(
-            about, messages.encode(request), _reads(pb.ClassificationResponse)
+        answer, latency_s = yield from self.sender.exchange(
+            about, messages.encode(request), _read_classification
         )
-        return messages.read_classification(response, latency_s=latency_s)
+        return dataclasses.replace(answer, latency_s=latency_s)
 
     def regress(
         self,
@@ -174,10 +174,10 @@ class Core:
         """Examples to numbers."""
         about = self._about("Regress", servable, signature, timeout_s, metadata)
         request = messages.regress_request(_spec(servable, signature), examples)
-        response, latency_s = yield from self.sender.exchange(
-            about, messages.encode(request), _reads(pb.RegressionResponse)
+        answer, latency_s = yield from self.sender.exchange(
+            about, messages.encode(request), _read_regression
         )
-        return messages.read_regression(response, latency_s=latency_s)
+        return dataclasses.replace(answer, latency_s=latency_s)
 
     def metadata(
         self, servable: Servable, *, timeout_s: float | None = None, once: bool = False
@@ -202,18 +202,20 @@ class Core:
         request = messages.reload_request(config)
         method = "HandleReloadConfigRequest"
         about = self._about(method, None, "", timeout_s)
-        response, _ = yield from self.sender.exchange(
-            about, messages.encode(request), _reads(pb.ReloadConfigResponse)
-        )
-        code = messages.status_code(response.status.error_code)
-        if code is not grpc.StatusCode.OK:
-            raise from_code(
-                code,
-                response.status.error_message,
-                target=self.sender.settings.target,
-                call=method,
-                timeout_s=about.timeout_s,
-            )
+
+        def read(data: bytes) -> None:
+            status = messages.decode(pb.ReloadConfigResponse, data).status
+            code = messages.status_code(status.error_code)
+            if code is not grpc.StatusCode.OK:
+                raise from_code(
+                    code,
+                    status.error_message,
+                    target=self.sender.settings.target,
+                    call=method,
+                    timeout_s=about.timeout_s,
+                )
+
+        yield from self.sender.exchange(about, messages.encode(request), read)
         self._known.clear()
 
     def wait_ready(self, servable: Servable, timeout_s: float) -> Steps[Metadata]:
@@ -379,6 +381,16 @@ def _spec(servable: Servable, signature: str = "") -> pb.ModelSpec:
 
 def _reads(kind: type[messages.AnyMessage]) -> Callable[[bytes], messages.AnyMessage]:
     return lambda data: messages.decode(kind, data)
+
+
+def _read_classification(data: bytes) -> Classification:
+    response = messages.decode(pb.ClassificationResponse, data)
+    return messages.read_classification(response, latency_s=0.0)
+
+
+def _read_regression(data: bytes) -> Regression:
+    response = messages.decode(pb.RegressionResponse, data)
+    return messages.read_regression(response, latency_s=0.0)
 
 
 def _read_metadata(data: bytes) -> Metadata:

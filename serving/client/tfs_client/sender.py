@@ -6,6 +6,7 @@ what the bytes say, beyond whom they are for.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import operator
@@ -108,7 +109,12 @@ class Sender:
         if self.settings.observers or self.settings.token or about.metadata:
             metadata, call = self._prepare(about, request)
         try:
+            if call is not None:
+                self.notify(operator.methodcaller("call_started", call))
+                metadata = call.metadata or None
             data = yield from self._attempts(about, request, metadata, call, once)
+            if call is not None:
+                call.answer_bytes = len(data)
             answer = read(data)
         except BaseException as error:
             if call is not None:
@@ -118,7 +124,6 @@ class Sender:
         latency_s = time.perf_counter() - start
         if call is not None:
             call.version = getattr(answer, "version", 0)
-            call.answer_bytes = len(data)
             self._end(call, start)
         return answer, latency_s
 
@@ -183,6 +188,10 @@ class Sender:
                 if pause_s is None:
                     raise error from failure
                 logger.debug("%s; again in %.3f s", error, pause_s)
+            except asyncio.CancelledError:
+                if not _task_is_cancelled():
+                    self.check_usable()  # grpc.aio cancels what is under way on a closed channel
+                raise
             except Exception as failure:  # gRPC's own for a channel that is closed at this moment
                 self.check_usable()
                 raise RequestError(
@@ -256,12 +265,17 @@ class Sender:
             request_bytes=len(request),
             metadata=metadata,
         )
-        self.notify(lambda observer: observer.call_started(call))
-        return call.metadata or None, call
+        return None, call
 
     def _end(self, call: Call, start: float) -> None:
         call.latency_s = time.perf_counter() - start
         self.notify(lambda observer: observer.call_ended(call))
+
+
+def _task_is_cancelled() -> bool:
+    """Whether somebody cancelled this very task; unknown, so False, before Python 3.11."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    return cancelling is not None and cancelling() > 0
 
 
 def _tell(observer: Observer, tell: Callable[[Observer], None]) -> None:

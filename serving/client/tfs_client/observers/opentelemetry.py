@@ -14,9 +14,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+import grpc
+
 from tfs_client.answers import ImagePrediction
-from tfs_client.channel import METHODS
-from tfs_client.errors import CallError, TfsError
+from tfs_client.channel import METHODS, checked_metadata
+from tfs_client.errors import AnswerError, CallError, TfsError
 from tfs_client.observer import Call, Observer
 
 try:
@@ -28,9 +30,11 @@ except ImportError as error:
         "pip install 'tfs-client[opentelemetry]'"
     ) from error
 
-_SPAN: Final = "opentelemetry.span"
+_SCHEME: Final = re.compile(r"(?:dns|xds):(?://[^/]*/)?|ipv[46]:")
+"""What stands before the address in gRPC's name syntax. A host may be called as one ("dns:8500"):
+host:port is tried first."""
 
-_HOST_AND_PORT = re.compile(r"(?:\w[\w-]*:(?://[^/]*/)?)?(\[[^\]]+\]|[^:/,\[\]]+)(?::(\d+))?")
+_HOST_AND_PORT: Final = re.compile(r"(?:\[([^\[\]]+)\]|([^\s:/,\[\]]+))(?::(\d+))?")
 
 
 class Tracing(Observer):
@@ -46,6 +50,7 @@ class Tracing(Observer):
 
     def __init__(self, tracer_provider: trace.TracerProvider | None = None):
         self._tracer = trace.get_tracer("tfs_client", tracer_provider=tracer_provider)
+        self._key = f"{__name__} {id(self)}"  # in Call.state: a client may have several of these
 
     def call_started(self, call: Call) -> None:
         """Starts the span and adds its context to what is sent."""
@@ -64,37 +69,46 @@ class Tracing(Observer):
         span = self._tracer.start_span(
             f"{service}/{method}", kind=SpanKind.CLIENT, attributes=attributes
         )
-        call.state[_SPAN] = span
+        call.state[self._key] = span
         carrier: dict[str, str] = {}
         propagate.inject(carrier, context=trace.set_span_in_context(span))
-        call.metadata.extend((key.lower(), value) for key, value in carrier.items())
+        sent = checked_metadata((key.lower(), value) for key, value in carrier.items())
+        names = {name for name, _ in sent}
+        call.metadata[:] = [pair for pair in call.metadata if pair[0] not in names] + list(sent)
 
     def attempt_failed(self, call: Call, error: TfsError, pause_s: float | None) -> None:
         """An event of the call's span."""
+        span = call.state.get(self._key)
+        if span is None:  # it could not be started
+            return
         attributes: dict[str, Any] = {"error": str(error), "error.type": type(error).__name__}
         if pause_s is not None:
             attributes["tfs.pause_s"] = pause_s
-        call.state[_SPAN].add_event("tfs.attempt_failed", attributes)
+        span.add_event("tfs.attempt_failed", attributes)
 
     def call_ended(self, call: Call) -> None:
         """Ends the span, with what came of the call."""
-        span = call.state.pop(_SPAN, None)
+        span = call.state.pop(self._key, None)
         if span is None:  # it could not be started
             return
         span.set_attribute("tfs.attempts", call.attempts)
         if call.version:
             span.set_attribute("tfs.version", call.version)
-        error = call.error
-        if error is None:
-            span.set_attribute("rpc.grpc.status_code", 0)
+        if call.answer_bytes:
             span.set_attribute("tfs.answer_bytes", call.answer_bytes)
-        elif isinstance(error, asyncio.CancelledError):  # somebody's wish, no fault
-            span.set_status(Status(StatusCode.ERROR, "cancelled"))
-        else:
-            if isinstance(error, CallError):
-                span.set_attribute("rpc.grpc.status_code", error.code.value[0])
+        error = call.error
+        code = _code(error)
+        if code is not None:
+            span.set_attribute("rpc.grpc.status_code", code.value[0])
+        if error is not None:
+            span.set_attribute("error.type", type(error).__name__)
+        if isinstance(error, Exception):
             span.record_exception(error)
             span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        elif isinstance(error, asyncio.CancelledError):  # somebody's wish, no fault
+            span.set_status(Status(StatusCode.ERROR, "cancelled"))
+        elif error is not None:  # the process or the loop is ending
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
         span.end()
 
     def fell_back(self, servable: str, to: str, error: TfsError) -> None:
@@ -118,12 +132,24 @@ class Tracing(Observer):
         )
 
 
+def _code(error: BaseException | None) -> grpc.StatusCode | None:
+    """The call's code on gRPC's side; None where gRPC had no part in its end."""
+    if error is None or isinstance(error, AnswerError):  # an answer did arrive
+        return grpc.StatusCode.OK
+    if isinstance(error, CallError):
+        return error.code
+    return grpc.StatusCode.CANCELLED if isinstance(error, asyncio.CancelledError) else None
+
+
 def _address(target: str) -> dict[str, Any]:
     """server.address and server.port, of the first address of a list."""
-    found = _HOST_AND_PORT.match(target)
-    if found is None or target.startswith("unix"):
+    found = _HOST_AND_PORT.fullmatch(target)
+    if found is None:
+        target = _SCHEME.sub("", target, count=1)
+        found = _HOST_AND_PORT.fullmatch(target.partition(",")[0])
+    if found is None:  # a socket's path, say
         return {"server.address": target}
-    attributes: dict[str, Any] = {"server.address": found[1].strip("[]")}
-    if found[2]:
-        attributes["server.port"] = int(found[2])
+    attributes: dict[str, Any] = {"server.address": found[1] or found[2]}
+    if found[3]:
+        attributes["server.port"] = int(found[3])
     return attributes

@@ -30,8 +30,6 @@ LATENCY_BUCKETS_S: Final = (
 
 CONFIDENCE_BUCKETS: Final = tuple(round(0.05 * step, 2) for step in range(1, 21))
 
-_IN_FLIGHT: Final = "prometheus.in_flight"
-
 
 class Metrics(Observer):
     """Counts; one object watches all clients of a process.
@@ -48,6 +46,7 @@ class Metrics(Observer):
 
     Raises:
         RequestError: the registry has metrics of these names already: share the first object.
+        ValueError: Prometheus does not take the namespace or the buckets.
     """
 
     def __init__(
@@ -59,56 +58,58 @@ class Metrics(Observer):
     ):
         asked = ("method", "model", "label")
         answered = ("model", "version", "label")
-        common: dict[str, Any] = {"namespace": namespace, "registry": registry}
-        try:
-            self._seconds = Histogram(
-                "request_seconds",
-                "Answered calls, retries included.",
-                ("method", *answered),
-                buckets=latency_buckets_s,
-                **common,
-            )
-            self._requests = Counter(
-                "requests", "Calls that have ended, by their outcome.", (*asked, "code"), **common
-            )
-            self._failed = Counter(
-                "attempts_failed",
-                "Attempts that failed, those that were followed by another included.",
-                (*asked, "code"),
-                **common,
-            )
-            self._fallbacks = Counter(
-                "fallbacks",
-                'A servable could not answer, and another ("default": none) was asked.',
-                ("servable", "to", "reason"),
-                **common,
-            )
-            self._in_flight = Gauge("requests_in_flight", "Calls under way.", asked, **common)
-            self._sent = Counter("sent_bytes", "Of requests, each once.", asked, **common)
-            self._received = Counter("received_bytes", "Of answers.", asked, **common)
-            self._images = Counter(
-                "images",
-                "Answered images: valid, not_valid, or default (nobody answered).",
-                (*answered, "outcome", "needs_review"),
-                **common,
-            )
-            self._probability = Histogram(
-                "image_probability",
-                "Probability of the positive class, of valid images.",
-                answered,
-                buckets=CONFIDENCE_BUCKETS,
-                **common,
-            )
-        except ValueError as error:
-            raise RequestError(
-                "Expected a registry without these metrics. "
-                f"Received: {error}; share one Metrics between clients, or give another namespace"
-            ) from error
+        common: dict[str, Any] = {"namespace": namespace, "registry": None}
+        self._seconds = Histogram(
+            "request_seconds",
+            "Answered calls, retries included.",
+            ("method", *answered),
+            buckets=latency_buckets_s,
+            **common,
+        )
+        self._requests = Counter(
+            "requests", "Calls that have ended, by their outcome.", (*asked, "code"), **common
+        )
+        self._failed = Counter(
+            "attempts_failed",
+            "Attempts that failed, those that were followed by another included.",
+            (*asked, "code"),
+            **common,
+        )
+        self._fallbacks = Counter(
+            "fallbacks",
+            'A servable could not answer, and another ("default": none) was asked.',
+            ("servable", "to", "reason"),
+            **common,
+        )
+        self._in_flight = Gauge(
+            "requests_in_flight",
+            "Calls under way.",
+            asked,
+            multiprocess_mode="livesum",
+            **common,
+        )
+        self._sent = Counter("sent_bytes", "Of requests, each once.", asked, **common)
+        self._received = Counter("received_bytes", "Of answers.", asked, **common)
+        self._images = Counter(
+            "images",
+            "Answered images: valid, not_valid, or default (nobody answered).",
+            (*answered, "outcome", "needs_review"),
+            **common,
+        )
+        self._probability = Histogram(
+            "image_probability",
+            "Probability of the positive class, of valid images.",
+            answered,
+            buckets=CONFIDENCE_BUCKETS,
+            **common,
+        )
+        self._key = f"{__name__} {id(self)}"  # in Call.state: there may be several of these
+        self._register(registry)
 
     def call_started(self, call: Call) -> None:
         """One more under way."""
         self._in_flight.labels(*_asked(call)).inc()
-        call.state[_IN_FLIGHT] = True
+        call.state[self._key] = True
 
     def attempt_failed(self, call: Call, error: TfsError, pause_s: float | None) -> None:
         """Counts it, whether another attempt follows or not."""
@@ -117,7 +118,7 @@ class Metrics(Observer):
     def call_ended(self, call: Call) -> None:
         """Counts the call and what it took."""
         asked = _asked(call)
-        if call.state.pop(_IN_FLIGHT, False):
+        if call.state.pop(self._key, False):
             self._in_flight.labels(*asked).dec()
         self._requests.labels(*asked, _code(call.error)).inc()
         self._sent.labels(*asked).inc(call.request_bytes)
@@ -143,6 +144,24 @@ class Metrics(Observer):
             self._images.labels(*answered, outcome, str(one.needs_review).lower()).inc()
             if not math.isnan(one.probability):
                 self._probability.labels(*answered).observe(one.probability)
+
+    def _register(self, registry: CollectorRegistry) -> None:
+        """All metrics or none: a registry that refuses is left as it was."""
+        registered: list[Counter | Gauge | Histogram] = []
+        try:
+            for metric in (
+                *(self._seconds, self._requests, self._failed, self._fallbacks, self._in_flight),
+                *(self._sent, self._received, self._images, self._probability),
+            ):
+                registry.register(metric)
+                registered.append(metric)
+        except ValueError as error:
+            for metric in registered:
+                registry.unregister(metric)
+            raise RequestError(
+                "Expected a registry without these metrics. "
+                f"Received: {error}; share one Metrics between clients, or give another namespace"
+            ) from error
 
 
 def _asked(call: Call) -> tuple[str, str, str]:
