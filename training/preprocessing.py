@@ -17,8 +17,12 @@ import tensorflow as tf
 
 from tfs_client import contract
 
-_GREY_PALETTE = b"".join(bytes((level, level, level, 0)) for level in range(256))
-"""Of an 8-bit BMP that is grey: blue, green, red, 0 for each level."""
+_GREY_PALETTES = [
+    b"".join(bytes((level, level, level, spare(level))) for level in range(256))
+    for spare in (lambda level: 0, lambda level: level)
+]
+"""Of an 8-bit BMP that is grey: blue, green, red and a spare byte for each level. The spare one is 0;
+Pillow before 11.3 repeats the level in it."""
 
 ROWS_AT_ONCE = 16
 """Rows of a batch that are decoded in parallel; idle places cost nothing on a smaller machine."""
@@ -168,7 +172,9 @@ def _decode_bmp(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     # TensorFlow reads neither compression nor palettes and would answer nonsense without an error.
     grey = tf.cond(
         tf.equal(tf.cast(bits, tf.int32), 8),
-        lambda: tf.equal(tf.strings.substr(image_bytes, 54, len(_GREY_PALETTE)), _GREY_PALETTE),
+        lambda: tf.reduce_any(
+            tf.equal(tf.strings.substr(image_bytes, 54, len(_GREY_PALETTES[0])), _GREY_PALETTES)
+        ),
         lambda: True,
     )
     plain = _assert(

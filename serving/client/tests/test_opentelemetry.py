@@ -161,7 +161,9 @@ def test_each_attempt_that_failed_is_an_event_with_the_pause_until_the_next(
     assert span.attributes["rpc.grpc.status_code"] == 14
     assert span.attributes["error.type"] == "UnavailableError"
     (raised,) = events(span, "exception")
-    assert raised["exception.type"] == "tfs_client.errors.UnavailableError"
+    assert (
+        raised["exception.type"].rpartition(".")[2] == "UnavailableError"
+    )  # SDKs differ before it
 
 
 def test_an_answer_that_cannot_be_read_is_an_error_of_the_span(server, watched, exporter):

@@ -93,6 +93,7 @@ def png(
 
 
 GREY_PALETTE = b"".join(bytes((level, level, level, 0)) for level in range(256))
+OLD_GREY_PALETTE = b"".join(bytes((level,) * 4) for level in range(256))
 
 
 def bmp(
@@ -176,6 +177,7 @@ def pictures() -> dict[str, Kept]:
         "BMP": Kept(encoded(NOISE, "BMP"), 3),
         "BMP, grey": Kept(encoded(grey, "BMP"), 1),
         "BMP, grey, top down": Kept(bmp(8, top_down=True), 1),
+        "BMP, grey, of an old Pillow": Kept(bmp(8, palette=OLD_GREY_PALETTE), 1),
         "BMP, top down": Kept(bmp(24, top_down=True), 3),
         "BMP, 32 bits": Kept(bmp(32), 4),
         "BMP, palette": Kept(encoded(palette, "BMP"), 3, 8, "without a palette of 256 grey levels"),

@@ -263,6 +263,6 @@ def test_a_registry_that_refuses_one_metric_is_left_as_it_was(registry):
 
 
 def test_buckets_that_cannot_be_are_not_taken_for_a_second_object(registry):
-    with pytest.raises(ValueError, match="^Buckets"):
+    with pytest.raises(ValueError, match=r"^Buckets"):
         Metrics(registry, latency_buckets_s=(2, 1))
     Metrics(registry, latency_buckets_s=(1, 2))

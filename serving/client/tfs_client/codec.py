@@ -234,7 +234,7 @@ def _search(data: bytes, max_bytes: int) -> Answer:
         if at > end:
             raise _UnusualError
         if tag == 0x12 and spec is None:  # model_spec
-            spec = _spec(data, start, at)
+            spec = _SPECS.get(data[start:at]) or _spec(data, start, at)
             continue
         # outputs: a map entry, which is the key and then the value
         name_bytes = data[start + 1]
@@ -251,18 +251,47 @@ def _search(data: bytes, max_bytes: int) -> Answer:
         # The tensor: dtype and shape, then values in a form that numpy can take as they are.
         body = value + 4 + data[value + 3]
         layout = _LAYOUTS.get(data[value:body])
-        if layout is not None and body < at and data[body] in layout.tags:
-            length = data[body + 1]
-            body += 2
-            if length > 0x7F:
-                length, body = _varint(data, body - 1)
-            if body + length == at and length == layout.content_bytes <= max_bytes:
-                array = np.frombuffer(data, layout.kind.stored, layout.values, body)
-                outputs[name] = array if len(layout.shape) == 1 else array.reshape(layout.shape)
-                continue
-        outputs[name] = _tensor(data, value, at, name, max_bytes)
+        array: NDArray[Any] | None = None
+        if layout is not None and body < at:
+            if data[body] in layout.tags:
+                array = _laid_over(data, body, at, layout, max_bytes)
+            elif layout.kind.name == STRING:
+                array = _strings(data, body, at, layout)
+        outputs[name] = _tensor(data, value, at, name, max_bytes) if array is None else array
     model, version, signature = spec or ("", 0, "")
     return Answer(model, version, signature, {name: outputs[name] for name in sorted(outputs)})
+
+
+def _laid_over(
+    data: bytes, at: int, end: int, layout: _Layout, max_bytes: int
+) -> NDArray[Any] | None:
+    """The array over the values that begin with a tag at `at`; None if they are not as usual."""
+    length = data[at + 1]
+    at += 2
+    if length > 0x7F:
+        length, at = _varint(data, at - 1)
+    if at + length != end or not length == layout.content_bytes <= max_bytes:
+        return None
+    # Any other byte would make a bool that is neither true nor false.
+    if layout.kind.name == "bool" and data[at:end].strip(b"\0\1"):
+        return None
+    array = np.frombuffer(data, layout.kind.stored, layout.values, at)
+    return array if len(layout.shape) == 1 else array.reshape(layout.shape)
+
+
+def _strings(data: bytes, at: int, end: int, layout: _Layout) -> NDArray[Any] | None:
+    """The array of the string_vals that begin at `at`; None if they are not as usual."""
+    strings = []
+    while at < end and data[at] == 0x42:
+        length = data[at + 1]
+        at += 2
+        if length > 0x7F:
+            length, at = _varint(data, at - 1)
+        strings.append(data[at : at + length])
+        at += length
+    if at != end or len(strings) != layout.values:
+        return None
+    return tensors.from_strings(strings, layout.shape, "")
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -294,20 +323,27 @@ def _span(data: bytes, at: int, end: int) -> tuple[int, int]:
     return at, at + length
 
 
+_SPECS: Final[dict[bytes, tuple[str, int, str]]] = {}
+"""The model_specs seen so far."""
+
+
 def _spec(data: bytes, at: int, end: int) -> tuple[str, int, str]:
     """ModelSpec: name, version, signature_name."""
+    start = at
     texts = {0x0A: "", 0x1A: ""}
     version = 0
     while at < end:
         tag = data[at]
-        start, at = _span(data, at + 1, end)
+        value, at = _span(data, at + 1, end)
         if tag in texts:
-            texts[tag] = data[start:at].decode()
+            texts[tag] = data[value:at].decode()
         elif tag == 0x12:  # Int64Value
-            version = _wrapped(data, start, at)
+            version = _wrapped(data, value, at)
         else:
             raise _UnusualError
-    return texts[0x0A], version, texts[0x1A]
+    spec = texts[0x0A], version, texts[0x1A]
+    _keep(_SPECS, data[start:end], spec)
+    return spec
 
 
 def _wrapped(data: bytes, at: int, end: int) -> int:
@@ -330,7 +366,7 @@ class _Layout(NamedTuple):
     values: int
     content_bytes: int
     tags: bytes
-    """Of the fields whose bytes numpy takes unseen; none for strings, bool and bfloat16."""
+    """Of the fields whose bytes numpy takes as they are; none for strings and bfloat16."""
 
 
 _LAYOUTS: Final[dict[bytes, _Layout]] = {}
@@ -338,54 +374,38 @@ _LAYOUTS: Final[dict[bytes, _Layout]] = {}
 
 
 def _tensor(data: bytes, start: int, end: int, name: str, max_bytes: int) -> NDArray[Any]:
-    """The tensor in data[start:end]: one seen for the first time, strings, and what is unusual."""
+    """The tensor in data[start:end], by protobuf; the next one of this layout is found quicker."""
     head = data[start : start + 4 + data[start + 3]]
-    layout = _LAYOUTS.get(head)
-    if layout is None:
-        layout = _learn(head)
-    at = start + len(head)
-    if layout is None or at >= end:
-        return _parsed_tensor(data, start, end, name, max_bytes)
-    kind, shape, count, content_bytes, _ = layout
-    if content_bytes > max_bytes:
-        tensors.checked_count(shape, kind, f"output {name!r}", max_bytes)
-    tag = data[at]
-    field = _CONTENT.get(tag)
-    if field in (kind.field, "tensor_content") and kind.name != STRING:
-        content, stop = _span(data, at + 1, end)
-        # A bool_val is a varint, of more than one byte if it likes.
-        plain = field != "bool_val" or data[content:stop].isascii()
-        if stop == end and stop - content == content_bytes and plain:
-            return tensors.from_buffer(data, content, stop, kind, shape, name)
-    elif tag == 0x42 and kind.name == STRING:  # string_val
-        strings = []
-        while at < end and data[at] == 0x42:
-            content, at = _span(data, at + 1, end)
-            strings.append(data[content:at])
-        if at == end and len(strings) == count:
-            return tensors.from_strings(strings, shape, name)
-    return _parsed_tensor(data, start, end, name, max_bytes)
+    if head not in _LAYOUTS:
+        _learn(head)
+    try:
+        proto = pb.TensorProto.FromString(data[start:end])
+    except DecodeError as error:
+        raise _UnusualError from error
+    return tensors.from_proto(proto, f"output {name!r}", max_bytes=max_bytes)
 
 
-def _learn(head: bytes) -> _Layout | None:
-    """What a tensor's beginning says; None if it is not of the usual form."""
+def _learn(head: bytes) -> None:
+    """Keeps what a tensor's beginning says, if it is of the usual form: dtype, tensor_shape."""
     if len(head) < 4 or head[0] != 0x08 or head[2] != 0x12 or max(head[1], head[3]) > 0x7F:
-        return None
+        return
     kind = tensors.BY_CODE.get(head[1])
     if kind is None or len(head) != 4 + head[3]:
-        return None
+        return
     shape = _shape(head, 4, len(head))
-    count = math.prod(shape)
-    if count == 0 or len(shape) > MAX_DIMENSIONS:
-        return None
-    unseen = kind.name not in (STRING, "bool", "bfloat16") and sys.byteorder == "little"
+    values = math.prod(shape)
+    if values == 0 or len(shape) > MAX_DIMENSIONS or sys.byteorder == "big":
+        return
     tags = bytes(tag for tag, field in _CONTENT.items() if field in (kind.field, "tensor_content"))
-    size = count * kind.stored.itemsize
-    layout = _Layout(kind, shape, count, size, tags if unseen else b"")
-    if len(_LAYOUTS) >= _KNOWN_HEADERS:
-        _LAYOUTS.clear()
-    _LAYOUTS[head] = layout
-    return layout
+    size = values * kind.stored.itemsize
+    as_they_are = kind.name not in (STRING, "bfloat16")
+    _keep(_LAYOUTS, head, _Layout(kind, shape, values, size, tags if as_they_are else b""))
+
+
+def _keep(kept: dict[bytes, Any], key: bytes, value: Any) -> None:
+    if len(kept) >= _KNOWN_HEADERS:
+        kept.clear()
+    kept[key] = value
 
 
 def _shape(data: bytes, at: int, end: int) -> tuple[int, ...]:
@@ -396,12 +416,3 @@ def _shape(data: bytes, at: int, end: int) -> tuple[int, ...]:
         start, at = _span(data, at + 1, end)
         sizes.append(_wrapped(data, start, at))
     return tuple(sizes)
-
-
-def _parsed_tensor(data: bytes, start: int, end: int, name: str, max_bytes: int) -> NDArray[Any]:
-    """One tensor by protobuf: values one by one, or in a form that is not usual."""
-    try:
-        proto = pb.TensorProto.FromString(data[start:end])
-    except DecodeError as error:
-        raise _UnusualError from error
-    return tensors.from_proto(proto, f"output {name!r}", max_bytes=max_bytes)

@@ -85,7 +85,8 @@ class Core:
         metadata: Pairs,
     ) -> Steps[Prediction]:
         """Arrays to arrays: the first servable of the chain that answers."""
-        check_mapping(inputs)
+        if type(inputs) is not dict or not inputs:  # a dict's names are looked at with its values
+            check_mapping(inputs)
         wanted = () if outputs is None else _checked_outputs(outputs)
         timeout_s = self.timeout_s(timeout_s)
         end = time.monotonic() + timeout_s

@@ -6,6 +6,7 @@ have to fit. Knows nothing about the wire or gRPC.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -32,6 +33,11 @@ _NUMBERS: Final = frozenset(
     "bool complex64 complex128".split()
 )
 
+_DEEPEST: Final = 64
+"""numpy's most dimensions; a list that holds itself would have no end."""
+
+_STRINGS: Final = (bytes, str, bytearray, memoryview)
+
 _GOES_INTO: Final = {"b": "b", "i": "iufc", "u": "iufc", "f": "fc", "c": "c"}
 """Kind of a bare number (numpy's letter) to the kinds that it may become without losing sense."""
 
@@ -49,32 +55,93 @@ def as_array(value: Any, name: str, wanted: str | None = None) -> NDArray[Any]:
 
     Raises:
         ShapeError: rows of different lengths.
-        DtypeError: no dtype that a tensor has, or bare numbers that cannot become the wanted one.
+        DtypeError: no dtype that a tensor has, a mask, or bare numbers that cannot become the
+            wanted one.
         ValueRangeError: bare numbers that the wanted dtype cannot hold.
     """
-    first = value
-    while isinstance(first, (list, tuple)) and first:
-        first = first[0]
+    first = _first_of(value, name)
+    bare = not hasattr(value, "dtype")
     try:
         # Not numpy's own choice for strings: its fixed width cuts trailing zero bytes off.
         array = np.asarray(value, dtype=object if isinstance(first, (bytes, str)) else None)
-    except OverflowError as error:
-        raise ValueRangeError(
-            f"Expected {name} as numbers that a tensor can hold. Received: {error}"
-        ) from error
+        if bare and array.dtype.kind in "SU":
+            array = np.asarray(value, dtype=object)  # a number among strings was written out
     except ValueError as error:
         raise ShapeError(
             f"Expected {name} as a full array. Received: {error}; give rows of equal length"
         ) from error
+    except Exception as error:  # of the value's own __array__: it lies on a GPU, say
+        raise DtypeError(
+            f"Expected {name} as something that numpy can make an array of. "
+            f"Received: {type(value).__name__} ({type(error).__name__}: {error})"
+        ) from error
+    if bare and wanted in _NUMBERS:
+        array = _large_numbers(array, value, name, wanted)
+    elif bare and wanted == STRING and not array.size:
+        array = array.astype(object)  # an empty list has no dtype
     kind = array.dtype.kind
+    if kind == "O" and not array.ndim and not isinstance(array[()], _STRINGS):
+        raise DtypeError(
+            f"Expected {name} as an array, a list, a number, bytes or str. "
+            f"Received: {type(array[()]).__name__}"
+        )
     if kind not in "OSUT" and array.dtype.name not in _NUMBERS:
         raise DtypeError(
             f"Expected {name} as numbers, bool, bytes or str. Received: dtype={array.dtype}; "
             "convert it with .astype(…)"
         )
-    if wanted is None or wanted == STRING or hasattr(value, "dtype") or kind in "OSUT":
+    if wanted is None or wanted == STRING or not bare or kind in "OSUT":
         return array
     return _converted(array, name, wanted)
+
+
+def _first_of(value: Any, name: str) -> Any:
+    """The first element of nested lists; refuses masks, which no tensor has."""
+    first = value
+    for _ in range(_DEEPEST):
+        if not isinstance(first, (list, tuple)) or not first:
+            break
+        first = first[0]
+    else:
+        raise ShapeError(
+            f"Expected {name} in at most {_DEEPEST} dimensions. Received: lists nested deeper"
+        )
+    masked = sys.modules.get("numpy.ma")  # who has a masked array has loaded it
+    if masked is not None and isinstance(first, masked.MaskedArray):
+        raise DtypeError(
+            f"Expected {name} without a mask, which a tensor does not have. "
+            f"Received: {type(first).__name__}; fill it with .filled(…)"
+        )
+    return first
+
+
+def _large_numbers(array: NDArray[Any], value: Any, name: str, wanted: str) -> NDArray[Any]:
+    """Bare numbers that int64 does not hold: numpy makes objects of them, or floats."""
+    whole = wanted.lstrip("u").startswith("int")
+    if not array.size or not (array.dtype.kind == "O" or (whole and array.dtype.kind == "f")):
+        return array
+    numbers = np.asarray(value, dtype=object)
+    if not all(isinstance(one, int) or (not whole and isinstance(one, float)) for one in numbers.flat):
+        return array
+    if not whole:
+        try:
+            return numbers.astype(np.float64)
+        except OverflowError as error:
+            raise _out_of_range(name, wanted, numbers) from error
+    limits = np.iinfo(wanted)
+    if numbers.min() < limits.min or numbers.max() > limits.max:
+        raise _out_of_range(name, wanted, numbers)
+    return numbers.astype(wanted)
+
+
+def _out_of_range(name: str, wanted: str, array: NDArray[Any]) -> ValueRangeError:
+    limits = ""
+    if wanted.lstrip("u").startswith("int"):
+        limits = f", {np.iinfo(wanted).min} to {np.iinfo(wanted).max}"
+    return ValueRangeError(
+        f"Expected {name} as {wanted}{limits}. "
+        f"Received: {array.min():.40} to {array.max():.40}, which it cannot hold"
+    )
 
 
 def as_bytes(element: Any, name: str) -> bytes:
@@ -82,11 +149,18 @@ def as_bytes(element: Any, name: str) -> bytes:
 
     Raises:
         DtypeError: it is neither bytes nor str.
+        ValueRangeError: a str with half a surrogate pair, which UTF-8 does not have.
     """
     if isinstance(element, bytes):
         return element
     if isinstance(element, str):
-        return element.encode()
+        try:
+            return element.encode()
+        except UnicodeEncodeError as error:
+            raise ValueRangeError(
+                f"Expected the elements of {name} as text that UTF-8 has, or as bytes. "
+                f"Received: {error}"
+            ) from error
     if isinstance(element, (bytearray, memoryview)):
         return bytes(element)
     raise DtypeError(
@@ -105,19 +179,12 @@ def _converted(array: NDArray[Any], name: str, wanted: str) -> NDArray[Any]:
         return array  # for check_input to refuse, with all that it knows
     if kind in "iu" and array.size:
         limits = np.iinfo(dtype)
-        low, high = array.min(), array.max()
-        if low < limits.min or high > limits.max:
-            raise ValueRangeError(
-                f"Expected {name} as {wanted}, {limits.min} to {limits.max}. "
-                f"Received: {low} to {high}"
-            )
+        if array.min() < limits.min or array.max() > limits.max:
+            raise _out_of_range(name, wanted, array)
     with np.errstate(over="ignore"):
         converted = array.astype(dtype)
-    if kind == "f" and not np.array_equal(np.isinf(converted), np.isinf(array)):
-        raise ValueRangeError(
-            f"Expected {name} as {wanted}, which holds no such number. "
-            f"Received: {array.min()} to {array.max()}"
-        )
+    if kind in "fc" and not np.array_equal(np.isinf(converted), np.isinf(array)):
+        raise _out_of_range(name, wanted, array)
     return converted
 
 
@@ -238,7 +305,7 @@ def check_mapping(inputs: Any, what: str = "inputs") -> None:
 
 
 def _dtype_name(array: NDArray[Any]) -> str:
-    if array.dtype.kind == "O" and not all(isinstance(one, (bytes, str)) for one in array.flat[:1]):
+    if array.dtype.kind == "O" and not all(isinstance(one, _STRINGS) for one in array.flat[:1]):
         return "object"
     return STRING if array.dtype.kind in "OSUT" else array.dtype.name
 

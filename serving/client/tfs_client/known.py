@@ -12,7 +12,13 @@ from typing import Any
 from tfs_client import messages
 from tfs_client.answers import Metadata
 from tfs_client.codec import RequestTemplate
-from tfs_client.inputs import as_array, check_inputs, check_outputs, find_signature
+from tfs_client.inputs import (
+    as_array,
+    check_inputs,
+    check_mapping,
+    check_outputs,
+    find_signature,
+)
 from tfs_client.servable import Servable
 
 
@@ -62,6 +68,7 @@ class KnownRequest:
             request = self.template.encode_known(inputs)
             if request is not None:
                 return request
+        check_mapping(inputs)
         if self.signature is None:
             arrays = {name: as_array(value, f"input {name!r}") for name, value in inputs.items()}
         else:

@@ -245,7 +245,11 @@ def _read_gif(content: Content) -> _Facts:
     return max(width, frame_width), max(height, frame_height), 3, bits, 1, None
 
 
-_BMP_GREY_PALETTE: Final = b"".join(bytes((level, level, level, 0)) for level in range(256))
+_BMP_GREY_PALETTES: Final = tuple(
+    b"".join(bytes((level, level, level, spare(level))) for level in range(256))
+    for spare in (lambda level: 0, lambda level: level)
+)
+"""Blue, green, red and a spare byte: 0, or the level again (Pillow before 11.3)."""
 
 
 def _read_bmp(content: Content) -> _Facts:
@@ -259,7 +263,7 @@ def _read_bmp(content: Content) -> _Facts:
     if pixel_bits not in (1, 2, 4, 8, 16, 24, 32):
         raise _nonsense("a BMP of 1 to 32 bits a pixel", f"{pixel_bits} bits", content)
     channels, bits = 4 if pixel_bits == 32 else 3, 5 if pixel_bits == 16 else min(pixel_bits, 8)
-    if pixel_bits == 8 and content[54 : 54 + 1024] == _BMP_GREY_PALETTE:
+    if pixel_bits == 8 and content[54 : 54 + 1024] in _BMP_GREY_PALETTES:
         channels = 1
     # TensorFlow reads neither compression nor palettes, and the graph refuses both.
     if compression:

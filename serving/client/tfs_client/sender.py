@@ -153,7 +153,9 @@ class Sender:
         self, about: About, request: bytes, metadata: Metadata | None, call: Call | None, once: bool
     ) -> Steps[bytes]:
         settings = self.settings
-        circuit = None if once else self._circuit(about)
+        circuit = (
+            None if once or settings.breaker is None else self._circuit(about, settings.breaker)
+        )
         stub = self._stubs.get(about.method)
         if stub is None:
             stub = self._stubs[about.method] = self._stub_for(METHODS[about.method])
@@ -236,15 +238,14 @@ class Sender:
             return None
         return pause_s if self._budget.withdraw() else None
 
-    def _circuit(self, about: About) -> Circuit | None:
-        breaker, servable = self.settings.breaker, about.servable
-        if breaker is None or servable is None or about.method not in _WITH_CIRCUIT:
+    def _circuit(self, about: About, breaker: Breaker) -> Circuit | None:
+        servable = about.servable
+        if servable is None or about.method not in _WITH_CIRCUIT:
             return None
-        name = servable.name
-        circuit = self._circuits.get(name)
+        circuit = self._circuits.get(servable.name)
         if circuit is None:
-            made = Circuit(breaker, f"{name} at {self.settings.target}")
-            circuit = self._circuits.setdefault(name, made)
+            made = Circuit(breaker, f"{servable.name} at {self.settings.target}")
+            circuit = self._circuits.setdefault(servable.name, made)
         return circuit
 
     def _prepare(self, about: About, request: bytes) -> tuple[Metadata | None, Call | None]:

@@ -135,8 +135,7 @@ def from_proto(
         raise _lie(name, "a full shape", _shape_text(proto))
     count = checked_count(shape, kind, name, max_bytes)
     if proto.tensor_content:
-        content = proto.tensor_content
-        return from_buffer(content, 0, len(content), kind, shape, name)
+        return _from_content(proto.tensor_content, kind, shape, name)
     try:
         array = _from_values(proto, kind, count, name).reshape(shape)
     except (ValueError, OverflowError, TypeError) as error:
@@ -161,23 +160,21 @@ def checked_count(shape: Sequence[int], kind: Kind, name: str, max_bytes: int) -
     return count
 
 
-def from_buffer(
-    data: bytes, start: int, stop: int, kind: Kind, shape: tuple[int, ...], name: str
-) -> NDArray[Any]:
-    """The tensor whose content lies in data[start:stop], without copying it (strings are copied).
+def _from_content(content: bytes, kind: Kind, shape: tuple[int, ...], name: str) -> NDArray[Any]:
+    """The tensor of this tensor_content, without copying it (strings are copied).
 
     Raises:
         AnswerError: content and shape contradict each other.
     """
     count = math.prod(shape)
     if kind.name == "string":
-        return from_strings(_split_strings(data[start:stop], count, name), shape, name)
-    if stop - start != count * kind.stored.itemsize:
-        raise _lie(name, f"{count} values of {kind.name}", f"{stop - start} bytes of content")
-    array: NDArray[Any] = np.frombuffer(data, kind.stored, count, start)
-    if kind.name == "bool" and data[start:stop].translate(None, b"\0\1"):
+        return from_strings(_split_strings(content, count, name), shape, name)
+    if len(content) != count * kind.stored.itemsize:
+        raise _lie(name, f"{count} values of {kind.name}", f"{len(content)} bytes of content")
+    array: NDArray[Any] = np.frombuffer(content, kind.stored)
+    if kind.name == "bool" and content.strip(b"\0\1"):
         # Any other byte would make a bool that is neither true nor false.
-        array = np.frombuffer(data, np.uint8, count, start) != 0
+        array = np.frombuffer(content, np.uint8) != 0
     elif kind.name == "bfloat16":
         array = array.view(_bfloat16(name))
     if sys.byteorder == "big":

@@ -1,0 +1,430 @@
+"""The client installed alone, as other services install it: with the oldest and the newest allowed.
+
+The wheel is built as for a release and goes into environments that know nothing of this project:
+the oldest Python with the lowest versions that the wheel's own metadata allows, and the newest
+Python with the newest versions. The client's own tests run in both. The packages come from the
+package index; where that cannot be reached, what needs them is skipped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from tests.conftest import ROOT, made_once
+
+CLIENT = ROOT / "serving" / "client"
+TESTS = "serving/client/tests"
+UV = str(Path(sys.executable).with_name("uv"))
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+INSTALL_S = 240
+TESTS_S = 240
+SCRIPT_S = 120
+
+# What the client's tests import beside the client and its extras.
+TOOLS = ("pytest", "hypothesis", "opentelemetry-sdk", "trustme")
+
+# Tests that cannot hold without TensorFlow, each with its reason.
+NEEDS_TENSORFLOW = {
+    f"{TESTS}/test_wire.py": "compares the messages with TensorFlow's own descriptors",
+}
+
+# What uv says when the package index gives no answer.
+UNREACHABLE = ("Request failed", "Failed to fetch", "network was disabled", "timed out")
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """One end of the range that the client promises."""
+
+    name: str
+    python: str
+    """The Python that it is meant to be tried with."""
+    resolution: str
+    """uv's word for which versions of the client's direct dependencies."""
+
+    @functools.cached_property
+    def nearest(self) -> tuple[str, str]:
+        """The present Python that is nearest to the one meant, and its interpreter."""
+        away = sorted(PYTHONS, key=lambda one: abs(PYTHONS.index(one) - PYTHONS.index(self.python)))
+        for version in away:
+            if interpreter := interpreter_of(version):
+                return version, interpreter
+        return "{}.{}".format(*sys.version_info), sys.executable
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Flags beside the project's own "a warning is an error".
+
+        Old grpcio and protobuf use what Python 3.12 and later deprecate. That is no news of the
+        client's; and it occurs only where the Python meant for the oldest end is missing.
+        """
+        return () if self.nearest[0] == self.python else ("-W", "ignore::DeprecationWarning")
+
+
+ENDS = (End("oldest", PYTHONS[0], "lowest-direct"), End("newest", PYTHONS[-1], "highest"))
+each_end = pytest.mark.parametrize("end", ENDS, ids=lambda end: end.name, scope="module")
+
+
+def interpreter_of(version: str) -> str | None:
+    """An interpreter of Python 3.x on this machine; pyenv's too, which uv does not look for."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    path = [os.environ["PATH"], *map(str, sorted(pyenv.glob("versions/*/bin")))]
+    done = subprocess.run(
+        [UV, "python", "find", "--no-python-downloads", "--system", version],
+        env={**os.environ, "PATH": os.pathsep.join(path)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=SCRIPT_S,
+        check=False,
+    )
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def run(*command: str, cwd: Path, timeout_s: float = SCRIPT_S) -> subprocess.CompletedProcess[str]:
+    """Runs a command that is to find nothing of this project, but what its folder has."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "VIRTUAL_ENV", "PYTEST", "COV"))
+    }
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def install(python: Path, *arguments: str) -> None:
+    """Installs from the package index, or skips the test where that gives no answer.
+
+    Wheels only: nothing is compiled here, and a version without a wheel for a Python is none that
+    can be promised for it.
+    """
+    command = [UV, "pip", "install", "--quiet", "--only-binary", ":all:", "--python", str(python)]
+    try:
+        done = run(*command, *arguments, cwd=python.parent, timeout_s=INSTALL_S)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"the package index gave no answer in {INSTALL_S} s")
+    if done.returncode and any(word in done.stderr for word in UNREACHABLE):
+        pytest.skip(f"the package index cannot be reached: {done.stderr.strip()[-300:]}")
+    assert done.returncode == 0, done.stderr
+
+
+def installed_in(python: Path) -> dict[str, str]:
+    """Name → version of what an environment has."""
+    done = run(UV, "pip", "list", "--format", "json", "--python", str(python), cwd=python.parent)
+    assert done.returncode == 0, done.stderr
+    return {canonicalize_name(one["name"]): one["version"] for one in json.loads(done.stdout)}
+
+
+# ---- what is built ----
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution, and the wheel that was built from that alone."""
+
+    def make(folder: Path) -> None:
+        build = [UV, "build", "--quiet", "--no-build-isolation", "--python", sys.executable]
+        done = run(*build, "--out-dir", str(folder), str(CLIENT), cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        straight = ["--wheel", "--out-dir", str(folder / "straight")]
+        done = run(*build, *straight, str(CLIENT), cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+
+    return made_once(tmp_path_factory, "client-dist", make)
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    (wheel,) = dist.glob("*.whl")
+    return wheel
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def requirements(wheel: Path) -> list[Requirement]:
+    """What the wheel's own metadata asks for."""
+    (name,) = [name for name in contents(wheel) if name.endswith(".dist-info/METADATA")]
+    metadata = Parser().parsestr(contents(wheel)[name].decode())
+    return [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+
+
+def test_the_wheel_from_the_source_distribution_is_the_wheel_from_the_checkout(
+    dist: Path, wheel: Path
+) -> None:
+    assert contents(wheel) == contents(dist / "straight" / wheel.name)
+
+
+def test_the_source_distribution_brings_its_tests_and_its_changelog(dist: Path) -> None:
+    (source,) = dist.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+
+    assert {"README.md", "CHANGELOG.md", "pyproject.toml", "tests/conftest.py"} <= names
+    assert not [name for name in names if name.endswith(".pyc")]
+
+
+def test_the_wheel_holds_the_typed_package_and_nothing_else(wheel: Path) -> None:
+    package = CLIENT / "tfs_client"
+    files = {
+        str(path.relative_to(CLIENT))
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+    packed = {name for name in contents(wheel) if ".dist-info/" not in name}
+    assert packed == files
+    assert "tfs_client/py.typed" in packed
+
+
+def test_the_wheel_asks_for_grpc_protobuf_and_numpy_alone(wheel: Path) -> None:
+    always = {one.name for one in requirements(wheel) if one.marker is None}
+    assert always == {"grpcio", "protobuf", "numpy"}
+    names = {canonicalize_name(one.name) for one in requirements(wheel)}
+    assert not [name for name in names if name.startswith(("tensorflow", "keras"))]
+
+
+# ---- where it is installed ----
+
+
+@each_end
+def test_each_end_has_the_python_it_is_meant_for(end: End) -> None:
+    if end.nearest[0] != end.python:
+        pytest.skip(f"no Python {end.python} here: the {end.name} end has {end.nearest[0]}")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, end: End, wheel: Path) -> Path:
+    """The Python of an environment that has the wheel, and what the wheel itself asks for."""
+
+    def make(folder: Path) -> None:
+        venv = [UV, "venv", "--quiet", "--clear", "--no-project", "--python", end.nearest[1]]
+        done = run(*venv, str(folder), cwd=wheel.parent)
+        assert done.returncode == 0, done.stderr
+        # uv's lowest-direct is about what it is asked for itself, so it is asked for all of it.
+        direct = [str(one) for one in requirements(wheel) if one.marker is None]
+        python = folder / "bin" / "python"
+        install(python, "--resolution", end.resolution, str(wheel), *direct)
+
+    return made_once(tmp_path_factory, f"client-{end.name}-alone", make) / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory, end: End, wheel: Path, alone: Path) -> Path:
+    """The Python of a second environment like that one, with the extras and the tests' tools."""
+
+    def make(folder: Path) -> None:
+        venv = [UV, "venv", "--quiet", "--clear", "--no-project", "--python", str(alone)]
+        done = run(*venv, str(folder), cwd=wheel.parent)
+        assert done.returncode == 0, done.stderr
+        python = folder / "bin" / "python"
+        pins = folder / "pins.txt"
+
+        def pin(there: Path) -> None:
+            have = installed_in(there)
+            del have["tfs-client"]
+            pins.write_text("".join(f"{name}=={version}\n" for name, version in have.items()))
+
+        pin(alone)
+        extras = [f"{one.name}{one.specifier}" for one in requirements(wheel) if one.marker]
+        arguments = ("--constraint", str(pins), "--resolution", end.resolution)
+        install(python, *arguments, str(wheel), *extras)
+        pin(python)
+        install(python, "--constraint", str(pins), *TOOLS)
+
+    return made_once(tmp_path_factory, f"client-{end.name}", make) / "bin" / "python"
+
+
+@each_end
+def test_it_brings_nothing_but_what_it_names(end: End, alone: Path) -> None:
+    named = {"tfs-client", "grpcio", "protobuf", "numpy"}
+    of_grpcio = {"six", "typing-extensions"}  # the one of older, the other of newer
+    assert named <= set(installed_in(alone)) <= named | of_grpcio
+
+
+@pytest.mark.parametrize("end", ENDS[:1], ids=["oldest"], scope="module")
+def test_the_lower_bounds_are_the_versions_that_are_tried(
+    end: End, wheel: Path, alone: Path
+) -> None:
+    if end.nearest[0] != end.python:
+        pytest.skip(f"Python {end.nearest[0]} has no wheels of the oldest versions")
+    have = installed_in(alone)
+    bounds = {
+        one.name: Version(bound.version)
+        for one in requirements(wheel)
+        for bound in one.specifier
+        if one.marker is None and bound.operator == ">="
+    }
+    assert {name: Version(have[name]) for name in bounds} == bounds
+
+
+EVERY_NAME = """
+import tfs_client, sys
+for name in tfs_client.__all__:
+    getattr(tfs_client, name)
+print(tfs_client.__file__)
+"""
+
+
+@each_end
+def test_every_public_name_can_be_imported_where_nothing_else_is(end: End, alone: Path) -> None:
+    done = run(str(alone), "-I", "-W", "error", *end.warnings, "-c", EVERY_NAME, cwd=Path("/"))
+
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_relative_to(alone.parents[1])
+
+
+@each_end
+def test_its_command_is_there(end: End, alone: Path) -> None:
+    done = run(str(alone.with_name("tfs")), "--help", cwd=Path("/"))
+    assert (done.returncode, done.stdout[:10]) == (0, "usage: tfs"), done.stderr
+
+
+# ---- its own tests ----
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the client's tests and the project's test settings, and no client."""
+    folder = tmp_path_factory.mktemp("room")
+    shutil.copytree(CLIENT / "tests", folder / TESTS, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def written_tests(folder: Path) -> set[str]:
+    """The names of all tests that are written in a folder's files."""
+    skipped = {Path(name).name for name in NEEDS_TENSORFLOW}
+    texts = [path.read_text() for path in folder.glob("test_*.py") if path.name not in skipped]
+    return set(re.findall(r"^ *(?:async )?def (test_\w+)", "\n".join(texts), re.MULTILINE))
+
+
+@each_end
+def test_all_its_own_tests_pass(end: End, furnished: Path, room: Path) -> None:
+    python = str(furnished)
+    where = run(python, "-c", "import tfs_client; print(tfs_client.__file__)", cwd=room)
+    assert Path(where.stdout.strip()).is_relative_to(furnished.parents[1]), where.stderr
+    report = room / f"{end.name}.xml"
+    pytest_flags = ["-q", "-p", "no:cacheprovider", *end.warnings, f"--junit-xml={report}"]
+    deselected = [word for name in NEEDS_TENSORFLOW for word in ("--deselect", name)]
+
+    done = run(
+        *[python, "-m", "pytest", *pytest_flags, *deselected, TESTS],
+        cwd=room,
+        timeout_s=TESTS_S,
+    )
+
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    passed = {
+        str(case.get("name")).partition("[")[0]
+        for case in ElementTree.parse(report).iter("testcase")
+        if not {child.tag for child in case} & {"failure", "error", "skipped"}
+    }
+    assert passed == written_tests(room / TESTS)
+
+
+# ---- its types ----
+
+TYPED = """
+import numpy as np
+
+from tfs_client import (
+    Client,
+    ImageClassifier,
+    ImagePrediction,
+    NotFoundError,
+    Prediction,
+    TfsError,
+    contract,
+    image_to_array,
+)
+
+
+def ask(picture: bytes) -> str:
+    with Client("localhost:8500", timeout_s=1) as client:
+        try:
+            answer = ImageClassifier(client, label="stable").predict(picture)
+            held: ImagePrediction = answer
+            prediction = client.predict({"x": np.zeros(3)}, model=contract.MODEL_NAME)
+            total = prediction["y"].sum() + image_to_array(picture, (64, 64)).size
+        except NotFoundError as error:
+            raise LookupError from error
+    wrong: bytes = answer.label  # type: ignore[assignment]
+    wrong_too: list[int] = prediction.version  # type: ignore[assignment]
+    wrong_argument = Client(8500)  # type: ignore[arg-type]
+    return f"{held.label} {total} {wrong!r} {wrong_too} {wrong_argument}"
+
+
+def version_of(prediction: Prediction | TfsError) -> int | None:
+    return prediction.version if isinstance(prediction, Prediction) else None
+"""
+
+
+@each_end
+def test_a_strict_mypy_knows_the_types_of_the_installed_wheel(
+    end: End, alone: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "caller.py").write_text(TYPED)
+    flags = ["--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}"]
+
+    done = run(
+        *[sys.executable, "-m", "mypy", *flags, "--python-executable", str(alone), "caller.py"],
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# ---- beside TensorFlow ----
+
+BOTH_WAYS = """
+array = np.arange(6, dtype=np.float32).reshape(2, 3)
+theirs = tf.io.parse_tensor(tensors.to_proto(array).SerializeToString(), tf.float32)
+ours = serving_pb2.TensorProto.FromString(tf.make_tensor_proto(theirs * 2).SerializeToString())
+request = predict_pb2.PredictRequest(inputs={"x": tf.make_tensor_proto(theirs)})
+read = serving_pb2.PredictRequest.FromString(request.SerializeToString())
+print(tensors.from_proto(ours).tolist(), tensors.from_proto(read.inputs["x"]).tolist())
+"""
+CLIENT_IMPORTS = ["import numpy as np", "from tfs_client import Client, tensors"]
+CLIENT_IMPORTS += ["from tfs_client.wire import serving_pb2"]
+THEIR_IMPORTS = ["import tensorflow as tf", "from tensorflow_serving.apis import predict_pb2"]
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [CLIENT_IMPORTS + THEIR_IMPORTS, THEIR_IMPORTS + CLIENT_IMPORTS],
+    ids=["the client first", "tensorflow first"],
+)
+def test_beside_tensorflow_a_tensor_goes_through_both(imports: list[str]) -> None:
+    done = run(sys.executable, "-c", "\n".join([*imports, BOTH_WAYS]), cwd=ROOT)
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip() == (
+        "[[0.0, 2.0, 4.0], [6.0, 8.0, 10.0]] [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]"
+    )
