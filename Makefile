@@ -68,6 +68,10 @@ bench-decoding: $(ENVIRONMENT) ## what picture files cost in the newest version,
 bench-server: $(ENVIRONMENT) ## measure the local server beside its rivals -> build/bench-server.json and .html
 	$(BIN)/python -m tests.bench_server $(ARGS)
 
+.PHONY: bench-client
+bench-client: $(ENVIRONMENT) ## measure the client beside a bare stub and its rivals -> build/bench-client.json and .html
+	$(BIN)/python -m tests.bench_client $(ARGS)
+
 .PHONY: tensorboard
 tensorboard: $(ENVIRONMENT) ## look at the learning curves of all runs in a browser
 	$(BIN)/tensorboard --logdir runs

@@ -21,8 +21,8 @@ _GREY_PALETTES = [
     b"".join(bytes((level, level, level, spare(level))) for level in range(256))
     for spare in (lambda level: 0, lambda level: level)
 ]
-"""Of an 8-bit BMP that is grey: blue, green, red and a spare byte for each level. The spare one is 0;
-Pillow before 11.3 repeats the level in it."""
+"""Of an 8-bit BMP that is grey: blue, green, red and a spare byte for each level. The spare one is
+0; Pillow before 11.3 repeats the level in it."""
 
 ROWS_AT_ONCE = 16
 """Rows of a batch that are decoded in parallel; idle places cost nothing on a smaller machine."""

@@ -99,6 +99,25 @@ def log(tmp_path: Path) -> Iterator[ExposureLog]:
         yield log
 
 
+class Clock:
+    """Stands in for the module `time` in the router: stands still until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    time_ns = staticmethod(time.time_ns)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
 def written(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -356,6 +375,10 @@ def test_the_control_of_the_killed_is_the_one_that_was_named():
 
 def test_kill_without_labels_leaves_the_control_alone_and_revive_brings_all_back(three):
     before = labels_of(three, range(300))
+    three.kill("b")
+    three.kill("canary")
+    assert three.split.killed == {"b", "canary"}
+    three.revive()
     three.kill()
     assert three.split.killed == {"b", "canary"}
     assert set(labels_of(three, range(300)).values()) == {"stable"}
@@ -536,12 +559,16 @@ def test_each_new_fault_is_told(deck, caplog):
     assert len(caplog.records) == 3
 
 
-def test_the_file_is_looked_at_once_an_interval_at_most(deck):
+def test_the_file_is_looked_at_once_an_interval_at_most(clock, deck):
+    every_second = Router.from_file(deck.path)
     seldom = Router.from_file(deck.path, poll_s=3600)
-    often = Router.from_file(deck.path, poll_s=0.05)
-    deck.write(weights={"stable": 1, "canary": 0})
-    eventually(lambda: often.assign(1).label == "stable")
-    assert seldom.assign(1).label == "canary"
+    for now, before in [("stable", "canary"), ("canary", "stable")]:
+        deck.write(weights={"stable": 0, "canary": 0, now: 1})
+        clock.now_s += 0.99
+        assert every_second.assign(1).label == before
+        clock.now_s += 0.01
+        assert every_second.assign(1).label == now
+        assert seldom.assign(1).label == "canary"
 
 
 def test_a_file_that_looks_the_same_and_is_not_young_is_not_read_again(deck):
@@ -688,28 +715,22 @@ def test_a_router_with_a_file_hands_exposures_on_too(deck):
     assert got == [EXPOSURE]
 
 
-def test_a_failing_callback_is_told_once_an_interval_with_the_number_kept_silent(
-    caplog, monkeypatch
-):
+def test_a_failing_callback_is_told_once_a_second_with_the_number_kept_silent(caplog, clock):
     def fail(exposure):
         raise KeyError("broken")
 
-    monkeypatch.setattr(module, "COMPLAINT_S", 3600)
     router = Router({"stable": 1}, experiment="e", on_exposure=fail)
     for _ in range(5):
         router.expose(EXPOSURE)
+    clock.now_s += 0.99
+    router.expose(EXPOSURE)
     (record,) = caplog.records
     assert record.levelname == "ERROR"
-    assert "and 0 times" in record.message
     assert record.exc_info[0] is KeyError
-    monkeypatch.setattr(module, "COMPLAINT_S", 0)
-    router.expose(EXPOSURE)
-    router.expose(EXPOSURE)
-    assert ["and 4 times" in caplog.messages[1], "and 0 times" in caplog.messages[2]] == [True] * 2
-
-
-def test_an_interval_between_complaints_is_a_second():
-    assert module.COMPLAINT_S == module.ROTATION_CHECK_S == 1
+    for _ in range(2):
+        clock.now_s += 1
+        router.expose(EXPOSURE)
+    assert [record.args[0] for record in caplog.records] == [0, 5, 0]
 
 
 def test_a_line_holds_the_fields_in_their_order(log, tmp_path):
@@ -784,36 +805,30 @@ def test_lines_of_several_threads_and_processes_never_mix(tmp_path):
 
 @pytest.mark.parametrize("replaced", [True, False], ids=["replaced", "missing"])
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "deleted"])
-def test_a_rotated_log_is_opened_anew(log, tmp_path, monkeypatch, replaced, kept):
+def test_a_rotated_log_is_opened_anew_within_a_second(clock, log, tmp_path, replaced, kept):
     path, rotated = tmp_path / "exposures.jsonl", tmp_path / "exposures.jsonl.1"
-    monkeypatch.setattr(module, "ROTATION_CHECK_S", 3600)
-    log(EXPOSURE)
-    path.rename(rotated)
-    if replaced:
-        path.touch()
-    log(EXPOSURE)
-    assert len(written(rotated)) == 2  # it was too early to look
-    if not kept:
-        rotated.unlink()
-    monkeypatch.setattr(module, "ROTATION_CHECK_S", 0)
-    log(EXPOSURE)
-    log(EXPOSURE)
-    assert len(written(path)) == 2
-    assert not kept or len(written(rotated)) == 2
+    for _ in range(2):
+        before = path.read_bytes()
+        path.rename(rotated)
+        if replaced:
+            path.touch()
+        clock.now_s += 0.99
+        log(EXPOSURE)
+        assert len(rotated.read_bytes()) > len(before)  # it was too early to look
+        if not kept:
+            rotated.unlink()
+        clock.now_s += 0.01
+        log(EXPOSURE)
+        log(EXPOSURE)
+        assert len(written(path)) == 2
 
 
-def test_a_rotation_is_noticed_after_a_second(log, tmp_path):
-    path = tmp_path / "exposures.jsonl"
-    path.unlink()
-    eventually(lambda: log(EXPOSURE) or path.exists())
-
-
-def test_a_rotated_log_whose_folder_is_gone_is_told_and_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "ROTATION_CHECK_S", 0)
+def test_a_rotated_log_whose_folder_is_gone_is_told_and_tried_again(clock, tmp_path):
     folder = tmp_path / "logs"
     folder.mkdir()
     with ExposureLog(folder / "exposures.jsonl") as log:
         folder.rename(tmp_path / "old")
+        clock.now_s += 1
         for _ in range(2):
             with pytest.raises(FileNotFoundError):
                 log(EXPOSURE)

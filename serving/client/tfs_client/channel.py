@@ -35,6 +35,8 @@ KEEPALIVE_S: Final = 300.0
 """A server with gRPC's defaults ends a connection that is pinged more often than every five
 minutes ("too_many_pings")."""
 
+_INT32_MAX: Final = 2**31 - 1
+
 ChannelOption = tuple[str, Any]
 
 Pem = Union[bytes, str, "os.PathLike[str]"]
@@ -83,10 +85,16 @@ def _read_pem(pem: Pem | None, name: str) -> bytes | None:
     if pem is None:
         return None
     if not isinstance(pem, bytes):
+        if not isinstance(pem, (str, os.PathLike)) or "-----BEGIN" in os.fspath(pem):
+            # Without the value: it may be a key.
+            raise TargetError(
+                f"Expected Tls.{name} as the path of a PEM file, or its content as bytes. "
+                f"Received: {'its content as str' if isinstance(pem, str) else type(pem).__name__}"
+            )
         path, pem = pem, b""
         try:
             pem = Path(path).read_bytes()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
             raise TargetError(f"Expected Tls.{name} as a PEM file. Received: {error}") from error
     if b"-----BEGIN" not in pem:
         raise TargetError(
@@ -122,9 +130,16 @@ def checked_metadata(
     """GRPC metadata that can be sent.
 
     Raises:
-        RequestError: a key with capitals or spaces, one of gRPC's own, or a value of a wrong kind.
+        RequestError: no pairs, a key with capitals or spaces, one of gRPC's own, or a value of a
+            wrong kind. It does not quote the value, which may be a secret.
     """
-    checked = tuple((key, value) for key, value in pairs)
+    try:
+        checked = tuple((key, value) for key, value in pairs)
+    except (TypeError, ValueError) as error:
+        raise RequestError(
+            f"Expected metadata as pairs of name and value. Received: {type(pairs).__name__} "
+            f"({error})"
+        ) from error
     for key, value in checked:
         binary = isinstance(key, str) and key.endswith("-bin")
         if (
@@ -136,9 +151,15 @@ def checked_metadata(
         ):
             raise RequestError(
                 "Expected metadata as pairs of a name in lower case and printable ASCII text (or "
-                f"bytes, where the name ends in -bin). Received: {key!r}: {value!r:.60}"
+                f"bytes, where the name ends in -bin). Received: {key!r:.60} with {_kind(value)}"
             )
     return checked
+
+
+def _kind(value: Any) -> str:
+    if not isinstance(value, str):
+        return f"a value of type {type(value).__name__}"
+    return f"text of {len(value)} characters"
 
 
 def is_this_machine(target: str) -> bool:
@@ -160,6 +181,9 @@ def channel_arguments(
         keepalive_s: how often a connection with calls under way is pinged; None means never.
         server_name: expected in the server's certificate in place of the target's.
         options: further ones, which win over the defaults here.
+
+    Raises:
+        TargetError: options that are none.
     """
     merged: dict[str, Any] = {
         "grpc.max_receive_message_length": max_message_bytes,
@@ -178,11 +202,23 @@ def channel_arguments(
         "grpc.enable_http_proxy": 0,
     }
     if keepalive_s is not None:
-        merged["grpc.keepalive_time_ms"] = int(1000 * keepalive_s)
+        merged["grpc.keepalive_time_ms"] = int(min(1000 * keepalive_s, _INT32_MAX))
         # With keep-alive on, this is also how long sent bytes may stay unacknowledged
         # (TCP_USER_TIMEOUT): a host that vanished is noticed with the first call.
         merged["grpc.keepalive_timeout_ms"] = 5000
     if server_name is not None:
         merged["grpc.ssl_target_name_override"] = server_name
-    merged.update(options)
+    try:
+        merged.update(options)
+    except (TypeError, ValueError) as error:
+        raise TargetError(
+            f"Expected options as pairs of name and value. Received: options={options!r:.80}"
+        ) from error
+    for name, value in merged.items():
+        fits = not isinstance(value, int) or abs(value) <= _INT32_MAX
+        if not isinstance(name, str) or value is None or not fits:
+            raise TargetError(
+                "Expected options as pairs of a name and a value: text, or a number of 32 bits. "
+                f"Received: {name!r}: {value!r:.60}"
+            )
     return list(merged.items())

@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from tfs_client import tensors
-from tfs_client.errors import AnswerError, RequestError
+from tfs_client.errors import AnswerError, InputNameError, RequestError
 from tfs_client.inputs import STRING, as_bytes
 from tfs_client.tensors import Kind
 from tfs_client.wire import serving_pb2 as pb
@@ -80,7 +80,7 @@ class RequestTemplate:
         """
         parts = [self._start]
         for name, array in inputs.items():
-            if not isinstance(array, np.ndarray):
+            if type(array) is not np.ndarray:  # a subclass may have a mask
                 return None
             header = self._headers.get((name, array.dtype, array.shape))
             if header is None or not array.flags.c_contiguous:
@@ -96,7 +96,8 @@ class RequestTemplate:
             arrays: input name to array, as inputs.as_array makes them.
 
         Raises:
-            DtypeError: an element of an array of strings that is none.
+            DtypeError: an element of an array of strings that is none; so ValueRangeError.
+            InputNameError: a name that UTF-8 does not have.
             RequestError: more than protobuf's 2 GiB.
         """
         parts: list[Any] = [self._start]
@@ -150,7 +151,12 @@ def _tensor_start(kind: Kind, shape: tuple[int, ...]) -> bytes:
 def _entry_start(name: str, tensor_start: bytes, tensor_bytes: int) -> bytes:
     """The map entry up to and with the start of its tensor."""
     value = b"\x12" + _as_varint(tensor_bytes)
-    entry = _sized(0x0A, name.encode()) + value
+    try:
+        entry = _sized(0x0A, name.encode()) + value
+    except UnicodeEncodeError as error:
+        raise InputNameError(
+            f"Expected the names of inputs as text that UTF-8 has. Received: {error}"
+        ) from error
     return b"\x12" + _as_varint(len(entry) + tensor_bytes) + entry + tensor_start
 
 
@@ -195,7 +201,7 @@ def decode_answer(data: bytes, max_bytes: int = tensors.MAX_TENSOR_BYTES) -> Ans
     """
     try:
         return _search(data, max_bytes)
-    except (_UnusualError, IndexError, UnicodeDecodeError):
+    except (_UnusualError, AnswerError, IndexError, UnicodeDecodeError):
         return _parse(data, max_bytes)
 
 
@@ -203,7 +209,7 @@ def _parse(data: bytes, max_bytes: int) -> Answer:
     """By protobuf."""
     try:
         response = pb.PredictResponse.FromString(data)
-    except DecodeError as error:
+    except (DecodeError, UnicodeDecodeError) as error:  # the latter: protobuf in pure Python
         raise AnswerError(
             f"Expected a PredictResponse. Received: {len(data)} bytes that are none ({error}); "
             "is it a model server?"
@@ -256,7 +262,7 @@ def _search(data: bytes, max_bytes: int) -> Answer:
             if data[body] in layout.tags:
                 array = _laid_over(data, body, at, layout, max_bytes)
             elif layout.kind.name == STRING:
-                array = _strings(data, body, at, layout)
+                array = _strings(data, body, at, layout, max_bytes)
         outputs[name] = _tensor(data, value, at, name, max_bytes) if array is None else array
     model, version, signature = spec or ("", 0, "")
     return Answer(model, version, signature, {name: outputs[name] for name in sorted(outputs)})
@@ -279,7 +285,9 @@ def _laid_over(
     return array if len(layout.shape) == 1 else array.reshape(layout.shape)
 
 
-def _strings(data: bytes, at: int, end: int, layout: _Layout) -> NDArray[Any] | None:
+def _strings(
+    data: bytes, at: int, end: int, layout: _Layout, max_bytes: int
+) -> NDArray[Any] | None:
     """The array of the string_vals that begin at `at`; None if they are not as usual."""
     strings = []
     while at < end and data[at] == 0x42:
@@ -289,13 +297,13 @@ def _strings(data: bytes, at: int, end: int, layout: _Layout) -> NDArray[Any] | 
             length, at = _varint(data, at - 1)
         strings.append(data[at : at + length])
         at += length
-    if at != end or len(strings) != layout.values:
+    if at != end or len(strings) != layout.values or layout.content_bytes > max_bytes:
         return None
     return tensors.from_strings(strings, layout.shape, "")
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that begins at `at`, and where it ends."""
+def _varint(data: bytes, at: int, last_shift: int = 28) -> tuple[int, int]:
+    """The number that begins at `at`, and where it ends: a length, unless told otherwise."""
     byte = data[at]
     if byte < 0x80:
         return byte, at + 1
@@ -307,7 +315,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             break
         shift += 7
-        if shift > 56:  # no length and no size is that large; negative numbers are
+        if shift > last_shift:  # protobuf decides whether a length may be written that long
             raise _UnusualError
     return value, at + 1
 
@@ -331,17 +339,17 @@ def _spec(data: bytes, at: int, end: int) -> tuple[str, int, str]:
     """ModelSpec: name, version, signature_name."""
     start = at
     texts = {0x0A: "", 0x1A: ""}
-    version = 0
+    version: int | None = None
     while at < end:
         tag = data[at]
         value, at = _span(data, at + 1, end)
         if tag in texts:
             texts[tag] = data[value:at].decode()
-        elif tag == 0x12:  # Int64Value
+        elif tag == 0x12 and version is None:  # Int64Value
             version = _wrapped(data, value, at)
         else:
             raise _UnusualError
-    spec = texts[0x0A], version, texts[0x1A]
+    spec = texts[0x0A], version or 0, texts[0x1A]
     _keep(_SPECS, data[start:end], spec)
     return spec
 
@@ -352,7 +360,7 @@ def _wrapped(data: bytes, at: int, end: int) -> int:
         return 0
     if data[at] != 0x08:
         raise _UnusualError
-    value, stop = _varint(data, at + 1)
+    value, stop = _varint(data, at + 1, 56)  # negative numbers are longer
     if stop != end:
         raise _UnusualError
     return value

@@ -63,6 +63,8 @@ BY_TEXT: Final[tuple[tuple[grpc.StatusCode, str, type[CallError]], ...]] = (
     (_UNAVAILABLE, "connection refused", RefusedError),
     # gRPC itself, on either side: "Received message larger than max (8000 vs. 4000)".
     (grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max", MessageTooLargeError),
+    # And: "received metadata size exceeds hard limit (value length 20000 vs. 16384)".
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "metadata size exceeds", MessageTooLargeError),
     # TensorFlow Serving: "Unrecognized servable version label: L".
     (
         grpc.StatusCode.INVALID_ARGUMENT,

@@ -75,8 +75,8 @@ def as_array(value: Any, name: str, wanted: str | None = None) -> NDArray[Any]:
             f"Expected {name} as something that numpy can make an array of. "
             f"Received: {type(value).__name__} ({type(error).__name__}: {error})"
         ) from error
-    if bare and wanted in _NUMBERS:
-        array = _large_numbers(array, value, name, wanted)
+    if bare and (wanted is None or wanted in _NUMBERS):
+        array = _large_numbers(array, value, name, wanted or "uint64")
     elif bare and wanted == STRING and not array.size:
         array = array.astype(object)  # an empty list has no dtype
     kind = array.dtype.kind
@@ -117,11 +117,13 @@ def _first_of(value: Any, name: str) -> Any:
 
 def _large_numbers(array: NDArray[Any], value: Any, name: str, wanted: str) -> NDArray[Any]:
     """Bare numbers that int64 does not hold: numpy makes objects of them, or floats."""
-    whole = wanted.lstrip("u").startswith("int")
+    whole = _is_whole(wanted)
     if not array.size or not (array.dtype.kind == "O" or (whole and array.dtype.kind == "f")):
         return array
     numbers = np.asarray(value, dtype=object)
-    if not all(isinstance(one, int) or (not whole and isinstance(one, float)) for one in numbers.flat):
+    if not all(
+        isinstance(one, int) or (not whole and isinstance(one, float)) for one in numbers.flat
+    ):
         return array
     if not whole:
         try:
@@ -134,14 +136,24 @@ def _large_numbers(array: NDArray[Any], value: Any, name: str, wanted: str) -> N
     return numbers.astype(wanted)
 
 
+def _is_whole(wanted: str) -> bool:
+    return wanted.lstrip("u").startswith("int")
+
+
 def _out_of_range(name: str, wanted: str, array: NDArray[Any]) -> ValueRangeError:
     limits = ""
-    if wanted.lstrip("u").startswith("int"):
+    if _is_whole(wanted):
         limits = f", {np.iinfo(wanted).min} to {np.iinfo(wanted).max}"
     return ValueRangeError(
         f"Expected {name} as {wanted}{limits}. "
-        f"Received: {array.min():.40} to {array.max():.40}, which it cannot hold"
+        f"Received: {_short(array.min())} to {_short(array.max())}, which it cannot hold"
     )
+
+
+def _short(number: Any) -> str:
+    if isinstance(number, int) and number.bit_length() > 128:  # Python writes out only so many
+        return f"a number of {number.bit_length()} bits"
+    return str(number)
 
 
 def as_bytes(element: Any, name: str) -> bytes:
@@ -175,7 +187,7 @@ def _converted(array: NDArray[Any], name: str, wanted: str) -> NDArray[Any]:
         return array
     dtype = _dtype(wanted, name)
     kind = "f" if wanted == "bfloat16" else dtype.kind
-    if array.size and kind not in _GOES_INTO[array.dtype.kind]:
+    if array.size and kind not in _GOES_INTO.get(array.dtype.kind, "fc"):  # else: bfloat16
         return array  # for check_input to refuse, with all that it knows
     if kind in "iu" and array.size:
         limits = np.iinfo(dtype)

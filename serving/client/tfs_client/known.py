@@ -83,6 +83,8 @@ class Known:
         self._current: dict[str, Metadata] = {}
         self._requests: dict[tuple[str, str, tuple[str, ...]], KnownRequest] = {}
         self._versions: dict[tuple[str, int], Metadata] = {}
+        self._strangers: dict[tuple[str, int], int] = {}
+        """Versions that answered without being known → how often."""
 
     def metadata(self, servable: Servable) -> Metadata | None:
         """Of the version that answered for it last."""
@@ -93,6 +95,7 @@ class Known:
         self.forget(servable)
         self._current[servable.name] = metadata
         self._versions[metadata.model, metadata.version] = metadata
+        self._strangers.pop((metadata.model, metadata.version), None)
 
     def request(
         self, servable: Servable, signature: str, outputs: tuple[str, ...], *, check: bool = True
@@ -115,11 +118,18 @@ class Known:
 
     def answered(self, servable: Servable, version: int) -> None:
         """Another version answered than the one that is known: the label moved, say."""
-        metadata = self._versions.get((servable.model, version))
-        self.forget(servable)
+        key = (servable.model, version)
+        metadata = self._versions.get(key)
         if metadata is not None:
             # Known from before: pods that disagree for a while do not cost a question each time.
+            self.forget(servable)
             self._current[servable.name] = metadata
+            return
+        # Nor do they where the question always meets the other pod: asked after the first answer
+        # of an unknown version, the second, the fourth, the eighth.
+        times = self._strangers[key] = self._strangers.get(key, 0) + 1
+        if times & (times - 1) == 0:
+            self.forget(servable)
 
     def forget(self, servable: Servable) -> None:
         """It is to be asked about anew."""
@@ -129,5 +139,5 @@ class Known:
 
     def clear(self) -> None:
         """Everything is to be asked anew: the server was given another configuration."""
-        for kept in (self._current, self._requests, self._versions):
+        for kept in (self._current, self._requests, self._versions, self._strangers):
             kept.clear()

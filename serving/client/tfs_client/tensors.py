@@ -83,7 +83,8 @@ def kind_of(array: NDArray[Any]) -> Kind:
 def as_stored(array: NDArray[Any], kind: Kind) -> NDArray[Any]:
     """The array as its bytes travel: contiguous, little-endian; itself where it is so already."""
     if kind.name == "bfloat16":
-        array = array.view(np.uint16)
+        # In this machine's byte order first: a view does not swap.
+        array = array.astype(array.dtype.newbyteorder("="), copy=False).view(np.uint16)
     return np.asarray(array, kind.stored, order="C")
 
 
