@@ -33,9 +33,9 @@ import grpc
 import numpy
 from google.protobuf import descriptor, descriptor_pool, message, runtime_version, symbol_database
 from google.protobuf.internal import builder""",
-    # The package looks its names up when they are used: what a service uses is asked for.
+    # The package looks its names up when they are used: what services use is asked for.
     OURS: """\
-from tfs_client import AsyncClient, AsyncImageClassifier, Client, ImageClassifier, Retry, Router""",
+from tfs_client import AsyncClient, AsyncImageClassifier, Client, ImageClassifier, Servable""",
     BARE: "import tfs_client",
     "tensorflow_serving_api": """\
 import grpc

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfs_client import exposures, split
 from tfs_client import router as module
 from tfs_client.errors import RequestError
 from tfs_client.router import Assignment, Exposure, ExposureLog, Router, Split
@@ -114,7 +115,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
+    for one in (module, split, exposures):
+        monkeypatch.setattr(one, "time", clock)
     return clock
 
 
@@ -329,7 +331,7 @@ def test_the_first_and_the_last_hash_are_dealt_too_and_a_tie_has_an_order(byte, 
         def hexdigest(self):
             return (byte * 64).hex()
 
-    monkeypatch.setattr(module, "_hash", lambda _: Constant())
+    monkeypatch.setattr(split, "_hash", lambda _: Constant())
     for weights in ({"stable": 1, "b": 1, "c": 1}, {"c": 1, "b": 1, "stable": 1}):
         assert Router(weights, experiment="e").assign(1).label == "b"
     assert Router({"stable": 1, "b": 1, "c": 1.01}, experiment="e").assign(1).label == "c"
@@ -747,7 +749,7 @@ def test_a_line_holds_the_fields_in_their_order(log, tmp_path):
 
 def test_a_line_is_one_write(log, monkeypatch):
     writes = []
-    monkeypatch.setattr(module.os, "write", lambda fd, line: writes.append(line) or len(line))
+    monkeypatch.setattr(exposures.os, "write", lambda fd, line: writes.append(line) or len(line))
     log(EXPOSURE)
     assert [line[-1:] for line in writes] == [b"\n"]
 

@@ -21,7 +21,7 @@ _FIELDS = {
     **{"complex128": ("dcomplex_val", 12), "float16": ("half_val", 13), "bool": ("bool_val", 11)},
     **{"bfloat16": ("half_val", 13), "int64": ("int64_val", 10), "uint32": ("uint32_val", 16)},
     **{"uint64": ("uint64_val", 17)},
-    **{name: ("int_val", 7) for name in ("int8", "int16", "int32", "uint8", "uint16")},
+    **dict.fromkeys(("int8", "int16", "int32", "uint8", "uint16"), ("int_val", 7)),
 }
 _WIDTHS = {
     "float_val": (5, 4),

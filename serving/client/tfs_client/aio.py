@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -28,10 +28,12 @@ from tfs_client.client import RELOAD_TIMEOUT_S
 from tfs_client.connection import Connection
 from tfs_client.errors import WrongLoopError
 from tfs_client.route import Key
-from tfs_client.router import Router
 from tfs_client.servable import Servable, servable
 from tfs_client.steps import Metadata as Pairs
 from tfs_client.steps import walk_async
+
+if TYPE_CHECKING:
+    from tfs_client.router import Router
 
 
 class AsyncClient(Connection):

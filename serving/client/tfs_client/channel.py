@@ -9,7 +9,6 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final, Union
 
 import grpc
@@ -92,6 +91,8 @@ def _read_pem(pem: Pem | None, name: str) -> bytes | None:
                 f"Received: {'its content as str' if isinstance(pem, str) else type(pem).__name__}"
             )
         path, pem = pem, b""
+        from pathlib import Path  # here: plain text does not need it
+
         try:
             pem = Path(path).read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the path

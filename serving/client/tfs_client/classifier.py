@@ -29,12 +29,12 @@ from tfs_client.fallback import DEFAULT
 from tfs_client.pictures import Guards, Picture
 from tfs_client.pixels import ImageSource
 from tfs_client.route import Key, Route
-from tfs_client.router import Router
 from tfs_client.servable import Servable, servable
 from tfs_client.steps import Steps, Work
 
 if TYPE_CHECKING:
     from tfs_client.connection import Connection
+    from tfs_client.router import Router
 
 BATCH_SIZE: Final = 32
 """Images a request; a server with batching refuses more than its max_batch_size."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -26,10 +26,12 @@ from tfs_client.answers import (
 )
 from tfs_client.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
 from tfs_client.route import Key
-from tfs_client.router import Router
 from tfs_client.servable import Servable, servable
 from tfs_client.steps import Metadata as Pairs
 from tfs_client.steps import walk
+
+if TYPE_CHECKING:
+    from tfs_client.router import Router
 
 __all__ = ["DEFAULT_TARGET", "DEFAULT_TIMEOUT_S", "Client"]
 

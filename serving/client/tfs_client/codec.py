@@ -15,17 +15,19 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 
 from tfs_client import tensors
 from tfs_client.errors import AnswerError, InputNameError, RequestError
 from tfs_client.inputs import STRING, as_bytes
 from tfs_client.tensors import Kind
 from tfs_client.wire import serving_pb2 as pb
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_REQUEST_BYTES: Final = 2**31 - 1
 """protobuf's limit of one message."""

@@ -10,7 +10,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 
@@ -38,12 +38,14 @@ from tfs_client.fallback import DEFAULT, Answered, Fallbacks, first_answer
 from tfs_client.inputs import as_array, check_mapping
 from tfs_client.known import Known, KnownRequest
 from tfs_client.route import Key, Route
-from tfs_client.router import Router
 from tfs_client.sender import About, Sender
 from tfs_client.servable import Servable
 from tfs_client.steps import Metadata as Pairs
 from tfs_client.steps import Pause, Steps
 from tfs_client.wire import serving_pb2 as pb
+
+if TYPE_CHECKING:
+    from tfs_client.router import Router
 
 Answer = TypeVar("Answer")
 

@@ -16,8 +16,7 @@ import collections
 import contextvars
 import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +32,9 @@ from tfs_client.errors import RequestError
 from tfs_client.pixels import ImageSource, Pixels, describe, is_file
 from tfs_client.route import Key
 from tfs_client.steps import walk, walk_async
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["BATCH_SIZE", "AsyncImageClassifier", "ImageClassifier", "ImagePrediction"]
 
@@ -137,6 +139,8 @@ class ImageClassifier(Classifier):
         progress: Progress | None,
         key: Key | None,
     ) -> Iterator[ImagePrediction]:
+        from concurrent.futures import ThreadPoolExecutor  # here: its import takes its time
+
         pool = ThreadPoolExecutor(concurrency, thread_name_prefix="tfs-stream")
         under_way: collections.deque[Future[list[ImagePrediction]]] = collections.deque()
         try:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tfs_client.answers import Metadata, Signature, TensorSpec
 from tfs_client.errors import (
@@ -24,6 +23,9 @@ from tfs_client.errors import (
     SignatureError,
     ValueRangeError,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 STRING: Final = "string"
 """How TensorSpec names the dtype of strings."""

@@ -15,6 +15,7 @@ giflib forgive, such as rubbish between segments: what the graph decodes must pa
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 from collections.abc import Callable
@@ -245,11 +246,13 @@ def _read_gif(content: Content) -> _Facts:
     return max(width, frame_width), max(height, frame_height), 3, bits, 1, None
 
 
-_BMP_GREY_PALETTES: Final = tuple(
-    b"".join(bytes((level, level, level, spare(level))) for level in range(256))
-    for spare in (lambda level: 0, lambda level: level)
-)
-"""Blue, green, red and a spare byte: 0, or the level again (Pillow before 11.3)."""
+@functools.cache
+def _bmp_grey_palettes() -> tuple[bytes, ...]:
+    """Blue, green, red and a spare byte: 0, or the level again (Pillow before 11.3)."""
+    return tuple(
+        b"".join(bytes((level, level, level, spare(level))) for level in range(256))
+        for spare in (lambda level: 0, lambda level: level)
+    )
 
 
 def _read_bmp(content: Content) -> _Facts:
@@ -263,7 +266,7 @@ def _read_bmp(content: Content) -> _Facts:
     if pixel_bits not in (1, 2, 4, 8, 16, 24, 32):
         raise _nonsense("a BMP of 1 to 32 bits a pixel", f"{pixel_bits} bits", content)
     channels, bits = 4 if pixel_bits == 32 else 3, 5 if pixel_bits == 16 else min(pixel_bits, 8)
-    if pixel_bits == 8 and content[54 : 54 + 1024] in _BMP_GREY_PALETTES:
+    if pixel_bits == 8 and content[54 : 54 + 1024] in _bmp_grey_palettes():
         channels = 1
     # TensorFlow reads neither compression nor palettes, and the graph refuses both.
     if compression:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -152,7 +151,7 @@ class Guards:
 def costs_time(sources: Sequence[ImageSource]) -> bool:
     """Whether reading or checking them takes the disk or the processor for long."""
     return any(
-        isinstance(source, (str, Path, os.PathLike)) or hasattr(source, "read") or is_pillow(source)
+        isinstance(source, (str, os.PathLike)) or hasattr(source, "read") or is_pillow(source)
         for source in sources
     )
 

@@ -8,20 +8,19 @@ from __future__ import annotations
 import io
 import os
 import sys
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tfs_client import contract
 from tfs_client.errors import DtypeError, ImageError, PillowMissingError, RequestError, ShapeError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL import Image
     from typing_extensions import TypeIs
 
-Pixels: TypeAlias = NDArray[np.uint8]
+Pixels: TypeAlias = "NDArray[np.uint8]"
 File: TypeAlias = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes]]
 ImageSource: TypeAlias = Union[File, Pixels, "Image.Image"]
 
@@ -73,6 +72,8 @@ def read_file(source: File, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         content = bytes(source)
         name, size = "bytes", len(content)
     elif isinstance(source, (str, os.PathLike)):
+        from pathlib import Path  # here: those who send no files need not import it
+
         name, size = os.fspath(source), Path(source).stat().st_size
         content = Path(source).read_bytes() if size <= max_bytes else b""
     else:

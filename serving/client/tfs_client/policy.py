@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import logging
-import random
 import threading
 import time
 from typing import Final
@@ -77,6 +76,8 @@ class Retry:
             return None
         if isinstance(error, OverloadedError) and attempts >= self.overload_attempts:
             return None
+        import random  # here: nobody else needs it, and it takes its time
+
         ceiling = min(self.max_backoff_s, self.backoff_s * 2 ** (attempts - 1))
         return random.uniform(0, ceiling)
 

@@ -6,14 +6,16 @@ Knows nothing about what is asked.
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
-import uuid
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from tfs_client.errors import RequestError, TfsError
-from tfs_client.router import Assignment, Exposure, Router
 from tfs_client.servable import Servable
+
+if TYPE_CHECKING:  # imported by whoever makes a router; its libraries cost others their time
+    from tfs_client.router import Assignment, Router
 
 Key: TypeAlias = str | bytes | int
 """What stays on one side of an experiment: a user, a device, an order."""
@@ -65,7 +67,7 @@ class Route:
                 )
             assignment = router.assign(key)
             servable = dataclasses.replace(servable, label=assignment.label, version=None)
-            request_id = request_id or uuid.uuid4().hex
+            request_id = request_id or os.urandom(16).hex()
         elif key is not None:
             raise RequestError(
                 f"Expected router, to choose a side for the key. Received: key={key!r} without one"
@@ -117,6 +119,8 @@ class Route:
         error: str,
         needs_review: bool | None,
     ) -> None:
+        from tfs_client.exposures import Exposure
+
         assert self.router is not None
         assert self.assignment is not None
         self.router.expose(

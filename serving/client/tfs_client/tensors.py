@@ -14,14 +14,16 @@ import dataclasses
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tfs_client.errors import AnswerError
 from tfs_client.inputs import as_array, as_bytes
 from tfs_client.wire import serving_pb2 as pb
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_TENSOR_BYTES: Final = 2**31
 """No honest tensor is larger: it would not fit into one protobuf message."""
