@@ -65,7 +65,7 @@ def sent(server) -> list:
         ({"x": PIXELS}, {"outputs": ["y"]}, OutputNameError, "outputs among ['x']"),
         ({"x": PIXELS}, {"outputs": ["x", "x"]}, OutputNameError, "each once"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_each_mistake_has_its_class_and_sentence_and_is_not_sent(
     server, client, inputs, settings, kind, words

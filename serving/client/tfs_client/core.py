@@ -6,6 +6,7 @@ fallbacks and routers. Knows nothing about images.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -310,7 +311,16 @@ class Core:
     ) -> Steps[tuple[KnownRequest, bytes]]:
         """Checks and encodes against the signature of the version that would answer now."""
         about = About("GetModelMetadata", servable, "", timeout_s, end, metadata)
-        found = yield from self._fetch_metadata(servable, about)
+        met, found = self._known.met(servable), None
+        if met is not None:
+            by_number = Servable(model=servable.model, version=met)
+            with contextlib.suppress(NotFoundError):  # that pod does not have it: by label then
+                found = yield from self._fetch_metadata(
+                    by_number, about._replace(servable=by_number)
+                )
+                self._known.learn(servable, found)
+        if found is None:
+            found = yield from self._fetch_metadata(servable, about)
         known = KnownRequest(servable, signature, outputs, found)
         return known, known.encode(inputs)
 

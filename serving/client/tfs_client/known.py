@@ -85,6 +85,7 @@ class Known:
         self._versions: dict[tuple[str, int], Metadata] = {}
         self._strangers: dict[tuple[str, int], int] = {}
         """Versions that answered without being known → how often."""
+        self._met: dict[str, int] = {}
 
     def metadata(self, servable: Servable) -> Metadata | None:
         """Of the version that answered for it last."""
@@ -125,11 +126,20 @@ class Known:
             self.forget(servable)
             self._current[servable.name] = metadata
             return
-        # Nor do they where the question always meets the other pod: asked after the first answer
-        # of an unknown version, the second, the fourth, the eighth.
+        # Nor do they where the question always meets a pod without it: asked after the first
+        # answer of an unknown version, the second, the fourth, the eighth.
         times = self._strangers[key] = self._strangers.get(key, 0) + 1
         if times & (times - 1) == 0:
             self.forget(servable)
+            self._met[servable.name] = version
+
+    def met(self, servable: Servable) -> int | None:
+        """The version that answered last, if nothing is known of it; told once.
+
+        It is to be asked about by its number: among pods that disagree, the one that is asked what
+        the label means need not be the one that answers.
+        """
+        return self._met.pop(servable.name, None)
 
     def forget(self, servable: Servable) -> None:
         """It is to be asked about anew."""
@@ -139,5 +149,5 @@ class Known:
 
     def clear(self) -> None:
         """Everything is to be asked anew: the server was given another configuration."""
-        for kept in (self._current, self._requests, self._versions, self._strangers):
+        for kept in (self._current, self._requests, self._versions, self._strangers, self._met):
             kept.clear()
