@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.bench_server.environments import UnavailableError
+from tests import environments
 from tests.bench_server.servers import Server
+from tests.environments import UnavailableError
 from training.figures import BUILD_DIR
 
 logger = logging.getLogger("tests.bench_client")
@@ -34,8 +33,6 @@ SCRIPTS: Final = {
     "ovmsclient": "with_ovmsclient.py",
 }
 
-DEADLINE_S: Final = 120
-
 
 def make(name: str) -> Path:
     """Makes a rival's environment, unless it stands.
@@ -50,19 +47,8 @@ def make(name: str) -> Path:
         UnavailableError: no network, say.
     """
     folder = BUILD_DIR / "bench-client-environments" / name
-    python = (folder / "bin" / "python").absolute()
-    packages = CLIENTS / f"{name}.txt"
-    made_of = folder / "made-of"
-    wanted = f"{sys.version} {packages.read_text()}"
-    if made_of.exists() and made_of.read_text() == wanted:
-        return python
-    _uv("venv", "--clear", f"--python={sys.executable}", str(folder))
-    _uv("pip", "install", f"--python={python}", "--no-deps", f"--requirements={packages}")
-    (site,) = folder.glob("lib/python*/site-packages")
-    (site / "project.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    # Written last, so that half an environment is made again.
-    made_of.write_text(wanted)
-    return python
+    packages = (CLIENTS / f"{name}.txt").read_text().split()
+    return environments.make(folder, packages, "--no-deps")
 
 
 def make_all() -> tuple[dict[str, Path], dict[str, str]]:
@@ -97,19 +83,3 @@ def start(
         process = Server(name, command, folder / f"{name}.log", pipes=True)
         started[name] = stack.enter_context(process.wait_until(lambda: True))
     return started
-
-
-def _uv(*arguments: str) -> None:
-    uv = Path(sys.executable).with_name("uv")
-    try:
-        done = subprocess.run(
-            [str(uv), "--quiet", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UnavailableError(str(error)) from error
-    if done.returncode != 0:
-        raise UnavailableError(" ".join(done.stderr.split()))
