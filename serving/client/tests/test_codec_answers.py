@@ -6,7 +6,6 @@ written as usual; which of the two it was may make no difference.
 
 from __future__ import annotations
 
-import itertools
 import time
 import tracemalloc
 
