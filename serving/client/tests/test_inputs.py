@@ -47,7 +47,7 @@ def sent(server) -> list:
         ({"x": b"bytes"}, {}, DtypeError, "Received: string"),
         ({"x": np.array([[[None] * 3] * 2])}, {}, DtypeError, "Received: object [1, 2, 3]"),
         ({"x": {1, 2}}, {}, DtypeError, "Received: set"),
-        ({"x": (one for one in [1])}, {}, DtypeError, "Received: generator"),
+        ({"x": iter([1])}, {}, DtypeError, "Received: list_iterator"),
         ({"x": np.datetime64("2026-01-01")}, {}, DtypeError, "Received: dtype=datetime64"),
         ({"x": np.ma.array(PIXELS, mask=True)}, {}, DtypeError, "mask"),
         ({"words": [1], "x": 1}, {"signature": "echoing"}, DtypeError, "Received: int64 [1]"),
@@ -70,10 +70,11 @@ def sent(server) -> list:
 def test_each_mistake_has_its_class_and_sentence_and_is_not_sent(
     server, client, inputs, settings, kind, words
 ):
-    with pytest.raises(kind, match=r"Expected .* Received: ") as caught:
-        ask(client, inputs, **settings)
-    assert words in str(caught.value)
-    assert type(caught.value) is kind
+    for _ in range(2):  # before anything is known of the server, and after
+        with pytest.raises(kind, match=r"Expected .* Received: ") as caught:
+            ask(client, inputs, **settings)
+        assert words in str(caught.value)
+        assert type(caught.value) is kind
     assert server.asked("Predict") == []
 
 

@@ -191,8 +191,10 @@ def channel_arguments(
         "grpc.max_send_message_length": max_message_bytes,
         # A server that comes back is found within a second; gRPC's own pause grows to 2 minutes.
         "grpc.initial_reconnect_backoff_ms": 100,
-        "grpc.min_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 1000,
+        # In spite of its name: how long connecting may take, TLS and all. Less than a slow network
+        # needs, and a server would never be reached.
+        "grpc.min_reconnect_backoff_ms": 5000,
         # All addresses behind the name share the load; gRPC's default stays with one of them.
         "grpc.lb_policy_name": "round_robin",
         # A name is looked up again this soon after an address was lost; gRPC's own pause is 30 s.

@@ -258,13 +258,14 @@ class Core:
         request_id: str,
     ) -> Steps[Prediction]:
         """Asks one servable: checked, encoded, sent and read."""
+        known, request = None, None
         try:
             known = self._known.request(servable, signature, outputs, check=self._check)
             request = None if known is None else known.encode(inputs)
         except RequestError:
             if not self._check:
                 raise
-            request = None  # the label may have moved to a version that takes it
+            # The label may have moved to a version that takes it.
         if known is None or request is None:
             known, request = yield from self._encode_anew(
                 inputs, servable, signature, outputs, timeout_s, end, metadata
