@@ -117,7 +117,7 @@ def test_every_form_that_a_server_may_choose_is_read(proto, values):
         (shaped(pb.DT_FLOAT, [2, 2], float_val=[7]), [[7, 7], [7, 7]]),
         (shaped(pb.DT_INT32, [4], int_val=[1, 2]), [1, 2, 2, 2]),
         (shaped(pb.DT_FLOAT, [3]), [0, 0, 0]),
-        (shaped(pb.DT_STRING, [3], string_val=[b"a", b"b"]), [b"a", b"b", b"b"]),
+        (shaped(pb.DT_STRING, [3], string_val=[b"a", b"b\0"]), [b"a", b"b\0", b"b\0"]),
         (shaped(pb.DT_STRING, [2]), [b"", b""]),
     ],
 )

@@ -227,7 +227,8 @@ def _from_values(proto: pb.TensorProto, kind: Kind, count: int, name: str) -> ND
         if len(array) <= 1:  # one value for the whole tensor takes no memory
             array = np.broadcast_to(np.array(last, array.dtype), (count,)).view()
             return array
-        array = np.concatenate([array, np.full(count - len(array), last, array.dtype)])
+        # Not np.full, which cuts trailing zero bytes off a string.
+        array = np.concatenate([array, array[-1:].repeat(count - len(array))])
     return array
 
 
