@@ -262,3 +262,18 @@ def test_images_are_dealt_by_a_router(client, make_classifier, as_file, tmp_path
     lines = (tmp_path / "exposures.jsonl").read_text().splitlines()
     assert [json.loads(line)["request_id"] for line in lines[:3]] == ["r-0", "r-1", "r-2"]
     assert len(lines) == 23
+
+
+def test_every_image_has_an_id_of_its_own_by_its_place(client, make_classifier, as_file, tmp_path):
+    with ExposureLog(tmp_path / "exposures.jsonl") as log:
+        router = Router({"stable": 1}, experiment="e", on_exposure=log)
+        for settings, key in (({}, None), ({"router": router}, "user")):
+            answers = make_classifier(client, batch_size=2, **settings).predict_many(
+                [as_file(), b"<html>", as_file(), as_file(), as_file()],
+                on_bad_image="mark",
+                key=key,
+                request_id="r",
+            )
+            assert [one.request_id for one in answers] == ["r-0", "", "r-2", "r-3", "r-4"]
+    lines = (tmp_path / "exposures.jsonl").read_text().splitlines()
+    assert [json.loads(line)["request_id"] for line in lines] == ["r-0", "r-2", "r-3", "r-4"]

@@ -115,18 +115,24 @@ class Classifier:
                 if picture.problem is not None and on_bad_image == "raise":
                     raise picture.problem
             good = [picture for picture in batch if picture.problem is None]
-            found = iter((yield from self._ask_route(good, key, request_id)) if good else ())
+            # Of several, each has an id of its own: the call's, with its place among the sources.
+            first = len(answers)
+            ids = [f"-{first + at}" for at, picture in enumerate(batch) if picture.problem is None]
+            if len(sources) == 1:
+                ids = [""]
+            found = iter((yield from self._ask_route(good, ids, key, request_id)) if good else ())
             answers += [_marked(one) if one.problem else next(found) for one in batch]
         return answers
 
     def _ask_route(
-        self, batch: Sequence[Picture], key: Key | None, request_id: str
+        self, batch: Sequence[Picture], ids: Sequence[str], key: Key | None, request_id: str
     ) -> Steps[list[ImagePrediction]]:
         """One batch, from the first on the route who answers."""
         start = time.monotonic()
         end = start + self._timeout_s
         if self._router is None and key is None and not self._fallback and not self._default:
             answers = yield from self._ask(self._core, batch, self._servable, end, request_id)
+            answers = _numbered(answers, request_id, ids)
             self._tell(self._servable, answers)
             return answers
         route = Route.begin(self._servable, self._fallback, self._router, key, request_id)
@@ -147,6 +153,7 @@ class Classifier:
             found = [_default(one, self._servable, latency_s, route.request_id) for one in batch]
         if answered.reason:
             found = [dataclasses.replace(one, reason=answered.reason) for one in found]
+        found = _numbered(found, route.request_id, ids)
         for answer in found:
             route.expose(answer, answer.model_version, answer.needs_review)
         self._tell(answered.servable or route.chain[0], found)
@@ -177,11 +184,6 @@ class Classifier:
             else:
                 rows = _rows(prediction, chosen, request_id)
             answers.update(zip(places, rows, strict=True))
-        if len(batch) > 1 and request_id:
-            answers = {
-                at: dataclasses.replace(answer, request_id=f"{request_id}-{at}")
-                for at, answer in answers.items()
-            }
         return [answers[at] for at in range(len(batch))]
 
     def _send_files(
@@ -247,6 +249,17 @@ class Classifier:
         self._core.sender.notify(
             lambda observer: observer.images_answered(one.model, one.label, answers)
         )
+
+
+def _numbered(
+    answers: list[ImagePrediction], request_id: str, ids: Sequence[str]
+) -> list[ImagePrediction]:
+    if not request_id:
+        return answers
+    return [
+        dataclasses.replace(answer, request_id=request_id + one)
+        for answer, one in zip(answers, ids)
+    ]
 
 
 def check_some(count: int) -> None:
