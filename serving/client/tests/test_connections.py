@@ -1,9 +1,10 @@
-"""Addresses, TLS, identity, load balancing, and servers that misbehave; over real sockets."""
+"""Addresses, identity, load balancing, and servers that misbehave; over real sockets."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import pickle
 import socket
 import subprocess
@@ -15,7 +16,6 @@ import time
 import grpc
 import numpy as np
 import pytest
-import trustme
 
 from tfs_client import (
     AsyncClient,
@@ -27,9 +27,9 @@ from tfs_client import (
     MessageTooLargeError,
     RefusedError,
     RequestError,
+    Retry,
     TargetError,
-    Tls,
-    TlsError,
+    TfsError,
     UnavailableError,
     WrongLoopError,
 )
@@ -77,12 +77,20 @@ def test_a_listener_that_drops_every_connection_is_unavailable(open_client):
         ask(open_client(target, timeout_s=2))
 
 
+def test_a_listener_that_speaks_nonsense_is_an_error_of_ours(open_client):
+    noise = np.random.default_rng(3).bytes(4000)
+    with listener(lambda connection: connection.sendall(noise)) as target:
+        for retry in (None, Retry()):
+            with pytest.raises(CallError, match=r"Predict|GetModelMetadata"):
+                ask(open_client(target, timeout_s=2, retry=retry))
+
+
 def test_a_web_server_is_an_error_of_ours(open_client):
     def http(connection):
         connection.recv(1000)
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
-    with listener(http) as target, pytest.raises(CallError):
+    with listener(http) as target, pytest.raises(UnavailableError, match="is that the REST port"):
         ask(open_client(target, timeout_s=2))
 
 
@@ -96,103 +104,46 @@ def test_a_silent_listener_costs_the_deadline_and_no_more(open_client):
         release.set()
 
 
+@contextlib.contextmanager
+def far_away(port, delay_s):
+    """A port that passes everything on to another one, later."""
+
+    def pass_on(source, sink):
+        with contextlib.suppress(OSError):  # one of the two ends
+            while content := source.recv(65536):
+                time.sleep(delay_s)
+                sink.sendall(content)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+    threads = []
+
+    def behave(connection):
+        with socket.create_connection(("127.0.0.1", port)) as onward:
+            back = threading.Thread(target=pass_on, args=(onward, connection))
+            back.start()
+            threads.append(back)
+            pass_on(connection, onward)
+            back.join()
+
+    with listener(behave) as target:
+        yield target
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_server_far_away_is_reached(server, open_client):
+    with far_away(server.port, 0.2) as target:
+        client = open_client(target, timeout_s=20, retry=None)
+        assert ask(client)["x"].tolist() == [1.0]
+        client.close()
+
+
 def test_wait_for_ready_waits_for_a_server_that_starts_later(make_server, open_client, free_port):
     client = open_client(f"127.0.0.1:{free_port}", wait_for_ready=True, timeout_s=20)
     timer = threading.Timer(0.5, lambda: make_server(port=free_port))
     timer.start()
     assert ask(client)["x"].tolist() == [1.0]
     timer.join()
-
-
-# --- TLS ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def pems(authority, tmp_path_factory):
-    """Paths: ca.pem, client.pem, client.key."""
-    folder = tmp_path_factory.mktemp("pems")
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    own = authority.issue_cert("client.example")
-    own.private_key_pem.write_to_path(folder / "client.key")
-    for part in own.cert_chain_pems:
-        part.write_to_path(folder / "client.pem", append=True)
-    return folder
-
-
-@pytest.fixture
-def tls_server(authority, make_server):
-    def start(name="localhost", *, mutual=False):
-        certificate = authority.issue_cert(name)
-        chain = b"".join(part.bytes() for part in certificate.cert_chain_pems)
-        credentials = grpc.ssl_server_credentials(
-            [(certificate.private_key_pem.bytes(), chain)],
-            authority.cert_pem.bytes() if mutual else None,
-            mutual,
-        )
-        return make_server(host="localhost", credentials=credentials)
-
-    return start
-
-
-def test_tls_works_with_roots_from_a_file_and_from_bytes(tls_server, open_client, pems):
-    target = tls_server().target
-    for roots in (pems / "ca.pem", str(pems / "ca.pem"), (pems / "ca.pem").read_bytes()):
-        assert ask(open_client(target, tls=Tls(roots=roots))).version == 2
-    credentials = grpc.ssl_channel_credentials((pems / "ca.pem").read_bytes())
-    assert ask(open_client(target, tls=credentials)).version == 2
-
-
-def test_another_name_in_the_certificate_has_to_be_said(tls_server, open_client, pems):
-    target = tls_server("models.example").target
-    with pytest.raises(TlsError, match="certificates do not fit"):
-        ask(open_client(target, tls=Tls(roots=pems / "ca.pem")))
-    tls = Tls(roots=pems / "ca.pem", server_name="models.example")
-    assert ask(open_client(target, tls=tls)).version == 2
-
-
-def test_an_authority_that_is_not_trusted_is_a_tls_error(tls_server, open_client):
-    with pytest.raises(TlsError):
-        ask(open_client(tls_server().target, tls=True))
-
-
-def test_tls_to_a_plain_server_is_a_tls_error(server, open_client, pems):
-    with pytest.raises(TlsError, match="speaks plain text"):
-        ask(open_client(server.target, tls=Tls(roots=pems / "ca.pem")))
-
-
-def test_plain_text_to_a_tls_server_asks_whether_it_wants_tls(tls_server, open_client):
-    with pytest.raises(UnavailableError):
-        ask(open_client(tls_server().target))
-
-
-def test_mutual_tls_wants_a_certificate_of_ours(tls_server, open_client, pems):
-    target = tls_server(mutual=True).target
-    own = {"certificate": pems / "client.pem", "key": pems / "client.key"}
-    assert ask(open_client(target, tls=Tls(roots=pems / "ca.pem", **own))).version == 2
-    with pytest.raises(UnavailableError):
-        ask(open_client(target, tls=Tls(roots=pems / "ca.pem")))
-
-
-@pytest.mark.parametrize(
-    ("tls", "words"),
-    [
-        (Tls(roots="missing.pem"), "missing.pem"),
-        (Tls(roots=b"no pem"), "Tls.roots as PEM"),
-        (Tls(certificate=b"-----BEGIN CERTIFICATE-----"), "certificate without the other"),
-        (Tls(key=b"-----BEGIN PRIVATE KEY-----"), "key without the other"),
-        ("yes", "Expected tls as True, False"),
-    ],
-    ids=str,
-)
-def test_tls_settings_that_cannot_be_are_refused_at_once(open_client, tls, words):
-    with pytest.raises(TargetError) as caught:
-        open_client("localhost:8500", tls=tls)
-    assert words in str(caught.value)
 
 
 # --- identity -------------------------------------------------------------------------------------
@@ -219,6 +170,21 @@ def test_a_token_is_not_sent_in_plain_text_to_other_machines(open_client):
     with pytest.raises(TargetError, match="Expected tls with a token"):
         open_client("models.example:8500", token="secret")
     open_client("models.example:8500", token="secret", tls=True)
+
+
+def test_what_is_secret_is_not_in_the_error(open_client):
+    for settings in ({"token": "hush\n"}, {"metadata": [("x-key", "hush\n")]}):
+        with pytest.raises(RequestError, match="text of 5 characters") as caught:
+            open_client("localhost:8500", **settings)
+        assert "hush" not in str(caught.value)
+
+
+def test_metadata_that_the_server_finds_too_large_is_not_sent_again(server, open_client):
+    client = open_client(server.target)
+    ask(client)
+    with pytest.raises(MessageTooLargeError, match="metadata size") as caught:
+        ask(client, metadata=[("x-large", "x" * 100_000)])
+    assert caught.value.attempts == 1
 
 
 @pytest.mark.parametrize(
@@ -256,18 +222,6 @@ def test_the_load_goes_round_all_addresses_and_round_a_dead_one(make_server, ope
     pods[0].stop()
     for _ in range(100):
         ask(client)
-
-
-def test_a_name_with_two_addresses_is_gone_round_as_well(make_server, open_client, free_port):
-    """localhost, where it has both."""
-    found = {family for family, *_ in socket.getaddrinfo("localhost", 1, type=socket.SOCK_STREAM)}
-    if found != {socket.AF_INET, socket.AF_INET6}:
-        pytest.skip(f"localhost has no two addresses here: {found}")
-    pods = [make_server(port=free_port), make_server(port=free_port, host="[::1]")]
-    client = open_client(f"dns:///localhost:{free_port}")
-    for _ in range(60):
-        ask(client)
-    assert all(len(pod.asked("Predict")) >= 20 for pod in pods)
 
 
 # --- the client itself ----------------------------------------------------------------------------
@@ -332,6 +286,12 @@ def test_a_client_after_a_fork_has_its_own_class(server):
                 asyncio.run(other.predict(**ask))
             except ForkedClientError as error:
                 outcomes.append(str(error))
+            with Client("{server.target}", timeout_s=20) as new:
+                outcomes.append(str(new.predict(**ask)["x"]))
+            async def anew():
+                async with AsyncClient("{server.target}", timeout_s=20) as new:
+                    outcomes.append(str((await new.predict(**ask))["x"]))
+            asyncio.run(anew())
             print(*outcomes, sep="\\n", flush=True)
             os._exit(0)
         os.waitpid(child, 0)
@@ -341,19 +301,27 @@ def test_a_client_after_a_fork_has_its_own_class(server):
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
-    *children, parent = done.stdout.splitlines()
-    assert len(children) == 2
-    assert all("open one in each process, after the fork" in line for line in children)
-    assert parent == "[1.]"
+    *refused, new, other_new, parent = done.stdout.splitlines()
+    assert len(refused) == 2
+    assert all("open one in each process, after the fork" in line for line in refused)
+    assert new == other_new == parent == "[1.]"
 
 
-def test_errors_survive_pickling(open_client, free_port):
-    with pytest.raises(RefusedError) as caught:
-        ask(open_client(f"127.0.0.1:{free_port}"))
-    again = pickle.loads(pickle.dumps(caught.value))
-    assert type(again) is RefusedError
-    assert str(again) == str(caught.value)
-    assert (again.code, again.target) == (caught.value.code, caught.value.target)
+def kinds(root) -> list[type]:
+    return [root, *(kind for one in root.__subclasses__() for kind in kinds(one))]
+
+
+@pytest.mark.parametrize("kind", kinds(TfsError), ids=lambda kind: kind.__name__)
+def test_errors_survive_pickling_and_copying(kind):
+    if issubclass(kind, CallError):
+        code = grpc.StatusCode.ABORTED
+        error = kind(code, "its words", target="a:1", call="Predict", timeout_s=2)
+        error.attempts = 3
+    else:
+        error = kind("its words")
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(again) is kind
+        assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
 
 
 @pytest.mark.parametrize(
@@ -365,6 +333,9 @@ def test_errors_survive_pickling(open_client, free_port):
         {"timeout_s": 0},
         {"max_message_bytes": 0},
         {"options": [("grpc.keepalive_time_ms", None)]},
+        {"options": [("grpc.keepalive_time_ms", 2**40)]},
+        {"options": ["grpc.keepalive_time_ms"]},
+        {"options": 5},
     ],
     ids=str,
 )
@@ -384,3 +355,5 @@ def test_keep_alive_and_further_options_reach_the_channel():
     )
     assert "grpc.keepalive_time_ms" not in arguments
     assert arguments["grpc.lb_policy_name"] == "pick_first"
+    arguments = dict(Client("localhost:8500", keepalive_s=float("inf"))._arguments)
+    assert arguments["grpc.keepalive_time_ms"] == 2**31 - 1

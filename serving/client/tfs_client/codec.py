@@ -216,6 +216,9 @@ def _parse(data: bytes, max_bytes: int) -> Answer:
             f"Expected a PredictResponse. Received: {len(data)} bytes that are none ({error}); "
             "is it a model server?"
         ) from error
+    if not all(isinstance(name, str) for name in response.outputs):
+        # protobuf 4.22 to 4.24 let such names pass, as bytes.
+        raise AnswerError("Expected the outputs' names as UTF-8. Received: bytes that are not")
     spec = response.model_spec
     outputs = {
         name: tensors.from_proto(response.outputs[name], f"output {name!r}", max_bytes=max_bytes)

@@ -60,6 +60,9 @@ BY_TEXT: Final[tuple[tuple[grpc.StatusCode, str, type[CallError]], ...]] = (
     (_UNAVAILABLE, "name resolution", HostNotFoundError),
     (_UNAVAILABLE, "handshake failed", TlsError),
     (_UNAVAILABLE, "hostname verification", TlsError),
+    (_UNAVAILABLE, "is not in peer certificate", TlsError),  # the same in gRPC 1.49
+    # A certificate that cannot be read, or a key of another one.
+    (_UNAVAILABLE, "failed to create security handshaker", TlsError),
     (_UNAVAILABLE, "connection refused", RefusedError),
     # gRPC itself, on either side: "Received message larger than max (8000 vs. 4000)".
     (grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max", MessageTooLargeError),
@@ -74,8 +77,15 @@ BY_TEXT: Final[tuple[tuple[grpc.StatusCode, str, type[CallError]], ...]] = (
 )
 """Codes with several meanings, told apart by the words (in lower case) that come with them."""
 
-_PLAIN_TO_TLS: Final = "socket closed"
-"""All that is seen when plain text meets TLS, or when a client certificate is wanted."""
+_TLS_WANTED: Final = ", while connecting: does the server want TLS, or a client certificate?"
+
+_WHILE_CONNECTING: Final = {
+    # All that is seen when plain text meets TLS, or when a client certificate is wanted.
+    "socket closed": _TLS_WANTED,
+    "connection reset by peer": _TLS_WANTED,
+    "http1.x server": ": is that the REST port? gRPC has its own",
+}
+"""What may be behind an UNAVAILABLE, by the words (in lower case) that come with it."""
 
 
 def from_rpc_error(error: grpc.RpcError, *, target: str, call: str, timeout_s: float) -> CallError:
@@ -103,6 +113,6 @@ def from_code(
         if code is of_code and sign in words:
             chosen = special
             break
-    if chosen is UnavailableError and words.endswith(_PLAIN_TO_TLS) and "backends" in words:
-        details += ", while connecting: does the server want TLS, or a client certificate?"
+    if chosen is UnavailableError and "backends" in words:
+        details += next((why for sign, why in _WHILE_CONNECTING.items() if sign in words), "")
     return chosen(code, details, target=target, call=call, timeout_s=timeout_s)

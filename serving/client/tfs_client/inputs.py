@@ -311,7 +311,7 @@ def check_mapping(inputs: Any, what: str = "inputs") -> None:
     if not isinstance(inputs, Mapping) or not inputs:
         raise RequestError(
             f"Expected {what} as a mapping from name to array. "
-            f"Received: {inputs if inputs == {} else type(inputs).__name__}"
+            f"Received: {'none' if isinstance(inputs, Mapping) else type(inputs).__name__}"
         )
     for name in inputs:
         if not isinstance(name, str):

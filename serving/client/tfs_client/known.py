@@ -12,6 +12,7 @@ from typing import Any
 from tfs_client import messages
 from tfs_client.answers import Metadata
 from tfs_client.codec import RequestTemplate
+from tfs_client.errors import RequestError, SignatureError
 from tfs_client.inputs import (
     as_array,
     check_inputs,
@@ -34,6 +35,7 @@ class KnownRequest:
     Raises:
         SignatureError: the version does not have it.
         OutputNameError: nor one of the outputs.
+        RequestError: a name that cannot be sent.
     """
 
     __slots__ = ("_inputs", "metadata", "signature", "template")
@@ -47,14 +49,22 @@ class KnownRequest:
     ):
         self.metadata = metadata
         self.signature = None
+        if not isinstance(signature, str):
+            raise _no_name(signature)
         if metadata is not None:
             self.signature = find_signature(metadata, signature)
             if outputs:
                 check_outputs(self.signature, outputs)
-        spec = messages.model_spec(
-            servable.model, label=servable.label, version=servable.version, signature=signature
-        )
-        self.template = RequestTemplate(spec, outputs)
+        try:
+            spec = messages.model_spec(
+                servable.model, label=servable.label, version=servable.version, signature=signature
+            )
+            self.template = RequestTemplate(spec, outputs)
+        except UnicodeEncodeError as error:
+            raise RequestError(
+                "Expected the names of model, label, signature and outputs as text that UTF-8 has. "
+                f"Received: {error}"
+            ) from error
         self._inputs = -1 if self.signature is None else len(self.signature.inputs)
 
     def encode(self, inputs: Mapping[str, Any]) -> bytes:
@@ -74,6 +84,12 @@ class KnownRequest:
         else:
             arrays = check_inputs(self.signature, inputs)
         return self.template.encode(arrays)
+
+
+def _no_name(signature: Any) -> SignatureError:
+    return SignatureError(
+        f"Expected signature as a name such as 'serving_default'. Received: signature={signature!r}"
+    )
 
 
 class Known:
@@ -108,7 +124,10 @@ class Known:
             OutputNameError: nor one of the outputs.
         """
         key = (servable.name, signature, outputs)
-        request = self._requests.get(key)
+        try:
+            request = self._requests.get(key)
+        except TypeError as error:  # a list, say
+            raise _no_name(signature) from error
         if request is None:
             metadata = self._current.get(servable.name)
             if check and metadata is None:
