@@ -17,12 +17,27 @@ from tfs_client import (
     RequestError,
     ShapeError,
     SignatureError,
+    TensorSpec,
     ValueRangeError,
     tensors,
 )
+from tfs_client.inputs import as_array, check_input
 from tfs_client.wire import serving_pb2 as pb
 
 PIXELS = np.zeros((1, 2, 3), np.uint8)
+
+ENDLESS: list[object] = []
+ENDLESS.append(ENDLESS)
+
+
+class OnAGpu:
+    """Like a framework's tensor: with a dtype, and at times no way to numpy."""
+
+    dtype = np.dtype(np.uint8)
+    shape = (1, 2, 3)
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("copy it to the host first")
 
 
 def ask(client, inputs, signature="pixels", **settings):
@@ -52,6 +67,11 @@ def sent(server) -> list:
         ({"x": np.ma.array(PIXELS, mask=True)}, {}, DtypeError, "mask"),
         ({"words": [1], "x": 1}, {"signature": "echoing"}, DtypeError, "Received: int64 [1]"),
         ({"words": [b"a", 1], "x": 1}, {"signature": "echoing"}, DtypeError, "Received: int in"),
+        ({"words": [1, "a"], "x": 1}, {"signature": "echoing"}, DtypeError, "object [2]"),
+        ({"words": "\ud800", "x": 1}, {"signature": "echoing"}, ValueRangeError, "UTF-8"),
+        ({"x": [np.ma.array(PIXELS[0], mask=True)]}, {}, DtypeError, "mask"),
+        ({"x": ENDLESS}, {}, ShapeError, "nested deeper"),
+        ({"x": OnAGpu()}, {}, DtypeError, "OnAGpu (TypeError: copy it to the host first)"),
         ({"x": PIXELS[0]}, {}, ShapeError, "array[np.newaxis]"),
         ({"x": np.zeros((1, 3, 3), np.uint8)}, {}, ShapeError, "Received: uint8 [1, 3, 3]"),
         ({"x": np.uint8(1)}, {}, ShapeError, "Received: uint8 []"),
@@ -61,6 +81,7 @@ def sent(server) -> list:
         ({"x": 1e300}, {"signature": "serving_default"}, ValueRangeError, "float32"),
         ({"x": 10**400}, {"signature": "serving_default"}, ValueRangeError, "cannot hold"),
         ({"x": PIXELS[:0]}, {}, EmptyBatchError, "at least one row"),
+        ({"x": PIXELS}, {"signature": ["pixels"]}, SignatureError, "Expected signature as a name"),
         ({"x": PIXELS}, {"signature": "nope"}, SignatureError, "Expected one of the signatures ["),
         ({"x": PIXELS}, {"outputs": ["y"]}, OutputNameError, "outputs among ['x']"),
         ({"x": PIXELS}, {"outputs": ["x", "x"]}, OutputNameError, "each once"),
@@ -76,6 +97,59 @@ def test_each_mistake_has_its_class_and_sentence_and_is_not_sent(
         assert words in str(caught.value)
         assert type(caught.value) is kind
     assert server.asked("Predict") == []
+
+
+@pytest.mark.parametrize("inputs", [PIXELS, np.zeros(5), None, [("x", PIXELS)], {}], ids=repr)
+def test_inputs_without_names_are_refused(server, client, inputs):
+    with pytest.raises(RequestError, match="Expected inputs as a mapping from name to array"):
+        ask(client, inputs)
+    assert server.requests == []
+
+
+def test_a_mask_is_seen_in_a_request_like_the_one_before(server, client):
+    ask(client, {"x": PIXELS})
+    with pytest.raises(DtypeError, match="mask"):
+        ask(client, {"x": np.ma.array(PIXELS, mask=True)})
+    assert len(server.asked("Predict")) == 1
+
+
+def test_no_images_at_all_are_an_empty_batch(server, client):
+    for nothing in ([], np.array([], object)):
+        with pytest.raises(EmptyBatchError, match="at least one row"):
+            client.predict({"image_bytes": nothing})
+    assert server.asked("Predict") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "expected"),
+    [
+        ([2**64 - 1, 0], "uint64", [2**64 - 1, 0]),
+        ([-(2**63), 2**63 - 1], "int64", [-(2**63), 2**63 - 1]),
+        ([2**64 - 1, 2**63], "int64", ValueRangeError),
+        ([2**63, -1], "int64", ValueRangeError),
+        (2**70, "uint8", ValueRangeError),
+        (2**70, "float32", 2.0**70),
+        ([2**70, 0.5], "float64", [2.0**70, 0.5]),
+        (10**5000, "float64", ValueRangeError),
+        (10**5000, "int8", ValueRangeError),
+        (2**64, None, ValueRangeError),
+        ([1e300 + 0j], "complex64", ValueRangeError),
+        (70_000, "float16", ValueRangeError),
+        ([True, False], "float32", DtypeError),
+        ([0, 1], "bool", DtypeError),
+        ([], "int16", []),
+    ],
+    ids=lambda value: f"{value!r:.20}" if isinstance(value, (list, str)) else "",
+)
+def test_numbers_are_sent_as_they_are_or_not_at_all(value, dtype, expected):
+    spec = TensorSpec(dtype=str(dtype), shape=None)
+    if isinstance(expected, type):
+        with pytest.raises(expected, match=r"Expected .* Received: ") as caught:
+            as_array(value, "x") if dtype is None else check_input("x", spec, value)
+        assert len(str(caught.value)) < 300
+    else:
+        array = check_input("x", spec, value)
+        assert (array.dtype, array.tolist()) == (np.dtype(dtype), expected)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +188,14 @@ def test_what_numpy_can_make_an_array_of_is_taken(client):
 
     assert ask(client, {"x": Tensor()})["x"].max() == 7
     assert ask(client, {"x": memoryview(PIXELS)})["x"].shape == (1, 2, 3)
+
+    class Frame:
+        """Like a table: without a dtype, as its columns have their own."""
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array([[1.5, 2.5]])
+
+    assert ask(client, {"x": Frame()}, "serving_default")["x"].dtype == np.float32
 
 
 # --- what is known of the server -----------------------------------------------------------------
@@ -189,6 +271,11 @@ def test_without_checks_the_server_decides(server, open_client):
     assert server.asked("GetModelMetadata") == []
     with pytest.raises(RequestError, match="Expected inputs"):
         ask(client, {})
+    with pytest.raises(DtypeError, match="mask"):
+        ask(client, {"x": np.ma.array(PIXELS, mask=True)})
+    for names in ({"signature": "\ud800"}, {"outputs": ["\ud800"]}):
+        with pytest.raises(RequestError, match="UTF-8"):
+            ask(client, {"x": PIXELS}, **names)
     with pytest.raises(InvalidRequestError, match="Unrecognized servable version label"):
         ask(client, {"x": PIXELS}, label="nope")
 
@@ -223,11 +310,17 @@ def test_many_threads_learn_and_ask_at_once(server, open_client):
             if answer["x"].tolist() != value:
                 wrong.append((value, answer))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(32)]
     for thread in threads:
         thread.start()
     server.labels["stable"] = 2
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert len(server.asked("Predict")) == 320
+    assert len(server.asked("Predict")) == 640
+    for _ in range(2):  # the last one may only just have met the other version
+        ask(client, {"x": [1.0]}, "serving_default", label="stable")
+    questions = len(server.asked("GetModelMetadata"))
+    assert questions <= 2 * len(threads) + 1  # each thread at most once for each version
+    assert ask(client, {"x": [1.0]}, "serving_default", label="stable").version == 2
+    assert len(server.asked("GetModelMetadata")) == questions
