@@ -357,3 +357,41 @@ def test_keep_alive_and_further_options_reach_the_channel():
     assert arguments["grpc.lb_policy_name"] == "pick_first"
     arguments = dict(Client("localhost:8500", keepalive_s=float("inf"))._arguments)
     assert arguments["grpc.keepalive_time_ms"] == 2**31 - 1
+
+
+def test_asyncio_after_a_fork_is_refused_in_the_child_and_goes_on_in_the_parent(server):
+    """A new AsyncClient would hang there or end the process; a new Client works."""
+    script = textwrap.dedent(
+        f"""
+        import asyncio, os
+        from tfs_client import AsyncClient, Client, ForkedClientError
+        ask = dict(inputs={{"x": [1.0]}}, model="echo")
+
+        async def fresh():
+            async with AsyncClient("{server.target}", timeout_s=5) as client:
+                return (await client.predict(**ask))["x"]
+
+        print(asyncio.run(fresh()), flush=True)
+        loop, client = asyncio.new_event_loop(), AsyncClient("{server.target}", timeout_s=5)
+        print(loop.run_until_complete(client.predict(**ask))["x"], flush=True)
+        child = os.fork()
+        if not child:
+            try:
+                asyncio.run(fresh())
+            except ForkedClientError as error:
+                print(error, flush=True)
+            with Client("{server.target}", timeout_s=5) as other:
+                print(other.predict(**ask)["x"], flush=True)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        print(loop.run_until_complete(client.predict(**ask))["x"], flush=True)
+        loop.run_until_complete(client.close())
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "close it before the fork, use Client here" in lines.pop(2)
+    assert lines == ["[1.]", "[1.]", "[1.]", "0", "[1.]"]
