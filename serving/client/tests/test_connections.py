@@ -166,6 +166,14 @@ def test_metadata_and_tokens_reach_the_server(server, open_client):
     assert "x-one" not in by_call[2]
 
 
+@pytest.mark.parametrize("token", [None, "", 5, "two\nlines", "öl"])
+def test_a_function_that_gives_no_token_is_refused(server, open_client, token):
+    client = open_client(server.target, token=lambda: token)
+    with pytest.raises(RequestError, match=r"Expected .* Received: "):
+        ask(client)
+    assert server.requests == []
+
+
 def test_a_token_is_not_sent_in_plain_text_to_other_machines(open_client):
     with pytest.raises(TargetError, match="Expected tls with a token"):
         open_client("models.example:8500", token="secret")
@@ -333,6 +341,13 @@ def test_errors_survive_pickling_and_copying(kind):
         {"timeout_s": 0},
         {"max_message_bytes": 0},
         {"options": [("grpc.keepalive_time_ms", None)]},
+        {"keepalive_s": float("nan")},
+        {"keepalive_s": 10**400},
+        {"retry": 3},
+        {"breaker": 3},
+        {"observers": 3},
+        {"observers": [3]},
+        {"token": 5},
         {"options": [("grpc.keepalive_time_ms", 2**40)]},
         {"options": ["grpc.keepalive_time_ms"]},
         {"options": 5},

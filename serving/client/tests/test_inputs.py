@@ -324,3 +324,55 @@ def test_many_threads_learn_and_ask_at_once(server, open_client):
     assert questions <= 2 * len(threads) + 1  # each thread at most once for each version
     assert ask(client, {"x": [1.0]}, "serving_default", label="stable").version == 2
     assert len(server.asked("GetModelMetadata")) == questions
+
+
+HALF = "\ud800"
+"""Half a surrogate pair, which UTF-8 does not have."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"timeout_s": 1e12},
+        {"timeout_s": 10**400},
+        {"outputs": 3},
+        {"outputs": [3]},
+        {"fallback": 3},
+        {"fallback": ["stable"]},
+        {"label": HALF},
+        {"metadata": 3},
+        {"metadata": [3]},
+    ],
+    ids=lambda value: next(iter(value)),
+)
+def test_arguments_that_cannot_be_are_errors_of_ours(server, client, settings):
+    with pytest.raises(RequestError, match=r"Expected .* Received: "):
+        ask(client, {"x": PIXELS}, **settings)
+    assert server.asked("Predict") == []
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [
+        3,
+        [3],
+        [{3: 1.0}],
+        [{"x": 2**70}],
+        [{"x": HALF}],
+        [{HALF: 1.0}],
+        [{"x": [1, "a"]}],
+        [{"x": None}],
+    ],
+    ids=["int", "list", "name", "large", "text", "half a name", "mixed", "nothing"],
+)
+def test_examples_that_cannot_be_are_errors_of_ours(server, client, examples):
+    for call in (client.classify, client.regress):
+        with pytest.raises(RequestError, match=r"Expected .* Received: "):
+            call(examples, model="echo")
+    assert server.requests == []
+
+
+def test_metadata_may_be_a_mapping_with_a_request_id_too(server, client):
+    ask(client, {"x": PIXELS}, metadata={"x-team": "ovens"}, request_id="one")
+    assert server.metadata[-1]["x-team"] == "ovens"
+    assert server.metadata[-1]["x-request-id"] == "one"

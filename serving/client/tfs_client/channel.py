@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Union
 
 import grpc
@@ -126,7 +126,7 @@ _METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
 
 
 def checked_metadata(
-    pairs: Iterable[tuple[str, str | bytes]],
+    pairs: Iterable[tuple[str, str | bytes]] | Mapping[str, str | bytes],
 ) -> tuple[tuple[str, str | bytes], ...]:
     """GRPC metadata that can be sent.
 
@@ -135,6 +135,8 @@ def checked_metadata(
             wrong kind. It does not quote the value, which may be a secret.
     """
     try:
+        if isinstance(pairs, Mapping):
+            pairs = pairs.items()
         checked = tuple((key, value) for key, value in pairs)
     except (TypeError, ValueError) as error:
         raise RequestError(

@@ -5,7 +5,8 @@ Knows nothing about threads or event loops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import grpc
@@ -93,7 +94,12 @@ class Connection:
             server_name=tls.server_name if isinstance(tls, channels.Tls) else None,
             options=options,
         )
-        pairs = metadata.items() if isinstance(metadata, Mapping) else metadata
+        _check_kind("retry", retry, Retry)
+        _check_kind("breaker", breaker, Breaker)
+        if not isinstance(observers, Iterable):
+            raise RequestError(f"Expected observers as a list. Received: observers={observers!r}")
+        for observer in observers:
+            _check_kind("an observer", observer, Observer)
         settings = Settings(
             target=self.target,
             timeout_s=self.timeout_s,
@@ -101,7 +107,7 @@ class Connection:
             breaker=breaker,
             hedge_after_s=_seconds("hedge_after_s", hedge_after_s),
             wait_for_ready=wait_for_ready,
-            metadata=channels.checked_metadata(pairs),
+            metadata=channels.checked_metadata(metadata),
             token=self._token(token),
             observers=tuple(observers),
         )
@@ -131,6 +137,11 @@ class Connection:
         if isinstance(token, str):
             channels.checked_metadata([("authorization", token)])
             return lambda: token
+        if not callable(token):
+            raise TargetError(
+                "Expected token as a text, or a function that gives one. "
+                f"Received: {type(token).__name__}"
+            )
         return token
 
 
@@ -151,8 +162,16 @@ def _credentials(
 def _seconds(name: str, seconds: float | None) -> float | None:
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
+        with contextlib.suppress(OverflowError):  # an int that no float holds
+            return float(seconds)
+    raise RequestError(
+        f"Expected {name} as a number of seconds above 0, or None. Received: {name}={seconds!r:.40}"
+    )
+
+
+def _check_kind(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
         raise RequestError(
-            f"Expected {name} as a number of seconds above 0, or None. Received: {name}={seconds!r}"
+            f"Expected {name} as a {kind.__name__}. Received: {type(value).__name__}"
         )
-    return float(seconds)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -23,6 +22,7 @@ from tfs_client.answers import (
     Regression,
     VersionStatus,
 )
+from tfs_client.channel import checked_metadata
 from tfs_client.codes import from_code
 from tfs_client.errors import (
     CallError,
@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 _POLL_S: Final = 0.2
+
+LONGEST_S: Final = 366 * 24 * 3600
+"""gRPC takes deadlines that are centuries away for past ones."""
 
 _MAYBE_ANOTHER_VERSION: Final = (InvalidRequestError, FailedPreconditionError, NotFoundError)
 """Refusals after which the signature is asked for anew."""
@@ -271,7 +274,7 @@ class Core:
                 inputs, servable, signature, outputs, timeout_s, end, metadata
             )
         if request_id:
-            metadata = (*metadata, ("x-request-id", request_id))
+            metadata = (*checked_metadata(metadata), ("x-request-id", request_id))
         about = About("Predict", servable, signature, timeout_s, end, metadata)
         try:
             answer, latency_s = yield from self.sender.exchange(about, request, self._read)
@@ -358,17 +361,21 @@ def checked_timeout(timeout_s: float) -> float:
     if (
         isinstance(timeout_s, bool)
         or not isinstance(timeout_s, (int, float))
-        or not 0 < timeout_s < math.inf
+        or not 0 < timeout_s <= LONGEST_S
     ):
         raise RequestError(
-            "Expected timeout_s as a number of seconds above 0: every call has a deadline. "
-            f"Received: timeout_s={timeout_s!r}"
+            "Expected timeout_s as a number of seconds above 0, a year at most: every call has a "
+            f"deadline. Received: timeout_s={timeout_s!r:.40}"
         )
     return float(timeout_s)
 
 
 def _checked_outputs(outputs: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(outputs, str) or not all(isinstance(name, str) for name in outputs):
+    if (
+        isinstance(outputs, str)
+        or not isinstance(outputs, Iterable)
+        or not all(isinstance(name, str) for name in outputs)
+    ):
         raise RequestError(f"Expected outputs as a list of names. Received: outputs={outputs!r}")
     return tuple(outputs)
 

@@ -23,7 +23,13 @@ from tfs_client.answers import (
     TensorSpec,
     VersionStatus,
 )
-from tfs_client.errors import AnswerError, DtypeError, EmptyBatchError, RequestError
+from tfs_client.errors import (
+    AnswerError,
+    DtypeError,
+    EmptyBatchError,
+    RequestError,
+    ValueRangeError,
+)
 from tfs_client.wire import serving_pb2 as pb
 
 _SIGNATURE_FIELD: Final = "signature_def"
@@ -78,17 +84,34 @@ def regress_request(
 
 
 def _with_examples(request: AnyRequest, examples: Iterable[Mapping[str, Any]]) -> AnyRequest:
-    if isinstance(examples, (Mapping, str, bytes)):
+    if isinstance(examples, (Mapping, str, bytes)) or not isinstance(examples, Iterable):
         raise RequestError(
             f"Expected examples as a list of mappings. Received: {type(examples).__name__}"
         )
     for example in examples:
+        if not isinstance(example, Mapping) or not all(isinstance(name, str) for name in example):
+            raise RequestError(
+                "Expected each example as a mapping from feature name to value. "
+                f"Received: {type(example).__name__}"
+            )
         features = request.input.example_list.examples.add().features
         for name, value in example.items():
-            _write_feature(features.feature[name], name, value)
+            _write_checked(features, name, value)
     if not request.input.example_list.examples:
         raise EmptyBatchError("Expected at least one example. Received: none")
     return request
+
+
+def _write_checked(features: pb.Features, name: str, value: Any) -> None:
+    try:
+        _write_feature(features.feature[name], name, value)
+    except RequestError:
+        raise
+    except (ValueError, OverflowError) as error:  # half a surrogate pair, an int beyond int64
+        raise ValueRangeError(
+            f"Expected feature {name!r} as text that UTF-8 has, or numbers of 64 bits. "
+            f"Received: {error}"
+        ) from error
 
 
 def _write_feature(feature: pb.Feature, name: str, value: Any) -> None:
@@ -169,7 +192,7 @@ def decode(kind: type[AnyMessage], data: bytes) -> AnyMessage:
     """
     try:
         return kind.FromString(data)
-    except DecodeError as error:
+    except (DecodeError, UnicodeDecodeError) as error:  # the latter: protobuf in pure Python
         raise AnswerError(
             f"Expected a {kind.DESCRIPTOR.name}. Received: {len(data)} bytes that are none "
             f"({error}); is it a model server?"

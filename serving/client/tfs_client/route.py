@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from tfs_client.errors import RequestError, TfsError
@@ -72,6 +72,8 @@ class Route:
             raise RequestError(
                 f"Expected router, to choose a side for the key. Received: key={key!r} without one"
             )
+        if not isinstance(fallback, Iterable):
+            raise RequestError(f"Expected fallback as a list. Received: fallback={fallback!r}")
         for one in fallback:
             if not isinstance(one, Servable):
                 raise RequestError(

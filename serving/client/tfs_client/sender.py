@@ -252,7 +252,13 @@ class Sender:
         """What is sent along, and the record for observers, if there are any."""
         metadata = [*self.settings.metadata, *checked_metadata(about.metadata)]
         if self.settings.token is not None:
-            metadata.append(("authorization", f"Bearer {self.settings.token()}"))
+            token = self.settings.token()
+            if not isinstance(token, str) or not token:
+                raise RequestError(
+                    "Expected the function given as token to give a text. "
+                    f"Received: {type(token).__name__}"
+                )
+            metadata += checked_metadata([("authorization", f"Bearer {token}")])
         if not self.settings.observers:
             return metadata or None, None
         servable = about.servable

@@ -90,6 +90,12 @@ def check(model: str, label: str | None, version: int | None) -> None:
         )
     if label is not None and (not isinstance(label, str) or not label):
         raise RequestError(f"Expected label as a name such as 'stable'. Received: label={label!r}")
+    try:
+        f"{model}{label or ''}".encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"Expected model and label as text that UTF-8 has. Received: {error}"
+        ) from error
     if version is not None:
         whole = isinstance(version, (int, np.integer)) and not isinstance(version, bool)
         if not whole or not -(2**63) <= version < 2**63:
