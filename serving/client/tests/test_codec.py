@@ -405,3 +405,17 @@ def test_a_server_that_sends_noise_never_breaks_its_caller(server, client):
             )
             outcomes.append("read")
     assert {"read", "refused"} == set(outcomes)
+
+
+def test_many_small_tensors_cannot_claim_more_together_than_one_may():
+    response = pb.PredictResponse()
+    for name in "abcde":
+        tensor = response.outputs[name]
+        tensor.dtype = pb.DT_FLOAT
+        tensor.tensor_shape.dim.add(size=1000)
+        tensor.float_val.extend([1.0, 2.0])  # the second one stands for 999
+    data = response.SerializeToString()
+    for read in (codec._parse, codec.decode_answer, codec.decode_answer):
+        assert len(read(data, 20_000).outputs) == 5
+        with pytest.raises(AnswerError, match="bytes"):
+            read(data, 19_999)

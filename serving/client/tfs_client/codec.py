@@ -196,7 +196,7 @@ def decode_answer(data: bytes, max_bytes: int = tensors.MAX_TENSOR_BYTES) -> Ans
 
     Args:
         data: as gRPC received it.
-        max_bytes: refuse a tensor that would be larger in memory.
+        max_bytes: refuse an answer whose arrays would be larger in memory, all together.
 
     Raises:
         AnswerError: no such message, or a tensor in it contradicts itself.
@@ -216,14 +216,12 @@ def _parse(data: bytes, max_bytes: int) -> Answer:
             f"Expected a PredictResponse. Received: {len(data)} bytes that are none ({error}); "
             "is it a model server?"
         ) from error
-    if not all(isinstance(name, str) for name in response.outputs):
-        # protobuf 4.22 to 4.24 let such names pass, as bytes.
-        raise AnswerError("Expected the outputs' names as UTF-8. Received: bytes that are not")
     spec = response.model_spec
-    outputs = {
-        name: tensors.from_proto(response.outputs[name], f"output {name!r}", max_bytes=max_bytes)
-        for name in sorted(response.outputs)
-    }
+    outputs = {}
+    for name in sorted(response.outputs):
+        tensor = response.outputs[name]
+        outputs[name] = tensors.from_proto(tensor, f"output {name!r}", max_bytes=max_bytes)
+        max_bytes -= outputs[name].nbytes
     return Answer(spec.name, spec.version.value, spec.signature_name, outputs)
 
 
@@ -269,6 +267,7 @@ def _search(data: bytes, max_bytes: int) -> Answer:
             elif layout.kind.name == STRING:
                 array = _strings(data, body, at, layout, max_bytes)
         outputs[name] = _tensor(data, value, at, name, max_bytes) if array is None else array
+        max_bytes -= outputs[name].nbytes
     model, version, signature = spec or ("", 0, "")
     return Answer(model, version, signature, {name: outputs[name] for name in sorted(outputs)})
 
