@@ -10,11 +10,9 @@ awaited.
 from __future__ import annotations
 
 import asyncio
-import os
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -28,7 +26,8 @@ from tfs_client.answers import (
 )
 from tfs_client.client import RELOAD_TIMEOUT_S
 from tfs_client.connection import Connection
-from tfs_client.errors import ForkedClientError, WrongLoopError
+from tfs_client.errors import WrongLoopError
+from tfs_client.forks import Poller
 from tfs_client.route import Key
 from tfs_client.servable import Servable, servable
 from tfs_client.steps import Metadata as Pairs
@@ -36,16 +35,6 @@ from tfs_client.steps import walk_async
 
 if TYPE_CHECKING:
     from tfs_client.router import Router
-
-
-class _PollerLost:
-    """Whether this process came out of a fork that took gRPC's asyncio away.
-
-    One thread polls for all of a process's asyncio channels, and it is not there in the child: what
-    is opened there hangs past every deadline, or ends the process.
-    """
-
-    in_this_process = False
 
 
 class AsyncClient(Connection):
@@ -70,6 +59,11 @@ class AsyncClient(Connection):
         self.core.sender.closed = True
         if self._channel is not None:
             await self._channel.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed."""
+        return not self.core.sender.closed
 
     async def predict(
         self,
@@ -190,18 +184,11 @@ class AsyncClient(Connection):
         return await walk_async(self.core.wait_ready(asked, timeout_s))
 
     def _check_loop(self) -> None:
-        """Refuses another event loop than that of the first call, and a process without a poller.
+        """Refuses another event loop than that of the first call.
 
         Raises:
             WrongLoopError: it is another one.
-            ForkedClientError: this process was forked while an AsyncClient was open.
         """
-        if _PollerLost.in_this_process:
-            raise ForkedClientError(
-                "Expected a process in which gRPC's asyncio works. Received: one that was forked "
-                "while an AsyncClient was open; close it before the fork, use Client here, or "
-                "start the process by spawning"
-            )
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
@@ -213,7 +200,7 @@ class AsyncClient(Connection):
 
     def _stub(self, method: str) -> Any:
         if self._channel is None:
-            _OPENED.add(self)
+            Poller.users.add(self)
             if self._credentials is None:
                 self._channel = grpc.aio.insecure_channel(self.target, options=self._arguments)
             else:
@@ -221,16 +208,3 @@ class AsyncClient(Connection):
                     self.target, self._credentials, options=self._arguments
                 )
         return self._channel.unary_unary(method)
-
-
-_OPENED: Final[weakref.WeakSet[AsyncClient]] = weakref.WeakSet()
-"""Those that have a channel, or had one."""
-
-
-def _look_for_the_poller() -> None:
-    if any(not client.core.sender.closed for client in _OPENED):
-        _PollerLost.in_this_process = True
-
-
-if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=_look_for_the_poller)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tfs_client.errors import RequestError
-from tfs_client.locks import renew_after_fork
+from tfs_client.forks import renew_after_fork
 
 ROTATION_CHECK_S: Final = 1.0
 """At least so long between two looks whether an exposure log was rotated away."""

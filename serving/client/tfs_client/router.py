@@ -22,7 +22,7 @@ from typing import Final
 from tfs_client import contract
 from tfs_client.errors import RequestError
 from tfs_client.exposures import Exposure, ExposureLog
-from tfs_client.locks import renew_after_fork
+from tfs_client.forks import renew_after_fork
 from tfs_client.split import Assignment, Split, SplitFile
 
 __all__ = ["Assignment", "Exposure", "ExposureLog", "Router", "Split"]

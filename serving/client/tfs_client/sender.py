@@ -27,6 +27,7 @@ from tfs_client.errors import (
     ForkedClientError,
     RequestError,
 )
+from tfs_client.forks import Poller
 from tfs_client.observer import Call, Observer
 from tfs_client.policy import Breaker, Budget, Circuit, Retry, says_something
 from tfs_client.servable import Servable
@@ -132,11 +133,16 @@ class Sender:
 
         Raises:
             ClosedClientError: it was closed.
-            ForkedClientError: it is the parent process's.
+            ForkedClientError: it is the parent process's, or none works in this process.
         """
         if self.closed:
             raise ClosedClientError(
                 "Expected an open client. Received: a closed one; open a new one"
+            )
+        if Poller.lost:
+            raise ForkedClientError(
+                "Expected a process in which gRPC works. Received: one that was forked while an "
+                "AsyncClient was open; close it before the fork, or start the process by spawning"
             )
         if self._pid != os.getpid():
             raise ForkedClientError(
