@@ -28,7 +28,13 @@ LABEL_STABLE: Final = "stable"
 """The label that production asks for."""
 
 LABEL_CANARY: Final = "canary"
-"""The label of the version on trial."""
+"""The label of the version on trial; the stable one's where nothing is on trial."""
+
+LABEL_PREVIOUS: Final = "previous"
+"""The label of the version that was stable before: what a rollback goes back to."""
+
+GATE_VERDICT: Final = "assets.extra/gate.json"
+"""Inside a version's folder: what the gate found. export.gate writes it, serving.rollout reads it."""
 
 # --- signatures ---------------------------------------------------------------------------------
 
