@@ -108,7 +108,7 @@ def check_versions(config: ModelsConfig, models: Path) -> None:
             "no models",
         )
     for model in config.models:
-        folder = folder_of(model, models)
+        folder = models_config.folder_of(model, models)
         present = _versions_in(folder)
         if isinstance(model.policy, Specific):
             missing = [version for version in model.policy.versions if version not in present]
@@ -126,17 +126,6 @@ def check_versions(config: ModelsConfig, models: Path) -> None:
                 f"Expected label {unserved} of {model.name} on a version that is served. Received: "
                 f"version {model.labels[unserved]}. List that version or move the label."
             )
-
-
-def folder_of(model: Model, models: Path) -> Path:
-    """Where a model's versions lie on this machine; base_path is the path inside the container."""
-    inside = model.base_path.rstrip("/")
-    if inside.startswith(contract.MODEL_STORE + "/"):
-        return models / inside.removeprefix(contract.MODEL_STORE + "/")
-    raise InputError(
-        f"Expected base_path of {model.name} under {contract.MODEL_STORE}/, where the store is "
-        f"mounted. Received: {model.base_path}. Write {contract.MODEL_STORE}/{model.name}."
-    )
 
 
 def check_ports(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 
 from google.protobuf import text_format
 
+from tfs_client import contract
 from tfs_client.wire import serving_pb2
 from training.command_line import InputError
 
@@ -212,6 +213,25 @@ def render(config: ModelsConfig) -> str:
         lines.append("  }")
     lines.append("}")
     return "\n".join(lines) + "\n"
+
+
+def folder_of(model: Model, models: Path) -> Path:
+    """Where a model's versions lie on this machine; base_path is the path inside the container.
+
+    Args:
+        model: as it is configured.
+        models: the store, as this machine sees it.
+
+    Raises:
+        InputError: base_path is not below the place where the store is mounted.
+    """
+    inside = model.base_path.rstrip("/")
+    if inside.startswith(contract.MODEL_STORE + "/"):
+        return models / inside.removeprefix(contract.MODEL_STORE + "/")
+    raise InputError(
+        f"Expected base_path of {model.name} under {contract.MODEL_STORE}/, where the store is "
+        f"mounted. Received: {model.base_path}. Write {contract.MODEL_STORE}/{model.name}."
+    )
 
 
 def _policy_text(policy: Policy) -> str:

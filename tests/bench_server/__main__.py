@@ -110,7 +110,7 @@ def stable_version(config: Path, models: Path) -> Path:
     for model in models_config.read(config).models:
         version = model.labels.get(contract.LABEL_STABLE)
         if model.name == contract.MODEL_NAME and version is not None:
-            folder = launch.folder_of(model, models) / str(version)
+            folder = models_config.folder_of(model, models) / str(version)
             if folder.is_dir():
                 return folder
             raise InputError(

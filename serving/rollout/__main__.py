@@ -1,0 +1,212 @@
+"""The command line of the rollout.
+
+    python -m serving.rollout status             what each server serves, and what the file says
+    python -m serving.rollout canary 2           load version 2 and put it on trial
+    python -m serving.rollout promote            make it the stable one; the one before stays loaded
+    python -m serving.rollout rollback           end the trial, or go back to the version before
+    python -m serving.rollout retire 1           unload a version that nobody needs any more
+    python -m serving.rollout history            who did what, when and why
+    python -m serving.rollout watch PLAN …       follow an experiment; roll back if it does harm
+
+Exit code 0: done (status: all servers agree with the file). 1: it failed and was undone, or some
+server did not follow. 2: refused, nothing was changed. Costs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from serving import models_config
+from serving.rollout import gate_verdict, report, states
+from serving.rollout.config_file import ConfigFile
+from serving.rollout.fleet import Fleet
+from serving.rollout.journal import Journal
+from serving.rollout.operation import TIMEOUT_S, Done, NotDoneError, Operation, Settings
+from serving.rollout.states import Plan, State
+from tfs_client import contract
+from tfs_client.errors import TfsError
+from training.command_line import InputError, Parser, configure_logging, run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    configure_logging(arguments.verbose)
+
+    def body() -> int:
+        try:
+            command: Callable[[argparse.Namespace], int] = arguments.command
+            return command(arguments)
+        except NotDoneError as error:
+            print(f"rollout: {error}", file=sys.stderr)
+            return 1
+        except TfsError as error:
+            raise InputError(str(error)) from error
+
+    return run("rollout", body)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m serving.rollout",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", dest="verb")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], does: str) -> Any:
+        verb = verbs.add_parser(name, help=does, description=does)
+        verb.set_defaults(command=command)
+        verb.add_argument(
+            "--config", type=Path, default=Path("serving/models.config"), help="%(default)s"
+        )
+        verb.add_argument("--model", default=contract.MODEL_NAME, help="%(default)s")
+        verb.add_argument("--json", action="store_true", help="JSON on stdout")
+        verb.add_argument("--verbose", action="store_true", help="say more on stderr")
+        return verb
+
+    def add_change(name: str, command: Callable[[argparse.Namespace], int], does: str) -> Any:
+        verb = add(name, command, does)
+        _add_servers(verb)
+        _add_change(verb)
+        return verb
+
+    _add_servers(add("status", _status, "Show what each server serves, and what the file says."))
+    verb = add_change("canary", _canary, "Put a version on trial: load it, then label it canary.")
+    verb.add_argument("version", type=int, metavar="N", help="the version")
+    verb.add_argument(
+        "--models", type=Path, default=Path("models"), help="the store, for the gate; %(default)s"
+    )
+    verb.add_argument("--force", action="store_true", help="pass over the gate; needs --why")
+    verb = add_change("promote", _promote, "Make the version on trial the stable one.")
+    verb = add_change("rollback", _rollback, "End the trial, or go back to the version before.")
+    verb.add_argument("--to", type=int, metavar="N", help="go to this version, which is loaded")
+    verb = add_change("retire", _retire, "Unload a version that no label needs.")
+    verb.add_argument("version", type=int, metavar="N", help="the version")
+    verb = add("history", _history, "Show who did what, when and why.")
+    verb.add_argument("--last", type=int, default=20, metavar="N", help="%(default)s")
+    return parser
+
+
+def _add_servers(verb: Any) -> None:
+    verb.add_argument(
+        "--target",
+        action="append",
+        metavar="HOST:PORT",
+        help="gRPC port of the servers: a name stands for all its addresses; may be repeated "
+        f"(default: localhost:{contract.GRPC_PORT})",
+    )
+
+
+def _add_change(verb: Any) -> None:
+    verb.add_argument(
+        "--by",
+        choices=("auto", "rpc", "file"),
+        default="auto",
+        help="how servers hear of it: rpc tells them (HandleReloadConfigRequest); file leaves it "
+        "to their polling of the file; auto tells those that can be told (default)",
+    )
+    verb.add_argument(
+        "--timeout-s",
+        type=float,
+        default=TIMEOUT_S,
+        metavar="SECONDS",
+        help="for each state to show at all servers (default: %(default)g)",
+    )
+    verb.add_argument("--why", default="", metavar="TEXT", help="for the history")
+    verb.add_argument("--who", default="", metavar="NAME", help="for the history; user@host")
+    verb.add_argument(
+        "--dry-run", action="store_true", help="print the states, ask nobody, change nothing"
+    )
+
+
+def _fleet(arguments: argparse.Namespace) -> Fleet:
+    targets = arguments.target or [f"localhost:{contract.GRPC_PORT}"]
+    return Fleet(targets, arguments.model, {})
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    file = ConfigFile(arguments.config)
+    state = states.read(file.read(), arguments.model)
+    journal = Journal(file)
+    with _fleet(arguments) as fleet:
+        seen = fleet.look(state.labels)
+    found = report.Status(
+        model=arguments.model,
+        path=str(arguments.config),
+        state=state,
+        servers=tuple(seen),
+        pending=journal.pending(),
+        operator=file.operator(),
+    )
+    print(report.status_as_json(found) if arguments.json else report.status_as_text(found))
+    return 0 if found.agrees else 1
+
+
+def _canary(arguments: argparse.Namespace) -> int:
+    if arguments.force and not arguments.why:
+        raise InputError("Expected --why with --force. Received: no reason. It is kept in history.")
+    entry = models_config.read(arguments.config)
+
+    def plan(now: State) -> Plan:
+        made = states.canary(now, arguments.version)
+        if now.canary == arguments.version:
+            return made
+        folder = models_config.folder_of(entry.model(arguments.model), arguments.models)
+        objection = gate_verdict.objection(folder, arguments.version, now.stable)
+        return made.judged(objection, force=arguments.force)
+
+    return _change(arguments, arguments.version, plan)
+
+
+def _promote(arguments: argparse.Namespace) -> int:
+    return _change(arguments, None, states.promote)
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    return _change(arguments, arguments.to, lambda now: states.rollback(now, arguments.to))
+
+
+def _retire(arguments: argparse.Namespace) -> int:
+    return _change(arguments, arguments.version, lambda now: states.retire(now, arguments.version))
+
+
+def _change(
+    arguments: argparse.Namespace, version: int | None, plan: Callable[[State], Plan]
+) -> int:
+    if arguments.timeout_s <= 0:
+        raise InputError(f"Expected --timeout-s above 0. Received: {arguments.timeout_s:g}.")
+    file = ConfigFile(arguments.config)
+    if arguments.dry_run:
+        made = plan(states.read(file.read(), arguments.model))
+        print(report.plan_as_json(made) if arguments.json else report.plan_as_text(made))
+        return 0
+    settings = Settings(
+        model=arguments.model,
+        by=arguments.by,
+        timeout_s=arguments.timeout_s,
+        why=arguments.why,
+        who=arguments.who,
+    )
+    with _fleet(arguments) as fleet:
+        done: Done = Operation(file, fleet, settings).run(arguments.verb, version, plan)
+    print(report.done_as_json(done) if arguments.json else report.done_as_text(done))
+    return 0
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    changes, unreadable = Journal(ConfigFile(arguments.config)).history()
+    if unreadable:
+        print(f"rollout: {unreadable} lines of the history cannot be read", file=sys.stderr)
+    chosen = [change for change in changes if change.model == arguments.model]
+    chosen = chosen[-max(1, arguments.last) :]
+    print(report.history_as_json(chosen) if arguments.json else report.history_as_text(chosen))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""models.config as the rollout writes it: by one operator at a time, whole or not at all.
+
+Knows nothing about what the states mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from serving import models_config
+from serving.models_config import ModelsConfig
+from training.command_line import InputError
+
+
+class EditedMeanwhileError(InputError):
+    """Somebody else has changed the file since it was read."""
+
+
+class ConfigFile:
+    """The file, its lock, and the folder beside it.
+
+    Args:
+        path: of models.config; a symbolic link is followed, and stays one.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._real = path.resolve()
+        self._read = b""
+
+    @property
+    def text(self) -> str:
+        """What was read or written last."""
+        return self._read.decode()
+
+    def beside(self, name: str) -> Path:
+        """A hidden companion in the same folder, such as .models.config.lock."""
+        return self._real.with_name(f".{self._real.name}.{name}")
+
+    def read(self) -> ModelsConfig:
+        """What it says now.
+
+        Raises:
+            ConfigError: what is wrong with it, with line and column.
+            OSError: it cannot be read.
+        """
+        self._read = self._real.read_bytes()
+        return models_config.read(self.path)
+
+    def write(self, config: ModelsConfig) -> None:
+        """Puts another content in its place by one rename, and on the disk before that.
+
+        Raises:
+            EditedMeanwhileError: the file is not as it was read, or written, last.
+            OSError: it cannot be written; it is as it was.
+        """
+        text = models_config.render(config)
+        assert models_config.parse(text) == config, "what is written is what is meant"
+        if self._real.read_bytes() != self._read:
+            raise EditedMeanwhileError(
+                f"Expected {self.path} as it was read a moment ago. Received: another content. "
+                "Somebody edits it; look at it, and start again."
+            )
+        aside = self.beside("new")
+        with aside.open("wb") as file:
+            os.fchmod(file.fileno(), stat.S_IMODE(self._real.stat().st_mode))
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(self._real)
+        sync_folder(self._real.parent)
+        self._read = text.encode()
+
+    @contextlib.contextmanager
+    def sole_operator(self, about: dict[str, Any]) -> Iterator[None]:
+        """Holds the lock, which the system releases even after kill -9.
+
+        Args:
+            about: what a second operator is told: who, verb, pid, time.
+
+        Raises:
+            InputError: another operator holds it.
+        """
+        with self.beside("lock").open("a+", encoding="utf-8") as file:
+            # More than once: somebody who only asks for the operator holds it for a moment.
+            if not any(_locked(file, fcntl.LOCK_EX, wait_s) for wait_s in (0.0, 0.01, 0.05)):
+                raise InputError(
+                    f"Expected to be the only operator of {self.path}. Received: "
+                    f"{_told(self.beside('lock'))}. Wait for that command, or end it (it undoes "
+                    "what it began), and start again."
+                )
+            file.truncate(0)
+            file.write(json.dumps(about))
+            file.flush()
+            yield
+
+    def operator(self) -> str | None:
+        """Who holds the lock now, in words; None where nobody does."""
+        try:
+            with self.beside("lock").open(encoding="utf-8") as file:
+                return None if _locked(file, fcntl.LOCK_SH) else _told(self.beside("lock"))
+        except FileNotFoundError:
+            return None
+
+
+def _locked(file: IO[str], kind: int, wait_s: float = 0.0) -> bool:
+    time.sleep(wait_s)
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Has a rename in the folder outlive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _told(lock: Path) -> str:
+    try:
+        about = json.loads(lock.read_text(encoding="utf-8"))
+        return f"{about['who']} runs {about['verb']} since {about['time']} (process {about['pid']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another command that has just begun"

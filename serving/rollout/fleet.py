@@ -1,0 +1,294 @@
+"""The servers behind a name: each is told, watched and asked for itself.
+
+A name stands for several servers, and a call through it reaches one of them; so the name is looked
+up here, and every address is a server of its own. Knows nothing about files or verbs.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import grpc
+
+from serving.rollout import probe
+from tfs_client.answers import VersionStatus
+from tfs_client.client import Client
+from tfs_client.errors import CallError, DeadlineExceededError, TfsError, UnavailableError
+from training.command_line import InputError
+
+_log = logging.getLogger("serving.rollout")
+
+CALL_TIMEOUT_S: Final = 5.0
+"""Of each question to a server that is up."""
+
+POLL_S: Final = 0.05
+
+DOWN_S: Final = 5.0
+"""A server that did not answer for so long is down. One that starts again takes longer."""
+
+FAILED_S: Final = 1.0
+"""A version that has been END, with an error, for so long has failed to load; before, it may be the
+row of an earlier attempt."""
+
+_TAKES_NO_RELOAD: Final = (
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+)
+"""How a proxy in front of the server says that operators are to go through the file."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What has to be seen at every server."""
+
+    labels: Mapping[str, int] = field(default_factory=dict)
+    """Each has to answer, with this version."""
+    loaded: Sequence[int] = ()
+    gone: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a server is not where it should be."""
+
+    text: str
+    final: bool = False
+    """Waiting does not help."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One server, as it is."""
+
+    address: str
+    versions: tuple[VersionStatus, ...] = ()
+    labels: Mapping[str, int | None] = field(default_factory=dict)
+    """The version that each label stands for; None where it does not answer."""
+    error: str = ""
+
+
+class Server:
+    """One address. Close it.
+
+    Args:
+        address: host:port.
+        model: the servable.
+        connection: arguments of Client.
+    """
+
+    def __init__(self, address: str, model: str, connection: Mapping[str, Any]):
+        self.address = address
+        self._model = model
+        self._client = Client(
+            address, timeout_s=CALL_TIMEOUT_S, retry=None, breaker=None, **connection
+        )
+        self._silent_since: float | None = None
+        self._failed_since: dict[int, float] = {}
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._client.close()
+
+    def begin(self) -> None:
+        """Forgets what was seen before a change."""
+        self._silent_since = None
+        self._failed_since.clear()
+
+    def reload(self, config: str) -> None:
+        """Has it take a configuration; raises what the client raises."""
+        self._client.reload(config, timeout_s=2 * CALL_TIMEOUT_S)
+
+    def look(self, labels: Iterable[str]) -> Seen:
+        """What it serves, without waiting for anything."""
+        try:
+            versions = self._client.status(model=self._model)
+        except TfsError as error:
+            return Seen(address=self.address, error=_short(error))
+        found: dict[str, int | None] = {}
+        for label in labels:
+            try:
+                found[label] = self._client.metadata(model=self._model, label=label).version
+            except TfsError:  # noqa: PERF203 each label by itself
+                found[label] = None
+        return Seen(address=self.address, versions=versions, labels=found)
+
+    def problems(self, wanted: Wanted) -> list[Problem]:
+        """What is not (yet) as wanted; empty if all is, real answers included."""
+        now = time.monotonic()
+        try:
+            rows = {row.version: row for row in self._client.status(model=self._model)}
+            self._silent_since = None
+            problems = self._of_versions(wanted, rows, now)
+            for label, version in wanted.labels.items():
+                if text := probe.problem(self._client, self._model, label, version):
+                    problems.append(Problem(text))
+        except (UnavailableError, DeadlineExceededError) as error:
+            self._silent_since = now if self._silent_since is None else self._silent_since
+            silent_s = now - self._silent_since
+            return [Problem(f"does not answer ({_short(error)})", final=silent_s >= DOWN_S)]
+        except TfsError as error:
+            return [Problem(_short(error))]
+        return problems
+
+    def _of_versions(
+        self, wanted: Wanted, rows: Mapping[int, VersionStatus], now: float
+    ) -> list[Problem]:
+        problems = []
+        for version in wanted.loaded:
+            row = rows.get(version)
+            if row is not None and row.available:
+                self._failed_since.pop(version, None)
+                continue
+            if row is None or row.state != "END" or not row.error:
+                self._failed_since.pop(version, None)
+                state = "unknown to it (no such folder there?)" if row is None else row.state
+                told = f": {row.error}" if row is not None and row.error else ""
+                problems.append(Problem(f"version {version} is {state}{told}"))
+                continue
+            failed_s = now - self._failed_since.setdefault(version, now)
+            text = f"version {version} did not load: {row.error}"
+            problems.append(Problem(text, final=failed_s >= FAILED_S))
+        for version in wanted.gone:
+            row = rows.get(version)
+            if row is not None and row.state != "END":
+                problems.append(Problem(f"version {version} is still {row.state}"))
+        return problems
+
+
+class Fleet:
+    """All servers that a change is for. Use it in a `with` block.
+
+    Args:
+        targets: host:port each; a name stands for all of its addresses.
+        model: the servable.
+        connection: further arguments of Client.
+
+    Raises:
+        InputError: a name that is not known.
+    """
+
+    def __init__(self, targets: Sequence[str], model: str, connection: Mapping[str, Any]):
+        found = dict.fromkeys(address for target in targets for address in addresses(target))
+        self.servers = [Server(address, model, connection) for address in found]
+        self._pool = ThreadPoolExecutor(len(self.servers), thread_name_prefix="server")
+        self.by_file: set[str] = set()
+        """Addresses that take no reload by RPC."""
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self.servers:
+            server.close()
+        self._pool.shutdown()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(server.address for server in self.servers)
+
+    def look(self, labels: Iterable[str]) -> list[Seen]:
+        """What each serves now."""
+        labels = tuple(labels)
+        return self._each(lambda server: server.look(labels))
+
+    def reload(self, config: str) -> dict[str, Problem]:
+        """Sends the configuration to all at once; returns who did not take it.
+
+        A server that takes no such call is noted in by_file and is no problem: it reads the file.
+        """
+
+        def send(server: Server) -> Problem | None:
+            try:
+                server.reload(config)
+            except CallError as error:
+                if error.code in _TAKES_NO_RELOAD:
+                    self.by_file.add(server.address)
+                    return None
+                down = error.code is grpc.StatusCode.UNAVAILABLE
+                text = f"refused the configuration: {_short(error)}"
+                return Problem(f"does not answer ({_short(error)})" if down else text, final=True)
+            return None
+
+        found = zip(self.servers, self._each(send))
+        return {server.address: problem for server, problem in found if problem is not None}
+
+    def wait(
+        self,
+        wanted: Wanted,
+        timeout_s: float,
+        *,
+        patient: bool = False,
+        told: Callable[[str], None] = _log.info,
+    ) -> dict[str, list[Problem]]:
+        """Watches every server until it is as wanted.
+
+        Args:
+            wanted: what has to be seen.
+            timeout_s: how long to wait at most.
+            patient: go on with the others where one cannot get there any more.
+            told: hears, by server, what is waited for; each thing once.
+
+        Returns:
+            By address what is still wrong; empty if nothing is.
+        """
+        end = time.monotonic() + timeout_s
+        for server in self.servers:
+            server.begin()
+        said: set[tuple[str, str]] = set()
+        while True:
+            found = self._each(lambda server: server.problems(wanted))
+            wrong = {s.address: problems for s, problems in zip(self.servers, found) if problems}
+            final = [any(one.final for one in problems) for problems in wrong.values()]
+            if all(final) or (any(final) and not patient) or time.monotonic() >= end:
+                return wrong
+            for address, problems in wrong.items():
+                if (address, problems[0].text) not in said:
+                    said.add((address, problems[0].text))
+                    told(f"{address}: {problems[0].text}")
+            time.sleep(POLL_S)
+
+    def _each(self, ask: Callable[[Server], Answer]) -> list[Answer]:
+        return list(self._pool.map(ask, self.servers))
+
+
+def addresses(target: str) -> list[str]:
+    """All addresses of a name, of IPv4 if it has any.
+
+    A name with addresses of both kinds stands for the same servers twice.
+
+    Raises:
+        InputError: no such name, or no host:port.
+    """
+    plain = target.removeprefix("dns:///")
+    host, colon, port = plain.rpartition(":")
+    if plain.startswith(("ipv4:", "ipv6:")):
+        kind, _, listed = plain.partition(":")
+        return [one for one in listed.split(",") if one] if kind == "ipv4" else [plain]
+    if not colon or not port.isdigit() or plain.startswith("unix"):
+        return [target]  # the client knows what to say
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, OverflowError) as error:
+        raise InputError(
+            f"Expected the name of a server. Received: {host} ({error}). Check --target {target}"
+        ) from error
+    of_ipv4 = [one for one in found if one[0] == socket.AF_INET]
+    hosts = dict.fromkeys(str(one[4][0]) for one in of_ipv4 or found)
+    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in sorted(hosts)]
+
+
+def _short(error: TfsError) -> str:
+    """The server's own words where there are any."""
+    if isinstance(error, CallError) and error.details:
+        return f"{error.code.name} {error.details}"
+    return str(error)

@@ -1,0 +1,50 @@
+"""Whether a version may be put on trial: reads what the gate has written into its folder.
+
+Knows nothing about what the gate looks at.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tfs_client.contract import GATE_VERDICT
+from training.command_line import InputError
+from training.version_digest import version_digest
+
+PASSED = "passed"
+
+
+def objection(folder: Path, version: int, stable: int) -> str:
+    """Why the gate does not let a version through; empty where it does.
+
+    Args:
+        folder: models/<name>/, as this machine sees it.
+        version: to be put on trial.
+        stable: the version that it has to be held against.
+
+    Raises:
+        InputError: the store is here, and has no such version.
+    """
+    own = folder / str(version)
+    if folder.is_dir() and not own.is_dir():
+        there = sorted(int(one.name) for one in folder.iterdir() if one.name.isdigit())
+        raise InputError(
+            f"Expected version {version} under {folder}/. Received: "
+            f"{', '.join(map(str, there)) or 'no versions'}. Export one first: make train export"
+        )
+    try:
+        verdict = json.loads((own / GATE_VERDICT).read_text(encoding="utf-8"))
+        passed, against, digest = verdict["passed"], verdict["against"], verdict["version_sha256"]
+    except FileNotFoundError:
+        return f"the gate was not asked about version {version} in {folder}"
+    except (ValueError, KeyError, TypeError) as error:
+        return f"its verdict in {own / GATE_VERDICT} cannot be read ({error!r})"
+    if passed is not True:
+        failed = [one["name"] for one in verdict.get("checks", []) if one.get("holds") is False]
+        return f"the gate refused version {version}: {', '.join(failed)}. See {own / GATE_VERDICT}"
+    if against != stable:
+        return f"the gate held version {version} against {against}, and {stable} is stable"
+    if digest != version_digest(own):
+        return f"version {version} has changed since the gate saw it"
+    return ""

@@ -1,0 +1,331 @@
+"""Carries out a plan: state by state, each seen at every server before the next.
+
+    lock → what a killed command left → are all servers where the file says? → note the change →
+    for each state: write the file, tell the servers, wait until each shows it → history
+
+What fails is undone, through the same states in reverse. A rollback alone goes on without the
+servers that are down: they read the file when they start.
+"""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import itertools
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from serving.models_config import ModelsConfig
+from serving.rollout import states
+from serving.rollout.config_file import ConfigFile, EditedMeanwhileError
+from serving.rollout.fleet import Fleet, Problem, Wanted
+from serving.rollout.journal import Change, Journal
+from serving.rollout.states import Plan, State
+from training.command_line import InputError
+
+_log = logging.getLogger("serving.rollout")
+
+By = Literal["auto", "rpc", "file"]
+
+TIMEOUT_S: Final = 180.0
+"""A large model is loaded by then, and a ConfigMap has reached every node."""
+
+SETTLED_S: Final = 5.0
+"""For servers that poll the file, and have had no reason to be behind it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a change is carried out."""
+
+    model: str
+    by: By = "auto"
+    timeout_s: float = TIMEOUT_S
+    """Seconds that each state may take to show at all servers."""
+    why: str = ""
+    who: str = ""
+
+    def operator(self) -> str:
+        """Who does it."""
+        return self.who or f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+class NotDoneError(Exception):
+    """A change that was not carried out, or not everywhere; says how things stand now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What came of a change."""
+
+    change: Change
+    plan: Plan
+    says: tuple[str, ...] = ()
+    """What else is worth knowing."""
+
+
+class _StepFailedError(Exception):
+    def __init__(self, state: State, problems: Mapping[str, list[Problem]]):
+        self.problems = problems
+        told = "; ".join(f"{at}: {_told(found)}" for at, found in problems.items())
+        super().__init__(f"not reached: {state} ({told})")
+
+
+class Operation:
+    """One command's work on one model. The file's lock is held while `run` works.
+
+    Args:
+        file: models.config.
+        fleet: all servers.
+        settings: how.
+    """
+
+    def __init__(self, file: ConfigFile, fleet: Fleet, settings: Settings):
+        self._file = file
+        self._fleet = fleet
+        self._settings = settings
+        self._journal = Journal(file)
+        self._config = ModelsConfig()
+
+    def run(self, verb: str, version: int | None, plan: Callable[[State], Plan]) -> Done:
+        """Plans from the present state, and carries it out.
+
+        Args:
+            verb: for the lock and the history.
+            version: the version that was named with it.
+            plan: the present state to what is to be done.
+
+        Raises:
+            InputError: refused, nothing was changed.
+            NotDoneError: it failed and was undone, or (rollback) some servers did not follow.
+        """
+        about = {"who": self._settings.operator(), "verb": verb, "pid": os.getpid(), "time": _now()}
+        with self._file.sole_operator(about):
+            self._config = self._file.read()
+            made, left = self._plan(verb, version, plan)
+            back = made.start if left is None or verb == "rollback" else left.before_state()
+            if verb != "rollback":
+                self._settle(made)
+            change = self._change(made, back)
+            if back == made.end:
+                return Done(change=replace(change, outcome="done"), plan=made)
+            started = time.monotonic()
+            self._journal.begin(change)
+            if left is not None:
+                self._journal.append(replace(left, outcome="interrupted"))
+            outcome, error = (
+                self._regardless(made) if verb == "rollback" else self._or_undo(made, back, change)
+            )
+            change = replace(
+                change,
+                outcome=outcome,
+                error=error,
+                by=self._by(),
+                seconds=round(time.monotonic() - started, 3),
+            )
+            self._journal.end(change)
+            if outcome != "done":
+                raise NotDoneError(error)
+            return Done(change=change, plan=made)
+
+    def _state(self) -> State:
+        return states.read(self._config, self._settings.model)
+
+    def _plan(
+        self, verb: str, version: int | None, plan: Callable[[State], Plan]
+    ) -> tuple[Plan, Change | None]:
+        """The plan, after what a killed command left behind was seen to.
+
+        The same command again goes on from where things are. A rollback does not wait for the past
+        to be tidied up, and is never undone. Before anything else, the remains are undone.
+
+        Returns:
+            The plan, and the change that it goes on with.
+        """
+        left, now = self._journal.pending(), self._state()
+        if left is None:
+            return plan(now), None
+        words = f"{left.verb} {left.version or ''}".strip()
+        told = f"{words} of {left.who}, begun {left.time}, was killed"
+        try:
+            made = plan(now)
+        except InputError:
+            # It may have been all but done.
+            asked = left.verb == verb and version in (None, left.version)
+            if asked and left.after_state() == now:
+                _log.warning("%s: seeing to the rest", told)
+                says = f"{words} is done"
+                made = Plan(verb=verb, version=left.version, start=now, end=now, says=says)
+                return made, left
+            if verb != "rollback" or left.before_state() == now:
+                self._tidy(left, told)
+                return plan(self._state()), None
+            self._tidy(left, told)
+            back = self._state()
+            says = f"{words} is undone"
+            return Plan(verb=verb, version=left.version, start=back, end=back, says=says), None
+        if verb == "rollback" or (made.verb, made.version) == (left.verb, left.version):
+            _log.warning("%s: going on from where it is", told)
+            return made, left
+        self._tidy(left, told)
+        return plan(self._state()), None
+
+    def _tidy(self, left: Change, told: str) -> None:
+        """Undoes what a killed command has done; what a rollback has done stays."""
+        if left.verb == "rollback":
+            _log.warning("%s: it stays as it is", told)
+            self._journal.end(replace(left, outcome="interrupted"))
+            return
+        _log.warning("%s: undoing it first", told)
+        wrong = self._undo(left.before_state())
+        self._journal.end(replace(left, outcome="undone", error="killed", by=self._by()))
+        _log.warning("%s", self._standing(wrong))
+
+    def _settle(self, made: Plan) -> None:
+        """Every server has to be where the file says before anything is changed.
+
+        Raises:
+            InputError: one is not, and does not get there.
+        """
+        now = self._state()
+        ignored = made.version if made.verb == "retire" else None
+        labels = {label: at for label, at in now.labels.items() if at != ignored}
+        wanted = Wanted(labels=labels, loaded=sorted(set(labels.values())))
+        wrong = self._fleet.wait(wanted, 0.0)
+        if wrong and not any(one.final for found in wrong.values() for one in found):
+            for address, found in wrong.items():
+                _log.warning("%s is not where the file says: %s", address, _told(found))
+            timeout_s = SETTLED_S
+            if self._settings.by != "file":
+                self._fleet.reload(self._file.text)
+                timeout_s = self._settings.timeout_s
+            wrong = self._fleet.wait(wanted, timeout_s)
+        if wrong:
+            told = "; ".join(f"{address}: {_told(found)}" for address, found in wrong.items())
+            raise InputError(
+                f"Expected all {len(self._fleet.servers)} servers where {self._file.path} says: "
+                f"{now}. Received: {told}. Nothing was changed; see to that server first, or take "
+                "it off --target."
+            )
+
+    def _or_undo(self, made: Plan, back: State, change: Change) -> tuple[str, str]:
+        """State by state; back to where it began if one is not reached."""
+        try:
+            for before, state in zip((back, *made.states), made.states):
+                if before != state:
+                    self._step(before, state)
+        except _StepFailedError as failure:
+            _log.error("%s", failure)
+            wrong = self._undo(back)
+            return "undone", f"{_words(made)} failed: {failure}. {self._standing(wrong)}"
+        except EditedMeanwhileError as edited:
+            return "incomplete", f"{edited} Nothing was undone, so that no edit is lost."
+        except BaseException as stop:
+            _log.error("stopped (%s): undoing %s", type(stop).__name__, _words(made))
+            wrong = self._undo(back)
+            error = type(stop).__name__
+            self._journal.end(replace(change, outcome="undone", error=error, by=self._by()))
+            _log.info("%s", self._standing(wrong))
+            raise
+        return "done", ""
+
+    def _regardless(self, made: Plan) -> tuple[str, str]:
+        """Goes there at once, with whoever is up."""
+        self._write(made.end)
+        untold = {} if self._settings.by == "file" else self._fleet.reload(self._file.text)
+        wanted = _wanted(made.start, made.end)
+        wrong = dict(self._fleet.wait(wanted, self._settings.timeout_s, patient=True))
+        for address in untold.keys() & wrong.keys():
+            wrong[address] = [untold[address], *wrong[address]]
+        if not wrong:
+            return "done", ""
+        told = "; ".join(f"{address}: {_told(found)}" for address, found in wrong.items())
+        others = len(self._fleet.servers) - len(wrong)
+        return "incomplete", (
+            f"{made.says}, at {others} of {len(self._fleet.servers)} servers; not at {told}. "
+            f"{self._file.path} says so already: a server takes it when it starts, or polls the "
+            "file. See to those servers, and run the same command again."
+        )
+
+    def _step(self, before: State, state: State) -> None:
+        _log.info("%s", state)
+        self._write(state)
+        if self._settings.by != "file":
+            refused = self._fleet.reload(self._file.text)
+            if refused:
+                raise _StepFailedError(state, {at: [problem] for at, problem in refused.items()})
+        wanted = _wanted(before, state)
+        wrong = self._fleet.wait(wanted, self._settings.timeout_s)
+        if wrong:
+            raise _StepFailedError(state, wrong)
+
+    def _undo(self, back: State) -> Mapping[str, list[Problem]]:
+        """Over legal states; who is down or does not follow does not hold up the others."""
+        wrong: Mapping[str, list[Problem]] = {}
+        way = states.path(self._state(), back)
+        for before, state in itertools.pairwise(way):
+            self._write(state)
+            if self._settings.by != "file":
+                self._fleet.reload(self._file.text)
+            wanted = _wanted(before, state)
+            wrong = self._fleet.wait(wanted, self._settings.timeout_s, patient=True)
+        return wrong
+
+    def _write(self, state: State) -> None:
+        self._config = states.write(self._config, self._settings.model, state)
+        self._file.write(self._config)
+
+    def _standing(self, wrong: Mapping[str, list[Problem]]) -> str:
+        told = "; ".join(f"{address}: {_told(found)}" for address, found in wrong.items())
+        text = f"Undone: {self._state()}"
+        return f"{text}, except at {told}" if told else f"{text}, at every server."
+
+    def _by(self) -> str:
+        if self._settings.by == "file":
+            return "file"
+        if not self._fleet.by_file:
+            return "rpc"
+        return "file" if self._fleet.by_file == {*self._fleet.addresses} else "rpc+file"
+
+    def _change(self, made: Plan, back: State) -> Change:
+        return Change(
+            id=os.urandom(8).hex(),
+            model=self._settings.model,
+            verb=made.verb,
+            version=made.version,
+            who=self._settings.operator(),
+            time=_now(),
+            why=self._settings.why,
+            by="",
+            servers=self._fleet.addresses,
+            before=back.as_json(),
+            after=made.end.as_json(),
+            gate=made.gate,
+        )
+
+
+def _wanted(before: State, after: State) -> Wanted:
+    """What has to be seen after a step."""
+    added = set(after.versions) - set(before.versions)
+    return Wanted(
+        labels=after.labels,
+        loaded=sorted({*after.labels.values(), *added}),
+        gone=sorted(set(before.versions) - set(after.versions)),
+    )
+
+
+def _words(made: Plan) -> str:
+    return f"{made.verb} {made.version or ''}".strip()
+
+
+def _told(problems: list[Problem]) -> str:
+    return ", ".join(dict.fromkeys(one.text for one in problems))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
