@@ -5,6 +5,7 @@
     python -m serving.rollout promote            make it the stable one; the one before stays loaded
     python -m serving.rollout rollback           end the trial, or go back to the version before
     python -m serving.rollout retire 1           unload a version that nobody needs any more
+    python -m serving.rollout apply              bring every server to what the file says
     python -m serving.rollout history            who did what, when and why
     python -m serving.rollout watch PLAN …       follow an experiment; roll back if it does harm
 
@@ -87,6 +88,7 @@ def _parser() -> Parser:
     verb.add_argument("--to", type=int, metavar="N", help="go to this version, which is loaded")
     verb = add_change("retire", _retire, "Unload a version that no label needs.")
     verb.add_argument("version", type=int, metavar="N", help="the version")
+    add_change("apply", _apply, "Bring every server to what the file says.")
     verb = add("history", _history, "Show who did what, when and why.")
     verb.add_argument("--last", type=int, default=20, metavar="N", help="%(default)s")
     return parser
@@ -169,6 +171,10 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 def _rollback(arguments: argparse.Namespace) -> int:
     return _change(arguments, arguments.to, lambda now: states.rollback(now, arguments.to))
+
+
+def _apply(arguments: argparse.Namespace) -> int:
+    return _change(arguments, None, states.apply)
 
 
 def _retire(arguments: argparse.Namespace) -> int:

@@ -36,6 +36,10 @@ FAILED_S: Final = 1.0
 """A version that has been END, with an error, for so long has failed to load; before, it may be the
 row of an earlier attempt."""
 
+RETRYING_S: Final = 10.0
+"""A version that is LOADING for so long may have failed: a server says so only after its retries,
+which are a minute apart."""
+
 _TAKES_NO_RELOAD: Final = (
     grpc.StatusCode.UNIMPLEMENTED,
     grpc.StatusCode.PERMISSION_DENIED,
@@ -91,6 +95,7 @@ class Server:
         self._client = Client(
             address, timeout_s=CALL_TIMEOUT_S, retry=None, breaker=None, **connection
         )
+        self._began = time.monotonic()
         self._silent_since: float | None = None
         self._failed_since: dict[int, float] = {}
 
@@ -100,6 +105,7 @@ class Server:
 
     def begin(self) -> None:
         """Forgets what was seen before a change."""
+        self._began = time.monotonic()
         self._silent_since = None
         self._failed_since.clear()
 
@@ -152,6 +158,10 @@ class Server:
                 self._failed_since.pop(version, None)
                 state = "unknown to it (no such folder there?)" if row is None else row.state
                 told = f": {row.error}" if row is not None and row.error else ""
+                if row is not None and now - self._began > RETRYING_S:
+                    told = (
+                        told or f" for {now - self._began:.0f} s (its log says if it tries again)"
+                    )
                 problems.append(Problem(f"version {version} is {state}{told}"))
                 continue
             failed_s = now - self._failed_since.setdefault(version, now)

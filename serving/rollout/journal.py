@@ -14,7 +14,7 @@ import os
 from typing import Any
 
 from serving.rollout.config_file import ConfigFile, sync_folder
-from serving.rollout.states import State
+from serving.rollout.states import State, words
 from training.command_line import InputError
 
 
@@ -41,6 +41,11 @@ class Change:
     """done, undone, incomplete (some server did not follow), or interrupted."""
     error: str = ""
     seconds: float | None = None
+
+    @property
+    def words(self) -> str:
+        """What was done, such as "canary 2"."""
+        return words(self.verb, self.version)
 
     def before_state(self) -> State:
         """The state to return to."""

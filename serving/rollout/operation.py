@@ -55,6 +55,10 @@ class Settings:
         return self.who or f"{getpass.getuser()}@{socket.gethostname()}"
 
 
+_FORWARD: Final = ("rollback", "apply")
+"""Verbs that go on with the servers that are up, and are never undone."""
+
+
 class NotDoneError(Exception):
     """A change that was not carried out, or not everywhere; says how things stand now."""
 
@@ -108,18 +112,19 @@ class Operation:
         with self._file.sole_operator(about):
             self._config = self._file.read()
             made, left = self._plan(verb, version, plan)
-            back = made.start if left is None or verb == "rollback" else left.before_state()
-            if verb != "rollback":
+            forward = verb in _FORWARD
+            back = made.start if left is None or forward else left.before_state()
+            if not forward:
                 self._settle(made)
             change = self._change(made, back)
-            if back == made.end:
+            if back == made.end and not forward:
                 return Done(change=replace(change, outcome="done"), plan=made)
             started = time.monotonic()
             self._journal.begin(change)
             if left is not None:
                 self._journal.append(replace(left, outcome="interrupted"))
             outcome, error = (
-                self._regardless(made) if verb == "rollback" else self._or_undo(made, back, change)
+                self._regardless(made) if forward else self._or_undo(made, back, change)
             )
             change = replace(
                 change,
@@ -150,8 +155,7 @@ class Operation:
         left, now = self._journal.pending(), self._state()
         if left is None:
             return plan(now), None
-        words = f"{left.verb} {left.version or ''}".strip()
-        told = f"{words} of {left.who}, begun {left.time}, was killed"
+        told = f"{left.words} by {left.who}, begun {left.time}, was killed"
         try:
             made = plan(now)
         except InputError:
@@ -159,7 +163,7 @@ class Operation:
             asked = left.verb == verb and version in (None, left.version)
             if asked and left.after_state() == now:
                 _log.warning("%s: seeing to the rest", told)
-                says = f"{words} is done"
+                says = f"{left.words} is done"
                 made = Plan(verb=verb, version=left.version, start=now, end=now, says=says)
                 return made, left
             if verb != "rollback" or left.before_state() == now:
@@ -167,7 +171,7 @@ class Operation:
                 return plan(self._state()), None
             self._tidy(left, told)
             back = self._state()
-            says = f"{words} is undone"
+            says = f"{left.words} is undone"
             return Plan(verb=verb, version=left.version, start=back, end=back, says=says), None
         if verb == "rollback" or (made.verb, made.version) == (left.verb, left.version):
             _log.warning("%s: going on from where it is", told)
@@ -177,7 +181,7 @@ class Operation:
 
     def _tidy(self, left: Change, told: str) -> None:
         """Undoes what a killed command has done; what a rollback has done stays."""
-        if left.verb == "rollback":
+        if left.verb in _FORWARD:
             _log.warning("%s: it stays as it is", told)
             self._journal.end(replace(left, outcome="interrupted"))
             return
@@ -222,11 +226,11 @@ class Operation:
         except _StepFailedError as failure:
             _log.error("%s", failure)
             wrong = self._undo(back)
-            return "undone", f"{_words(made)} failed: {failure}. {self._standing(wrong)}"
+            return "undone", f"{made.words} failed: {failure}. {self._standing(wrong)}"
         except EditedMeanwhileError as edited:
             return "incomplete", f"{edited} Nothing was undone, so that no edit is lost."
         except BaseException as stop:
-            _log.error("stopped (%s): undoing %s", type(stop).__name__, _words(made))
+            _log.error("stopped (%s): undoing %s", type(stop).__name__, made.words)
             wrong = self._undo(back)
             error = type(stop).__name__
             self._journal.end(replace(change, outcome="undone", error=error, by=self._by()))
@@ -236,9 +240,12 @@ class Operation:
 
     def _regardless(self, made: Plan) -> tuple[str, str]:
         """Goes there at once, with whoever is up."""
-        self._write(made.end)
+        if made.verb != "apply":
+            self._write(made.end)
         untold = {} if self._settings.by == "file" else self._fleet.reload(self._file.text)
         wanted = _wanted(made.start, made.end)
+        if made.verb == "apply":
+            wanted = replace(wanted, loaded=made.end.versions)
         wrong = dict(self._fleet.wait(wanted, self._settings.timeout_s, patient=True))
         for address in untold.keys() & wrong.keys():
             wrong[address] = [untold[address], *wrong[address]]
@@ -249,7 +256,7 @@ class Operation:
         return "incomplete", (
             f"{made.says}, at {others} of {len(self._fleet.servers)} servers; not at {told}. "
             f"{self._file.path} says so already: a server takes it when it starts, or polls the "
-            "file. See to those servers, and run the same command again."
+            "file. See to those servers, then run: python -m serving.rollout apply"
         )
 
     def _step(self, before: State, state: State) -> None:
@@ -317,10 +324,6 @@ def _wanted(before: State, after: State) -> Wanted:
         loaded=sorted({*after.labels.values(), *added}),
         gone=sorted(set(before.versions) - set(after.versions)),
     )
-
-
-def _words(made: Plan) -> str:
-    return f"{made.verb} {made.version or ''}".strip()
 
 
 def _told(problems: list[Problem]) -> str:

@@ -84,7 +84,7 @@ def status_as_text(status: Status) -> str:
         left = status.pending
         lines += [
             "",
-            f"Left behind: {left.verb} {left.version or ''} of {left.who}, begun {left.time}, was "
+            f"Left behind: {left.words} by {left.who}, begun {left.time}, was "
             "killed. The same command goes on with it; any other undoes it first.",
         ]
     return "\n".join(lines)
@@ -163,7 +163,7 @@ def history_as_text(changes: Sequence[Change]) -> str:
             (
                 change.time,
                 change.who,
-                f"{change.verb} {change.version or ''}".strip(),
+                change.words,
                 change.outcome,
                 "-" if change.seconds is None else f"{change.seconds:.2f}",
                 change.by or "-",

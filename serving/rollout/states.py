@@ -71,6 +71,13 @@ class State:
         return f"versions {versions}; {arrows(self.labels)}"
 
 
+def words(verb: str, version: int | None) -> str:
+    """A verb and the version that it is about."""
+    if version is None:
+        return verb
+    return f"{verb} of {version}" if verb == "rollback" else f"{verb} {version}"
+
+
 def arrows(labels: Mapping[str, int | None], separator: str = ", ") -> str:
     """Labels in words, the three that are led here first; "?" for one that does not answer."""
     led = [label for label in (LABEL_STABLE, LABEL_CANARY, LABEL_PREVIOUS) if label in labels]
@@ -91,6 +98,11 @@ class Plan:
     """In a sentence, what is different afterwards."""
     gate: str = ""
     """What the gate says to it; for the history."""
+
+    @property
+    def words(self) -> str:
+        """What is done, such as "canary 2"."""
+        return words(self.verb, self.version)
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -260,6 +272,11 @@ def rollback(now: State, to: int | None = None) -> Plan:
         after = now.pointing(stable=to, canary=to, previous=to)
         says = f"stable is {to} again" if to != now.stable else f"the trial of {left} has ended"
     return Plan(verb="rollback", version=left, start=now, end=after, says=says)
+
+
+def apply(now: State) -> Plan:
+    """Changes nothing in the file; every server is to serve what it says."""
+    return Plan(verb="apply", version=None, start=now, end=now, says="all is served as it says")
 
 
 def retire(now: State, version: int) -> Plan:

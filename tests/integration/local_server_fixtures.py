@@ -22,6 +22,7 @@ from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -104,6 +105,7 @@ class RunningServer:
     def __init__(self, ports: dict[str, int], process: subprocess.Popen[bytes], log: Path) -> None:
         self.process = process
         self.ports = ports
+        self.folder = log.parent
         self._log = log
         self.channel = grpc.insecure_channel(f"127.0.0.1:{ports['grpc']}")
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
@@ -144,6 +146,22 @@ class RunningServer:
         found = self.ask("GetModelStatus", f'model_spec {{ name: "{model}" }}')
         rows = found.get("answer", {}).get("model_version_status", [])
         return {int(row["version"]): row["state"] for row in rows}
+
+    def reload(self, config: str) -> None:
+        """Serves what the text of a models.config says."""
+        request = model_management_pb2.ReloadConfigRequest()
+        text_format.Parse(config, request.config)
+        status = self.models.HandleReloadConfigRequest(request, timeout=20).status
+        assert not status.error_code, status.error_message
+
+    def wait_loaded(self, *versions: int, model: str = "line") -> None:
+        """Waits until all of them are available."""
+
+        def loaded() -> bool:
+            states = self.states(model)
+            return all(states.get(version) == "AVAILABLE" for version in versions)
+
+        eventually(loaded, f"versions {versions} of {model}")
 
     def rest(self, verb: str, path: str, body: str | None = None) -> tuple[int, str, str]:
         """(status, content type, body)."""
