@@ -61,7 +61,7 @@ class Run:
     @property
     def id(self) -> str:
         """Names the run; also its folder's name."""
-        return self.settings["id"]
+        return str(self.settings["id"])
 
     @property
     def class_names(self) -> tuple[str, str]:
@@ -76,13 +76,20 @@ class Run:
 
     def metrics(self) -> dict[str, Any]:
         """metrics.json: one entry a split."""
-        return json.loads((self.path / METRICS).read_text(encoding="utf-8"))
+        metrics: dict[str, Any] = json.loads((self.path / METRICS).read_text(encoding="utf-8"))
+        return metrics
 
     def predictions(self) -> list[Prediction]:
         """The run's own answers on its validation and test images."""
         with (self.path / PREDICTIONS).open(encoding="utf-8", newline="") as file:
             return [
-                Prediction(**{**row, "probability": float(row["probability"])})
+                Prediction(
+                    path=row["path"],
+                    split=row["split"],
+                    label=row["label"],
+                    probability=float(row["probability"]),
+                    predicted=row["predicted"],
+                )
                 for row in csv.DictReader(file)
             ]
 

@@ -19,6 +19,7 @@ from tfs_client import (
     RequestError,
     Router,
     Servable,
+    ServerError,
     UnavailableError,
 )
 
@@ -262,6 +263,30 @@ def test_images_are_dealt_by_a_router(client, make_classifier, as_file, tmp_path
     lines = (tmp_path / "exposures.jsonl").read_text().splitlines()
     assert [json.loads(line)["request_id"] for line in lines[:3]] == ["r-0", "r-1", "r-2"]
     assert len(lines) == 23
+
+
+def test_an_exposure_says_what_was_decided_if_something_was(
+    server, client, make_classifier, as_file, tmp_path
+):
+    with ExposureLog(tmp_path / "exposures.jsonl") as log:
+        router = Router({"canary": 1}, experiment="e", control="canary", on_exposure=log)
+        classifier = make_classifier(client, router=router, default=True)
+        sources = [as_file(), as_file()[:5000]]
+        good, broken = classifier.predict_many(sources, key="user", request_id="r")
+        client.predict({"x": [1.0]}, model="echo", router=router, key="user")
+        broken_for(server, "canary")
+        classifier.predict(as_file(), key="user")
+        with pytest.raises(ServerError):
+            make_classifier(client, router=router).predict(as_file(), key="user")
+    lines = [json.loads(line) for line in (tmp_path / "exposures.jsonl").read_text().splitlines()]
+    decided = {line["request_id"]: (line["predicted"], line["probability"]) for line in lines[:2]}
+    assert decided == {
+        "r-0": ("defective", pytest.approx(0.2)),
+        "r-1": ("", None),  # not valid, so NaN: the line is written all the same
+    }
+    assert (good.label, broken.label) == ("defective", "")
+    assert [line["answered_by"] for line in lines[2:]] == ["echo/labels/canary", "default", ""]
+    assert {(line["predicted"], line["probability"]) for line in lines[2:]} == {("", None)}
 
 
 def test_every_image_has_an_id_of_its_own_by_its_place(client, make_classifier, as_file, tmp_path):

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfs_client import exposures, split
+from tfs_client import callbacks, jsonl, split
 from tfs_client import router as module
 from tfs_client.errors import RequestError
 from tfs_client.router import Assignment, Exposure, ExposureLog, Router, Split
@@ -39,6 +39,8 @@ EXPOSURE = Exposure(
     latency_s=0.25,
     error="",
     needs_review=None,
+    predicted="defective",
+    probability=0.75,
 )
 
 quick = settings(deadline=None, max_examples=50, database=None)
@@ -115,7 +117,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for one in (module, split, exposures):
+    for one in (module, split, callbacks, jsonl):
         monkeypatch.setattr(one, "time", clock)
     return clock
 
@@ -742,14 +744,15 @@ def test_a_line_holds_the_fields_in_their_order(log, tmp_path):
     assert first == (
         '{"experiment":"bigger net","unit":"d262f1ae84e514cc","label":"canary",'
         '"answered_by":"image_classifier/labels/canary","model":"image_classifier","version":3,'
-        '"request_id":"r-1","time_s":1767225600.5,"latency_s":0.25,"error":"","needs_review":null}'
+        '"request_id":"r-1","time_s":1767225600.5,"latency_s":0.25,"error":"","needs_review":null,'
+        '"predicted":"defective","probability":0.75}'
     )
     assert Exposure(**json.loads(second)).label == "gr\n"
 
 
 def test_a_line_is_one_write(log, monkeypatch):
     writes = []
-    monkeypatch.setattr(exposures.os, "write", lambda fd, line: writes.append(line) or len(line))
+    monkeypatch.setattr(jsonl.os, "write", lambda fd, line: writes.append(line) or len(line))
     log(EXPOSURE)
     assert [line[-1:] for line in writes] == [b"\n"]
 

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from tfs_client.policy import Breaker, Retry
     from tfs_client.router import Assignment, Exposure, ExposureLog, Router
     from tfs_client.servable import Servable
+    from tfs_client.shadow import Comparison, Shadow, ShadowLog
 
 __all__ = [
     "AnswerError",
@@ -87,6 +88,7 @@ __all__ = [
     "Classification",
     "Client",
     "ClosedClientError",
+    "Comparison",
     "DeadlineExceededError",
     "DtypeError",
     "EmptyBatchError",
@@ -119,6 +121,8 @@ __all__ = [
     "Router",
     "Servable",
     "ServerError",
+    "Shadow",
+    "ShadowLog",
     "ShapeError",
     "Signature",
     "SignatureError",
@@ -134,10 +138,10 @@ __all__ = [
     "image_to_array",
 ]
 
-# Looked through in this order; the router last: its libraries cost time that others save.
+# Looked through in this order; router and shadow last: their libraries cost time that others save.
 _HOMES = (
     *("errors", "answers", "servable", "client", "aio", "images", "policy", "observer", "channel"),
-    *("pixels", "pictures", "router"),
+    *("pixels", "pictures", "router", "shadow"),
 )
 
 

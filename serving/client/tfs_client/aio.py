@@ -35,6 +35,7 @@ from tfs_client.steps import walk_async
 
 if TYPE_CHECKING:
     from tfs_client.router import Router
+    from tfs_client.shadow import Shadow
 
 
 class AsyncClient(Connection):
@@ -56,9 +57,10 @@ class AsyncClient(Connection):
 
     async def close(self) -> None:
         """Ends the connection; calls under way are cancelled. May be called twice."""
-        self.core.sender.closed = True
+        mirrored = self.core.close()
         if self._channel is not None:
             await self._channel.close()
+        await asyncio.gather(*mirrored, return_exceptions=True)
 
     @property
     def is_open(self) -> bool:
@@ -81,6 +83,7 @@ class AsyncClient(Connection):
         key: Key | None = None,
         request_id: str = "",
         metadata: Pairs = (),
+        shadow: Shadow | None = None,
     ) -> Prediction:
         """As Client.predict."""
         self._check_loop()
@@ -97,6 +100,7 @@ class AsyncClient(Connection):
                 key=key,
                 request_id=request_id,
                 metadata=metadata,
+                shadow=shadow,
             )
         )
 

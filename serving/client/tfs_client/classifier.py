@@ -6,17 +6,18 @@ thresholds, class names or scaling: those are in the model's graph.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from tfs_client import contract, pictures
 from tfs_client.answers import ImagePrediction, Prediction
-from tfs_client.core import Core, checked_timeout
+from tfs_client.core import Core, check_shadow, checked_timeout
 from tfs_client.errors import (
     AnswerError,
     EmptyBatchError,
@@ -35,6 +36,7 @@ from tfs_client.steps import Steps, Work
 if TYPE_CHECKING:
     from tfs_client.connection import Connection
     from tfs_client.router import Router
+    from tfs_client.shadow import Shadow
 
 BATCH_SIZE: Final = 32
 """Images a request; a server with batching refuses more than its max_batch_size."""
@@ -64,6 +66,7 @@ class Classifier:
         default: answer where nobody else does: needs_review, with the reason, and no label.
         router: names the label by the `key` of a call, in place of label and version.
         guards: what is looked at before a picture is sent.
+        shadow: asks another version the same afterwards, and compares the answers.
 
     Raises:
         RequestError: a label and a version, or a batch size below 1.
@@ -82,6 +85,7 @@ class Classifier:
         default: bool = False,
         router: Router | None = None,
         guards: Guards = Guards(),  # noqa: B008  # frozen
+        shadow: Shadow | None = None,
     ):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise RequestError(f"Expected batch_size above 0. Received: batch_size={batch_size}")
@@ -95,6 +99,9 @@ class Classifier:
         self._default = default
         self._router = router
         self._guards = guards
+        self._shadow = shadow
+        if shadow is not None:
+            check_shadow(shadow)
 
     def _classify(
         self,
@@ -120,7 +127,10 @@ class Classifier:
             ids = [f"-{first + at}" for at, picture in enumerate(batch) if picture.problem is None]
             if len(sources) == 1:
                 ids = [""]
-            found = iter((yield from self._ask_route(good, ids, key, request_id)) if good else ())
+            rows = (yield from self._ask_route(good, ids, key, request_id)) if good else []
+            if self._shadow is not None and rows:
+                yield from self._mirror(self._shadow, good, rows, ids[0])
+            found = iter(rows)
             answers += [_marked(one) if one.problem else next(found) for one in batch]
         return answers
 
@@ -155,9 +165,32 @@ class Classifier:
             found = [dataclasses.replace(one, reason=answered.reason) for one in found]
         found = _numbered(found, route.request_id, ids)
         for answer in found:
-            route.expose(answer, answer.model_version, answer.needs_review)
+            route.expose(
+                answer,
+                answer.model_version,
+                answer.needs_review,
+                predicted=answer.label,
+                probability=answer.probability,
+            )
         self._tell(answered.servable or route.chain[0], found)
         return found
+
+    def _mirror(
+        self,
+        shadow: Shadow,
+        batch: Sequence[Picture],
+        answers: Sequence[ImagePrediction],
+        first_id: str,
+    ) -> Steps[None]:
+        """Has a batch that was answered mirrored."""
+        request_id = answers[0].request_id.removesuffix(first_id)
+
+        def prepare() -> Callable[[Core, Servable, float], Steps[list[ImagePrediction]]]:
+            pictures_then = pictures.kept(batch)
+            twin = copy.copy(self)  # what it learns of the shadow's batch size is not for this one
+            return lambda core, one, end: twin._ask(core, pictures_then, one, end, request_id)
+
+        return shadow.mirror(self._core, request_id, answers, prepare)
 
     def _ask(
         self, core: Core, batch: Sequence[Picture], one: Servable, end: float, request_id: str

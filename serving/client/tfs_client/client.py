@@ -32,6 +32,7 @@ from tfs_client.steps import walk
 
 if TYPE_CHECKING:
     from tfs_client.router import Router
+    from tfs_client.shadow import Shadow
 
 __all__ = ["DEFAULT_TARGET", "DEFAULT_TIMEOUT_S", "Client"]
 
@@ -63,7 +64,7 @@ class Client(Connection):
 
     def close(self) -> None:
         """Ends the connection; calls under way are cancelled. May be called twice."""
-        self.core.sender.closed = True
+        self.core.close()
         self._channel.close()
 
     def predict(
@@ -82,6 +83,7 @@ class Client(Connection):
         key: Key | None = None,
         request_id: str = "",
         metadata: Pairs = (),
+        shadow: Shadow | None = None,
     ) -> Prediction:
         """Sends arrays, returns arrays.
 
@@ -105,6 +107,7 @@ class Client(Connection):
             request_id: carried in the answer, in x-request-id to the server, and in the router's
                 log; made up where a router needs one.
             metadata: further gRPC metadata of this call.
+            shadow: asks another version the same afterwards, and compares the answers.
 
         Returns:
             The outputs, who answered, and why others could not. Arrays are read-only.
@@ -127,6 +130,7 @@ class Client(Connection):
                 key=key,
                 request_id=request_id,
                 metadata=metadata,
+                shadow=shadow,
             )
         )
 

@@ -91,6 +91,11 @@ class RequestTemplate:
         parts.append(self._end)
         return b"".join(parts)
 
+    def readdressed(self, request: bytes, spec: pb.ModelSpec) -> bytes:
+        """The same request, made by this template, to another servable."""
+        start = pb.PredictRequest(model_spec=spec).SerializeToString()
+        return start + memoryview(request)[len(self._start) :]
+
     def encode(self, arrays: Mapping[str, NDArray[Any]]) -> bytes:
         """The request's bytes: each array is copied once.
 

@@ -34,7 +34,7 @@ LABEL_PREVIOUS: Final = "previous"
 """The label of the version that was stable before: what a rollback goes back to."""
 
 GATE_VERDICT: Final = "assets.extra/gate.json"
-"""Inside a version's folder: what the gate found. export.gate writes it, serving.rollout reads it."""
+"""In a version's folder: what the gate found. export.gate writes it, serving.rollout reads it."""
 
 # --- signatures ---------------------------------------------------------------------------------
 

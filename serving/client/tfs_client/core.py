@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import grpc
 
@@ -46,7 +47,11 @@ from tfs_client.steps import Pause, Steps
 from tfs_client.wire import serving_pb2 as pb
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from tfs_client.mirrors import Aside
     from tfs_client.router import Router
+    from tfs_client.shadow import Shadow
 
 Answer = TypeVar("Answer")
 
@@ -57,6 +62,15 @@ LONGEST_S: Final = 366 * 24 * 3600
 
 _MAYBE_ANOTHER_VERSION: Final = (InvalidRequestError, FailedPreconditionError, NotFoundError)
 """Refusals after which the signature is asked for anew."""
+
+
+class Sent(NamedTuple):
+    """A Predict request that was answered: what it takes to ask somebody else the same."""
+
+    request: bytes
+    known: KnownRequest
+    signature: str
+    metadata: Pairs
 
 
 class Core:
@@ -74,6 +88,17 @@ class Core:
         self._max_bytes = max_message_bytes
         self._check = check
         self._known = Known()
+        self.asides: weakref.WeakKeyDictionary[Shadow, Aside] = weakref.WeakKeyDictionary()
+        """Where the client's calls are mirrored."""
+
+    def beside(self, sender: Sender) -> Core:
+        """One that shares nothing with this one but the connection, and checks nothing."""
+        return Core(sender, max_message_bytes=self._max_bytes, check=False)
+
+    def close(self) -> list[asyncio.Task[None]]:
+        """Refuses calls from now on, and gives up mirrored ones; returns the tasks that end."""
+        self.sender.closed = True
+        return [task for aside in list(self.asides.values()) for task in aside.close()]
 
     def predict(
         self,
@@ -89,6 +114,7 @@ class Core:
         key: Key | None,
         request_id: str,
         metadata: Pairs,
+        shadow: Shadow | None,
     ) -> Steps[Prediction]:
         """Arrays to arrays: the first servable of the chain that answers."""
         if type(inputs) is not dict or not inputs:  # a dict's names are looked at with its values
@@ -96,15 +122,45 @@ class Core:
         wanted = () if outputs is None else _checked_outputs(outputs)
         timeout_s = self.timeout_s(timeout_s)
         end = time.monotonic() + timeout_s
+        sent: list[Sent] | None = None
+        if shadow is not None:
+            check_shadow(shadow)
+            sent = []
         if router is None and key is None and not fallback and default is None:
-            return self.predict_servable(
-                inputs, servable, signature, wanted, timeout_s, end, metadata, request_id
+            steps = self.predict_servable(
+                inputs, servable, signature, wanted, timeout_s, end, metadata, request_id, sent
             )
-        stand_in = None if default is None else _stand_in(default, servable, signature)
-        route = Route.begin(servable, fallback, router, key, request_id)
-        return self._predict_route(
-            inputs, route, signature, wanted, timeout_s, end, metadata, stand_in
-        )
+        else:
+            stand_in = None if default is None else _stand_in(default, servable, signature)
+            route = Route.begin(servable, fallback, router, key, request_id)
+            steps = self._predict_route(
+                inputs, route, signature, wanted, timeout_s, end, metadata, stand_in, sent
+            )
+        if shadow is None or sent is None:
+            return steps
+        return self._mirrored(steps, shadow, sent)
+
+    def _mirrored(
+        self, steps: Steps[Prediction], shadow: Shadow, sent: list[Sent]
+    ) -> Steps[Prediction]:
+        """A call's steps, then its mirror: of the bytes that were sent, which nobody changes."""
+
+        def prepare() -> Callable[[Core, Servable, float], Steps[list[Prediction]]]:
+            return lambda core, one, end: core.repeat(sent[0], one, end)
+
+        answer = yield from steps
+        if sent:  # the default stands in where nobody answered
+            yield from shadow.mirror(self, answer.request_id, [answer], prepare)
+        return answer
+
+    def repeat(self, sent: Sent, servable: Servable, end: float) -> Steps[list[Prediction]]:
+        """Asks a servable what another one was asked, unchecked."""
+        signature = sent.signature if servable.signature is None else servable.signature
+        request = sent.known.template.readdressed(sent.request, _spec(servable, signature))
+        left_s = end - time.monotonic()
+        about = About("Predict", servable, signature, left_s, end, sent.metadata)
+        answer, latency_s = yield from self.sender.exchange(about, request, self._read)
+        return [Prediction(**answer._asdict(), latency_s=latency_s, answered_by=servable.name)]
 
     def _predict_route(
         self,
@@ -116,12 +172,13 @@ class Core:
         end: float,
         metadata: Pairs,
         stand_in: Prediction | None,
+        sent: list[Sent] | None,
     ) -> Steps[Prediction]:
         def ask(one: Servable, its_end: float) -> Steps[Prediction]:
             core = self if one.client is None else one.client.core
             chosen = signature if one.signature is None else one.signature
             return core.predict_servable(
-                inputs, one, chosen, wanted, timeout_s, its_end, metadata, route.request_id
+                inputs, one, chosen, wanted, timeout_s, its_end, metadata, route.request_id, sent
             )
 
         try:
@@ -259,8 +316,9 @@ class Core:
         end: float,
         metadata: Pairs,
         request_id: str,
+        sent: list[Sent] | None = None,
     ) -> Steps[Prediction]:
-        """Asks one servable: checked, encoded, sent and read."""
+        """Asks one servable: checked, encoded, sent and read; `sent` gets what was answered."""
         known, request = None, None
         try:
             known = self._known.request(servable, signature, outputs, check=self._check)
@@ -283,6 +341,8 @@ class Core:
             raise
         if known.metadata is not None and answer.version != known.metadata.version:
             self._known.answered(servable, answer.version)
+        if sent is not None:
+            sent.append(Sent(request, known, signature, checked_metadata(metadata)))
         return Prediction(
             outputs=answer.outputs,
             model=answer.model,
@@ -368,6 +428,18 @@ def checked_timeout(timeout_s: float) -> float:
             f"deadline. Received: timeout_s={timeout_s!r:.40}"
         )
     return float(timeout_s)
+
+
+def check_shadow(shadow: object) -> None:
+    """Refuses what is no Shadow, before anything is sent.
+
+    Raises:
+        RequestError: it is something else.
+    """
+    from tfs_client.shadow import Shadow
+
+    if not isinstance(shadow, Shadow):
+        raise RequestError(f"Expected shadow as a Shadow. Received: {type(shadow).__name__}")
 
 
 def _checked_outputs(outputs: Sequence[str]) -> tuple[str, ...]:

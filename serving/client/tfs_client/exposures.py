@@ -5,20 +5,9 @@ Knows nothing about weights or calls.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import os
-import threading
-import time
-from pathlib import Path
-from typing import Any, Final
 
-from tfs_client.errors import RequestError
-from tfs_client.forks import renew_after_fork
-
-ROTATION_CHECK_S: Final = 1.0
-"""At least so long between two looks whether an exposure log was rotated away."""
+from tfs_client.jsonl import JsonLines
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,95 +24,22 @@ class Exposure:
     version: int
     """0 if no version answered."""
     request_id: str
+    """What outcomes that become known later are joined by."""
     time_s: float
     """Unix time in seconds."""
     latency_s: float
     error: str
     """Empty, or the class name of the error if nobody answered."""
     needs_review: bool | None
+    predicted: str = ""
+    """The class that the model decided on: with the outcome it says who was right. Empty where
+    there is none: arrays, an image that is not valid, a default answer, a failure."""
+    probability: float | None = None
+    """Of the positive class, 0-1; None where there is none."""
 
 
-class ExposureLog:
+class ExposureLog(JsonLines[Exposure]):
     """Appends exposures to a file, one line of JSON each; to be used as a Router's on_exposure.
 
-    Threads and processes may share the file, also across a fork: a line is one write to its end,
-    which local file systems keep whole (NFS does not). A file that was rotated away is left within
-    a second. Whoever makes a log closes it, perhaps with `with`.
-
-    Args:
-        path: the file; made if it is missing.
-
-    Raises:
-        RequestError: the folder is missing, or the file cannot be written.
+    Threads and processes may share the file; JsonLines tells the rest.
     """
-
-    def __init__(self, path: str | os.PathLike[str]):
-        self._path = Path(path).absolute()
-        try:
-            self._file = self._open()
-        except OSError as exc:
-            raise RequestError(
-                "Expected a file to append to. Received: "
-                f"path={str(self._path)!r} ({exc.strerror}); make its folder, or give another path"
-            ) from exc
-        self._checked_s = time.monotonic()
-        self._start = b""
-        self._lock = threading.RLock()
-        renew_after_fork(self)
-
-    def __call__(self, exposure: Exposure) -> None:
-        """Writes one line.
-
-        Raises:
-            RequestError: the log is closed, or a value has no place in JSON, such as NaN.
-            OSError: the line could not be written, or the rotated file not opened anew.
-        """
-        try:
-            text = json.dumps(vars(exposure), separators=(",", ":"), allow_nan=False)
-        except (TypeError, ValueError) as exc:
-            raise RequestError(
-                f"Expected values that JSON has. Received: {exposure} ({exc}); convert them"
-            ) from exc
-        with self._lock:
-            if self._file.closed:
-                raise RequestError(
-                    f"Expected an open log. Received: one of {self._path} that was closed; "
-                    "close it after its last exposure"
-                )
-            self._follow()
-            line = self._start + text.encode() + b"\n"
-            written = os.write(self._file.fileno(), line)
-            # The rest of a line may not come later, after others' lines. So the torn one is ended.
-            self._start = b"" if written == len(line) else b"\n"
-        if written < len(line):
-            raise OSError(
-                f"Expected {len(line)} bytes to be written to {self._path}. "
-                f"Received: {written}; is the disk full?"
-            )
-
-    def close(self) -> None:
-        """Closes the file; closing twice is fine."""
-        with self._lock:
-            self._file.close()
-
-    def __enter__(self) -> ExposureLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _open(self) -> Any:
-        return self._path.open("ab", buffering=0)  # O_APPEND
-
-    def _follow(self) -> None:
-        """Opens the path anew if it is another file by now, or none. The lock is held."""
-        now = time.monotonic()
-        if now < self._checked_s + ROTATION_CHECK_S:
-            return
-        there = None
-        with contextlib.suppress(FileNotFoundError):
-            there = self._path.stat()
-        if there is None or not os.path.samestat(there, os.fstat(self._file.fileno())):
-            rotated, self._file, self._start = self._file, self._open(), b""
-            rotated.close()
-        self._checked_s = now

@@ -1,6 +1,7 @@
 """What a client tells those who watch it.
 
 Nothing is made or called where nobody watches. An observer that raises is logged and harms no call.
+What a shadow asks is not the caller's and is not told; Shadow.counts and on_comparison tell of it.
 Ready ones: observers.opentelemetry, observers.prometheus.
 """
 

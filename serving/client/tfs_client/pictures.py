@@ -161,6 +161,14 @@ def stack(pictures: Sequence[Picture], size: tuple[int, int]) -> Pixels:
     return np.stack([image_to_array(picture.pixels, size) for picture in pictures])
 
 
+def kept(pictures: Sequence[Picture]) -> list[Picture]:
+    """The same pictures, with pixels that their caller may write over meanwhile copied."""
+    return [
+        one if one.pixels is None else dataclasses.replace(one, pixels=one.pixels.copy())
+        for one in pictures
+    ]
+
+
 def fit(pictures: Sequence[Picture], size: tuple[int, int]) -> bool:
     """Whether all have this size already, so that stacking them is quick."""
     return all(

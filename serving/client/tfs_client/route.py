@@ -6,6 +6,7 @@ Knows nothing about what is asked.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -84,9 +85,19 @@ class Route:
         chain = tuple(dict.fromkeys((servable, *fallback)))
         return cls(chain=chain, request_id=request_id, router=router, assignment=assignment)
 
-    def expose(self, answer: Traced, version: int, needs_review: bool) -> None:
-        """Writes down who answered."""
+    def expose(
+        self,
+        answer: Traced,
+        version: int,
+        needs_review: bool,
+        *,
+        predicted: str = "",
+        probability: float | None = None,
+    ) -> None:
+        """Writes down who answered, and what was decided, if something was."""
         if self.router is not None:
+            if probability is not None and not math.isfinite(probability):
+                probability = None  # JSON has no NaN, so the log would refuse the line
             self._write(
                 answered_by=answer.answered_by,
                 model=answer.model,
@@ -95,6 +106,8 @@ class Route:
                 latency_s=answer.latency_s,
                 error="",
                 needs_review=needs_review,
+                predicted=predicted,
+                probability=probability,
             )
 
     def expose_failure(self, error: TfsError, latency_s: float) -> None:
@@ -108,6 +121,8 @@ class Route:
                 latency_s=latency_s,
                 error=type(error).__name__,
                 needs_review=None,
+                predicted="",
+                probability=None,
             )
 
     def _write(
@@ -120,6 +135,8 @@ class Route:
         latency_s: float,
         error: str,
         needs_review: bool | None,
+        predicted: str,
+        probability: float | None,
     ) -> None:
         from tfs_client.exposures import Exposure
 
@@ -138,5 +155,7 @@ class Route:
                 latency_s=latency_s,
                 error=error,
                 needs_review=needs_review,
+                predicted=predicted,
+                probability=probability,
             )
         )

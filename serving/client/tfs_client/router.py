@@ -12,23 +12,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from tfs_client import contract
+from tfs_client.callbacks import Callback
 from tfs_client.errors import RequestError
 from tfs_client.exposures import Exposure, ExposureLog
 from tfs_client.forks import renew_after_fork
 from tfs_client.split import Assignment, Split, SplitFile
 
 __all__ = ["Assignment", "Exposure", "ExposureLog", "Router", "Split"]
-
-COMPLAINT_S: Final = 1.0
-"""At least so long between two log lines about a failing on_exposure."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,9 +54,7 @@ class Router:
         self._asked = self._split = Split(experiment=experiment, weights=weights, control=control)
         self._killed: frozenset[str] = frozenset()
         self._file: SplitFile | None = None
-        self._on_exposure = on_exposure
-        self._complained_s = -math.inf
-        self._silenced = 0
+        self._on_exposure = Callback(on_exposure, "on_exposure")
         # Re-entrant, because a log handler may react to a line by killing a label.
         self._lock = threading.RLock()
         renew_after_fork(self)
@@ -183,18 +177,7 @@ class Router:
 
     def expose(self, exposure: Exposure) -> None:
         """Hands an exposure to on_exposure, if there is one; logs its errors and never raises."""
-        if self._on_exposure is None:
-            return
-        try:
-            self._on_exposure(exposure)
-        except Exception:
-            with self._lock:
-                if time.monotonic() < self._complained_s + COMPLAINT_S:
-                    self._silenced += 1
-                    return
-                self._complained_s = time.monotonic()
-                silenced, self._silenced = self._silenced, 0
-            _log.exception("on_exposure failed (and %d times since the last line)", silenced)
+        self._on_exposure(exposure)
 
     def _poll(self) -> None:
         """Looks at the file if it is time to; never waits for another thread that does."""

@@ -82,7 +82,7 @@ class Sender:
     def __init__(self, settings: Settings, stub: Callable[[str], Any]):
         self.settings = settings
         self.closed = False
-        self._stub_for = stub
+        self.stub_for = stub
         self._stubs: dict[str, Any] = {}
         self._pid = os.getpid()
         self._budget = Budget(settings.retry)
@@ -164,7 +164,7 @@ class Sender:
         )
         stub = self._stubs.get(about.method)
         if stub is None:
-            stub = self._stubs[about.method] = self._stub_for(METHODS[about.method])
+            stub = self._stubs[about.method] = self.stub_for(METHODS[about.method])
         attempts = 0
         self._budget.deposit()
         while True:

@@ -4,6 +4,7 @@
     tfs predict --model affine --inputs '{"x": [1, 2, 3]}'
     tfs metadata | tfs status | tfs wait-ready --label stable --timeout-s 60
     tfs bench --concurrency 8 --duration-s 10
+    tfs shadow-report shadow.jsonl
 
 The result goes to stdout (a table, or JSON with --json), talk and errors go to stderr. Exit code:
 

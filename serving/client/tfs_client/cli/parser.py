@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfs_client import contract
-from tfs_client.cli import bench, verbs
+from tfs_client.cli import bench, shadow_report, verbs
 from tfs_client.client import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
 
 _INPUTS_HELP = (
@@ -75,6 +75,11 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long, after one request that is not counted (default: %(default)g)",
     )
+    does = "Compare a shadow's answers with the callers', from the files of a ShadowLog."
+    verb = commands.add_parser("shadow-report", help=does, description=does)
+    verb.set_defaults(command=shadow_report.shadow_report)
+    verb.add_argument("file", nargs="+", type=Path, metavar="FILE", help="lines of comparisons")
+    verb.add_argument("--json", action="store_true", help="JSON in place of the tables")
     return parser
 
 

@@ -1,0 +1,109 @@
+"""A file that lines of JSON are appended to, by any number of threads and processes.
+
+Knows nothing about what a line says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+from tfs_client.errors import RequestError
+from tfs_client.forks import renew_after_fork
+
+ROTATION_CHECK_S: Final = 1.0
+"""At least so long between two looks whether a log was rotated away."""
+
+Line = TypeVar("Line")
+Own = TypeVar("Own", bound="JsonLines[Any]")
+
+
+class JsonLines(Generic[Line]):
+    """Appends dataclass instances to a file, one line of JSON each.
+
+    Threads and processes may share the file, also across a fork: a line is one write to its end,
+    which local file systems keep whole (NFS does not). A file that was rotated away is left within
+    a second. Whoever makes a log closes it, perhaps with `with`.
+
+    Args:
+        path: the file; made if it is missing.
+
+    Raises:
+        RequestError: the folder is missing, or the file cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self._path = Path(path).absolute()
+        try:
+            self._file = self._open()
+        except OSError as exc:
+            raise RequestError(
+                "Expected a file to append to. Received: "
+                f"path={str(self._path)!r} ({exc.strerror}); make its folder, or give another path"
+            ) from exc
+        self._checked_s = time.monotonic()
+        self._start = b""
+        self._lock = threading.RLock()
+        renew_after_fork(self)
+
+    def __call__(self, line: Line) -> None:
+        """Writes one line.
+
+        Raises:
+            RequestError: the log is closed, or a value has no place in JSON, such as NaN.
+            OSError: the line could not be written, or the rotated file not opened anew.
+        """
+        try:
+            text = json.dumps(vars(line), separators=(",", ":"), allow_nan=False)
+        except (TypeError, ValueError) as exc:
+            raise RequestError(
+                f"Expected values that JSON has. Received: {line} ({exc}); convert them"
+            ) from exc
+        with self._lock:
+            if self._file.closed:
+                raise RequestError(
+                    f"Expected an open log. Received: one of {self._path} that was closed; "
+                    "close it after its last line"
+                )
+            self._follow()
+            data = self._start + text.encode() + b"\n"
+            written = os.write(self._file.fileno(), data)
+            # The rest of a line may not come later, after others' lines. So the torn one is ended.
+            self._start = b"" if written == len(data) else b"\n"
+        if written < len(data):
+            raise OSError(
+                f"Expected {len(data)} bytes to be written to {self._path}. "
+                f"Received: {written}; is the disk full?"
+            )
+
+    def close(self) -> None:
+        """Closes the file; closing twice is fine."""
+        with self._lock:
+            self._file.close()
+
+    def __enter__(self: Own) -> Own:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> Any:
+        return self._path.open("ab", buffering=0)  # O_APPEND
+
+    def _follow(self) -> None:
+        """Opens the path anew if it is another file by now, or none. The lock is held."""
+        now = time.monotonic()
+        if now < self._checked_s + ROTATION_CHECK_S:
+            return
+        there = None
+        with contextlib.suppress(FileNotFoundError):
+            there = self._path.stat()
+        if there is None or not os.path.samestat(there, os.fstat(self._file.fileno())):
+            rotated, self._file, self._start = self._file, self._open(), b""
+            rotated.close()
+        self._checked_s = now
