@@ -16,6 +16,7 @@ DATA ?=
 ARGS ?=
 IMAGE ?= runs/latest/samples
 TARGET ?= localhost:8500
+VERSION ?=
 GRPC ?=
 REST ?=
 
@@ -39,6 +40,18 @@ export: $(ENVIRONMENT) ## export the latest run as the next version, unless it s
 .PHONY: serve
 serve: $(ENVIRONMENT) ## serve the versions of serving/models.config (container, else local); Ctrl-C stops
 	$(BIN)/python -m serving.launch $(ARGS)
+
+.PHONY: gate
+gate: $(ENVIRONMENT) ## may VERSION=n be tried beside the stable one? -> models/<name>/n/assets.extra/gate.html
+	$(BIN)/python -m export.gate $(VERSION) $(ARGS)
+
+.PHONY: rollout
+rollout: $(ENVIRONMENT) ## ARGS="status", "canary 2", "promote", "rollback", "retire 1", "history"
+	$(BIN)/python -m serving.rollout $(ARGS)
+
+.PHONY: replay
+replay: $(ENVIRONMENT) ## send the run's test images through the A/B router -> build/replay/
+	$(BIN)/python -m loadtest.replay --target $(TARGET) $(ARGS)
 
 .PHONY: predict
 predict: $(ENVIRONMENT) ## ask the server about IMAGE=file or folder
@@ -71,6 +84,10 @@ bench-server: $(ENVIRONMENT) ## measure the local server beside its rivals -> bu
 .PHONY: bench-client
 bench-client: $(ENVIRONMENT) ## measure the client beside a bare stub and its rivals -> build/bench-client.json and .html
 	$(BIN)/python -m tests.bench_client $(ARGS)
+
+.PHONY: bench-rollout
+bench-rollout: $(ENVIRONMENT) ## measure what rollouts cost callers, and the A/B verdict -> build/bench-rollout.json and .html
+	$(BIN)/python -m tests.bench_rollout $(ARGS)
 
 .PHONY: tensorboard
 tensorboard: $(ENVIRONMENT) ## look at the learning curves of all runs in a browser

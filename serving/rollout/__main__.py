@@ -10,27 +10,36 @@
     python -m serving.rollout watch PLAN …       follow an experiment; roll back if it does harm
 
 Exit code 0: done (status: all servers agree with the file). 1: it failed and was undone, or some
-server did not follow. 2: refused, nothing was changed. Costs no TensorFlow.
+server did not follow, or (watch) the version on trial did harm and was rolled back. 2: refused,
+nothing was changed. Costs no TensorFlow.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serving import models_config
-from serving.rollout import gate_verdict, report, states
+from serving.rollout import report, states
 from serving.rollout.config_file import ConfigFile
 from serving.rollout.fleet import Fleet
 from serving.rollout.journal import Journal
 from serving.rollout.operation import TIMEOUT_S, Done, NotDoneError, Operation, Settings
 from serving.rollout.states import Plan, State
 from tfs_client import contract
+from tfs_client.connection_flags import add_connection_flags, connection_arguments
 from tfs_client.errors import TfsError
 from training.command_line import InputError, Parser, configure_logging, run
+
+if TYPE_CHECKING:
+    from serving.rollout.experiment import Verdict
+
+_log = logging.getLogger("serving.rollout")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,10 +93,19 @@ def _parser() -> Parser:
     )
     verb.add_argument("--force", action="store_true", help="pass over the gate; needs --why")
     verb = add_change("promote", _promote, "Make the version on trial the stable one.")
+    verb.add_argument(
+        "--if-better", type=Path, metavar="PLAN", help="only if this experiment says so"
+    )
+    _add_records(verb, required=False)
     verb = add_change("rollback", _rollback, "End the trial, or go back to the version before.")
     verb.add_argument("--to", type=int, metavar="N", help="go to this version, which is loaded")
     verb = add_change("retire", _retire, "Unload a version that no label needs.")
     verb.add_argument("version", type=int, metavar="N", help="the version")
+    verb = add_change("watch", _watch, "Follow an experiment; roll back if it does harm.")
+    verb.add_argument("plan", type=Path, metavar="PLAN", help="of the experiment, JSON")
+    _add_records(verb, required=True)
+    verb.add_argument("--promote", action="store_true", help="promote a version that is better")
+    verb.add_argument("--every-s", type=float, default=60.0, metavar="SECONDS", help="%(default)g")
     add_change("apply", _apply, "Bring every server to what the file says.")
     verb = add("history", _history, "Show who did what, when and why.")
     verb.add_argument("--last", type=int, default=20, metavar="N", help="%(default)s")
@@ -102,6 +120,7 @@ def _add_servers(verb: Any) -> None:
         help="gRPC port of the servers: a name stands for all its addresses; may be repeated "
         f"(default: localhost:{contract.GRPC_PORT})",
     )
+    add_connection_flags(verb)
 
 
 def _add_change(verb: Any) -> None:
@@ -126,9 +145,27 @@ def _add_change(verb: Any) -> None:
     )
 
 
+def _add_records(verb: Any, *, required: bool) -> None:
+    verb.add_argument(
+        "--exposures",
+        nargs="+",
+        default=[],
+        required=required,
+        metavar="FILE",
+        help="what the clients' ExposureLog has written; globs",
+    )
+    verb.add_argument(
+        "--outcomes",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="JSONL or CSV: request_id, and truth or correct; globs",
+    )
+
+
 def _fleet(arguments: argparse.Namespace) -> Fleet:
     targets = arguments.target or [f"localhost:{contract.GRPC_PORT}"]
-    return Fleet(targets, arguments.model, {})
+    return Fleet(targets, arguments.model, connection_arguments(arguments))
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -152,6 +189,8 @@ def _status(arguments: argparse.Namespace) -> int:
 def _canary(arguments: argparse.Namespace) -> int:
     if arguments.force and not arguments.why:
         raise InputError("Expected --why with --force. Received: no reason. It is kept in history.")
+    from serving.rollout import gate_verdict  # here: a rollback must not wait for it
+
     entry = models_config.read(arguments.config)
 
     def plan(now: State) -> Plan:
@@ -166,7 +205,64 @@ def _canary(arguments: argparse.Namespace) -> int:
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    return _change(arguments, None, states.promote)
+    if arguments.if_better is None:
+        if arguments.exposures or arguments.outcomes:
+            raise InputError("Expected --if-better PLAN with --exposures. Received: no plan.")
+        return _change(arguments, None, states.promote)
+    from serving.rollout.trial import Evidence  # here: a rollback must not wait for it
+
+    evidence = Evidence(
+        plan=arguments.if_better, exposures=arguments.exposures, outcomes=arguments.outcomes
+    )
+
+    def plan(now: State) -> Plan:
+        verdict = evidence.verdict(now)
+        if verdict.kind != "better":
+            raise InputError(
+                f"Expected version {now.canary} to be better than {now.stable}. Received: "
+                f"{verdict.kind}. {verdict.reason} To promote it in spite of that, leave out "
+                "--if-better."
+            )
+        return dataclasses.replace(states.promote(now), why=verdict.reason)
+
+    return _change(arguments, None, plan)
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    from serving.rollout import trial
+
+    if arguments.every_s <= 0:
+        raise InputError(f"Expected --every-s above 0. Received: {arguments.every_s:g}.")
+    evidence = trial.Evidence(
+        plan=arguments.plan, exposures=arguments.exposures, outcomes=arguments.outcomes
+    )
+    file = ConfigFile(arguments.config)
+
+    def look() -> Verdict:
+        return evidence.verdict(states.read(file.read(), arguments.model))
+
+    verdict, action = trial.watch(
+        look,
+        promote=arguments.promote,
+        every_s=arguments.every_s,
+        told=lambda verdict: _log.info("%s: %s", verdict.kind, verdict.reason),
+    )
+    if action == "end" or arguments.dry_run:
+        print(f"{verdict.kind}: {verdict.reason}")
+        return 0
+    on_trial = verdict.sides[1].versions
+
+    def plan(now: State) -> Plan:
+        if now.canary is None or (on_trial and now.canary not in on_trial):
+            raise InputError(
+                f"Expected the version that the verdict is about. Received: {now}. Somebody else "
+                "has moved the labels meanwhile; nothing was changed."
+            )
+        made = states.promote(now) if action == "promote" else states.rollback(now)
+        return dataclasses.replace(made, why=verdict.reason)
+
+    arguments.verb = action
+    return _change(arguments, None, plan) or int(action == "rollback")
 
 
 def _rollback(arguments: argparse.Namespace) -> int:

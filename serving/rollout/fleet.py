@@ -6,7 +6,9 @@ up here, and every address is a server of its own. Knows nothing about files or 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +20,7 @@ import grpc
 
 from serving.rollout import probe
 from tfs_client.answers import VersionStatus
+from tfs_client.channel import Tls
 from tfs_client.client import Client
 from tfs_client.errors import CallError, DeadlineExceededError, TfsError, UnavailableError
 from training.command_line import InputError
@@ -187,8 +190,11 @@ class Fleet:
     """
 
     def __init__(self, targets: Sequence[str], model: str, connection: Mapping[str, Any]):
-        found = dict.fromkeys(address for target in targets for address in addresses(target))
-        self.servers = [Server(address, model, connection) for address in found]
+        found = {address: target for target in targets for address in addresses(target)}
+        self.servers = [
+            Server(address, model, {**connection, "tls": _named(connection.get("tls"), target)})
+            for address, target in found.items()
+        ]
         self._pool = ThreadPoolExecutor(len(self.servers), thread_name_prefix="server")
         self.by_file: set[str] = set()
         """Addresses that take no reload by RPC."""
@@ -295,6 +301,15 @@ def addresses(target: str) -> list[str]:
     of_ipv4 = [one for one in found if one[0] == socket.AF_INET]
     hosts = dict.fromkeys(str(one[4][0]) for one in of_ipv4 or found)
     return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in sorted(hosts)]
+
+
+def _named(tls: bool | Tls | None, target: str) -> bool | Tls:
+    """TLS for one address of a name: the server's certificate is for the name."""
+    host = target.removeprefix("dns:///").rpartition(":")[0].strip("[]")
+    if not tls or not re.search("[a-z]", host, re.IGNORECASE):
+        return tls or False
+    tls = Tls() if tls is True else tls
+    return tls if tls.server_name else dataclasses.replace(tls, server_name=host)
 
 
 def _short(error: TfsError) -> str:

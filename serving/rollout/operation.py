@@ -307,7 +307,7 @@ class Operation:
             version=made.version,
             who=self._settings.operator(),
             time=_now(),
-            why=self._settings.why,
+            why="; ".join(filter(None, [self._settings.why, made.why])),
             by="",
             servers=self._fleet.addresses,
             before=back.as_json(),

@@ -98,6 +98,8 @@ class Plan:
     """In a sentence, what is different afterwards."""
     gate: str = ""
     """What the gate says to it; for the history."""
+    why: str = ""
+    """What speaks for it; for the history."""
 
     @property
     def words(self) -> str:

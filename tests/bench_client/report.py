@@ -16,7 +16,10 @@ from tests.bench_client.outage import Outage
 from training import page
 from training.figures import Figures, git_commit, machine
 
-TEMPLATE = Path(__file__).with_name("report.html")
+TEMPLATE = Path(__file__).parents[1] / "bench_report.html"
+
+ABOUT = """Clients and servers share the cores; all clients stand on the same gRPC, protobuf and
+numpy."""
 
 IMPORT = """Fresh processes, in turns; resident memory includes the interpreter, time does not.
 tfs_client: the clients, the classifiers, Retry and Router. protobuf: what every generated file
@@ -73,6 +76,8 @@ class Page:
             shown.append(("A server killed and restarted", OUTAGE, plots.outages(self.outages)))
         text = page.render(
             TEMPLATE,
+            title="The client, measured",
+            about=ABOUT,
             command=figures.command,
             commit=git_commit(),
             machine=machine(),

@@ -10,6 +10,7 @@ from typing import Any
 from tfs_client import contract
 from tfs_client.cli import bench, shadow_report, verbs
 from tfs_client.client import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
+from tfs_client.connection_flags import add_connection_flags
 
 _INPUTS_HELP = (
     "arrays by input name, in place of images: JSON such as '{\"x\": [1, 2]}', or a .json or .npz "
@@ -36,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
             "--model", default=contract.MODEL_NAME, help="the model's name (default: %(default)s)"
         )
         verb.add_argument("--json", action="store_true", help="JSON in place of the table")
-        _add_connection(verb)
+        add_connection_flags(verb)
         return verb
 
     verb = add("predict", verbs.predict, "Classify images; one line an image.")
@@ -81,16 +82,6 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("file", nargs="+", type=Path, metavar="FILE", help="lines of comparisons")
     verb.add_argument("--json", action="store_true", help="JSON in place of the tables")
     return parser
-
-
-def _add_connection(verb: Any) -> None:
-    group = verb.add_argument_group("connection")
-    group.add_argument("--tls", action="store_true", help="speak TLS (implied by the next four)")
-    group.add_argument("--tls-roots", type=Path, metavar="PEM", help="who may sign the server's")
-    group.add_argument("--tls-certificate", type=Path, metavar="PEM", help="our own certificate")
-    group.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
-    group.add_argument("--tls-server-name", metavar="NAME", help="in the server's certificate")
-    group.add_argument("--token-file", type=Path, metavar="FILE", help="holds a bearer token")
 
 
 def _add_images(verb: Any) -> None:

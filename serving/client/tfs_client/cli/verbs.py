@@ -18,9 +18,9 @@ import numpy as np
 
 from tfs_client import contract
 from tfs_client.answers import Prediction
-from tfs_client.channel import Tls
 from tfs_client.cli.output import Progress, print_json, print_table, values_as_json
 from tfs_client.client import Client
+from tfs_client.connection_flags import connection_arguments
 from tfs_client.errors import RequestError
 from tfs_client.images import ImageClassifier, ImagePrediction
 
@@ -139,19 +139,10 @@ def wait_ready(arguments: argparse.Namespace) -> int:
 
 def connection(arguments: argparse.Namespace) -> dict[str, Any]:
     """The client's arguments."""
-    tls: bool | Tls = arguments.tls
-    files = (arguments.tls_roots, arguments.tls_certificate, arguments.tls_key)
-    if any(files) or arguments.tls_server_name:
-        roots, certificate, key = files
-        tls = Tls(
-            roots=roots, certificate=certificate, key=key, server_name=arguments.tls_server_name
-        )
-    token = arguments.token_file.read_text().strip() if arguments.token_file else None
     return {
         "target": arguments.target,
         "timeout_s": arguments.timeout_s,
-        "tls": tls,
-        "token": token,
+        **connection_arguments(arguments),
     }
 
 
