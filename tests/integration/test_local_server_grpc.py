@@ -37,6 +37,7 @@ from tests.integration.local_server_fixtures import (
     slow_request,
     x_request,
 )
+from tests.integration.tls_fixtures import ssl_config
 
 CONFIG = line_config("latest { }", more=SLOW_CONFIG)
 
@@ -199,29 +200,6 @@ def test_a_unix_socket_serves_without_a_port(place: Path) -> None:
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-def ssl_config(
-    folder: Path, authority: trustme.CA, client: trustme.CA | None = None, **changed: str
-) -> str:
-    """Writes an SSLConfig; returns the flag that names it."""
-    server = authority.issue_cert("localhost")
-    fields = {
-        "server_key": server.private_key_pem.bytes().decode(),
-        "server_cert": b"".join(pem.bytes() for pem in server.cert_chain_pems).decode(),
-    }
-    if client is not None:
-        fields["custom_ca"] = client.cert_pem.bytes().decode()
-    fields.update(changed)
-    lines = [
-        f'{name}: "{text_format.text_encoding.CEscape(text, True)}"'
-        for name, text in fields.items()
-    ]
-    if client is not None:
-        lines.append("client_verify: true")
-    path = folder / "ssl.config"
-    path.write_text("\n".join(lines))
-    return f"--ssl_config_file={path}"
 
 
 def secure(

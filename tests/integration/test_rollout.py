@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 import pytest
+import trustme
 
 from tests.integration.local_server_fixtures import (
     ROOT,
@@ -34,6 +35,7 @@ from tests.integration.rollout_fixtures import (
     reset,
     save_store,
 )
+from tests.integration.tls_fixtures import ssl_config
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +275,29 @@ def test_by_the_file_alone_servers_follow_within_their_polling(
             assert front("canary 3", *target) == 0
             assert front.history()[-1].by == "file"
             assert answering(server, "canary") == 3
+
+
+def test_over_mutual_tls_each_address_is_held_against_the_name_it_stands_for(
+    tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models").symlink_to(store)
+    authority = trustme.CA()
+    ours = authority.issue_cert("operator@example.org")
+    authority.cert_pem.write_to_path(str(tmp_path / "roots.pem"))
+    ours.cert_chain_pems[0].write_to_path(str(tmp_path / "ours.pem"))
+    ours.private_key_pem.write_to_path(str(tmp_path / "ours.key"))
+    flag = ssl_config(tmp_path, authority, authority)
+    with running_server(tmp_path, *FLAGS, flag, config=START) as server:
+        operator = Operator(tmp_path, [])
+        target = ("--target", f"localhost:{server.ports['grpc']}")
+        trusted = ("--tls-roots", str(tmp_path / "roots.pem"))
+        known = ("--tls-certificate", str(tmp_path / "ours.pem"))
+        assert operator("status", *target, *trusted) == 1
+        assert "does not answer" in capsys.readouterr().out
+        known += ("--tls-key", str(tmp_path / "ours.key"))
+        assert operator("canary 2", *target, *trusted, *known) == 0
+        assert operator("status", *target, *trusted, *known) == 0
+        assert "127.0.0.1" in capsys.readouterr().out
 
 
 @contextmanager
