@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving import launch, models_config
+from serving import models_config
 from tests.bench_server import contest, payloads, report, servers, soak, starts, verdict
 from tfs_client import contract
 from training import command_line, figures

@@ -1,0 +1,310 @@
+"""The checks of the gate: evidence in, one verdict a check out. Asks nothing and writes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from export import corruptions, gate_evidence, gate_signatures, paired
+from export.gate_child import Evidence
+from export.gate_figures import CANDIDATE, STABLE, Beside, balanced
+from export.gate_images import LEAST_OF_A_CLASS, Version
+from export.gate_verdict import Check, Limits, not_reached, skipped
+
+NAMES = (
+    "survives",
+    "compatible",
+    "finite",
+    "not_worse.balanced_accuracy",
+    "not_worse.roc_auc",
+    "robust",
+    "size",
+    "latency",
+)
+
+
+def survives(evidence: Evidence) -> Check:
+    """Whether the process that asked the versions came to its end."""
+    return Check(
+        name="survives",
+        holds=evidence.ended is None,
+        expected="the process that asks the versions comes to its end",
+        received=evidence.ended or "it did",
+        detail={"note": ""},
+    )
+
+
+def compatible(evidence: Evidence, asked: dict[str, Version]) -> Check:
+    """Whether whoever calls the stable version can call the candidate in its place."""
+    assert evidence.signatures is not None
+    problems = gate_signatures.lacking(evidence.signatures[CANDIDATE])
+    notes: list[str] = []
+    expected = "the contract's signatures"
+    if STABLE in asked:
+        stable = asked[STABLE]
+        expected = f"signatures and class names of version {stable.number}"
+        for problem in gate_signatures.lacking(evidence.signatures[STABLE]):
+            problems.append(f"version {stable.number} itself cannot be asked: {problem}")
+        found, notes = gate_signatures.differences(
+            evidence.signatures[STABLE], evidence.signatures[CANDIDATE]
+        )
+        problems += [problem for problem in found if problem not in problems]
+        if asked[CANDIDATE].class_names != stable.class_names:
+            problems.append(
+                f"classes {' | '.join(asked[CANDIDATE].class_names)} in place of "
+                f"{' | '.join(stable.class_names)}"
+            )
+    elif not problems:
+        return skipped("compatible")
+    return Check(
+        name="compatible",
+        holds=not problems,
+        expected=expected,
+        received="; ".join(problems) or "the same",
+        detail={"problems": problems, "note": "; ".join(notes)},
+    )
+
+
+def finite(evidence: Evidence, candidate: Version) -> Check:
+    """Whether every row that calls itself valid has a probability and a label that can be used."""
+    counts: dict[str, dict[str, int]] = {}
+    kinds = [f"{gate_evidence.CORRUPTED}.{kind}" for kind in corruptions.KINDS]
+    for pictures in (gate_evidence.HELD_OUT, *kinds, gate_evidence.EDGE):
+        for signature in gate_evidence.SIGNATURES:
+            answers = evidence.answers(CANDIDATE, pictures, signature)
+            probability = answers.probability[answers.valid.astype(bool)]
+            label = answers.label[answers.valid.astype(bool)]
+            numbers = np.isfinite(probability)
+            counts[f"{pictures} by {signature}"] = {
+                "rows": len(answers.valid),
+                "valid": len(probability),
+                "without a number": int(np.sum(~numbers)),
+                "outside 0-1": int(np.sum(np.abs(probability[numbers] - 0.5) > 0.5)),
+                "with an unknown label": int(np.sum(~np.isin(label, candidate.class_names))),
+            }
+    faults = ("without a number", "outside 0-1", "with an unknown label")
+    found = [
+        f"{count[fault]} of {count['valid']} {fault}: {where}"
+        for where, count in counts.items()
+        for fault in faults
+        if count[fault]
+    ]
+    rows = sum(count["valid"] for count in counts.values())
+    return Check(
+        name="finite",
+        holds=not found,
+        expected="every valid row with a probability in 0-1 and one of the two labels",
+        received="; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+        if found
+        else f"{rows} valid rows, none without",
+        detail={"counts": counts, "note": ""},
+    )
+
+
+def not_worse(beside: Beside, limits: Limits) -> list[Check]:
+    """Whether balanced accuracy and area are not worse, on the same images in pairs."""
+    names = ("not_worse.balanced_accuracy", "not_worse.roc_auc")
+    if STABLE not in beside.held_out:
+        return [skipped(name) for name in names]
+    rows = beside.usable
+    positive = beside.positive[rows]
+    if not _enough(positive):
+        return [_too_few_numbers(name, beside) for name in names]
+    candidate, stable = beside.held_out[CANDIDATE], beside.held_out[STABLE]
+    right = candidate.right[rows], stable.right[rows]
+    decisions = {
+        "only_candidate_right": int(np.sum(right[0] & ~right[1])),
+        "only_stable_right": int(np.sum(right[1] & ~right[0])),
+        "mcnemar_p": paired.mcnemar_p(*right),
+    }
+    accuracy = paired.balanced_accuracy(*right, positive)
+    area = paired.roc_auc(candidate.scores[rows], stable.scores[rows], positive)
+    left_out = int(np.sum(~rows))
+    return [
+        _compared(names[0], accuracy, limits.margin, left_out=left_out, **decisions),
+        _compared(names[1], area, limits.margin, left_out=left_out),
+    ]
+
+
+def robust(beside: Beside, limits: Limits) -> Check:
+    """Whether the candidate stands corruptions as well as the stable version does."""
+    rows = beside.corrupted_usable
+    positive = beside.positive[beside.corrupted_rows][rows]
+    if not _enough(positive):
+        return _too_few_numbers("robust", beside)
+    right = {
+        who: np.array([one.right[rows] for one in kinds.values()])
+        for who, kinds in beside.corrupted.items()
+    }
+    table = [
+        {"corruption": kind} | {who: balanced(found[row], positive) for who, found in right.items()}
+        for row, kind in enumerate(corruptions.KINDS)
+    ]
+    clean = {
+        who: balanced(one.right[beside.corrupted_rows][rows], positive)
+        for who, one in beside.held_out.items()
+    }
+    mean = {who: balanced(found.mean(axis=0), positive) for who, found in right.items()}
+    figures = {
+        "corruptions": table,
+        "clean": clean,
+        "mean": mean,
+        "drop": {who: clean[who] - mean[who] for who in mean},
+    }
+    if STABLE not in right:
+        return skipped("robust", **figures)
+    compared = paired.balanced_accuracy(
+        right[CANDIDATE].mean(axis=0), right[STABLE].mean(axis=0), positive
+    )
+    hint = "; --corrupted-images takes more"
+    return _compared("robust", compared, limits.margin, hint, **figures)
+
+
+def _too_few_numbers(name: str, beside: Beside) -> Check:
+    """The candidate's own missing numbers are what `finite` fails; the other version's are not."""
+    own = [beside.held_out[CANDIDATE], *beside.corrupted[CANDIDATE].values()]
+    if any(one.strange.any() for one in own):
+        return not_reached(name, "too few images have a number, as `finite` says")
+    return Check(
+        name=name,
+        holds=False,
+        expected=f"{LEAST_OF_A_CLASS} images of each class with a number from both versions",
+        received="fewer: the other version gives none, so it is nothing to compare with",
+        detail={"note": ""},
+    )
+
+
+def _enough(positive: np.ndarray) -> bool:
+    return min(positive.sum(), (~positive).sum()) >= LEAST_OF_A_CLASS
+
+
+def _compared(
+    name: str, found: paired.Comparison, margin: float, hint: str = "", **figures: Any
+) -> Check:
+    outcome = found.outcome(margin)
+    note = ""
+    if outcome == paired.TOO_FEW:
+        needed = found.images_needed(margin)
+        note = (
+            f"about {needed} images like these would tell, if the difference stays as it is{hint}"
+            if needed is not None
+            else "the difference is the margin itself: no number of images would tell"
+        )
+    return Check(
+        name=name,
+        holds=outcome == paired.NOT_WORSE,
+        expected=f"difference above -{margin:g} with {paired.CONFIDENCE:.0%} confidence",
+        received=f"{outcome}: {found.candidate:.4f} against {found.stable:.4f}, difference "
+        f"{found.difference:+.4f}, bounds {found.lower:+.4f} and {found.upper:+.4f}"
+        + (f" ({note})" if note else ""),
+        detail={
+            **dataclasses.asdict(found),
+            "outcome": outcome,
+            "confidence": paired.CONFIDENCE,
+            "margin": margin,
+            "images_needed": found.images_needed(margin) if note else None,
+            "note": note,
+            **figures,
+        },
+    )
+
+
+def size(sizes: dict[str, int], asked: dict[str, Version], limits: Limits) -> Check:
+    """Whether the version's folder, without assets.extra, stays small enough.
+
+    Args:
+        sizes: "candidate" and "stable" -> bytes.
+        asked: the versions.
+        limits: of them max_bytes_ratio and max_bytes.
+    """
+    ours = sizes[CANDIDATE]
+    parts = []
+    if STABLE in sizes:
+        ratio = ours / sizes[STABLE]
+        words = f"{limits.max_bytes_ratio:g} times version {asked[STABLE].number}"
+        parts.append((ratio <= limits.max_bytes_ratio, words, f"{ratio:.2f} times"))
+    if limits.max_bytes is not None:
+        parts.append((ours <= limits.max_bytes, f"{limits.max_bytes:,} bytes", f"{ours:,} bytes"))
+    return _at_most("size", parts, {"bytes": sizes})
+
+
+def latency(evidence: Evidence, asked: dict[str, Version], limits: Limits) -> Check:
+    """Whether one file through serving_default is answered fast enough."""
+    figures = {}
+    for who in asked:
+        spent = evidence.latency_ms(who)
+        figures[who] = {
+            "median_ms": statistics.median(spent.tolist()),
+            "p95_ms": float(np.percentile(spent, 95)),
+            "calls": len(spent),
+        }
+    ours = figures[CANDIDATE]
+    parts = []
+    if STABLE in asked:
+        ratio = ours["median_ms"] / figures[STABLE]["median_ms"]
+        words = f"{limits.max_latency_ratio:g} times version {asked[STABLE].number} in the median"
+        received = (
+            f"{ratio:.2f} times, {ours['median_ms']:.2f} ms against "
+            f"{figures[STABLE]['median_ms']:.2f} ms"
+        )
+        parts.append((ratio <= limits.max_latency_ratio, words, received))
+    if limits.max_latency_ms is not None:
+        parts.append(
+            (
+                ours["p95_ms"] <= limits.max_latency_ms,
+                f"{limits.max_latency_ms:g} ms in the 95th percentile",
+                f"{ours['p95_ms']:.2f} ms",
+            )
+        )
+    return _at_most("latency", parts, figures)
+
+
+def _at_most(name: str, parts: list[tuple[bool, str, str]], figures: dict[str, Any]) -> Check:
+    if not parts:
+        return skipped(name, **figures)
+    return Check(
+        name=name,
+        holds=all(holds for holds, _, _ in parts),
+        expected="at most " + ", ".join(words for _, words, _ in parts),
+        received=", ".join(received for _, _, received in parts),
+        detail={**figures, "note": ""},
+    )
+
+
+def all_checks(
+    evidence: Evidence,
+    asked: dict[str, Version],
+    sizes: dict[str, int],
+    limits: Limits,
+    set_beside: Callable[[], Beside],
+) -> tuple[list[Check], Beside | None]:
+    """Makes every check that the evidence allows.
+
+    Args:
+        evidence: of the process that asked.
+        asked: "candidate", and "stable" if there is one.
+        sizes: bytes of both.
+        limits: to hold them against.
+        set_beside: gives the answers beside the truth; called only if there are answers.
+
+    Returns:
+        the checks in the order of NAMES, and what set_beside gave, None if it was not called.
+    """
+    made = [survives(evidence)]
+    why = "the process that asked the versions ended before"
+    beside = None
+    if evidence.signatures is not None:
+        made.append(compatible(evidence, asked))
+        why = "a version lacks signatures without which it cannot be asked"
+    if evidence.arrays is not None:
+        beside = set_beside()
+        made.append(finite(evidence, asked[CANDIDATE]))
+        made += not_worse(beside, limits)
+        made.append(robust(beside, limits))
+        made.append(size(sizes, asked, limits))
+        made.append(latency(evidence, asked, limits))
+    return made + [not_reached(name, why) for name in NAMES[len(made) :]], beside

@@ -1,0 +1,288 @@
+"""The images a gate may judge by: labelled ones that neither version has seen in training.
+
+Versions name their run, and a run lists every image with its split and the hash of its pixels.
+Where the runs split the same images differently, an image that one of them only tested on may have
+been in the other's training set, in another format even: so it is the pixels that count. Knows
+nothing about TensorFlow, unless images are given that belong to no run.
+"""
+
+from __future__ import annotations
+
+import collections
+import csv
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export import versions
+from training import dataset, run
+from training.command_line import InputError
+
+logger = logging.getLogger("export.gate")
+
+LEAST_IMAGES = 20
+LEAST_OF_A_CLASS = 2
+"""Below, there is no spread to compute."""
+
+_TRAINED_ON = ("train", "validation")
+"""Validation chose the epoch, so it is part of training here."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Version:
+    """A standing version and the run it was made of."""
+
+    number: int
+    folder: Path
+    card: dict[str, Any]
+    made: run.Run
+
+    @property
+    def class_names(self) -> tuple[str, str]:
+        """Negative, positive, as the version's own card says."""
+        return self.card["classes"]["negative"], self.card["classes"]["positive"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Image:
+    """One held-out image."""
+
+    file: Path
+    path: str
+    """as its run or its manifest names it"""
+    label: str
+    positive: bool
+    pixels_sha256: str
+    source: str
+    """the run or the folder it comes from"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """The images, and what was left out."""
+
+    images: tuple[Image, ...]
+    left_out: dict[str, int]
+    """why -> how many"""
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "images": len(self.images),
+            "positives": sum(image.positive for image in self.images),
+            "sources": dict(collections.Counter(image.source for image in self.images)),
+            "left_out": self.left_out,
+        }
+
+
+def load_version(model_folder: Path, number: int, runs: Path) -> Version:
+    """Reads a version's card and its run.
+
+    Raises:
+        InputError: the version, its card or its run is not there; says what to do.
+    """
+    folder = model_folder / str(number)
+    standing = versions.versions(model_folder)
+    if number not in standing:
+        raise InputError(
+            f"Expected one of the versions in {model_folder}. Received: {number}; there "
+            f"{'is ' + ', '.join(map(str, standing)) if standing else 'is none'}. Export one: "
+            "make export"
+        )
+    if not (folder / "saved_model.pb").is_file():
+        raise InputError(
+            f"Expected a SavedModel in {folder}. Received: no saved_model.pb there. Export the "
+            "version again: make export AGAIN=1"
+        )
+    card = versions.model_card(folder)
+    try:
+        run_id, names = card["run"], (card["classes"]["negative"], card["classes"]["positive"])
+    except (TypeError, KeyError):
+        raise InputError(
+            f"Expected {folder / versions.MODEL_CARD} to name the run and the classes. Received: "
+            "none that does. Export the version again: make export AGAIN=1"
+        ) from None
+    where = runs / str(run_id)
+    if not where.is_dir():
+        raise InputError(
+            f"Expected the run of version {number}, because it lists what the version was trained "
+            f"on. Received: {where} does not exist. Bring it back, or give its folder with --runs."
+        )
+    logger.info("version %d: run %s, classes %s | %s", number, run_id, *names)
+    return Version(number=number, folder=folder, card=card, made=run.load(where))
+
+
+def held_out(both: Sequence[Version], data: str | None = None) -> HeldOut:
+    """Collects the images that no version was trained on.
+
+    Args:
+        both: the versions that will be asked. The class names of the last one decide which label
+            is the positive one.
+        data: a folder or a manifest of labelled images; None: the test splits of the runs.
+
+    Returns:
+        each picture once, in the order of source and path.
+
+    Raises:
+        InputError: too few images are left, one class is, or files are gone.
+    """
+    reference = both[-1].class_names
+    listed = {version.made.id: (version, _split_table(version.made)) for version in both}
+    seen_pixels: set[str] = set()
+    seen_groups: set[str] = set()
+    for _, rows in listed.values():
+        for row in rows:
+            if row["split"] in _TRAINED_ON:
+                seen_pixels.add(row["pixels_sha256"])
+                seen_groups.add(row["group"])
+    seen_groups.discard("")
+    if data is None:
+        found = [
+            _of_run(version, row, reference)
+            for version, rows in listed.values()
+            for row in rows
+            if row["split"] == "test"
+        ]
+    else:
+        found = _of_folder(data, both, reference)
+    left_out: collections.Counter[str] = collections.Counter()
+    labels: dict[str, set[bool]] = collections.defaultdict(set)
+    for image, _ in found:
+        labels[image.pixels_sha256].add(image.positive)
+    kept: dict[str, Image] = {}
+    for image, group in found:
+        if image.pixels_sha256 in seen_pixels:
+            left_out["a version was trained on it"] += 1
+        elif group in seen_groups:
+            left_out["a version was trained on its group"] += 1
+        elif len(labels[image.pixels_sha256]) > 1:
+            left_out["it is listed with both labels"] += 1
+        elif image.pixels_sha256 in kept:
+            left_out["it is listed twice"] += 1
+        else:
+            kept[image.pixels_sha256] = image
+    images = tuple(kept.values())
+    _check_enough(images, reference, data, left_out)
+    return HeldOut(images=images, left_out=dict(left_out))
+
+
+def _split_table(made: run.Run) -> list[dict[str, str]]:
+    path = made.path / run.SPLIT
+    columns = {"path", "label", "split", "group", "pixels_sha256"}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = columns - set(reader.fieldnames or ())
+            rows = list(reader)
+    except FileNotFoundError:
+        missing, rows = columns, []
+    if missing:
+        raise InputError(
+            f"Expected {path} with the columns {', '.join(sorted(columns))}. Received: without "
+            f"{', '.join(sorted(missing))}. Train again: make train"
+        )
+    return rows
+
+
+def _of_run(version: Version, row: dict[str, str], reference: tuple[str, str]) -> tuple[Image, str]:
+    names = version.made.class_names
+    return (
+        Image(
+            file=version.made.file(row["path"]),
+            path=row["path"],
+            label=row["label"],
+            positive=is_positive(row["label"], names, reference),
+            pixels_sha256=row["pixels_sha256"],
+            source=version.made.id,
+        ),
+        row["group"],
+    )
+
+
+def _of_folder(
+    data: str, both: Sequence[Version], reference: tuple[str, str]
+) -> list[tuple[Image, str]]:
+    found = dataset.find(data, positive=reference[1])
+    if found.class_names != reference:
+        raise InputError(
+            f"Expected the classes {' and '.join(reference)} in {data}. Received: "
+            f"{' and '.join(found.class_names)}. Name the labels as the model does."
+        )
+    from training import quiet_tensorflow
+
+    quiet_tensorflow.import_tensorflow(keras=False)
+    from training import inspection  # decodes as training does: its hashes are of those pixels
+
+    limit = max(version.made.config.max_pixels for version in both)
+    looked = inspection.inspect(found, max_pixels=limit, max_broken_share=1.0)
+    for file in looked.set_aside:
+        logger.warning("left out: %s: %s", file.path, file.reason)
+    return [
+        (
+            Image(
+                file=found.file(item),
+                path=item.path,
+                label=item.label,
+                positive=bool(found.target(item)),
+                pixels_sha256=key,
+                source=found.source,
+            ),
+            item.group or "",
+        )
+        for item, key in zip(looked.items, looked.content)
+    ]
+
+
+def is_positive(label: str, own: tuple[str, str], reference: tuple[str, str]) -> bool:
+    """Whether a label means the reference's positive class.
+
+    By its name, where both use the same names (in whatever order); else by its place among its own.
+    """
+    return label == (reference[1] if set(own) == set(reference) else own[1])
+
+
+def sample(images: Sequence[Image], count: int) -> list[int]:
+    """Up to so many images, spread evenly, with equal numbers of both classes as far as they go.
+
+    The class with fewer images decides how narrow the interval is.
+
+    Returns:
+        indices, ascending.
+    """
+    by_class = [
+        [index for index, image in enumerate(images) if image.positive is positive]
+        for positive in (False, True)
+    ]
+    least = min(len(of_class) for of_class in by_class)
+    chosen: list[int] = []
+    for of_class in by_class:
+        wanted = min(len(of_class), max(count - least, count // 2))
+        spread = np.linspace(0, len(of_class) - 1, max(wanted, LEAST_OF_A_CLASS))
+        chosen += [of_class[round(position)] for position in spread]
+    return sorted(set(chosen))
+
+
+def _check_enough(
+    images: Sequence[Image],
+    reference: tuple[str, str],
+    data: str | None,
+    left_out: dict[str, int],
+) -> None:
+    counts = collections.Counter(image.positive for image in images)
+    if len(images) >= LEAST_IMAGES and min(counts[True], counts[False]) >= LEAST_OF_A_CLASS:
+        return
+    reasons = "; ".join(f"{count} left out because {why}" for why, count in left_out.items())
+    advice = (
+        "Give images of their own, which no version was trained on: --data folder"
+        if data is None
+        else "Add labelled images that no version was trained on"
+    )
+    raise InputError(
+        f"Expected at least {LEAST_IMAGES} held-out images, and {LEAST_OF_A_CLASS} of each class. "
+        f"Received: {counts[False]} of {reference[0]}, {counts[True]} of {reference[1]}"
+        f"{' (' + reasons + ')' if reasons else ''}. {advice}."
+    )

@@ -1,0 +1,182 @@
+"""A gate's verdict as one self-contained HTML page: checks, both versions, where they differ."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.figure
+import numpy as np
+import PIL.Image
+import sklearn.metrics
+
+from export.gate_child import Evidence
+from export.gate_figures import CANDIDATE, STABLE, Beside
+from export.gate_images import Image, Version
+from training import page
+from training.report import BLUE, GREY, ORANGE
+
+TEMPLATE = Path(__file__).with_name("gate.html")
+DISAGREEMENTS_SHOWN = 40
+THUMBNAIL_PIXELS = 112
+COLORS = {CANDIDATE: BLUE, STABLE: GREY}
+
+
+def render(
+    verdict: dict[str, Any],
+    asked: dict[str, Version],
+    images: Sequence[Image],
+    evidence: Evidence,
+    beside: Beside | None,
+) -> str:
+    """The page.
+
+    Args:
+        verdict: as it is written to gate.json.
+        asked: "candidate", and "stable" if there is one.
+        images: the held-out ones.
+        evidence: for the latencies.
+        beside: the answers; None where there are none, and then there are no plots.
+    """
+    checks = {check["name"]: check for check in verdict["checks"]}
+    names = {who: f"version {version.number}" for who, version in asked.items()}
+    return page.render(
+        TEMPLATE,
+        verdict=verdict,
+        checks=checks,
+        names=names,
+        runs={who: version.made.id for who, version in asked.items()},
+        classes=asked[CANDIDATE].class_names,
+        compared=[
+            (text, name, checks.get(check))
+            for name, text, check in (
+                ("balanced_accuracy", "balanced accuracy", "not_worse.balanced_accuracy"),
+                ("roc_auc", "ROC-AUC", "not_worse.roc_auc"),
+                ("pr_auc", "PR-AUC", ""),
+                ("accuracy", "accuracy", ""),
+                ("f1", "F1", ""),
+                ("precision", "precision", ""),
+                ("recall", "recall", ""),
+                ("log_loss", "log loss", ""),
+                ("review_share", "share that needs review", ""),
+            )
+        ],
+        scores=_svg(_scores(beside, names)) if beside else None,
+        robustness=_svg(_robustness(checks["robust"]["detail"], names))
+        if "corruptions" in checks["robust"]["detail"]
+        else None,
+        latency=_svg(_latency(evidence, names)) if evidence.arrays else None,
+        disagreements=_with_pictures(verdict["disagreements"][:DISAGREEMENTS_SHOWN], images),
+    )
+
+
+def _axes(height: float, columns: int) -> tuple[matplotlib.figure.Figure, Any]:
+    figure = matplotlib.figure.Figure(figsize=(9, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(color="#e6e9ed", linewidth=0.8)
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+def _scores(beside: Beside, names: dict[str, str]) -> matplotlib.figure.Figure:
+    """ROC curves, and probability against probability (or by class, where there is one version)."""
+    figure, (roc, other) = _axes(4, 2)
+    rows = beside.usable
+    truth = beside.positive[rows]
+    if truth.any() and not truth.all():
+        for who, one in reversed(beside.held_out.items()):
+            x, y, _ = sklearn.metrics.roc_curve(truth, one.scores[rows])
+            roc.plot(x, y, color=COLORS[who], label=names[who], linewidth=1.6)
+    roc.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="guessing")
+    roc.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
+    roc.legend(frameon=False, loc="lower right")
+    candidate = beside.held_out[CANDIDATE].answers.probability[rows]
+    for positive, color, label in ((False, GREY, "negative"), (True, ORANGE, "positive")):
+        chosen = truth == positive
+        if STABLE in names:
+            stable = beside.held_out[STABLE].answers.probability[rows]
+            other.scatter(
+                stable[chosen], candidate[chosen], s=9, color=color, alpha=0.6, label=label
+            )
+        else:
+            bins = np.linspace(0, 1, 31)
+            other.hist(candidate[chosen], bins, color=color, alpha=0.7, label=label)
+    if STABLE in names:
+        other.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
+        other.set(title="Probability of each image", xlabel=names[STABLE], ylabel=names[CANDIDATE])
+        other.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    else:
+        other.set(title="Images by probability", xlabel="probability", ylabel="images")
+    other.legend(frameon=False)
+    return figure
+
+
+def _robustness(detail: dict[str, Any], names: dict[str, str]) -> matplotlib.figure.Figure:
+    figure, (ax,) = _axes(3.6, 1)
+    labels = ["clean"] + [row["corruption"].replace("_", " ") for row in detail["corruptions"]]
+    labels.append("mean of corruptions")
+    places = np.arange(len(labels))
+    width = 0.8 / len(names)
+    for index, who in enumerate(reversed(names)):  # stable on the left, as it came first
+        values = [detail["clean"][who]]
+        values += [row[who] for row in detail["corruptions"]] + [detail["mean"][who]]
+        bars = ax.bar(
+            places + (index - (len(names) - 1) / 2) * width,
+            values,
+            width,
+            color=COLORS[who],
+            label=names[who],
+        )
+        ax.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
+    ax.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
+    ax.set_xticks(places, [label.replace(" ", "\n") for label in labels], fontsize=8)
+    ax.set(ylabel="balanced accuracy", ylim=(0, 1.06))
+    ax.grid(visible=False, axis="x")
+    ax.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
+
+
+def _latency(evidence: Evidence, names: dict[str, str]) -> matplotlib.figure.Figure:
+    figure, (ax,) = _axes(2.6, 1)
+    spent = {who: evidence.latency_ms(who) for who in names}
+    every = np.concatenate(list(spent.values()))
+    low, high = every.min(), np.percentile(every, 99)
+    bins = np.linspace(low, max(high, low * 1.01), 61)
+    for who, values in reversed(spent.items()):
+        label = f"{names[who]}: median {np.median(values):.2f} ms"
+        # what is slower than the last bin counts in it
+        ax.hist(values.clip(max=bins[-1]), bins, color=COLORS[who], alpha=0.65, label=label)
+        ax.axvline(np.median(values), color=COLORS[who], linewidth=1.4)
+    ax.set(xlabel="ms for one file; the last bar holds the slowest 1 % too", ylabel="calls")
+    ax.legend(frameon=False)
+    return figure
+
+
+def _with_pictures(rows: Sequence[dict[str, Any]], images: Sequence[Image]) -> list[dict[str, Any]]:
+    files = {image.pixels_sha256: image.file for image in images}
+    return [row | {"picture": _thumbnail(files[row["pixels_sha256"]])} for row in rows]
+
+
+def _thumbnail(path: Path) -> str:
+    """A small PNG as a data address, so that the page needs no other file."""
+    with PIL.Image.open(path) as image:
+        small = image.convert("RGB")
+    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    target = io.BytesIO()
+    small.save(target, "PNG")
+    return "data:image/png;base64," + base64.b64encode(target.getvalue()).decode()
+
+
+def _svg(figure: matplotlib.figure.Figure) -> str:
+    target = io.StringIO()
+    # no date and fixed ids: the same verdict gives the same page
+    with matplotlib.rc_context({"svg.hashsalt": "gate", "font.size": 9}):
+        figure.savefig(target, format="svg", metadata={"Date": None})
+    text = target.getvalue()
+    return text[text.index("<svg") :]

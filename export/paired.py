@@ -1,0 +1,180 @@
+"""Is the candidate not worse than the stable version? Both answered the same images, so: in pairs.
+
+The versions' mistakes go together, because some images are hard for either. Comparing image by
+image takes that part of the chance out, and needs far fewer images than two separate measurements.
+Knows nothing about models, files or pages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import scipy.stats
+
+CONFIDENCE = 0.95
+"""Of each bound, on its own: the difference lies above the lower one with this probability."""
+
+NOT_WORSE = "not worse"
+WORSE = "worse"
+TOO_FEW = "too few images to tell"
+
+_ROUNDING = 1e-9
+"""A difference of exactly the margin must not depend on the last bit of a mean."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One figure of two versions on the same images."""
+
+    candidate: float
+    stable: float
+    difference: float
+    """candidate - stable"""
+    lower: float
+    """one-sided bound: the true difference is larger with probability CONFIDENCE"""
+    upper: float
+    """one-sided bound from above"""
+    images: int
+
+    def outcome(self, margin: float) -> str:
+        """The verdict in words.
+
+        Args:
+            margin: how much worse the candidate may be, above 0.
+
+        Returns:
+            NOT_WORSE if the candidate is shown to be less than the margin worse, WORSE if it is
+            shown to be more than that worse, else TOO_FEW.
+        """
+        if self.lower >= -margin - _ROUNDING:
+            return NOT_WORSE
+        return WORSE if self.upper < -margin else TOO_FEW
+
+    def images_needed(self, margin: float) -> int | None:
+        """About how many images like these would tell, if the difference stays what it is.
+
+        The interval's width falls with the square root of the number of images.
+
+        Returns:
+            rounded up to two digits; None where the difference is the margin itself, which no
+            number of images tells apart.
+        """
+        half = (self.upper - self.lower) / 2
+        distance = abs(self.difference + margin)
+        if distance < _ROUNDING:
+            return None
+        needed = self.images * (half / distance) ** 2
+        step = 10 ** max(0, math.floor(math.log10(max(needed, 1))) - 1)
+        return math.ceil(needed / step - _ROUNDING) * step
+
+
+def balanced_accuracy(
+    candidate: np.ndarray, stable: np.ndarray, positive: np.ndarray
+) -> Comparison:
+    """Compares the mean of the two classes' accuracies.
+
+    Each class has weight 1/2, and is a stratum of its own: the variance of a class's mean
+    difference is that of its images' differences over their number; the two are independent. With
+    one answer an image this is Wald's interval for paired proportions in each class (Agresti,
+    Categorical Data Analysis, 3rd edition 2013, 11.1.1). With several answers an image (one a
+    corruption) give their mean: then the images are the clusters, and answers about one image may
+    depend on each other as they like.
+
+    Args:
+        candidate: float [N], 0-1: whether, or how often, the candidate was right about each image.
+        stable: the same of the other version.
+        positive: bool [N]: the image's class; at least two images of each.
+
+    Returns:
+        the comparison. Without any image on which they differ, its interval has width 0.
+    """
+    candidate, stable = np.asarray(candidate, float), np.asarray(stable, float)
+    positive = np.asarray(positive, bool)
+    differences = candidate - stable
+    classes = (positive, ~positive)
+    variance = sum(np.var(differences[rows], ddof=1) / rows.sum() for rows in classes) / 4
+    return _comparison(
+        *(
+            float(np.mean([right[rows].mean() for rows in classes]))
+            for right in (candidate, stable)
+        ),
+        variance=float(variance),
+        images=len(positive),
+    )
+
+
+def roc_auc(candidate: np.ndarray, stable: np.ndarray, positive: np.ndarray) -> Comparison:
+    """Compares the areas under the two ROC curves, by DeLong's test for correlated curves.
+
+    DeLong, DeLong and Clarke-Pearson, "Comparing the Areas under Two or More Correlated Receiver
+    Operating Characteristic Curves: A Nonparametric Approach", Biometrics 44 (1988), 837-845.
+
+    Args:
+        candidate: float [N]: its scores; any scale, infinities allowed, no NaN.
+        stable: the same of the other version.
+        positive: bool [N]: the image's class; at least two images of each.
+    """
+    positive = np.asarray(positive, bool)
+    of_positives, of_negatives = zip(placements(candidate, positive), placements(stable, positive))
+    variance = sum(
+        np.var(ours - theirs, ddof=1) / len(ours) for ours, theirs in (of_positives, of_negatives)
+    )
+    return _comparison(
+        *(float(found.mean()) for found in of_positives),
+        variance=float(variance),
+        images=len(positive),
+    )
+
+
+def placements(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """DeLong's structural components, in n log n by ranks (ties count one half).
+
+    By ranks: Sun and Xu, "Fast Implementation of DeLong's Algorithm for Comparing the Areas Under
+    Correlated Receiver Operating Characteristic Curves", IEEE Signal Processing Letters 21 (2014).
+
+    Args:
+        scores: float [N].
+        positive: bool [N].
+
+    Returns:
+        for each positive the share of negatives that score lower, and for each negative the share
+        of positives that score higher. The mean of either is the area under the curve.
+    """
+    scores = np.asarray(scores, float)
+    ranks = scipy.stats.rankdata(scores)
+    of_positives = ranks[positive] - scipy.stats.rankdata(scores[positive])
+    of_negatives = ranks[~positive] - scipy.stats.rankdata(scores[~positive])
+    return of_positives / (~positive).sum(), 1 - of_negatives / positive.sum()
+
+
+def mcnemar_p(candidate: np.ndarray, stable: np.ndarray) -> float:
+    """Exact McNemar test: are the versions equally often right, over all images?
+
+    McNemar, Psychometrika 12 (1947), in its exact form: of the images that only one of them got
+    right, each is as likely to be the one's as the other's.
+
+    Args:
+        candidate: bool [N]: whether it was right about each image.
+        stable: the same of the other version.
+
+    Returns:
+        the two-sided p-value, 0-1; 1 where they are right about the same images.
+    """
+    only_candidate = int(np.sum(candidate & ~stable))
+    both = only_candidate + int(np.sum(stable & ~candidate))
+    return float(scipy.stats.binomtest(only_candidate, both).pvalue) if both else 1.0
+
+
+def _comparison(candidate: float, stable: float, *, variance: float, images: int) -> Comparison:
+    reach = float(scipy.stats.norm.ppf(CONFIDENCE)) * math.sqrt(variance)
+    difference = candidate - stable
+    return Comparison(
+        candidate=candidate,
+        stable=stable,
+        difference=difference,
+        lower=difference - reach,
+        upper=difference + reach,
+        images=images,
+    )

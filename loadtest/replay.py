@@ -1,0 +1,144 @@
+"""Replays a run's test images through the A/B router, as a service would, and writes what it knows.
+
+    python -m loadtest.replay                                    all test images, some seconds
+    python -m loadtest.replay --experiment v2 --weights stable=90 canary=10 --passes 3
+
+Each image is a unit with a key of its own; what the image really shows is the outcome. Leaves
+build/<experiment>/exposures.jsonl and outcomes.csv, which `serving.rollout.experiment verdict`
+reads; both are appended to, so that traffic can come in several sittings. Images seen by neither
+version in training must be sent: take the run's test split for what it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import tqdm
+
+from tfs_client import Client, ExposureLog, ImageClassifier, Router, Servable, TfsError, contract
+from training import command_line, run
+from training.command_line import InputError
+from training.figures import BUILD_DIR
+
+EXPOSURES = "exposures.jsonl"
+
+OUTCOMES = "outcomes.csv"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; prints the two files."""
+    parser = command_line.Parser(
+        prog="replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--target", default=f"localhost:{contract.GRPC_PORT}", help="(default: %(default)s)")
+    add("--run", type=Path, default=Path("runs/latest"), help="whose images; %(default)s")
+    add("--experiment", default="replay", help="its name; (default: %(default)s)")
+    add(
+        "--weights",
+        nargs="+",
+        default=["stable=50", "canary=50"],
+        metavar="LABEL=WEIGHT",
+        help="(default: %(default)s)",
+    )
+    add("--passes", type=int, default=1, help="over all images, dealt anew; %(default)s")
+    add("--per-s", type=float, default=0.0, help="images a second; 0: as fast as answered")
+    add("--build", type=Path, default=BUILD_DIR, help="(default: %(default)s)")
+    args = parser.parse_args(argv)
+    command_line.configure_logging()
+
+    def body() -> int:
+        folder = args.build / args.experiment
+        try:
+            count = replay(
+                run.load(args.run),
+                args.target,
+                folder,
+                experiment=args.experiment,
+                weights=_weights(args.weights),
+                passes=args.passes,
+                per_s=args.per_s,
+            )
+        except TfsError as error:
+            raise InputError(str(error)) from error
+        print(f"{count} images: {folder / EXPOSURES} {folder / OUTCOMES}")
+        return 0
+
+    return command_line.run("replay", body)
+
+
+def replay(
+    made: run.Run,
+    target: str,
+    folder: Path,
+    *,
+    experiment: str,
+    weights: Mapping[str, float],
+    passes: int = 1,
+    per_s: float = 0.0,
+) -> int:
+    """Sends the images, one request each; a side that cannot answer falls back to stable.
+
+    Args:
+        made: the run.
+        target: host:port of the server's gRPC port.
+        folder: receives EXPOSURES and OUTCOMES.
+        experiment: its name.
+        weights: by label.
+        passes: how often each image is sent, under another key each time.
+        per_s: images a second, 0 for no limit.
+
+    Returns:
+        How many were sent.
+
+    Raises:
+        TfsError: nobody answers, or a weight is wrong.
+        InputError: the run's images are gone.
+    """
+    rows = [row for row in made.predictions() if row.split == "test"]
+    files = {row.path: made.file(row.path) for row in rows}
+    folder.mkdir(parents=True, exist_ok=True)
+    sent = 0
+    with ExposureLog(folder / EXPOSURES) as exposures, Client(target) as client:
+        client.wait_ready(contract.LABEL_STABLE, timeout_s=5)
+        router = Router(weights, experiment=experiment, on_exposure=exposures)
+        stable = Servable(label=contract.LABEL_STABLE)
+        classifier = ImageClassifier(client, router=router, fallback=[stable])
+        with (folder / OUTCOMES).open("a", newline="", encoding="utf-8") as file:
+            outcomes = csv.writer(file, lineterminator="\n")
+            if not file.tell():
+                outcomes.writerow(["request_id", "truth", "time_s"])
+            everything = list(itertools.product(range(passes), rows))
+            started = time.monotonic()
+            for number, row in tqdm.tqdm(everything, unit="image", disable=None, leave=False):
+                if per_s:
+                    time.sleep(max(0.0, started + sent / per_s - time.monotonic()))
+                answer = classifier.predict(files[row.path], key=f"{row.path}#{number}")
+                outcomes.writerow([answer.request_id, row.label, f"{time.time():.3f}"])
+                sent += 1
+    return sent
+
+
+def _weights(given: Sequence[str]) -> dict[str, float]:
+    weights = {}
+    for one in given:
+        label, equals, weight = one.partition("=")
+        try:
+            weights[label] = float(weight)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise InputError(
+                f"Expected LABEL=WEIGHT, such as canary=10. Received: --weights {one}. Correct it."
+            )
+    return weights
+
+
+if __name__ == "__main__":
+    sys.exit(main())
