@@ -1,0 +1,48 @@
+"""How a command line says what Client wants to know about the connection: TLS and a token.
+
+For tfs, and for other commands that open a Client.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tfs_client.channel import Tls
+
+
+def add_connection_flags(parser: Any) -> None:
+    """Adds --tls and its kin, and --token-file.
+
+    Args:
+        parser: argparse's, or one of its subparsers.
+    """
+    group = parser.add_argument_group("connection")
+    group.add_argument("--tls", action="store_true", help="speak TLS (implied by the next four)")
+    group.add_argument("--tls-roots", type=Path, metavar="PEM", help="who may sign the server's")
+    group.add_argument("--tls-certificate", type=Path, metavar="PEM", help="our own certificate")
+    group.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
+    group.add_argument("--tls-server-name", metavar="NAME", help="in the server's certificate")
+    group.add_argument("--token-file", type=Path, metavar="FILE", help="holds a bearer token")
+
+
+def connection_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Client's arguments `tls` and `token`.
+
+    Args:
+        arguments: parsed with the flags above.
+
+    Raises:
+        TargetError: a certificate without its key, or the reverse.
+        OSError: the token's file cannot be read.
+    """
+    tls: bool | Tls = arguments.tls
+    files = (arguments.tls_roots, arguments.tls_certificate, arguments.tls_key)
+    if any(files) or arguments.tls_server_name:
+        roots, certificate, key = files
+        tls = Tls(
+            roots=roots, certificate=certificate, key=key, server_name=arguments.tls_server_name
+        )
+    token = arguments.token_file.read_text().strip() if arguments.token_file else None
+    return {"tls": tls, "token": token}
