@@ -21,8 +21,13 @@ from tensorflow_serving.apis import (
 )
 
 from serving import models_config
-from serving.local import classification, prediction, regression, tensor_proto
-from serving.local import multi_inference as multi_inference_module
+from serving.local import (
+    classification,
+    multi_inference as multi_inference_module,
+    prediction,
+    regression,
+    tensor_proto,
+)
 from serving.local.classification import Classes
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import invalid_argument, refuse

@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from training import page, quiet_tensorflow
-from training.command_line import InputError
-from training.command_line import run as run_command
+from training.command_line import InputError, run as run_command
 from training.figures import BUILD_DIR, Figures, write_json
 
 quiet_tensorflow.import_tensorflow(keras=False)

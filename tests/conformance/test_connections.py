@@ -9,8 +9,7 @@ from concurrent import futures
 
 import grpc
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.conformance import strategies
 from tests.conformance.ask import METHODS

@@ -20,14 +20,11 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from export import (
-    gate,
-    gate_child,
-    gate_images,
-    gate_signatures,
-    saved_model,
-    signatures,
-    versions,
+from export import gate, saved_model, signatures, versions
+from export.gate import (
+    child as gate_child,
+    images as gate_images,
+    signatures as gate_signatures,
 )
 from tests.conftest import made_once
 from tfs_client import contract

@@ -9,7 +9,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from export import corruptions
+from export.gate import (
+    corruptions,
+)
 from tfs_client import RequestError
 
 RANDOM_KINDS = ("gaussian_noise", "rotation", "occluding_patch")

@@ -8,7 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from export import paired
+from export.gate import (
+    paired,
+)
 
 ONE_SIDED_95 = 1.6448536269514722
 

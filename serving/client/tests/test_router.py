@@ -17,11 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from tfs_client import callbacks, jsonl, split
-from tfs_client import router as module
+from tfs_client import callbacks, jsonl, router as module, split
 from tfs_client.errors import RequestError
 from tfs_client.router import Assignment, Exposure, ExposureLog, Router, Split
 

@@ -30,8 +30,7 @@ from tfs_client.errors import WrongLoopError
 from tfs_client.forks import Poller
 from tfs_client.route import Key
 from tfs_client.servable import Servable, servable
-from tfs_client.steps import Metadata as Pairs
-from tfs_client.steps import walk_async
+from tfs_client.steps import Metadata as Pairs, walk_async
 
 if TYPE_CHECKING:
     from tfs_client.router import Router

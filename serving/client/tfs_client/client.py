@@ -27,8 +27,7 @@ from tfs_client.answers import (
 from tfs_client.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
 from tfs_client.route import Key
 from tfs_client.servable import Servable, servable
-from tfs_client.steps import Metadata as Pairs
-from tfs_client.steps import walk
+from tfs_client.steps import Metadata as Pairs, walk
 
 if TYPE_CHECKING:
     from tfs_client.router import Router

@@ -11,8 +11,7 @@ from typing import Any, Final
 
 import grpc
 
-from tfs_client import channel as channels
-from tfs_client import contract
+from tfs_client import channel as channels, contract
 from tfs_client.core import Core, checked_timeout
 from tfs_client.errors import RequestError, TargetError
 from tfs_client.observer import Observer

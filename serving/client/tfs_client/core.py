@@ -42,8 +42,7 @@ from tfs_client.known import Known, KnownRequest
 from tfs_client.route import Key, Route
 from tfs_client.sender import About, Sender
 from tfs_client.servable import Servable
-from tfs_client.steps import Metadata as Pairs
-from tfs_client.steps import Pause, Steps
+from tfs_client.steps import Metadata as Pairs, Pause, Steps
 from tfs_client.wire import serving_pb2 as pb
 
 if TYPE_CHECKING:

@@ -17,10 +17,8 @@ from tests.conformance.case import (
     predict,
     predicted,
     read,
-    tensor,
-)
-from tests.conformance.case import (
     spec as answer_spec,
+    tensor,
 )
 from tests.conformance.table.requests import dims, given, spec
 

@@ -13,8 +13,6 @@ from tests.conformance.case import (
     read,
     recorded,
     refused,
-)
-from tests.conformance.case import (
     spec as answer_spec,
 )
 from tests.conformance.table.requests import AFFINE, MANY, examples, feature, label, spec, version

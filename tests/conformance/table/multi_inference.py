@@ -12,8 +12,6 @@ from tests.conformance.case import (
     read,
     recorded,
     refused,
-)
-from tests.conformance.case import (
     spec as answer_spec,
 )
 from tests.conformance.table.examples import AFFINE_SIGNATURE, QUARTER, row

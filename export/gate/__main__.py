@@ -22,10 +22,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export import gate_checks, gate_child, gate_figures, gate_images, gate_verdict, versions
-from export.gate_figures import CANDIDATE, STABLE
-from export.gate_images import Image, Version
-from export.gate_verdict import Check, Limits
+from export import versions
+from export.gate import (
+    checks as gate_checks,
+    child,
+    figures as gate_figures,
+    images as gate_images,
+    verdict as gate_verdict,
+)
+from export.gate.figures import CANDIDATE, STABLE
+from export.gate.images import Image, Version
+from export.gate.verdict import Check, Limits
 from tfs_client import contract
 from training import command_line, figures
 from training.command_line import InputError
@@ -192,7 +199,7 @@ def gate(
         sum(image.positive for image in held_out.images),
         len(corrupted),
     )
-    evidence = gate_child.gather(
+    evidence = child.gather(
         asked,
         held_out.images,
         corrupted,
@@ -255,17 +262,17 @@ def _write(
     verdict: dict[str, Any],
     asked: dict[str, Version],
     images: Sequence[Image],
-    evidence: gate_child.Evidence,
+    evidence: child.Evidence,
     beside: gate_figures.Beside | None,
 ) -> None:
     """Writes page and verdict, each aside and then renamed; the verdict last."""
-    from export import gate_page  # matplotlib: not before there is something to draw
+    from export.gate.page import render  # matplotlib: not before there is something to draw
 
     path.parent.mkdir(exist_ok=True)
     page = path.with_name(PAGE)
     aside = page.with_name(f".{page.name}.{os.getpid()}")
     try:
-        aside.write_text(gate_page.render(verdict, asked, images, evidence, beside), "utf-8")
+        aside.write_text(render(verdict, asked, images, evidence, beside), "utf-8")
         aside.replace(page)
     finally:
         aside.unlink(missing_ok=True)

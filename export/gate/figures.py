@@ -1,6 +1,6 @@
 """What the versions said, set beside the truth: right or wrong, scores, figures, contradictions.
 
-Knows nothing about limits and verdicts (export.gate_checks does).
+Knows nothing about limits and verdicts (export.gate.checks does).
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import sklearn.metrics
 
-from export import corruptions
-from export.gate_child import Answers, Evidence
-from export.gate_evidence import CORRUPTED, HELD_OUT
-from export.gate_images import Image, Version, is_positive
+from export.gate import (
+    corruptions,
+)
+from export.gate.child import Answers, Evidence
+from export.gate.evidence import CORRUPTED, HELD_OUT
+from export.gate.images import Image, Version, is_positive
 
 CANDIDATE, STABLE = "candidate", "stable"
 

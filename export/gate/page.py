@@ -14,9 +14,9 @@ import numpy as np
 import PIL.Image
 import sklearn.metrics
 
-from export.gate_child import Evidence
-from export.gate_figures import CANDIDATE, STABLE, Beside
-from export.gate_images import Image, Version
+from export.gate.child import Evidence
+from export.gate.figures import CANDIDATE, STABLE, Beside
+from export.gate.images import Image, Version
 from training import page
 from training.report import BLUE, GREY, ORANGE
 

@@ -1,8 +1,8 @@
 """Asks the versions of a gate everything it wants to know, in a process that may end over it.
 
-    python -m export.gate_evidence task.json
+    python -m export.gate.evidence task.json
 
-Started by export.gate_child alone. TensorFlow ends the whole process over some graphs, so the one
+Started by export.gate.child alone. TensorFlow ends the whole process over some graphs, so the one
 that judges is not the one that asks. Each line on stdout is JSON and says what is about to be done;
 the last one before a silence names the culprit. Gathers answers, and judges none of them.
 """
@@ -22,7 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from export import corruptions, gate_signatures
+from export.gate import (
+    corruptions,
+    signatures as gate_signatures,
+)
 from tfs_client import RequestError, contract, image_to_array
 
 BATCH_SIZE = 32
@@ -58,7 +61,7 @@ def gather(task: dict[str, Any], folder: Path) -> None:
     that it could be asked. Then there are no ANSWERS.
 
     Args:
-        task: as export.gate_child writes it.
+        task: as export.gate.child writes it.
         folder: receives the files.
 
     Raises:

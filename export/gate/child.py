@@ -21,8 +21,10 @@ from typing import IO, Any
 import numpy as np
 import tqdm
 
-from export import gate_evidence
-from export.gate_images import Image, Version
+from export.gate import (
+    evidence,
+)
+from export.gate.images import Image, Version
 from tfs_client import contract
 from training import command_line
 
@@ -44,7 +46,7 @@ class Evidence:
     ended: str | None
     """how it ended too early, in words; None if it asked everything it could"""
     signatures: dict[str, Any] | None
-    """version ("candidate", "stable") -> signatures, as gate_evidence.describe() gives them"""
+    """version ("candidate", "stable") -> signatures, as evidence.describe() gives them"""
     arrays: dict[str, np.ndarray] | None
     """None where it ended early, or a version lacks what the contract asks for"""
 
@@ -56,9 +58,7 @@ class Evidence:
         names = [field.name for field in dataclasses.fields(Answers)]
         return Answers(
             **{
-                name: self.arrays.get(
-                    gate_evidence.key(who, pictures, signature, name), np.zeros(0)
-                )
+                name: self.arrays.get(evidence.key(who, pictures, signature, name), np.zeros(0))
                 for name in names
             }
         )
@@ -66,7 +66,7 @@ class Evidence:
     def latency_ms(self, who: str) -> np.ndarray:
         """Float [calls]."""
         assert self.arrays is not None
-        return self.arrays[gate_evidence.latency_key(who)]
+        return self.arrays[evidence.latency_key(who)]
 
 
 def gather(
@@ -104,10 +104,10 @@ def gather(
         ended = _watch(folder, max_silence_s)
         signatures = arrays = None
         if ended is None:
-            found = json.loads((folder / gate_evidence.EVIDENCE).read_text(encoding="utf-8"))
+            found = json.loads((folder / evidence.EVIDENCE).read_text(encoding="utf-8"))
             signatures = found["signatures"]
-            if (folder / gate_evidence.ANSWERS).exists():
-                with np.load(folder / gate_evidence.ANSWERS, allow_pickle=False) as file:
+            if (folder / evidence.ANSWERS).exists():
+                with np.load(folder / evidence.ANSWERS, allow_pickle=False) as file:
                     arrays = dict(file)
         return Evidence(ended=ended, signatures=signatures, arrays=arrays)
 
@@ -116,7 +116,7 @@ def _watch(folder: Path, max_silence_s: float) -> str | None:
     """Runs the process to its end; None, or in words what happened instead."""
     with (folder / "stderr").open("w+", encoding="utf-8", errors="replace") as talk:
         process = subprocess.Popen(
-            [sys.executable, "-m", "export.gate_evidence", str(folder / "task.json")],
+            [sys.executable, "-m", "export.gate.evidence", str(folder / "task.json")],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=talk,

@@ -9,11 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from export import corruptions, gate_evidence, gate_signatures, paired
-from export.gate_child import Evidence
-from export.gate_figures import CANDIDATE, STABLE, Beside, balanced
-from export.gate_images import LEAST_OF_A_CLASS, Version
-from export.gate_verdict import Check, Limits, not_reached, skipped
+from export.gate import (
+    corruptions,
+    evidence as gate_evidence,
+    paired,
+    signatures as gate_signatures,
+)
+from export.gate.child import Evidence
+from export.gate.figures import CANDIDATE, STABLE, Beside, balanced
+from export.gate.images import LEAST_OF_A_CLASS, Version
+from export.gate.verdict import Check, Limits, not_reached, skipped
 
 NAMES = (
     "survives",

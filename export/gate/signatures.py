@@ -14,7 +14,7 @@ def lacking(signatures: dict[str, Any]) -> list[str]:
     """What of the contract is missing, so that the gate cannot ask; in words.
 
     Args:
-        signatures: as export.gate_evidence.describe() gives them.
+        signatures: as export.gate.evidence.describe() gives them.
     """
     wanted = {
         contract.SIGNATURE_DEFAULT: {contract.INPUT_IMAGE_BYTES: ("string", 1)},
@@ -49,7 +49,7 @@ def differences(stable: dict[str, Any], candidate: dict[str, Any]) -> tuple[list
     """Compares a candidate's signatures with the stable version's.
 
     Args:
-        stable: as export.gate_evidence.describe() gives them.
+        stable: as export.gate.evidence.describe() gives them.
         candidate: the same.
 
     Returns:

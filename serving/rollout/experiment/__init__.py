@@ -1,0 +1,14 @@
+"""The A/B experiment behind a rollout: is the version on trial better, worse, harmful, or the same?
+
+    plan = read_plan("serving/experiment.json")
+    records = read_records(plan, ["exposures*.jsonl"], ["outcomes.csv"])
+    print(evaluate(plan, records, time.time()).reason)
+
+The command is `python -m serving.rollout.experiment`. Needs no TensorFlow.
+"""
+
+from serving.rollout.experiment.plan import Plan, read_plan
+from serving.rollout.experiment.records import read_records
+from serving.rollout.experiment.verdict import Verdict, evaluate
+
+__all__ = ["Plan", "Verdict", "evaluate", "read_plan", "read_records"]

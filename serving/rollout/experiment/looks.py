@@ -1,0 +1,168 @@
+"""All looks at one experiment: after every outcome, exposure and unit, in order of time.
+
+Knows nothing about files or verdicts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.rollout.experiment import sequential
+from serving.rollout.experiment.plan import NAMES, Plan
+from serving.rollout.experiment.records import Exposures, Outcomes
+
+Floats: TypeAlias = NDArray[np.float64]
+Flags: TypeAlias = NDArray[np.bool_]
+
+GUARDRAIL_LEAST: Final = 50
+"""Exposures on each side before a guardrail can break."""
+GUARDRAIL_SCALE: Final = 0.1
+"""Of its confidence sequence: a canary that fails a tenth more is what it sees soonest. A scale as
+small as the margins would let one that fails half of all go on for hundreds of exposures."""
+POINTS: Final = 500
+"""Of a series, at most."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Looks:
+    """One row of numbers after each moment at which something became known, arrays [T]."""
+
+    time_s: Floats
+    count: Floats
+    """Of outcomes, exposures or units so far, both sides."""
+    control: Floats
+    """Of them; so for treatment."""
+    treatment: Floats
+    control_share: Floats
+    treatment_share: Floats
+    """NaN while there is none; for units, their part of all."""
+    estimate: Floats
+    lower: Floats
+    upper: Floats
+    """NaN while there are too few."""
+    spread: Floats
+    """The estimate's variance; for units NaN."""
+
+    def before(self, time_s: float) -> int:
+        """How many looks had been taken at a time, itself included."""
+        return int(np.searchsorted(self.time_s, time_s, side="right"))
+
+
+def first(crossed: Flags) -> int | None:
+    """The place of the first True."""
+    return int(np.argmax(crossed)) if crossed.any() else None
+
+
+def quality(plan: Plan, outcomes: Outcomes) -> Looks:
+    """At the shares of right answers."""
+    return _difference(
+        *(outcomes.time_s, outcomes.treatment, outcomes.unit, outcomes.right),
+        alpha=plan.alpha,
+        scale=plan.smallest_difference,
+        least=plan.min_outcomes,
+    )
+
+
+def guardrails(plan: Plan, exposures: Exposures) -> Iterator[tuple[str, Looks]]:
+    """At the share of each guardrail's exposures, with its name; one at a time, as they are big."""
+    with np.errstate(invalid="ignore"):
+        slow = exposures.latency_s > plan.guardrails.slow_s
+    events = dict(zip(NAMES, (exposures.failed, exposures.review, slow)))
+    for name in NAMES:
+        yield (
+            name,
+            _difference(
+                *(exposures.time_s, exposures.treatment, exposures.unit, events[name]),
+                alpha=plan.guardrail_alpha,
+                scale=GUARDRAIL_SCALE,
+                least=GUARDRAIL_LEAST,
+            ),
+        )
+
+
+def mismatch(plan: Plan, exposures: Exposures) -> Looks:
+    """At units, by the side of their first exposure; `estimate` is the log of the Bayes factor."""
+    _, begins = np.unique(exposures.unit, return_index=True)
+    at = np.sort(begins)
+    time_s, treatment = exposures.time_s[at], exposures.treatment[at]
+    log = sequential.mismatch_log_bayes_factor(treatment, plan.treatment_share)
+    treated, seen = np.cumsum(treatment, dtype=np.float64), np.arange(1.0, len(at) + 1)
+    none = np.full(len(at), math.nan)
+    return _looks(
+        time_s=time_s,
+        count=seen,
+        control=seen - treated,
+        treatment=treated,
+        control_share=1 - treated / np.maximum(seen, 1),
+        treatment_share=treated / np.maximum(seen, 1),
+        estimate=log,
+        lower=none,
+        upper=none,
+        spread=none,
+    )
+
+
+def _difference(
+    time_s: Floats,
+    treatment: Flags,
+    unit: NDArray[np.int64],
+    events: Flags,
+    *,
+    alpha: float,
+    scale: float,
+    least: int,
+) -> Looks:
+    control, treated = sequential.unit_sums(events, treatment, unit)
+    found = sequential.difference(control, treated, alpha=alpha, scale=scale, least=least)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = [side.events / side.total for side in (control, treated)]
+    return _looks(
+        time_s=time_s,
+        count=control.total + treated.total,
+        control=control.total,
+        treatment=treated.total,
+        control_share=shares[0],
+        treatment_share=shares[1],
+        estimate=found.estimate,
+        lower=found.lower,
+        upper=found.upper,
+        spread=found.spread,
+    )
+
+
+def _looks(**columns: Floats) -> Looks:
+    """One look a moment: of what became known at once, no order is right, so all of it counts.
+
+    A nightly file that lists the wrong answers first would otherwise pass for a canary that fails.
+    """
+    time_s = columns["time_s"]
+    last = np.flatnonzero(np.r_[time_s[1:] > time_s[:-1], np.ones(min(len(time_s), 1), bool)])
+    return Looks(**{name: column[last] for name, column in columns.items()})
+
+
+def thinned(looks: Looks, start_s: float, *marked: int | None) -> dict[str, list[Any]]:
+    """At most POINTS of the looks, for a plot; NaN and infinity become None.
+
+    Args:
+        looks: all of them.
+        start_s: Unix time from which `hours` counts.
+        marked: places that have to be among the points.
+    """
+    places = np.linspace(0, len(looks.time_s) - 1, POINTS - len(marked)).round().astype(np.int64)
+    wanted = [*places, *(place for place in marked if place is not None)]
+    at = np.unique(np.array(wanted if len(looks.time_s) else [], np.int64))
+    columns = {
+        "hours": (looks.time_s - start_s) / 3600,
+        **{field.name: getattr(looks, field.name) for field in dataclasses.fields(looks)},
+    }
+    return {
+        name: [one if math.isfinite(one) else None for one in column[at].tolist()]
+        for name, column in columns.items()
+        if name not in ("time_s", "spread")
+    }

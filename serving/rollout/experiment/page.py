@@ -1,0 +1,170 @@
+"""An experiment as one self-contained HTML page.
+
+Knows nothing about statistics: it draws the series of a verdict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib
+import matplotlib.figure
+import numpy as np
+
+from serving.rollout.experiment import words
+from serving.rollout.experiment.plan import Plan
+from serving.rollout.experiment.verdict import GuardrailRow, MismatchRow, Since, Verdict
+from training import page
+
+TEMPLATE: Final = Path(__file__).with_name("experiment.html")
+BLUE, ORANGE, RED, GREY = "#2563a8", "#c8641e", "#b3261e", "#9aa3ad"
+
+
+def write(path: Path, *, plan: Plan, verdict: Verdict) -> None:
+    """Writes the page.
+
+    Args:
+        path: of the page.
+        plan: what was meant to be shown.
+        verdict: what is shown.
+    """
+    text = page.render(
+        TEMPLATE,
+        plan=plan,
+        verdict=verdict,
+        settings={**dataclasses.asdict(plan), "weights": dict(plan.weights)},
+        counts={**dataclasses.asdict(verdict.counts), "records_after_now": verdict.after_now},
+        words=words,
+        quality=_svg(_quality(plan, verdict)) if verdict.series["hours"] else "",
+        split=_svg(_split(plan, verdict)) if verdict.mismatch.series["hours"] else "",
+        guardrails=_svg(_guardrails(verdict)) if verdict.guardrails[0].series["hours"] else "",
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _quality(plan: Plan, verdict: Verdict) -> matplotlib.figure.Figure:
+    """The difference with its confidence sequence, and both shares."""
+    figure = matplotlib.figure.Figure(figsize=(9, 5.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    small = 100 * plan.smallest_difference
+    _interval(upper, verdict.series, BLUE, least=2 * small)
+    upper.axhline(0, color=GREY, linewidth=1)
+    for at in (-small, small):
+        label = "smallest difference that matters" if at > 0 else None
+        upper.axhline(at, color=ORANGE, linestyle="--", linewidth=1, label=label)
+    quality_decided = verdict.kind in ("better", "worse", "no_difference")
+    _mark(upper, verdict, verdict.since if quality_decided else None, verdict.kind)
+    upper.set(
+        title=f"Share of right answers, {plan.treatment} minus {plan.control}",
+        ylabel="percentage points",
+    )
+    _sides(lower, verdict.series, plan)
+    lower.set(title="Share of right answers", ylabel="%", xlabel="hours since the first exposure")
+    for axes in (upper, lower):
+        _style(axes)
+    return figure
+
+
+def _split(plan: Plan, verdict: Verdict) -> matplotlib.figure.Figure:
+    """Evidence of a sample-ratio mismatch."""
+    figure = matplotlib.figure.Figure(figsize=(9, 2.6), layout="constrained")
+    axes = figure.subplots()
+    row: MismatchRow = verdict.mismatch
+    axes.plot(
+        row.series["hours"],
+        _numbers(row.series["estimate"]) / math.log(10),
+        color=BLUE,
+        label="Bayes factor",
+        drawstyle="steps-post",
+    )
+    axes.axhline(
+        row.log10_threshold, color=RED, linestyle="--", linewidth=1, label="a mismatch from here on"
+    )
+    _mark(axes, verdict, row.broken, "mismatch")
+    axes.set(
+        title=f"Units on {plan.treatment}: {words.percent(row.found)}, "
+        f"{words.percent(row.planned)} planned",
+        ylabel="power of ten",
+        xlabel="hours since the first exposure",
+    )
+    _style(axes)
+    return figure
+
+
+def _guardrails(verdict: Verdict) -> matplotlib.figure.Figure:
+    """Each guardrail's difference with its margin."""
+    figure = matplotlib.figure.Figure(figsize=(9, 6.6), layout="constrained")
+    every = figure.subplots(len(verdict.guardrails), 1, sharex=True)
+    row: GuardrailRow
+    for axes, row in zip(every, verdict.guardrails):
+        _interval(axes, row.series, BLUE, least=300 * row.margin)
+        axes.axhline(0, color=GREY, linewidth=1)
+        axes.axhline(
+            100 * row.margin, color=RED, linestyle="--", linewidth=1, label="the most allowed"
+        )
+        _mark(axes, verdict, row.broken, "broken")
+        axes.set(title=words.TITLES[row.name], ylabel="points")
+        _style(axes)
+    every[-1].set_xlabel("hours since the first exposure")
+    figure.align_ylabels()
+    return figure
+
+
+def _interval(axes: Any, series: Mapping[str, list[Any]], color: str, least: float) -> None:
+    """Estimate and band in percentage points; the axis shows what matters, not the first looks."""
+    hours = series["hours"]
+    estimate, lower, upper = (
+        100 * _numbers(series[name]) for name in ("estimate", "lower", "upper")
+    )
+    axes.fill_between(hours, lower, upper, color=color, alpha=0.18, linewidth=0, label="interval")
+    axes.plot(hours, estimate, color=color, label="difference")
+    later = slice(len(hours) // 5, None)
+    shown = np.concatenate([lower[later], upper[later], estimate[later]])
+    shown = shown[np.isfinite(shown)]
+    low, high = (shown.min(), shown.max()) if len(shown) else (0.0, 0.0)
+    low, high = min(low, -least), max(high, least)
+    axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+
+
+def _sides(axes: Any, series: Mapping[str, list[Any]], plan: Plan) -> None:
+    """Both shares in percent; the axis leaves out the first looks, which jump."""
+    later = slice(len(series["hours"]) // 20, None)
+    for side, name, color in (
+        ("control", plan.control, GREY),
+        ("treatment", plan.treatment, BLUE),
+    ):
+        shares = 100 * _numbers(series[f"{side}_share"])
+        axes.plot(series["hours"][later], shares[later], color=color, label=name)
+
+
+def _mark(axes: Any, verdict: Verdict, since: Since | None, word: str) -> None:
+    if since is not None and verdict.started_s is not None:
+        at = (since.time_s - verdict.started_s) / 3600
+        word = word.replace("_", " ")
+        axes.axvline(at, color=RED, linewidth=1.2, label=f"{word} after {at:.3g} h")
+
+
+def _numbers(column: list[Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([math.nan if one is None else one for one in column], np.float64)
+
+
+def _style(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e6e9ed", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.title.set_fontsize(10)
+    # Beside the plot: inside it would cover the lines of one experiment or another.
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
+
+
+def _svg(figure: matplotlib.figure.Figure) -> str:
+    target = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "experiment", "font.size": 9}):
+        figure.savefig(target, format="svg", metadata={"Date": None})
+    text = target.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,133 @@
+"""A verdict in words. Knows nothing about how it came about."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from serving.rollout.experiment.plan import Plan
+
+if TYPE_CHECKING:  # it asks here for its sentence
+    from serving.rollout.experiment.verdict import Side, Verdict
+
+NOTHING: Final = "-"
+"""Where there is no number."""
+
+TITLES: Final[Mapping[str, str]] = {
+    "errors": "errors",
+    "review": "sent to review",
+    "slow": "slow answers",
+}
+
+
+def reason(plan: Plan, verdict: Verdict) -> str:
+    """Why the verdict is what it is, and what to do: one sentence."""
+    control, treatment = plan.control, plan.treatment
+    when = "" if verdict.since is None else f"since {moment(verdict.since.time_s)}"
+    if verdict.since is not None:
+        when += f", after {verdict.since.outcomes:,} outcomes"
+    shown = "the difference is not known yet"
+    if verdict.estimate is not None:
+        shown = f"the difference is {points(verdict.estimate)} percentage points"
+        if verdict.lower is not None:
+            shown += f" ({points(verdict.lower)} to {points(verdict.upper)})"
+    small = f"{100 * plan.smallest_difference:.2g}"
+    more = "there is no saying how many more outcomes it takes"
+    if min(side.outcomes for side in verdict.sides) < plan.min_outcomes:
+        more = f"it takes {plan.min_outcomes:,} outcomes on each side to begin with"
+    elif verdict.more_outcomes is not None:
+        more = f"about {verdict.more_outcomes:,} more outcomes would decide if it stays like this"
+    broken = [row for row in verdict.guardrails if row.broken]
+    breaches = " and ".join(
+        f"{TITLES[row.name]} {percent(row.treatment)} of exposures against {percent(row.control)}, "
+        f"where {points(row.margin)} percentage points are allowed"
+        for row in broken
+    )
+    mismatch = verdict.mismatch
+    return {
+        "guardrail_broken": f"Roll {treatment} back: {breaches} ({when}).",
+        "sample_ratio_mismatch": (
+            f"Do not compare: {percent(mismatch.found)} of the units met {treatment} where "
+            f"{percent(mismatch.planned)} were planned, which is no chance ({when}); find out who "
+            "is lost or dealt otherwise."
+        ),
+        "better": f"{treatment} is better than {control} {when}: {shown}.",
+        "worse": f"{treatment} is worse than {control} {when}: {shown}.",
+        "no_difference": (
+            f"{treatment} and {control} differ by less than {small} points {when}: {shown}."
+        ),
+        "out_of_time": (
+            f"Undecided after the planned {plan.max_duration_h:g} hours ({when}): {shown}."
+        ),
+        "keep_going": f"Keep going: {shown}; {more}.",
+    }[verdict.kind]
+
+
+def table(verdict: Verdict) -> list[str]:
+    """Everything but the series, as lines of text."""
+    lines = [
+        f"{'':<12}{'version':>9}{'units':>10}{'exposures':>12}{'outcomes':>11}"
+        f"{'right':>10}{'latency ms':>12}",
+    ]
+    for side in verdict.sides:
+        latency = NOTHING if side.latency_s is None else f"{1000 * side.latency_s:.1f}"
+        lines.append(
+            f"{side.label:<12}{versions(side):>9}{side.units:>10,}{side.exposures:>12,}{side.outcomes:>11,}"
+            f"{percent(side.share_right):>10}{latency:>12}"
+        )
+    interval = "too few outcomes for an interval"
+    if verdict.lower is not None:
+        interval = f"{points(verdict.lower)} to {points(verdict.upper)} at every look"
+    lines += ["", f"difference  {points(verdict.estimate)} points, {interval}"]
+    if verdict.latency_ratio is not None:
+        lines.append(f"latency     {verdict.latency_ratio:.3f} times the control's")
+    lines += [
+        "",
+        f"{'guardrail':<16}{'control':>10}{'treatment':>11}{'at least':>10}{'allowed':>9}  state",
+    ]
+    for row in verdict.guardrails:
+        state = "holds" if row.lower is not None else "too few exposures"
+        if row.broken:
+            state = f"BROKEN since {moment(row.broken.time_s)}"
+        lines.append(
+            f"{TITLES[row.name]:<16}{percent(row.control):>10}{percent(row.treatment):>11}"
+            f"{points(row.lower):>10}{points(row.margin):>9}  {state}"
+        )
+    mismatch = verdict.mismatch
+    state = f"MISMATCH since {moment(mismatch.broken.time_s)}" if mismatch.broken else "holds"
+    lines += [
+        "",
+        f"split       {percent(mismatch.found)} of the units on the treatment, "
+        f"{percent(mismatch.planned)} planned; Bayes factor 10^{mismatch.log10_bayes_factor:.1f}, "
+        f"10^{mismatch.log10_threshold:.1f} would be a mismatch: {state}",
+        "",
+    ]
+    shown = {**dataclasses.asdict(verdict.counts), "after_now": verdict.after_now}
+    lines += [f"{name.replace('_', ' '):<32}{count:>12,}" for name, count in shown.items()]
+    return lines
+
+
+def versions(side: Side) -> str:
+    """Those that answered for a side."""
+    return ", ".join(map(str, side.versions)) or NOTHING
+
+
+def moment(time_s: float) -> str:
+    """A Unix time in words, UTC."""
+    try:
+        then = datetime.datetime.fromtimestamp(time_s, datetime.timezone.utc)
+    except (ValueError, OverflowError, OSError):  # no time of this calendar: a clock gone wrong
+        return f"{time_s:g} s"
+    return f"{then:%Y-%m-%d %H:%M} UTC"
+
+
+def points(share: float | None) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return NOTHING if share is None else f"{100 * share:+.2f}"
+
+
+def percent(share: float | None) -> str:
+    """A share in percent."""
+    return NOTHING if share is None else f"{100 * share:.2f} %"
