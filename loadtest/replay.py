@@ -3,7 +3,8 @@
     python -m loadtest.replay                                    all test images, some seconds
     python -m loadtest.replay --experiment v2 --weights stable=90 canary=10 --passes 3
 
-Each image is a unit with a key of its own; what the image really shows is the outcome. Leaves
+Each image is a unit, so that sending it twice is no evidence twice; what it really shows is the
+outcome. Leaves
 build/<experiment>/exposures.jsonl and outcomes.csv, which `serving.rollout.experiment verdict`
 reads; both are appended to, so that traffic can come in several sittings. Images seen by neither
 version in training must be sent: take the run's test split for what it is.
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import itertools
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="LABEL=WEIGHT",
         help="(default: %(default)s)",
     )
-    add("--passes", type=int, default=1, help="over all images, dealt anew; %(default)s")
+    add("--passes", type=int, default=1, help="over all images; %(default)s")
     add("--per-s", type=float, default=0.0, help="images a second; 0: as fast as answered")
     add("--build", type=Path, default=BUILD_DIR, help="(default: %(default)s)")
     args = parser.parse_args(argv)
@@ -91,7 +91,7 @@ def replay(
         folder: receives EXPOSURES and OUTCOMES.
         experiment: its name.
         weights: by label.
-        passes: how often each image is sent, under another key each time.
+        passes: how often each image is sent.
         per_s: images a second, 0 for no limit.
 
     Returns:
@@ -114,12 +114,12 @@ def replay(
             outcomes = csv.writer(file, lineterminator="\n")
             if not file.tell():
                 outcomes.writerow(["request_id", "truth", "time_s"])
-            everything = list(itertools.product(range(passes), rows))
+            everything = rows * passes
             started = time.monotonic()
-            for number, row in tqdm.tqdm(everything, unit="image", disable=None, leave=False):
+            for row in tqdm.tqdm(everything, unit="image", disable=None, leave=False):
                 if per_s:
                     time.sleep(max(0.0, started + sent / per_s - time.monotonic()))
-                answer = classifier.predict(files[row.path], key=f"{row.path}#{number}")
+                answer = classifier.predict(files[row.path], key=row.path)
                 outcomes.writerow([answer.request_id, row.label, f"{time.time():.3f}"])
                 sent += 1
     return sent

@@ -79,8 +79,12 @@ class Figures:
         """Whether every bar holds."""
         return all(figure.holds is not False for figure in self.results)
 
-    def write(self, directory: Path = BUILD_DIR) -> int:
+    def write(self, directory: Path = BUILD_DIR, *, told: bool = True) -> int:
         """Writes the file (aside, then renamed), prints a line a figure, returns the exit code.
+
+        Args:
+            directory: receives <name>.json.
+            told: print the figures to stderr and the path to stdout.
 
         Returns:
             0 if every bar holds, else 1.
@@ -98,6 +102,11 @@ class Figures:
                 "results": [dataclasses.asdict(figure) for figure in self.results],
             },
         )
+        if told:
+            self._tell(path)
+        return 0 if self.hold else 1
+
+    def _tell(self, path: Path) -> None:
         width = max((len(figure.name) for figure in self.results), default=0)
         for figure in self.results:
             value = f"{figure.value:.6g}" if isinstance(figure.value, float) else str(figure.value)
@@ -105,7 +114,6 @@ class Figures:
             bar = f"  bar {figure.bar}: {verdict}" if figure.bar else ""
             print(f"  {figure.name:<{width}}  {value} {figure.unit}{bar}", file=sys.stderr)
         print(path)
-        return 0 if self.hold else 1
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -41,7 +41,10 @@ from training.version_digest import version_digest
 logger = logging.getLogger("export.gate")
 
 PAGE = "gate.html"
-CORRUPTED_IMAGES = 200
+MARGIN = 0.05
+"""With 650 images, on a tenth of which the versions disagree, an equally good version passes 98
+times in 100; with a margin of 0.03, 73 times."""
+CORRUPTED_IMAGES = 400
 LATENCY_CALLS = 300
 SEED = 1
 """Of the corruptions: the same for every gate, so that verdicts can be compared."""
@@ -70,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--margin",
         type=float,
-        default=0.03,
+        default=MARGIN,
         help="how much worse balanced accuracy, ROC-AUC and robustness may be, 0-1 "
         "(default: %(default)s)",
     )
@@ -282,11 +285,10 @@ def _write(
 def _say(checks: Sequence[Check], passed: bool, path: Path) -> None:
     width = max(len(check.name) for check in checks)
     for check in checks:
-        if check.holds is None:
-            line = check.detail["note"]
-        else:
-            line = f"expected {check.expected}; received {check.received}"
-        print(f"  {check.name:<{width}}  {check.word:<11}  {line}", file=sys.stderr)
+        told = check.detail["note"] if check.holds is None else check.received
+        print(f"  {check.name:<{width}}  {check.word:<11}  {told}", file=sys.stderr)
+        if check.holds is False:
+            print(f"  {'':<{width}}  {'expected':<11}  {check.expected}", file=sys.stderr)
     failed = ", ".join(check.name for check in checks if check.holds is False)
     page = path.with_name(PAGE)
     print("passed" if passed else f"refused: {failed}; see {page}", file=sys.stderr)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.bench_server import contest, environments, payloads, servers
 from tests.bench_server.contest import FILES, PIXELS
+from tests.e2e.launching import first_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +23,7 @@ def quick(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench_server", "--quick", "--models", str(store)]
-        + ["--config", str(ROOT / "serving" / "models.config")],
+        + ["--config", str(first_config(folder))],
         cwd=folder,
         env={
             **os.environ,

@@ -14,7 +14,6 @@ file, and nothing was written.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import logging
@@ -109,9 +108,8 @@ def _verdict(arguments: argparse.Namespace, command: str) -> int:
     path: Path = arguments.page
     path.parent.mkdir(parents=True, exist_ok=True)
     page.write(path, plan=plan, verdict=verdict)
-    with contextlib.redirect_stdout(sys.stderr):  # it tells where the file is; stdout is a table
-        _figures(path.stem, command, verdict).write(path.parent)
-    _log.info("page: %s", path)
+    _figures(path.stem, command, verdict).write(path.parent, told=False)
+    _log.info("page: %s, figures: %s", path, path.with_suffix(".json"))
     if arguments.json:
         print(json.dumps(dataclasses.asdict(verdict), indent=2, allow_nan=False))
     else:
@@ -162,12 +160,13 @@ def _plan(arguments: argparse.Namespace, command: str) -> int:
     print(f"{plan.experiment}: {wanted}, alpha {plan.alpha:g}, power {plan.power:g}")
     print(f"{'outcomes':<34}{plan.control:>12}{plan.treatment:>12}{'both':>12}")
     print(f"{'one test at the end':<34}{control:>12,}{treatment:>12,}{fixed:>12,}")
-    for name in ("mean", "median", "p90", "max"):
+    for name in ("mean", "median", "p90", "max", "power"):
         both = figures[name]
         if both is not None:
             treated = both * plan.treatment_share
             row = f"{both - treated:>12,.0f}{treated:>12,.0f}{both:>12,.0f}"
-            print(f"{f'a look after every one: {name}':<34}{row}")
+            which = f"for power {plan.power:g}" if name == "power" else name
+            print(f"{f'a look after every one: {which}':<34}{row}")
     print(
         f"{share:.1%} of {arguments.experiments:,} made-up experiments saw the difference within "
         f"{horizon:,} outcomes."

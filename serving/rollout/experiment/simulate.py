@@ -101,9 +101,17 @@ def stopping(plan: Plan, real: trials.Stopped) -> list[Row]:
         "median": _median(at),
         "p90": float(np.quantile(at, 0.9)) if len(at) else None,
         "max": int(at.max()) if len(at) else None,
+        "until_power": _until(real.sequential, plan.power),
         "fixed_horizon": sum(fixed_sizes(plan)),
     }
     return [Row(f"difference.outcomes_{name}", one, "outcomes") for name, one in figures.items()]
+
+
+def _until(firsts: trials.Firsts, share: float) -> int | None:
+    """Outcomes by which this share of all experiments has ended; None where fewer ever do."""
+    needed = math.ceil(share * len(firsts))
+    at = np.sort(firsts[firsts > 0])
+    return int(at[needed - 1]) if len(at) >= needed else None
 
 
 def fixed_sizes(plan: Plan) -> tuple[int, int]:

@@ -102,11 +102,14 @@ def table(verdict: Verdict) -> list[str]:
         f"split       {percent(mismatch.found)} of the units on the treatment, "
         f"{percent(mismatch.planned)} planned; Bayes factor 10^{mismatch.log10_bayes_factor:.1f}, "
         f"10^{mismatch.log10_threshold:.1f} would be a mismatch: {state}",
-        "",
     ]
-    shown = {**dataclasses.asdict(verdict.counts), "after_now": verdict.after_now}
-    lines += [f"{name.replace('_', ' '):<32}{count:>12,}" for name, count in shown.items()]
-    return lines
+    counts = {**dataclasses.asdict(verdict.counts), "after_now": verdict.after_now}
+    odd = [
+        f"{name.replace('_', ' '):<32}{count:>12,}"
+        for name, count in counts.items()
+        if count and name not in ("exposures", "outcomes")  # those stand above, by side
+    ]
+    return [*lines, "", *odd] if odd else lines
 
 
 def versions(side: Side) -> str:

@@ -1,0 +1,63 @@
+"""Runs what `make serve` runs, for the tests of a module."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from serving import models_config
+from serving.rollout import states
+from serving.rollout.states import State
+from tfs_client import contract
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_S = 60.0
+
+
+def first_config(folder: Path) -> Path:
+    """A models.config of version 1 alone, whatever the project's own says by now."""
+    own = models_config.read(ROOT / "serving" / "models.config")
+    state = State(versions=(1,), labels={contract.LABEL_STABLE: 1})
+    path = folder / "models.config"
+    path.write_text(models_config.render(states.write(own, contract.MODEL_NAME, state)))
+    return path
+
+
+@contextmanager
+def serving(talk: Path, *flags: str) -> Iterator[tuple[str, str, Path]]:
+    """Runs what `make serve` runs, on free ports: (gRPC address, REST address, its talk).
+
+    Args:
+        talk: the file that receives what it says.
+        flags: of serving.launch.
+    """
+    held = [socket.create_server(("", 0)) for _ in range(2)]
+    grpc_port, rest_port = (one.getsockname()[1] for one in held)
+    for one in held:
+        one.close()
+    with talk.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving.launch", "--server", "local", *flags]
+            + ["--grpc-port", str(grpc_port), "--rest-port", str(rest_port)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            deadline = time.monotonic() + READY_S
+            while "Try it:" not in talk.read_text():
+                assert process.poll() is None, talk.read_text()
+                assert time.monotonic() < deadline, talk.read_text()
+                time.sleep(0.05)
+            yield f"localhost:{grpc_port}", f"localhost:{rest_port}", talk
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=30)

@@ -1,0 +1,97 @@
+"""From version 1 to 2 and back, as the README walks: the gate, a trial, its traffic, its verdict.
+
+Real pictures and versions; every step is a command as a person types it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.launching import first_config, serving
+from tfs_client import Client, ImageClassifier
+
+PLAN = {
+    "experiment": "walk",
+    "weights": {"stable": 50, "canary": 50},
+    "baseline": 0.8,
+    "smallest_difference": 0.1,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(store: Path, sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a second version that equals the first, a models.config and a plan."""
+    place = tmp_path_factory.mktemp("walk")
+    shutil.copytree(store, place / "models")
+    model = place / "models" / "image_classifier"
+    shutil.copytree(model / "1", model / "2")
+    first_config(place)
+    (place / "plan.json").write_text(json.dumps(PLAN))
+    return place
+
+
+@pytest.fixture(scope="module")
+def target(folder: Path) -> Iterator[str]:
+    flags = ("--models", str(folder / "models"), "--config", str(folder / "models.config"))
+    with serving(folder / "serve.log", *flags) as (grpc_address, _, _):
+        yield grpc_address
+
+
+def test_a_version_is_gated_tried_judged_promoted_and_rolled_back(
+    folder: Path, target: str, sample_run: Path, command: Callable
+) -> None:
+    models, config = ("--models", str(folder / "models")), str(folder / "models.config")
+
+    def rollout(verb: str, *flags: str) -> tuple[int, str]:
+        where = ("--config", config, "--target", target)
+        done = command("serving.rollout", *verb.split(), *where, *flags)
+        return done.returncode, done.stdout + done.stderr
+
+    code, told = rollout("canary 2", *models)
+    assert code == 2, told
+    assert "python -m export.gate 2 --against 1" in told
+
+    done = command("export.gate", "2", "--against", "1", *models, "--runs", str(sample_run.parent))
+    assert done.returncode == 0, done.stderr
+    assert (folder / "models/image_classifier/2/assets.extra/gate.html").is_file()
+
+    code, told = rollout("canary 2", *models)
+    assert code == 0, told
+    assert "version 2 is on trial beside 1" in told
+
+    replay = ("--target", target, "--run", str(sample_run), "--experiment", "walk")
+    done = command("loadtest.replay", *replay, "--passes", "2", "--build", str(folder))
+    assert done.returncode == 0, done.stderr
+    records = ["--exposures", str(folder / "walk/exposures.jsonl")]
+    records += ["--outcomes", str(folder / "walk/outcomes.csv")]
+    verdict = ("verdict", str(folder / "plan.json"), *records, "--json")
+    page = ("--page", str(folder / "experiment.html"))
+    done = command("serving.rollout.experiment", *verdict, *page)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["kind"] == "keep_going"
+    images = (sample_run / "predictions.csv").read_text().count(",test,")
+    assert found["counts"]["exposures"] == found["counts"]["outcomes"] == 2 * images
+    assert [side["versions"] for side in found["sides"]] == [[1], [2]]
+
+    code, told = rollout("promote", "--if-better", str(folder / "plan.json"), *records)
+    assert code == 2
+    assert "Received: keep_going" in told
+
+    code, told = rollout("promote", "--why", "a walk")
+    assert code == 0, told
+    with Client(target) as client:
+        picture = next((sample_run / "samples").iterdir())
+        assert ImageClassifier(client).predict(picture).model_version == 2
+        code, told = rollout("rollback")
+        assert code == 0, told
+        assert ImageClassifier(client).predict(picture).model_version == 1
+
+    told = command("serving.rollout", "history", "--config", config).stdout
+    assert [line.split()[2] for line in told.splitlines()[1:]] == ["canary", "promote", "rollback"]
+    assert "gate: passed" in told
