@@ -231,7 +231,8 @@ def size(sizes: dict[str, int], asked: dict[str, Version], limits: Limits) -> Ch
     if STABLE in sizes:
         ratio = ours / sizes[STABLE]
         words = f"{limits.max_bytes_ratio:g} times version {asked[STABLE].number}"
-        parts.append((ratio <= limits.max_bytes_ratio, words, f"{ratio:.2f} times"))
+        received = f"{ratio:.2f} times, {ours:,} bytes against {sizes[STABLE]:,}"
+        parts.append((ratio <= limits.max_bytes_ratio, words, received))
     if limits.max_bytes is not None:
         parts.append((ours <= limits.max_bytes, f"{limits.max_bytes:,} bytes", f"{ours:,} bytes"))
     return _at_most("size", parts, {"bytes": sizes})

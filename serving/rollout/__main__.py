@@ -28,7 +28,7 @@ from serving import models_config
 from serving.rollout import report, states
 from serving.rollout.config_file import ConfigFile
 from serving.rollout.fleet import Fleet
-from serving.rollout.journal import Journal
+from serving.rollout.journal import Change, Journal
 from serving.rollout.operation import TIMEOUT_S, Done, NotDoneError, Operation, Settings
 from serving.rollout.states import Plan, State
 from tfs_client import contract
@@ -201,14 +201,14 @@ def _canary(arguments: argparse.Namespace) -> int:
         objection = gate_verdict.objection(folder, arguments.version, now.stable)
         return made.judged(objection, force=arguments.force)
 
-    return _change(arguments, arguments.version, plan)
+    return _change(arguments, plan, arguments.version)
 
 
 def _promote(arguments: argparse.Namespace) -> int:
     if arguments.if_better is None:
         if arguments.exposures or arguments.outcomes:
             raise InputError("Expected --if-better PLAN with --exposures. Received: no plan.")
-        return _change(arguments, None, states.promote)
+        return _change(arguments, states.promote)
     from serving.rollout.trial import Evidence  # here: a rollback must not wait for it
 
     evidence = Evidence(
@@ -225,7 +225,7 @@ def _promote(arguments: argparse.Namespace) -> int:
             )
         return dataclasses.replace(states.promote(now), why=verdict.reason)
 
-    return _change(arguments, None, plan)
+    return _change(arguments, plan)
 
 
 def _watch(arguments: argparse.Namespace) -> int:
@@ -262,24 +262,39 @@ def _watch(arguments: argparse.Namespace) -> int:
         return dataclasses.replace(made, why=verdict.reason)
 
     arguments.verb = action
-    return _change(arguments, None, plan) or int(action == "rollback")
+    return _change(arguments, plan) or int(action == "rollback")
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
-    return _change(arguments, arguments.to, lambda now: states.rollback(now, arguments.to))
+    return _change(
+        arguments, lambda now: states.rollback(now, arguments.to), once=arguments.to is not None
+    )
 
 
 def _apply(arguments: argparse.Namespace) -> int:
-    return _change(arguments, None, states.apply)
+    return _change(arguments, states.apply)
 
 
 def _retire(arguments: argparse.Namespace) -> int:
-    return _change(arguments, arguments.version, lambda now: states.retire(now, arguments.version))
+    version: int = arguments.version
+    return _change(arguments, lambda now: states.retire(now, version), version)
 
 
 def _change(
-    arguments: argparse.Namespace, version: int | None, plan: Callable[[State], Plan]
+    arguments: argparse.Namespace,
+    plan: Callable[[State], Plan],
+    version: int | None = None,
+    *,
+    once: bool = False,
 ) -> int:
+    """Carries it out, or prints what would be done.
+
+    Args:
+        arguments: of the command line.
+        plan: the present state to what is to be done.
+        version: that was named: another one makes it another command.
+        once: never the same command as one that was killed.
+    """
     if arguments.timeout_s <= 0:
         raise InputError(f"Expected --timeout-s above 0. Received: {arguments.timeout_s:g}.")
     file = ConfigFile(arguments.config)
@@ -294,8 +309,12 @@ def _change(
         why=arguments.why,
         who=arguments.who,
     )
+
+    def again(left: Change) -> bool:
+        return not once and left.verb == arguments.verb and version in (None, left.version)
+
     with _fleet(arguments) as fleet:
-        done: Done = Operation(file, fleet, settings).run(arguments.verb, version, plan)
+        done: Done = Operation(file, fleet, settings).run(arguments.verb, plan, again)
     print(report.done_as_json(done) if arguments.json else report.done_as_text(done))
     return 0
 

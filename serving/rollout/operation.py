@@ -96,13 +96,15 @@ class Operation:
         self._journal = Journal(file)
         self._config = ModelsConfig()
 
-    def run(self, verb: str, version: int | None, plan: Callable[[State], Plan]) -> Done:
+    def run(
+        self, verb: str, plan: Callable[[State], Plan], again: Callable[[Change], bool]
+    ) -> Done:
         """Plans from the present state, and carries it out.
 
         Args:
             verb: for the lock and the history.
-            version: the version that was named with it.
             plan: the present state to what is to be done.
+            again: whether a change that was killed is this very command.
 
         Raises:
             InputError: refused, nothing was changed.
@@ -111,7 +113,7 @@ class Operation:
         about = {"who": self._settings.operator(), "verb": verb, "pid": os.getpid(), "time": _now()}
         with self._file.sole_operator(about):
             self._config = self._file.read()
-            made, left = self._plan(verb, version, plan)
+            made, left = self._plan(verb, plan, again)
             forward = verb in _FORWARD
             back = made.start if left is None or forward else left.before_state()
             if not forward:
@@ -142,7 +144,7 @@ class Operation:
         return states.read(self._config, self._settings.model)
 
     def _plan(
-        self, verb: str, version: int | None, plan: Callable[[State], Plan]
+        self, verb: str, plan: Callable[[State], Plan], again: Callable[[Change], bool]
     ) -> tuple[Plan, Change | None]:
         """The plan, after what a killed command left behind was seen to.
 
@@ -155,34 +157,41 @@ class Operation:
         left, now = self._journal.pending(), self._state()
         if left is None:
             return plan(now), None
+        if left.model != self._settings.model:
+            raise InputError(
+                f"Expected nothing left of another model's change. Received: {left.words} of "
+                f"{left.model} by {left.who}, begun {left.time}, which was killed. See to it "
+                f"first, with --model {left.model}."
+            )
         told = f"{left.words} by {left.who}, begun {left.time}, was killed"
+        if again(left) and left.after_state() == now:
+            # First of all: planned anew, a rollback would go one step further back.
+            _log.warning("%s: seeing to the rest", told)
+            says = f"{left.words} is done"
+            return Plan(verb=verb, version=left.version, start=now, end=now, says=says), left
+        if not again(left) and verb != "rollback":
+            self._tidy(left, told)
+            return plan(self._state()), None
         try:
             made = plan(now)
         except InputError:
-            # It may have been all but done.
-            asked = left.verb == verb and version in (None, left.version)
-            if asked and left.after_state() == now:
-                _log.warning("%s: seeing to the rest", told)
-                says = f"{left.words} is done"
-                made = Plan(verb=verb, version=left.version, start=now, end=now, says=says)
-                return made, left
-            if verb != "rollback" or left.before_state() == now:
-                self._tidy(left, told)
-                return plan(self._state()), None
             self._tidy(left, told)
-            back = self._state()
+            if verb != "rollback" or self._state() == now:
+                raise
+            now = self._state()
             says = f"{left.words} is undone"
-            return Plan(verb=verb, version=left.version, start=back, end=back, says=says), None
-        if verb == "rollback" or (made.verb, made.version) == (left.verb, left.version):
-            _log.warning("%s: going on from where it is", told)
-            return made, left
-        self._tidy(left, told)
-        return plan(self._state()), None
+            return Plan(verb=verb, version=left.version, start=now, end=now, says=says), None
+        _log.warning("%s: going on from where it is", told)
+        return made, left
 
     def _tidy(self, left: Change, told: str) -> None:
-        """Undoes what a killed command has done; what a rollback has done stays."""
-        if left.verb in _FORWARD:
-            _log.warning("%s: it stays as it is", told)
+        """Undoes what a killed command has done.
+
+        What a rollback has done stays, and so does what somebody has edited since.
+        """
+        way = states.path(left.before_state(), left.after_state())
+        if left.verb in _FORWARD or self._state() not in way:
+            _log.warning("%s: the file stays as it is", told)
             self._journal.end(replace(left, outcome="interrupted"))
             return
         _log.warning("%s: undoing it first", told)

@@ -140,6 +140,17 @@ def test_a_note_that_is_none_of_ours_stops_everything(file: ConfigFile) -> None:
         Journal(file).pending()
 
 
+def test_what_was_left_of_another_models_change_is_that_models_to_see_to(
+    file: ConfigFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Journal(file).begin(dataclasses.replace(CHANGE, model="other"))
+    before = file.path.read_text()
+    target = ("--target", "127.0.0.1:1")
+    assert main(["rollback", "--config", str(file.path), "--model", "m", *target]) == 2
+    assert "with --model other" in capsys.readouterr().err
+    assert file.path.read_text() == before
+
+
 def test_a_file_edited_by_hand_with_an_error_is_told_with_line_and_column(
     file: ConfigFile, capsys: pytest.CaptureFixture[str]
 ) -> None:
