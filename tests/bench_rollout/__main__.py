@@ -134,16 +134,14 @@ def measure(parts: Sequence[str], extent: Extent, build: Path, *, bars: bool) ->
 
 def _traffic(folder: Path, extent: Extent) -> Traffic:
     verbs = ROUND * extent.rounds
-    return traffic.run(folder, verbs, by="rpc", callers=8, per_s=0, pause_s=0)
+    return traffic.run(folder, verbs, by="rpc", callers=8, per_s=0, pause_s=(0, 0))
 
 
 def _rollbacks(folder: Path, by: str, extent: Extent) -> Traffic:
     verbs = ["canary 2", *["promote", "rollback", "canary 2"] * extent.rollbacks]
     flags = [f"--model_config_file_poll_wait_seconds={POLL_S}"] if by == "file" else []
-    # Not in step with the polling: a pause that is no multiple of it.
-    return traffic.run(
-        folder, verbs, by=by, callers=4, per_s=200, pause_s=0.37 * POLL_S, flags=flags
-    )
+    pause_s = (0.2, 0.2 + POLL_S)
+    return traffic.run(folder, verbs, by=by, callers=4, per_s=200, pause_s=pause_s, flags=flags)
 
 
 def _add(result: figures.Figures, part: str, found: Traffic, extent: Extent, *, bars: bool) -> None:

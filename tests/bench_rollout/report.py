@@ -26,8 +26,8 @@ TEMPLATE = Path(__file__).parents[1] / "bench_report.html"
 
 ABOUT = """Server, callers and commands share the cores."""
 
-TRAFFIC = """Answers a second by the version that gave them, for callers who ask for stable. Grey
-lines: commands."""
+TRAFFIC = """Answers a second by the version that gave them, for callers who ask for stable. Grey:
+a command runs."""
 
 ROLLBACK = """From the start of the command (a process that has yet to start) to the last answer of
 the version that is left."""
@@ -109,7 +109,7 @@ def _answers(found: Traffic) -> str:
             axes.axvspan(command.begun - start, command.ended - start, color=GREY, alpha=0.15)
     axes.set_xlabel("seconds")
     axes.set_ylabel(f"answers/s, {LABELS[0]}")
-    axes.legend(frameon=False, ncols=3, loc="upper right")
+    axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.98))
     return _svg(figure)
 
 

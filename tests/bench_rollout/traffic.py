@@ -57,7 +57,7 @@ def run(
     by: str,
     callers: int,
     per_s: float,
-    pause_s: float,
+    pause_s: tuple[float, float],
     flags: Sequence[str] = (),
 ) -> Traffic:
     """Starts a server and its callers, and gives one command after the other.
@@ -68,7 +68,8 @@ def run(
         by: rpc or file.
         callers: at once.
         per_s: their rate, all together; 0: as fast as they can.
-        pause_s: between two commands.
+        pause_s: between two commands: drawn from this range, so that they fall anywhere between two
+            looks of a server at its file.
         flags: more of the server's.
     """
     with running_server(folder, *FLAGS, *flags, config=START) as server:
@@ -76,10 +77,10 @@ def run(
         out = folder / "rows.npz"
         before = _memory_mb(server)
         with _calling(target, out, callers, per_s):
-            commands = []
+            commands, random = [], np.random.default_rng(0)
             for verb in tqdm.tqdm(verbs, desc=f"by {by}", unit="command", disable=None):
                 commands.append(_command(verb, folder / "models.config", target, by))
-                time.sleep(pause_s)
+                time.sleep(random.uniform(*pause_s))
         after = _memory_mb(server)
     with np.load(out, allow_pickle=True) as saved:
         rows, errors = saved["rows"], tuple(str(one) for one in saved["errors"])

@@ -154,7 +154,9 @@ def test_a_version_that_does_not_load_is_undone_with_the_servers_own_words(
     assert everywhere(operator, stable=1, canary=2)
 
 
-def test_a_label_waits_for_the_server_that_lags_behind(operator: Operator, store: Path) -> None:
+def test_a_label_waits_for_the_server_that_lags_behind_and_so_do_other_operators(
+    operator: Operator, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, slow = operator.servers[0], operator.servers[2]
     late = slow.folder / "models" / "line" / "4"
     command = [sys.executable, "-m", "serving.rollout", *operator.arguments("canary 4")]
@@ -163,6 +165,10 @@ def test_a_label_waits_for_the_server_that_lags_behind(operator: Operator, store
         time.sleep(1)  # as long as it takes others to do the wrong thing
         assert answering(first, "canary") == "INVALID_ARGUMENT"
         assert running.poll() is None
+        assert operator("rollback") == 2
+        told = capsys.readouterr().err
+        assert "Expected to be the only operator" in told
+        assert f"(process {running.pid})" in told
         shutil.copytree(store / "line" / "4", late.with_name(".coming"))
         late.with_name(".coming").rename(late)
         assert running.wait(60) == 0
