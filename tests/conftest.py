@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-LONGEST = ("test_training", "test_export")
+LONGEST = ("test_training", "test_gate", "test_rollout_killed", "test_export")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
