@@ -5,7 +5,6 @@ Knows nothing about Locust, gRPC or how the samples came about.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,8 +44,8 @@ def write(
         summary=summary,
         settings=settings,
         finished=finished,
-        over_time=_svg(_over_time(taken)) if taken else "",
-        histogram=_svg(_histogram([sample.latency_ms for sample in right])) if right else "",
+        over_time=page.svg(_over_time(taken)) if taken else "",
+        histogram=page.svg(_histogram([sample.latency_ms for sample in right])) if right else "",
     )
     path.write_text(text, encoding="utf-8")
 
@@ -106,11 +105,3 @@ def _style(axes: Any) -> None:
     axes.grid(color="#e6e9ed", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.legend(frameon=False)
-
-
-def _svg(figure: matplotlib.figure.Figure) -> str:
-    target = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "loadtest", "font.size": 9}):
-        figure.savefig(target, format="svg", metadata={"Date": None})
-    text = target.getvalue()
-    return text[text.index("<svg") :]

@@ -5,8 +5,6 @@ Reads a run from disk and knows nothing about TensorFlow.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from typing import Any
 import matplotlib
 import matplotlib.figure
 import numpy as np
-import PIL.Image
 import sklearn.metrics
 
 from training import page, run
@@ -35,9 +32,9 @@ def write(made: run.Run, path: Path) -> None:
         metrics=made.metrics(),
         classes=made.class_names,
         settings=sorted(made.settings["config"].items()),
-        curves=_svg(_learning_curves(made.settings["training"])),
-        roc=_svg(_roc_and_precision_recall(made.class_names[1], predictions)),
-        histogram=_svg(_histogram(made, test)),
+        curves=page.svg(_learning_curves(made.settings["training"])),
+        roc=page.svg(_roc_and_precision_recall(made.class_names[1], predictions)),
+        histogram=page.svg(_histogram(made, test)),
         mistakes=_mistakes(made, test),
     )
     path.write_text(text, encoding="utf-8")
@@ -121,15 +118,6 @@ def _histogram(made: run.Run, test: Sequence[run.Prediction]) -> matplotlib.figu
     return figure
 
 
-def _svg(figure: matplotlib.figure.Figure) -> str:
-    target = io.StringIO()
-    # no date and fixed ids: the same run gives the same page
-    with matplotlib.rc_context({"svg.hashsalt": "run", "font.size": 9}):
-        figure.savefig(target, format="svg", metadata={"Date": None})
-    text = target.getvalue()
-    return text[text.index("<svg") :]
-
-
 def _mistakes(made: run.Run, test: Sequence[run.Prediction]) -> list[dict[str, Any]]:
     """The test images that the run was most sure of and got wrong."""
     wrong = [row for row in test if row.label != row.predicted]
@@ -137,17 +125,7 @@ def _mistakes(made: run.Run, test: Sequence[run.Prediction]) -> list[dict[str, A
     return [
         {
             "row": row,
-            "picture": _thumbnail(made.file(row.path)),
+            "picture": page.thumbnail(made.file(row.path), THUMBNAIL_PIXELS),
         }
         for row in wrong[:MISTAKES_SHOWN]
     ]
-
-
-def _thumbnail(path: Path) -> str:
-    """A small PNG as a data address, so that the page needs no other file."""
-    with PIL.Image.open(path) as image:
-        small = image.convert("RGB")
-    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-    target = io.BytesIO()
-    small.save(target, "PNG")
-    return "data:image/png;base64," + base64.b64encode(target.getvalue()).decode()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 import matplotlib
 import matplotlib.figure
 import numpy as np
-import PIL.Image
 import sklearn.metrics
 
 from export.gate.child import Evidence
@@ -65,11 +62,11 @@ def render(
                 ("review_share", "share that needs review", ""),
             )
         ],
-        scores=_svg(_scores(beside, names)) if beside else None,
-        robustness=_svg(_robustness(checks["robust"]["detail"], names))
+        scores=page.svg(_scores(beside, names)) if beside else None,
+        robustness=page.svg(_robustness(checks["robust"]["detail"], names))
         if "corruptions" in checks["robust"]["detail"]
         else None,
-        latency=_svg(_latency(evidence, names)) if evidence.arrays else None,
+        latency=page.svg(_latency(evidence, names)) if evidence.arrays else None,
         disagreements=_with_pictures(verdict["disagreements"][:DISAGREEMENTS_SHOWN], images),
     )
 
@@ -160,23 +157,7 @@ def _latency(evidence: Evidence, names: dict[str, str]) -> matplotlib.figure.Fig
 
 def _with_pictures(rows: Sequence[dict[str, Any]], images: Sequence[Image]) -> list[dict[str, Any]]:
     files = {image.pixels_sha256: image.file for image in images}
-    return [row | {"picture": _thumbnail(files[row["pixels_sha256"]])} for row in rows]
-
-
-def _thumbnail(path: Path) -> str:
-    """A small PNG as a data address, so that the page needs no other file."""
-    with PIL.Image.open(path) as image:
-        small = image.convert("RGB")
-    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-    target = io.BytesIO()
-    small.save(target, "PNG")
-    return "data:image/png;base64," + base64.b64encode(target.getvalue()).decode()
-
-
-def _svg(figure: matplotlib.figure.Figure) -> str:
-    target = io.StringIO()
-    # no date and fixed ids: the same verdict gives the same page
-    with matplotlib.rc_context({"svg.hashsalt": "gate", "font.size": 9}):
-        figure.savefig(target, format="svg", metadata={"Date": None})
-    text = target.getvalue()
-    return text[text.index("<svg") :]
+    return [
+        row | {"picture": page.thumbnail(files[row["pixels_sha256"]], THUMBNAIL_PIXELS)}
+        for row in rows
+    ]

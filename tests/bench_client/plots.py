@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from tests.bench_client.clients.frame import CASES, FORMS
 from tests.bench_client.environments import OURS, RIVALS
 from tests.bench_client.outage import Outage
 from tests.bench_server.report import BLUE, GREY, INK, ORANGE
+from training import page
 
 RED = "#b3261e"
 
@@ -69,7 +69,7 @@ def import_costs(rounds: imports.Rounds) -> str:
                 rows.append((title, values, f"{statistics.median(values):.3g} {unit}"))
         _dots(axes, rows)
         axes.set_xlabel(f"{unit}, logarithmic")
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def encoding(taken: Arrays) -> str:
@@ -89,7 +89,7 @@ def encoding(taken: Arrays) -> str:
         if case in verdict.JUDGED_CASES:
             axes.axvline(verdict.COPIES, color=RED, linestyle="--", linewidth=1)
     every[-1].set_xlabel("copies of the data in the same process, logarithmic (dots: rounds)")
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def decoding(taken: Arrays) -> str:
@@ -109,7 +109,7 @@ def decoding(taken: Arrays) -> str:
         axes.set_title(FORM_TITLES[form])
         _dots(axes, rows)
     every[-1].set_xlabel("µs, logarithmic (dots: rounds)")
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def latency_ratios(taken: Calls) -> str:
@@ -127,7 +127,7 @@ def latency_ratios(taken: Calls) -> str:
     axes.axvline(1, color=GREY, linewidth=1)
     _dots(axes, rows, logarithmic=False)
     axes.set_xlabel("times the bare stub's median latency (dots: rounds)")
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def latencies(taken: Calls) -> str:
@@ -146,7 +146,7 @@ def latencies(taken: Calls) -> str:
         _style(axes)
     both[0].set_ylabel("% of the calls took less")
     both[1].legend(frameon=False, loc="lower right")
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def memory(taken: Calls) -> str:
@@ -160,7 +160,7 @@ def memory(taken: Calls) -> str:
     axes.set(xlabel="calls after the warm-up", ylabel="MB more")
     _style(axes)
     axes.legend(frameon=False, loc="center right")
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def outages(taken: Mapping[str, Outage]) -> str:
@@ -206,7 +206,7 @@ def outages(taken: Mapping[str, Outage]) -> str:
     for axes in every[1::2]:
         for line in axes.lines:
             line.set_rasterized(True)
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def _dots(axes: Any, rows: Sequence[Row], logarithmic: bool = True) -> None:
@@ -242,11 +242,3 @@ def _style(axes: Any) -> None:
     axes.grid(color="#e6e9ed", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.title.set_fontsize(10)
-
-
-def _svg(figure: matplotlib.figure.Figure) -> str:
-    target = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "bench-client", "font.size": 9}):
-        figure.savefig(target, format="svg", metadata={"Date": None}, dpi=150)
-    text = target.getvalue()
-    return text[text.index("<svg") :]

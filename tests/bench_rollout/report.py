@@ -6,7 +6,6 @@ Knows nothing about bars: those come with the figures.
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,7 +88,7 @@ def _rollbacks(traffic: Mapping[str, Traffic]) -> str:
     axes.set_ylabel("% of rollbacks")
     axes.set_xlim(left=0)
     axes.legend(frameon=False)
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def _answers(found: Traffic) -> str:
@@ -110,7 +109,7 @@ def _answers(found: Traffic) -> str:
     axes.set_xlabel("seconds")
     axes.set_ylabel(f"answers/s, {LABELS[0]}")
     axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.98))
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def _latencies(traffic: Mapping[str, Traffic]) -> str:
@@ -137,7 +136,7 @@ def _latencies(traffic: Mapping[str, Traffic]) -> str:
         axes.set_xlabel("ms")
     each[0].set_ylabel("% of requests")
     each[0].legend(frameon=False)
-    return _svg(figure)
+    return page.svg(figure)
 
 
 def _experiments(simulated: list[Simulated]) -> str:
@@ -157,11 +156,4 @@ def _experiments(simulated: list[Simulated]) -> str:
     axes.axvline(5, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlim(0, 112)
     axes.set_xlabel("% of experiments (dotted: 5 %)")
-    return _svg(figure)
-
-
-def _svg(figure: matplotlib.figure.Figure) -> str:
-    text = io.StringIO()
-    figure.savefig(text, format="svg")
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+    return page.svg(figure)

@@ -6,7 +6,6 @@ Knows nothing about how anything was measured, nor about bars: those come with t
 from __future__ import annotations
 
 import dataclasses
-import io
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,12 +55,12 @@ class Page:
         plots = []
         if self.measured is not None:
             plots += [
-                ("Throughput", _svg(_throughput(self.measured))),
-                ("Latency with 32 callers", _svg(_latency(self.measured))),
-                ("Where the CPU goes, with 32 callers", _svg(_cpu(self.measured))),
+                ("Throughput", page.svg(_throughput(self.measured))),
+                ("Latency with 32 callers", page.svg(_latency(self.measured))),
+                ("Where the CPU goes, with 32 callers", page.svg(_cpu(self.measured))),
             ]
         if self.memory:
-            plots.append(("Memory", _svg(_memory(self.memory))))
+            plots.append(("Memory", page.svg(_memory(self.memory))))
         text = page.render(
             TEMPLATE,
             command=figures.command,
@@ -224,11 +223,3 @@ def _style(axes: Any, grid: str) -> None:
     axes.grid(color="#e6e9ed", linewidth=0.8, axis=grid)
     axes.set_axisbelow(True)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
-
-
-def _svg(figure: matplotlib.figure.Figure) -> str:
-    target = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "bench-server", "font.size": 9}):
-        figure.savefig(target, format="svg", metadata={"Date": None})
-    text = target.getvalue()
-    return text[text.index("<svg") :]

@@ -20,8 +20,9 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from export import gate, saved_model, signatures, versions
+from export import saved_model, signatures, versions
 from export.gate import (
+    __main__ as gate,
     child as gate_child,
     images as gate_images,
     signatures as gate_signatures,

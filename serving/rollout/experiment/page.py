@@ -6,7 +6,6 @@ Knows nothing about statistics: it draws the series of a verdict.
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,9 +39,9 @@ def write(path: Path, *, plan: Plan, verdict: Verdict) -> None:
         settings={**dataclasses.asdict(plan), "weights": dict(plan.weights)},
         counts={**dataclasses.asdict(verdict.counts), "records_after_now": verdict.after_now},
         words=words,
-        quality=_svg(_quality(plan, verdict)) if verdict.series["hours"] else "",
-        split=_svg(_split(plan, verdict)) if verdict.mismatch.series["hours"] else "",
-        guardrails=_svg(_guardrails(verdict)) if verdict.guardrails[0].series["hours"] else "",
+        quality=page.svg(_quality(plan, verdict)) if verdict.series["hours"] else "",
+        split=page.svg(_split(plan, verdict)) if verdict.mismatch.series["hours"] else "",
+        guardrails=page.svg(_guardrails(verdict)) if verdict.guardrails[0].series["hours"] else "",
     )
     path.write_text(text, encoding="utf-8")
 
@@ -160,11 +159,3 @@ def _style(axes: Any) -> None:
     axes.title.set_fontsize(10)
     # Beside the plot: inside it would cover the lines of one experiment or another.
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
-
-
-def _svg(figure: matplotlib.figure.Figure) -> str:
-    target = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "experiment", "font.size": 9}):
-        figure.savefig(target, format="svg", metadata={"Date": None})
-    text = target.getvalue()
-    return text[text.index("<svg") :]
