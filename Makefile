@@ -103,6 +103,14 @@ test: $(ENVIRONMENT) ## run all tests
 conformance: $(ENVIRONMENT) ## hold the local server, or GRPC=host:port REST=host:port, against TF Serving's answers
 	$(BIN)/python -m tests.conformance.run $(if $(GRPC),--grpc $(GRPC)) $(if $(REST),--rest $(REST)) $(ARGS)
 
+.PHONY: manifests
+manifests: $(ENVIRONMENT) ## render k8s/ in every combination and check it -> build/manifests.json
+	$(BIN)/python -m tests.manifests $(ARGS)
+
+.PHONY: check-alerts
+check-alerts: $(ENVIRONMENT) ## alert rules, their tests and the dashboard, with promtool where it is found
+	$(BIN)/python -m pytest -q tests/unit/test_monitoring_files.py tests/integration/test_alerts.py $(ARGS)
+
 .PHONY: check
 check: lint types imports ## lint, types and import rules
 

@@ -1,0 +1,138 @@
+"""The manifests as the real kubectl renders them, held against the real schemas and checkov.
+
+The environment with these tools is made on demand; where it cannot be made, this file is skipped.
+`make manifests` does the same over every combination of components.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import shlex
+
+import pytest
+
+from tests.environments import ROOT, UnavailableError
+from tests.manifests import __main__ as command, renders, tools
+
+
+@pytest.fixture(scope="module")
+def stands() -> tools.Tools:
+    try:
+        return tools.make()
+    except UnavailableError as error:
+        pytest.skip(f"kubectl, kubernetes-validate and checkov cannot be had: {error}")
+
+
+@pytest.fixture(scope="module")
+def production(stands: tools.Tools) -> list[renders.Document]:
+    return renders.render(stands, renders.K8S / "overlays" / "production")
+
+
+def _one(documents: list[renders.Document], kind: str) -> renders.Document:
+    (found,) = [one for one in documents if one["kind"] == kind]
+    return copy.deepcopy(found)
+
+
+def _errors(stands: tools.Tools, document: renders.Document) -> list[str]:
+    everything = command.Everything()
+    everything.add("changed", [document])
+    return command.schema_errors(stands, everything)[1]
+
+
+def test_every_overlay_and_component_is_accepted(
+    stands: tools.Tools, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(ROOT)
+    figures = command.check(stands, alone=True)
+    assert figures.hold, caplog.text
+    values = {figure.name: figure.value for figure in figures.results}
+    assert values["renders"] == len(renders.overlays()) + len(renders.ORDER)
+    assert len(str(values["kubernetes_versions"]).split()) == 3
+
+
+def test_the_validator_sees_a_misspelt_field_in_every_version(
+    stands: tools.Tools, production: list[renders.Document]
+) -> None:
+    changed = _one(production, "Deployment")
+    changed["spec"]["template"]["spec"]["terminationGraceperiodSeconds"] = 95
+    assert len(_errors(stands, changed)) == 3
+
+
+@pytest.mark.parametrize("kind", ["Certificate", "ServiceMonitor"])
+def test_the_validator_sees_a_misspelt_field_of_a_custom_resource(
+    stands: tools.Tools, production: list[renders.Document], kind: str
+) -> None:
+    changed = _one(production, kind)
+    assert _errors(stands, changed) == []
+    changed["spec"]["dnsName"] = ["typo"]
+    assert len(_errors(stands, changed)) == 1
+
+
+def test_the_validator_sees_into_the_job_of_a_training_runtime(stands: tools.Tools) -> None:
+    documents = renders.render_combination(stands, renders.alone("training-distributed"))
+    runtime = _one(documents, "TrainingRuntime")
+    (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    job["template"]["spec"]["template"]["spec"]["containers"][0]["comand"] = ["x"]
+    assert len(_errors(stands, runtime)) == 3
+
+
+def test_a_kind_without_a_schema_is_an_error(stands: tools.Tools) -> None:
+    unknown = {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "thing"}}
+    assert len(_errors(stands, unknown)) == 3
+
+
+def test_production_runs_the_gpu_image_over_tls_from_the_shared_volume(
+    production: list[renders.Document],
+) -> None:
+    pod = _one(production, "Deployment")["spec"]["template"]["spec"]
+    (server,) = pod["containers"]
+    assert server["image"].endswith("-gpu")
+    assert server["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert "--ssl_config_file=/run/tls/ssl.config" in server["args"]
+    models = {volume["name"]: volume for volume in pod["volumes"]}["models"]
+    assert set(models) == {"name", "persistentVolumeClaim"}
+
+
+def test_a_canary_is_beside_the_servers_and_not_behind_their_names(stands: tools.Tools) -> None:
+    documents = renders.render_combination(stands, ("admin-guard", "canary", "gpu"))
+    servers = {one["metadata"]["name"]: one for one in documents if one["kind"] == "Deployment"}
+    assert set(servers) == {"image-classifier", "image-classifier-canary"}
+    images = [one["spec"]["template"]["spec"]["containers"][0]["image"] for one in servers.values()]
+    assert len(set(images)) == 2
+    labels = servers["image-classifier-canary"]["spec"]["template"]["metadata"]["labels"]
+    selectors = {
+        one["metadata"]["name"]: one["spec"]["selector"]
+        for one in documents
+        if one["kind"] == "Service"
+    }
+    behind = [name for name, chosen in selectors.items() if chosen.items() <= labels.items()]
+    assert behind == ["image-classifier-gateway-canary"]
+    # one route a host: admin-guard's gives way
+    route = _one(documents, "GRPCRoute")
+    weights = [ref["weight"] for rule in route["spec"]["rules"] for ref in rule["backendRefs"]]
+    assert sum(weights) == 100
+
+
+def test_only_the_gateway_reaches_guarded_servers(stands: tools.Tools) -> None:
+    documents = renders.render_combination(stands, ("admin-guard",))
+    policies = {
+        one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "NetworkPolicy"
+    }
+    (rule,) = policies["image-classifier-callers"]["ingress"]
+    assert rule["ports"] == [{"port": "grpc"}]
+    (peer,) = rule["from"]
+    assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "gateways"}
+
+
+def test_every_documented_command_of_kubectl_exists(stands: tools.Tools) -> None:
+    text = (renders.K8S / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ kubectl (.*)$", text, re.MULTILINE)
+    assert len(commands) > 8
+    for command_line in commands:
+        words = shlex.split(command_line.partition(" -- ")[0])
+        verbs = words[: 2 if words[0] == "rollout" else 1]
+        told = tools.run([stands.kubectl, *verbs, "--help"])
+        told += tools.run([stands.kubectl, "options"])
+        for flag in (word for word in words if word.startswith("-")):
+            assert re.search(rf"^ *(-\w, )?{flag}\b|^ *{flag}, ", told, re.MULTILINE), command_line
