@@ -233,7 +233,7 @@ class Operation:
                 if before != state:
                     self._step(before, state)
         except _StepFailedError as failure:
-            _log.error("%s", failure)
+            _log.error("a state was not reached: undoing %s", made.words)
             wrong = self._undo(back)
             return "undone", f"{made.words} failed: {failure}. {self._standing(wrong)}"
         except EditedMeanwhileError as edited:
