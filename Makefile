@@ -107,6 +107,10 @@ conformance: $(ENVIRONMENT) ## hold the local server, or GRPC=host:port REST=hos
 manifests: $(ENVIRONMENT) ## render k8s/ in every combination and check it -> build/manifests.json
 	$(BIN)/python -m tests.manifests $(ARGS)
 
+.PHONY: test-container
+test-container: $(ENVIRONMENT) ## walk the container road with the engine that answers, on a stand-in image if need be
+	$(BIN)/python -m tests.container $(ARGS)
+
 .PHONY: check-alerts
 check-alerts: $(ENVIRONMENT) ## alert rules, their tests and the dashboard, with promtool where it is found
 	$(BIN)/python -m pytest -q tests/unit/test_monitoring_files.py tests/integration/test_alerts.py $(ARGS)

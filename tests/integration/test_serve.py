@@ -239,9 +239,12 @@ def test_the_local_server_runs_under_tensorflow_servings_name(
 
 @pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
 def test_the_local_server_refuses_a_port_in_use_at_once(
-    place: Path, taken_port: int, flag: str
+    place: Path, taken_port: int, two_ports: tuple[int, int], flag: str
 ) -> None:
-    done = local(f"--model_config_file={place / 'models.config'}", f"{flag}={taken_port}")
+    # The other port is not to be in somebody else's use either.
+    other = f"{'--port' if flag == '--rest_api_port' else '--rest_api_port'}={two_ports[0]}"
+    config = f"--model_config_file={place / 'models.config'}"
+    done = local(config, other, f"{flag}={taken_port}")
 
     assert done.returncode == 255
     assert f"Expected a free port. Received: {flag}={taken_port}" in done.stdout
