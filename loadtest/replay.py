@@ -30,6 +30,12 @@ EXPOSURES = "exposures.jsonl"
 
 OUTCOMES = "outcomes.csv"
 
+EXPERIMENT = "replay"
+"""Also the name in serving/experiment.json, which judges what is sent; a test compares."""
+
+WEIGHTS = {contract.LABEL_STABLE: 50.0, contract.LABEL_CANARY: 50.0}
+"""The same."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; prints the two files."""
@@ -39,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--target", default=f"localhost:{contract.GRPC_PORT}", help="(default: %(default)s)")
     add("--run", type=Path, default=Path("runs/latest"), help="whose images; %(default)s")
-    add("--experiment", default="replay", help="its name; (default: %(default)s)")
+    add("--experiment", default=EXPERIMENT, help="its name; (default: %(default)s)")
     add(
         "--weights",
         nargs="+",
-        default=["stable=50", "canary=50"],
+        default=[f"{label}={weight:g}" for label, weight in WEIGHTS.items()],
         metavar="LABEL=WEIGHT",
         help="(default: %(default)s)",
     )

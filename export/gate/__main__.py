@@ -223,18 +223,9 @@ def gate(
         limits,
         lambda: gate_figures.set_beside(evidence, asked, held_out.images, corrupted),
     )
-    verdict: dict[str, Any] = {
-        "version": candidate.number,
-        "against": asked[STABLE].number if STABLE in asked else None,
-        "passed": gate_verdict.passed(checks),
-        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": figures.git_commit(),
-        "machine": figures.machine(),
-        "margins": dataclasses.asdict(limits),
-        "version_sha256": digests[CANDIDATE],
-        "against_sha256": digests.get(STABLE),
+    verdict = {
+        **_summary(asked, digests, limits, checks),
         "held_out": held_out.summary() | {"corrupted": len(corrupted), "data": data},
-        "checks": [dataclasses.asdict(check) for check in checks],
         "metrics": {
             who: gate_figures.metrics(beside.held_out[who], beside.positive, beside.usable)
             if beside
@@ -249,6 +240,24 @@ def gate(
     )
     _say(checks, verdict["passed"], candidate.folder / contract.GATE_VERDICT)
     return 0 if verdict["passed"] else 1
+
+
+def _summary(
+    asked: dict[str, Version], digests: dict[str, str], limits: Limits, checks: Sequence[Check]
+) -> dict[str, Any]:
+    """Who was judged, by whom, when, and what came of it."""
+    return {
+        "version": asked[CANDIDATE].number,
+        "against": asked[STABLE].number if STABLE in asked else None,
+        "passed": gate_verdict.passed(checks),
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "commit": figures.git_commit(),
+        "machine": figures.machine(),
+        "margins": dataclasses.asdict(limits),
+        "version_sha256": digests[CANDIDATE],
+        "against_sha256": digests.get(STABLE),
+        "checks": [dataclasses.asdict(check) for check in checks],
+    }
 
 
 def _bytes(folder: Path) -> int:

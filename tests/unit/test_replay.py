@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.replay import main
+from loadtest.replay import EXPERIMENT, WEIGHTS, main
+from serving.rollout.experiment import read_plan
+
+
+def test_the_projects_own_plan_judges_what_is_replayed() -> None:
+    plan = read_plan(Path(__file__).parents[2] / "serving" / "experiment.json")
+    assert plan.experiment == EXPERIMENT
+    assert plan.weights == WEIGHTS
 
 
 @pytest.mark.parametrize("weight", ["canary", "canary=", "=", "canary=ten"])
