@@ -11,7 +11,8 @@
 
 Exit code 0: done (status: all servers agree with the file). 1: it failed and was undone, or some
 server did not follow, or (watch) the version on trial did harm and was rolled back. 2: refused,
-nothing was changed. Costs no TensorFlow.
+nothing was changed. Costs no TensorFlow. With --kubernetes, models.config is the one of the
+cluster's ConfigMap, and the servers are all pods.
 """
 
 from __future__ import annotations
@@ -25,14 +26,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serving import models_config
-from serving.rollout import report, states
-from serving.rollout.config_file import ConfigFile
-from serving.rollout.fleet import Fleet
+from serving.rollout import report, states, where
 from serving.rollout.journal import Change, Journal
-from serving.rollout.operation import TIMEOUT_S, Done, NotDoneError, Operation, Settings
+from serving.rollout.operation import Done, NotDoneError, Operation
 from serving.rollout.states import Plan, State
-from tfs_client import contract
-from tfs_client.connection_flags import add_connection_flags, connection_arguments
 from tfs_client.errors import TfsError
 from training.command_line import InputError, Parser, configure_logging, run
 
@@ -71,21 +68,19 @@ def _parser() -> Parser:
     def add(name: str, command: Callable[[argparse.Namespace], int], does: str) -> Any:
         verb = verbs.add_parser(name, help=does, description=does)
         verb.set_defaults(command=command)
-        verb.add_argument(
-            "--config", type=Path, default=Path("serving/models.config"), help="%(default)s"
-        )
-        verb.add_argument("--model", default=contract.MODEL_NAME, help="%(default)s")
+        where.add_place_flags(verb)
         verb.add_argument("--json", action="store_true", help="JSON on stdout")
         verb.add_argument("--verbose", action="store_true", help="say more on stderr")
         return verb
 
     def add_change(name: str, command: Callable[[argparse.Namespace], int], does: str) -> Any:
         verb = add(name, command, does)
-        _add_servers(verb)
-        _add_change(verb)
+        where.add_server_flags(verb)
+        where.add_change_flags(verb)
         return verb
 
-    _add_servers(add("status", _status, "Show what each server serves, and what the file says."))
+    verb = add("status", _status, "Show what each server serves, and what the file says.")
+    where.add_server_flags(verb)
     verb = add_change("canary", _canary, "Put a version on trial: load it, then label it canary.")
     verb.add_argument("version", type=int, metavar="N", help="the version")
     verb.add_argument(
@@ -112,39 +107,6 @@ def _parser() -> Parser:
     return parser
 
 
-def _add_servers(verb: Any) -> None:
-    verb.add_argument(
-        "--target",
-        action="append",
-        metavar="HOST:PORT",
-        help="gRPC port of the servers: a name stands for all its addresses; may be repeated "
-        f"(default: localhost:{contract.GRPC_PORT})",
-    )
-    add_connection_flags(verb)
-
-
-def _add_change(verb: Any) -> None:
-    verb.add_argument(
-        "--by",
-        choices=("auto", "rpc", "file"),
-        default="auto",
-        help="how servers hear of it: rpc tells them (HandleReloadConfigRequest); file leaves it "
-        "to their polling of the file; auto tells those that can be told (default)",
-    )
-    verb.add_argument(
-        "--timeout-s",
-        type=float,
-        default=TIMEOUT_S,
-        metavar="SECONDS",
-        help="for each state to show at all servers (default: %(default)g)",
-    )
-    verb.add_argument("--why", default="", metavar="TEXT", help="for the history")
-    verb.add_argument("--who", default="", metavar="NAME", help="for the history; user@host")
-    verb.add_argument(
-        "--dry-run", action="store_true", help="print the states, ask nobody, change nothing"
-    )
-
-
 def _add_records(verb: Any, *, required: bool) -> None:
     verb.add_argument(
         "--exposures",
@@ -163,24 +125,18 @@ def _add_records(verb: Any, *, required: bool) -> None:
     )
 
 
-def _fleet(arguments: argparse.Namespace) -> Fleet:
-    targets = arguments.target or [f"localhost:{contract.GRPC_PORT}"]
-    return Fleet(targets, arguments.model, connection_arguments(arguments))
-
-
 def _status(arguments: argparse.Namespace) -> int:
-    file = ConfigFile(arguments.config)
-    state = states.read(file.read(), arguments.model)
-    journal = Journal(file)
-    with _fleet(arguments) as fleet:
+    place = where.place(arguments)
+    state = states.read(place.read(), arguments.model)
+    with where.fleet(arguments) as fleet:
         seen = fleet.look(state.labels)
     found = report.Status(
         model=arguments.model,
-        path=str(arguments.config),
+        place=place.name,
         state=state,
         servers=tuple(seen),
-        pending=journal.pending(),
-        operator=file.operator(),
+        pending=Journal(place).pending(),
+        operator=place.operator(),
     )
     print(report.status_as_json(found) if arguments.json else report.status_as_text(found))
     return 0 if found.agrees else 1
@@ -191,7 +147,7 @@ def _canary(arguments: argparse.Namespace) -> int:
         raise InputError("Expected --why with --force. Received: no reason. It is kept in history.")
     from serving.rollout import gate_verdict  # here: a rollback must not wait for it
 
-    entry = models_config.read(arguments.config)
+    entry = where.place(arguments).read()
 
     def plan(now: State) -> Plan:
         made = states.canary(now, arguments.version)
@@ -236,10 +192,10 @@ def _watch(arguments: argparse.Namespace) -> int:
     evidence = trial.Evidence(
         plan=arguments.plan, exposures=arguments.exposures, outcomes=arguments.outcomes
     )
-    file = ConfigFile(arguments.config)
+    place = where.place(arguments)
 
     def look() -> Verdict:
-        return evidence.verdict(states.read(file.read(), arguments.model))
+        return evidence.verdict(states.read(place.read(), arguments.model))
 
     verdict, action = trial.watch(
         look,
@@ -295,32 +251,23 @@ def _change(
         version: that was named: another one makes it another command.
         once: never the same command as one that was killed.
     """
-    if arguments.timeout_s <= 0:
-        raise InputError(f"Expected --timeout-s above 0. Received: {arguments.timeout_s:g}.")
-    file = ConfigFile(arguments.config)
+    settings, place = where.settings(arguments), where.place(arguments)
     if arguments.dry_run:
-        made = plan(states.read(file.read(), arguments.model))
+        made = plan(states.read(place.read(), arguments.model))
         print(report.plan_as_json(made) if arguments.json else report.plan_as_text(made))
         return 0
-    settings = Settings(
-        model=arguments.model,
-        by=arguments.by,
-        timeout_s=arguments.timeout_s,
-        why=arguments.why,
-        who=arguments.who,
-    )
 
     def again(left: Change) -> bool:
         return not once and left.verb == arguments.verb and version in (None, left.version)
 
-    with _fleet(arguments) as fleet:
-        done: Done = Operation(file, fleet, settings).run(arguments.verb, plan, again)
+    with where.fleet(arguments) as fleet:
+        done: Done = Operation(place, fleet, settings).run(arguments.verb, plan, again)
     print(report.done_as_json(done) if arguments.json else report.done_as_text(done))
     return 0
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    changes, unreadable = Journal(ConfigFile(arguments.config)).history()
+    changes, unreadable = Journal(where.place(arguments)).history()
     if unreadable:
         print(f"rollout: {unreadable} lines of the history cannot be read", file=sys.stderr)
     chosen = [change for change in changes if change.model == arguments.model]

@@ -1,4 +1,8 @@
-"""models.config as the rollout writes it: by one operator at a time, whole or not at all.
+"""models.config in a folder, as the rollout writes it: by one operator at a time, and whole.
+
+    models.config.history.jsonl      one line a change, for people and for git
+    .models.config.pending.json      the change under way; gone when its line is written
+    .models.config.lock              who is at work
 
 Knows nothing about what the states mean.
 """
@@ -17,15 +21,12 @@ from typing import IO, Any
 
 from serving import models_config
 from serving.models_config import ModelsConfig
+from serving.rollout.place import EditedMeanwhileError, operator_in_words
 from training.command_line import InputError
 
 
-class EditedMeanwhileError(InputError):
-    """Somebody else has changed the file since it was read."""
-
-
 class ConfigFile:
-    """The file, its lock, and the folder beside it.
+    """The file, its lock, and the folder beside it: a Place.
 
     Args:
         path: of models.config; a symbolic link is followed, and stays one.
@@ -35,6 +36,16 @@ class ConfigFile:
         self.path = path
         self._real = path.resolve()
         self._read = b""
+
+    @property
+    def name(self) -> str:
+        """As people know it."""
+        return str(self.path)
+
+    @property
+    def note_name(self) -> str:
+        """Where the note of a change lies, as people know it."""
+        return str(self.beside("pending.json"))
 
     @property
     def text(self) -> str:
@@ -69,15 +80,46 @@ class ConfigFile:
                 f"Expected {self.path} as it was read a moment ago. Received: another content. "
                 "Somebody edits it; look at it, and start again."
             )
-        aside = self.beside("new")
-        with aside.open("wb") as file:
-            os.fchmod(file.fileno(), stat.S_IMODE(self._real.stat().st_mode))
-            file.write(text.encode())
+        mode = stat.S_IMODE(self._real.stat().st_mode)
+        _replace(self._real, self.beside("new"), text, mode)
+        self._read = text.encode()
+
+    def note(self) -> str | None:
+        """What put_note has left."""
+        try:
+            return self.beside("pending.json").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def put_note(self, text: str) -> None:
+        """Notes what is about to be done, on the disk."""
+        _replace(self.beside("pending.json"), self.beside("pending.new"), text)
+
+    def drop_note(self, line: str = "") -> None:
+        """Nothing is under way any more; adds a line to the history first."""
+        if line:
+            self.add_line(line)
+        self.beside("pending.json").unlink(missing_ok=True)
+
+    def add_line(self, line: str) -> None:
+        """Adds a line to the history, on the disk."""
+        with self._history.open("ab+") as file:
+            if file.tell() and not _ends_with_newline(file):
+                line = "\n" + line  # what a killed command left of its line ends here
+            file.write(f"{line}\n".encode())
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(self._real)
-        sync_folder(self._real.parent)
-        self._read = text.encode()
+
+    def lines(self) -> list[str]:
+        """The history, the oldest first."""
+        try:
+            return self._history.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+
+    @property
+    def _history(self) -> Path:
+        return self._real.with_name(f"{self._real.name}.history.jsonl")
 
     @contextlib.contextmanager
     def sole_operator(self, about: dict[str, Any]) -> Iterator[None]:
@@ -120,7 +162,18 @@ def _locked(file: IO[str], kind: int, wait_s: float = 0.0) -> bool:
     return True
 
 
-def sync_folder(folder: Path) -> None:
+def _replace(path: Path, aside: Path, text: str, mode: int | None = None) -> None:
+    with aside.open("wb") as file:
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
     """Has a rename in the folder outlive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -129,9 +182,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _ends_with_newline(file: IO[bytes]) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
 def _told(lock: Path) -> str:
     try:
-        about = json.loads(lock.read_text(encoding="utf-8"))
-        return f"{about['who']} runs {about['verb']} since {about['time']} (process {about['pid']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another command that has just begun"
+        return operator_in_words(lock.read_text(encoding="utf-8"))
+    except OSError:
+        return operator_in_words("")

@@ -1,20 +1,17 @@
-"""The servers behind a name: each is told, watched and asked for itself.
+"""The servers that a change is for: each is told, watched and asked for itself.
 
-A name stands for several servers, and a call through it reaches one of them; so the name is looked
-up here, and every address is a server of its own. Knows nothing about files or verbs.
+Servers may come and go meanwhile. Knows nothing about files or verbs, nor how servers are found.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import re
-import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 
@@ -23,7 +20,6 @@ from tfs_client.answers import VersionStatus
 from tfs_client.channel import Tls
 from tfs_client.client import Client
 from tfs_client.errors import CallError, DeadlineExceededError, TfsError, UnavailableError
-from training.command_line import InputError
 
 _log = logging.getLogger("serving.rollout")
 
@@ -50,7 +46,38 @@ _TAKES_NO_RELOAD: Final = (
 )
 """How a proxy in front of the server says that operators are to go through the file."""
 
+_CALLERS: Final = 32
+"""Servers that are asked at the same time."""
+
 Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One server of a fleet."""
+
+    name: str
+    """As people know it."""
+    target: str
+    """host:port."""
+    host: str = ""
+    """The name in its certificate; empty where the target's own is."""
+
+
+class Members(Protocol):
+    """How the servers of a fleet are found."""
+
+    def now(self) -> Sequence[Member]:
+        """Those that are up, or should be."""
+
+    def absent(self) -> Mapping[str, str]:
+        """Those that have not started yet, by name, and why. They read the file when they do."""
+
+    def hasten(self) -> None:
+        """The file is another one: has it reach the servers sooner, where that can be done."""
+
+    def close(self) -> None:
+        """Ends what was opened to reach them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +104,7 @@ class Seen:
     """One server, as it is."""
 
     address: str
+    """As people know the server."""
     versions: tuple[VersionStatus, ...] = ()
     labels: Mapping[str, int | None] = field(default_factory=dict)
     """The version that each label stands for; None where it does not answer."""
@@ -84,20 +112,21 @@ class Seen:
 
 
 class Server:
-    """One address. Close it.
+    """One member of the fleet. Close it.
 
     Args:
-        address: host:port.
+        member: who.
         model: the servable.
         connection: arguments of Client.
     """
 
-    def __init__(self, address: str, model: str, connection: Mapping[str, Any]):
-        self.address = address
+    def __init__(self, member: Member, model: str, connection: Mapping[str, Any]):
+        self.member = member
+        self.address = member.name
         self._model = model
-        self._client = Client(
-            address, timeout_s=CALL_TIMEOUT_S, retry=None, breaker=None, **connection
-        )
+        tls = _named(connection.get("tls"), member.host)
+        arguments = {**connection, "tls": tls, "retry": None, "breaker": None}
+        self._client = Client(member.target, timeout_s=CALL_TIMEOUT_S, **arguments)
         self._began = time.monotonic()
         self._silent_since: float | None = None
         self._failed_since: dict[int, float] = {}
@@ -121,7 +150,7 @@ class Server:
         try:
             versions = self._client.status(model=self._model)
         except TfsError as error:
-            return Seen(address=self.address, error=_short(error))
+            return Seen(address=self.address, error=f"does not answer: {_short(error)}")
         found: dict[str, int | None] = {}
         for label in labels:
             try:
@@ -181,21 +210,17 @@ class Fleet:
     """All servers that a change is for. Use it in a `with` block.
 
     Args:
-        targets: host:port each; a name stands for all of its addresses.
+        members: finds them; closed with the fleet.
         model: the servable.
         connection: further arguments of Client.
-
-    Raises:
-        InputError: a name that is not known.
     """
 
-    def __init__(self, targets: Sequence[str], model: str, connection: Mapping[str, Any]):
-        found = {address: target for target in targets for address in addresses(target)}
-        self.servers = [
-            Server(address, model, {**connection, "tls": _named(connection.get("tls"), target)})
-            for address, target in found.items()
-        ]
-        self._pool = ThreadPoolExecutor(len(self.servers), thread_name_prefix="server")
+    def __init__(self, members: Members, model: str, connection: Mapping[str, Any]):
+        self._members = members
+        self._model = model
+        self._connection = connection
+        self._servers: dict[str, Server] = {}
+        self._pool = ThreadPoolExecutor(_CALLERS, thread_name_prefix="server")
         self.by_file: set[str] = set()
         """Addresses that take no reload by RPC."""
 
@@ -203,19 +228,33 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for server in self.servers:
+        for server in self._servers.values():
             server.close()
         self._pool.shutdown()
+        self._members.close()
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """All of them."""
-        return tuple(server.address for server in self.servers)
+        """All of them, as people know them."""
+        return tuple(self._refreshed())
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Those that were asked so far; finds nobody anew, which may take its time."""
+        return tuple(self._servers)
+
+    def hasten(self) -> None:
+        """The file is another one."""
+        self._members.hasten()
 
     def look(self, labels: Iterable[str]) -> list[Seen]:
-        """What each serves now."""
+        """What each serves now; those that have not started yet come last."""
         labels = tuple(labels)
-        return self._each(lambda server: server.look(labels))
+        absent = [
+            Seen(address=name, error=f"not up: {why}")
+            for name, why in self._members.absent().items()
+        ]
+        return [*self._each(lambda server: server.look(labels)).values(), *absent]
 
     def reload(self, config: str) -> dict[str, Problem]:
         """Sends the configuration to all at once; returns who did not take it.
@@ -235,8 +274,7 @@ class Fleet:
                 return Problem(f"does not answer ({_short(error)})" if down else text, final=True)
             return None
 
-        found = zip(self.servers, self._each(send))
-        return {server.address: problem for server, problem in found if problem is not None}
+        return {name: problem for name, problem in self._each(send).items() if problem is not None}
 
     def wait(
         self,
@@ -258,55 +296,50 @@ class Fleet:
             By address what is still wrong; empty if nothing is.
         """
         end = time.monotonic() + timeout_s
-        for server in self.servers:
+        for server in self._servers.values():
             server.begin()
         said: set[tuple[str, str]] = set()
+
+        def say(name: str, text: str) -> None:
+            if (name, text) not in said:
+                said.add((name, text))
+                told(f"{name}: {text}")
+
         while True:
             found = self._each(lambda server: server.problems(wanted))
-            wrong = {s.address: problems for s, problems in zip(self.servers, found) if problems}
+            absent = self._members.absent()
+            wrong = {name: problems for name, problems in found.items() if problems}
+            if not found:
+                why = "; ".join(f"{name} is not up: {why}" for name, why in absent.items())
+                wrong = {"no server": [Problem(why or "none is running", final=True)]}
             final = [any(one.final for one in problems) for problems in wrong.values()]
             if all(final) or (any(final) and not patient) or time.monotonic() >= end:
                 return wrong
-            for address, problems in wrong.items():
-                if (address, problems[0].text) not in said:
-                    said.add((address, problems[0].text))
-                    told(f"{address}: {problems[0].text}")
+            for name, why in absent.items():
+                say(name, f"not up: {why}")
+            for name, problems in wrong.items():
+                say(name, problems[0].text)
             time.sleep(POLL_S)
 
-    def _each(self, ask: Callable[[Server], Answer]) -> list[Answer]:
-        return list(self._pool.map(ask, self.servers))
+    def _refreshed(self) -> Mapping[str, Server]:
+        """The servers as they are now: who has gone is closed, who has come is asked, too."""
+        members = {member.name: member for member in self._members.now()}
+        for name, server in list(self._servers.items()):
+            if members.get(name) != server.member:
+                self._servers.pop(name).close()
+        for name, member in members.items():
+            if name not in self._servers:
+                self._servers[name] = Server(member, self._model, self._connection)
+        return self._servers
+
+    def _each(self, ask: Callable[[Server], Answer]) -> dict[str, Answer]:
+        servers = self._refreshed()
+        return dict(zip(servers, self._pool.map(ask, servers.values())))
 
 
-def addresses(target: str) -> list[str]:
-    """All addresses of a name, of IPv4 if it has any.
-
-    A name with addresses of both kinds stands for the same servers twice.
-
-    Raises:
-        InputError: no such name, or no host:port.
-    """
-    plain = target.removeprefix("dns:///")
-    host, colon, port = plain.rpartition(":")
-    if plain.startswith(("ipv4:", "ipv6:")):
-        kind, _, listed = plain.partition(":")
-        return [one for one in listed.split(",") if one] if kind == "ipv4" else [plain]
-    if not colon or not port.isdigit() or plain.startswith("unix"):
-        return [target]  # the client knows what to say
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, OverflowError) as error:
-        raise InputError(
-            f"Expected the name of a server. Received: {host} ({error}). Check --target {target}"
-        ) from error
-    of_ipv4 = [one for one in found if one[0] == socket.AF_INET]
-    hosts = dict.fromkeys(str(one[4][0]) for one in of_ipv4 or found)
-    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in sorted(hosts)]
-
-
-def _named(tls: bool | Tls | None, target: str) -> bool | Tls:
-    """TLS for one address of a name: the server's certificate is for the name."""
-    host = target.removeprefix("dns:///").rpartition(":")[0].strip("[]")
-    if not tls or not re.search("[a-z]", host, re.IGNORECASE):
+def _named(tls: bool | Tls | None, host: str) -> bool | Tls:
+    """TLS with the name in the server's certificate, unless another one was given."""
+    if not tls or not host:
         return tls or False
     tls = Tls() if tls is True else tls
     return tls if tls.server_name else dataclasses.replace(tls, server_name=host)

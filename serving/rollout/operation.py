@@ -22,9 +22,9 @@ from typing import Final, Literal
 
 from serving.models_config import ModelsConfig
 from serving.rollout import states
-from serving.rollout.config_file import ConfigFile, EditedMeanwhileError
 from serving.rollout.fleet import Fleet, Problem, Wanted
 from serving.rollout.journal import Change, Journal
+from serving.rollout.place import EditedMeanwhileError, Place
 from serving.rollout.states import Plan, State
 from training.command_line import InputError
 
@@ -47,6 +47,8 @@ class Settings:
     by: By = "auto"
     timeout_s: float = TIMEOUT_S
     """Seconds that each state may take to show at all servers."""
+    settled_s: float = SETTLED_S
+    """Seconds that a server which only polls may be behind the file before a change."""
     why: str = ""
     who: str = ""
 
@@ -81,19 +83,19 @@ class _StepFailedError(Exception):
 
 
 class Operation:
-    """One command's work on one model. The file's lock is held while `run` works.
+    """One command's work on one model. The place's lock is held while `run` works.
 
     Args:
-        file: models.config.
+        place: of models.config.
         fleet: all servers.
         settings: how.
     """
 
-    def __init__(self, file: ConfigFile, fleet: Fleet, settings: Settings):
-        self._file = file
+    def __init__(self, place: Place, fleet: Fleet, settings: Settings):
+        self._place = place
         self._fleet = fleet
         self._settings = settings
-        self._journal = Journal(file)
+        self._journal = Journal(place)
         self._config = ModelsConfig()
 
     def run(
@@ -111,8 +113,8 @@ class Operation:
             NotDoneError: it failed and was undone, or (rollback) some servers did not follow.
         """
         about = {"who": self._settings.operator(), "verb": verb, "pid": os.getpid(), "time": _now()}
-        with self._file.sole_operator(about):
-            self._config = self._file.read()
+        with self._place.sole_operator(about):
+            self._config = self._place.read()
             made, left = self._plan(verb, plan, again)
             forward = verb in _FORWARD
             back = made.start if left is None or forward else left.before_state()
@@ -133,6 +135,7 @@ class Operation:
                 outcome=outcome,
                 error=error,
                 by=self._by(),
+                servers=self._fleet.addresses,
                 seconds=round(time.monotonic() - started, 3),
             )
             self._journal.end(change)
@@ -213,17 +216,16 @@ class Operation:
         if wrong and not any(one.final for found in wrong.values() for one in found):
             for address, found in wrong.items():
                 _log.warning("%s is not where the file says: %s", address, _told(found))
-            timeout_s = SETTLED_S
+            timeout_s = self._settings.settled_s
             if self._settings.by != "file":
-                self._fleet.reload(self._file.text)
+                self._fleet.reload(self._place.text)
                 timeout_s = self._settings.timeout_s
             wrong = self._fleet.wait(wanted, timeout_s)
         if wrong:
             told = "; ".join(f"{address}: {_told(found)}" for address, found in wrong.items())
             raise InputError(
-                f"Expected all {len(self._fleet.servers)} servers where {self._file.path} says: "
-                f"{now}. Received: {told}. Nothing was changed; see to that server first, or take "
-                "it off --target."
+                f"Expected all servers where {self._place.name} says: {now}. Received: {told}. "
+                "Nothing was changed; see to that server first, or leave it out."
             )
 
     def _or_undo(self, made: Plan, back: State, change: Change) -> tuple[str, str]:
@@ -238,6 +240,9 @@ class Operation:
             return "undone", f"{made.words} failed: {failure}. {self._standing(wrong)}"
         except EditedMeanwhileError as edited:
             return "incomplete", f"{edited} Nothing was undone, so that no edit is lost."
+        except (InputError, OSError) as failure:
+            _log.error("%s: undoing %s", failure, made.words)
+            return "undone", f"{made.words} failed: {failure} {self._undone(made, back)}"
         except BaseException as stop:
             _log.error("stopped (%s): undoing %s", type(stop).__name__, made.words)
             wrong = self._undo(back)
@@ -251,20 +256,26 @@ class Operation:
         """Goes there at once, with whoever is up."""
         if made.verb != "apply":
             self._write(made.end)
-        untold = {} if self._settings.by == "file" else self._fleet.reload(self._file.text)
+        untold = {} if self._settings.by == "file" else self._fleet.reload(self._place.text)
         wanted = _wanted(made.start, made.end)
         if made.verb == "apply":
             wanted = replace(wanted, loaded=made.end.versions)
-        wrong = dict(self._fleet.wait(wanted, self._settings.timeout_s, patient=True))
+        try:
+            wrong = dict(self._fleet.wait(wanted, self._settings.timeout_s, patient=True))
+        except InputError as error:
+            return "incomplete", (
+                f"{made.says}, in {self._place.name}; whether the servers follow was not seen: "
+                f"{error}"
+            )
         for address in untold.keys() & wrong.keys():
             wrong[address] = [untold[address], *wrong[address]]
         if not wrong:
             return "done", ""
         told = "; ".join(f"{address}: {_told(found)}" for address, found in wrong.items())
-        others = len(self._fleet.servers) - len(wrong)
+        others = len(self._fleet.addresses) - len(wrong)
         return "incomplete", (
-            f"{made.says}, at {others} of {len(self._fleet.servers)} servers; not at {told}. "
-            f"{self._file.path} says so already: a server takes it when it starts, or polls the "
+            f"{made.says}, at {others} of {len(self._fleet.addresses)} servers; not at {told}. "
+            f"{self._place.name} says so already: a server takes it when it starts, or polls the "
             "file. See to those servers, then run: python -m serving.rollout apply"
         )
 
@@ -272,13 +283,23 @@ class Operation:
         _log.info("%s", state)
         self._write(state)
         if self._settings.by != "file":
-            refused = self._fleet.reload(self._file.text)
+            refused = self._fleet.reload(self._place.text)
             if refused:
                 raise _StepFailedError(state, {at: [problem] for at, problem in refused.items()})
         wanted = _wanted(before, state)
         wrong = self._fleet.wait(wanted, self._settings.timeout_s)
         if wrong:
             raise _StepFailedError(state, wrong)
+
+    def _undone(self, made: Plan, back: State) -> str:
+        """Undoes it where the place itself has failed; how things stand now."""
+        try:
+            return self._standing(self._undo(back))
+        except (InputError, OSError) as error:
+            raise NotDoneError(
+                f"{made.words} has failed, and could not be undone: {error} It is noted as under "
+                "way: the next command sees to it."
+            ) from error
 
     def _undo(self, back: State) -> Mapping[str, list[Problem]]:
         """Over legal states; who is down or does not follow does not hold up the others."""
@@ -287,14 +308,15 @@ class Operation:
         for before, state in itertools.pairwise(way):
             self._write(state)
             if self._settings.by != "file":
-                self._fleet.reload(self._file.text)
+                self._fleet.reload(self._place.text)
             wanted = _wanted(before, state)
             wrong = self._fleet.wait(wanted, self._settings.timeout_s, patient=True)
         return wrong
 
     def _write(self, state: State) -> None:
         self._config = states.write(self._config, self._settings.model, state)
-        self._file.write(self._config)
+        self._place.write(self._config)
+        self._fleet.hasten()
 
     def _standing(self, wrong: Mapping[str, list[Problem]]) -> str:
         told = "; ".join(f"{address}: {_told(found)}" for address, found in wrong.items())
@@ -318,7 +340,7 @@ class Operation:
             time=_now(),
             why="; ".join(filter(None, [self._settings.why, made.why])),
             by="",
-            servers=self._fleet.addresses,
+            servers=self._fleet.known,
             before=back.as_json(),
             after=made.end.as_json(),
             gate=made.gate,

@@ -22,7 +22,8 @@ class Status:
     """The file and the servers, side by side."""
 
     model: str
-    path: str
+    place: str
+    """Where models.config lies, as people know it."""
     state: State
     servers: tuple[Seen, ...]
     pending: Change | None
@@ -38,7 +39,7 @@ class Status:
 def disagreements(state: State, seen: Seen) -> list[str]:
     """Where a server differs from the file, in words."""
     if seen.error:
-        return [f"does not answer: {seen.error}"]
+        return [seen.error]
     found = {row.version: row for row in seen.versions}
     said = []
     for version in state.versions:
@@ -58,7 +59,7 @@ def disagreements(state: State, seen: Seen) -> list[str]:
 
 def status_as_text(status: Status) -> str:
     """A table of servers below what the file says."""
-    lines = [f"{status.model} in {status.path}: {status.state}"]
+    lines = [f"{status.model} in {status.place}: {status.state}"]
     state = status.state
     if state.canary is not None:
         lines.append(f"  on trial: {state.canary} beside {state.stable}")
@@ -95,7 +96,7 @@ def status_as_json(status: Status) -> str:
     return _json(
         {
             "model": status.model,
-            "config": status.path,
+            "config": status.place,
             "state": status.state.as_json(),
             "agrees": status.agrees,
             "servers": [

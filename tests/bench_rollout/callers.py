@@ -2,8 +2,8 @@
 
     python -m tests.bench_rollout.callers localhost:8500 out.npz --callers 8 --per-s 200
 
-Ends when its standard input does. Nothing is sent twice and nothing falls back, so that whatever
-the server loses is seen.
+Ends when its standard input does. Nothing falls back, and without --retry nothing is sent twice, so
+that whatever the server loses is seen.
 """
 
 from __future__ import annotations
@@ -40,13 +40,16 @@ def main() -> None:
     parser.add_argument(
         "--per-s", type=float, default=0.0, help="all together; 0: as fast as can be"
     )
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--retry", action="store_true", help="as the client does by itself")
     given = parser.parse_args()
+    retry = {} if given.retry else {"retry": None}
     stop = threading.Event()
     rows: list[tuple[float, float, int, int]] = []
     errors: list[str] = []
-    with Client(given.target, retry=None, breaker=None, timeout_s=20) as client:
+    with Client(given.target, breaker=None, timeout_s=20, **retry) as client:
         for label in LABELS:
-            client.wait_ready(label, model=MODEL)
+            client.wait_ready(label, model=given.model)
 
         def call(number: int) -> None:
             label, pause_s = number % len(LABELS), given.callers / given.per_s if given.per_s else 0
@@ -59,7 +62,7 @@ def main() -> None:
                 begun = time.monotonic()
                 version = FAILED
                 try:
-                    answer = client.predict({"x": x}, model=MODEL, label=LABELS[label])
+                    answer = client.predict({"x": x}, model=given.model, label=LABELS[label])
                     right = float(answer["y"][0]) == number / 2 + answer.version
                     version = answer.version if right else WRONG
                 except TfsError as error:

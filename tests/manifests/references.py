@@ -14,6 +14,7 @@ from tests.manifests.restricted import containers, pods
 Document = dict[str, Any]
 
 FROM_THE_CLUSTER: Final = {
+    ("ConfigMap", "internal-ca"): "the authority's certificate: trust-manager",
     ("PersistentVolumeClaim", "training-data"): "the images: whoever has them brings them",
 }
 """What may be named and not be there, with the reason."""
@@ -69,6 +70,11 @@ def _named(document: Document, there: set[tuple[str, str]]) -> Iterator[str]:
         wanted += [
             ("Service", ref["name"]) for rule in spec["rules"] for ref in rule["backendRefs"]
         ]
+    if document["kind"] == "BackendTLSPolicy":
+        authorities = spec["validation"]["caCertificateRefs"]
+        wanted += [(ref["kind"], ref["name"]) for ref in authorities]
+        if not any((ref["kind"], ref["name"]) in there for ref in spec["targetRefs"]):
+            yield "is for Services of which none is there"
     if document["kind"] == "TrainJob":
         wanted.append((spec["runtimeRef"]["kind"], spec["runtimeRef"]["name"]))
     for kind, name in wanted:

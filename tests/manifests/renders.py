@@ -23,7 +23,7 @@ RENDERED: Final = ROOT / "build" / "manifests"
 ORDER: Final = (
     *("admin-guard", "canary", "gpu"),
     *("model-store-pvc", "model-store-s3", "model-store-gcs"),
-    *("monitoring", "tls", "loadtest", "training", "training-distributed"),
+    *("monitoring", "tls", "tls-gateway", "loadtest", "training", "training-distributed"),
 )
 """Every component, in the order in which an overlay lists them."""
 
@@ -33,8 +33,12 @@ PARTS: Final = ("model-store-bucket",)
 STORES: Final = frozenset(name for name in ORDER if name.startswith("model-store-"))
 """Exclude each other."""
 
-NEEDS: Final = {"training": "model-store-pvc", "training-distributed": "training"}
-"""What a component needs beside it."""
+NEEDS: Final = {
+    "tls-gateway": ("admin-guard", "tls"),
+    "training": ("model-store-pvc",),
+    "training-distributed": ("training",),
+}
+"""What a component needs beside it. (tls-gateway may also stand with canary alone.)"""
 
 Document = dict[str, Any]
 
@@ -47,16 +51,17 @@ def overlays() -> list[str]:
 def may_stand(chosen: frozenset[str]) -> bool:
     """Whether components fit together: one store at most, and nothing without what it needs."""
     return len(chosen & STORES) <= 1 and all(
-        needed in chosen for name, needed in NEEDS.items() if name in chosen
+        chosen.issuperset(needed) for name, needed in NEEDS.items() if name in chosen
     )
 
 
 def alone(name: str) -> tuple[str, ...]:
     """A component with only what it needs, in ORDER."""
-    chosen = {name}
-    while name in NEEDS:
-        name = NEEDS[name]
+    chosen, left = set(), [name]
+    while left:
+        name = left.pop()
         chosen.add(name)
+        left += NEEDS.get(name, ())
     return tuple(one for one in ORDER if one in chosen)
 
 

@@ -136,3 +136,22 @@ def test_every_documented_command_of_kubectl_exists(stands: tools.Tools) -> None
         told += tools.run([stands.kubectl, "options"])
         for flag in (word for word in words if word.startswith("-")):
             assert re.search(rf"^ *(-\w, )?{flag}\b|^ *{flag}, ", told, re.MULTILINE), command_line
+
+
+@pytest.mark.parametrize("guard", [("admin-guard",), ("canary",), ("admin-guard", "canary")])
+def test_no_gateway_speaks_plaintext_to_servers_that_speak_tls(
+    stands: tools.Tools, guard: tuple[str, ...]
+) -> None:
+    documents = renders.render_combination(stands, (*guard, "tls", "tls-gateway"))
+    behind = [
+        one
+        for one in documents
+        if one["kind"] == "Service" and "gateway" in one["metadata"]["name"]
+    ]
+    assert behind
+    assert not any("appProtocol" in port for one in behind for port in one["spec"]["ports"])
+    (policy,) = (one for one in documents if one["kind"] == "BackendTLSPolicy")
+    (certificate,) = (one for one in documents if one["kind"] == "Certificate")
+    assert policy["spec"]["validation"]["hostname"] in certificate["spec"]["dnsNames"]
+    named = {ref["name"] for ref in policy["spec"]["targetRefs"]}
+    assert {one["metadata"]["name"] for one in behind} <= named

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from serving.models_config import ConfigError
-from serving.rollout import fleet, gate_verdict
+from serving.rollout import gate_verdict
 from serving.rollout.__main__ import main
-from serving.rollout.config_file import ConfigFile, EditedMeanwhileError
+from serving.rollout.addresses import addresses
+from serving.rollout.config_file import ConfigFile
 from serving.rollout.journal import Change, Journal
+from serving.rollout.place import EditedMeanwhileError
 from tfs_client.contract import GATE_VERDICT
 from training.command_line import InputError
 from training.figures import write_json
@@ -126,7 +128,7 @@ def test_a_change_killed_after_its_line_was_written_is_not_under_way(file: Confi
 def test_a_torn_line_spoils_neither_the_lines_before_nor_the_next(file: ConfigFile) -> None:
     journal = Journal(file)
     journal.end(CHANGE)
-    with journal.history_path.open("a") as history:
+    with file.path.with_name("models.config.history.jsonl").open("a") as history:
         history.write('{"id": "torn')
     journal.end(dataclasses.replace(CHANGE, id="b"))
     changes, unreadable = journal.history()
@@ -168,7 +170,7 @@ def test_a_name_stands_for_all_its_addresses(monkeypatch: pytest.MonkeyPatch) ->
         return [*four, (socket.AF_INET6, 1, 6, "", ("fd00::1", port, 0, 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", known)
-    assert fleet.addresses("dns:///models.example:8500") == ["10.0.0.1:8500", "10.0.0.2:8500"]
+    assert addresses("dns:///models.example:8500") == ["10.0.0.1:8500", "10.0.0.2:8500"]
 
 
 @pytest.mark.parametrize(
@@ -181,12 +183,12 @@ def test_a_name_stands_for_all_its_addresses(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_an_address_stands_for_itself(target: str, expected: list[str]) -> None:
-    assert fleet.addresses(target) == expected
+    assert addresses(target) == expected
 
 
 def test_a_name_that_is_not_known_is_told_with_the_flag() -> None:
     with pytest.raises(InputError, match=r"Check --target nowhere\.invalid:8500"):
-        fleet.addresses("nowhere.invalid:8500")
+        addresses("nowhere.invalid:8500")
 
 
 @pytest.fixture

@@ -1,0 +1,85 @@
+"""Applies an overlay of k8s/ to a cluster, and sees its pods through.
+
+    python -m serving.cluster staging             try it out, apply it, wait for its pods
+    python -m serving.cluster staging --dry-run   only have the API server try it out
+
+Nothing is applied unless the API server takes all of it. models.config stays as the cluster has it:
+it is the rollout's. Pods that are not ready within progressDeadlineSeconds (10 minutes without
+progress) are rolled back; the old ones have served all the time. Exit code 0: done. 1: rolled back,
+or not ready. 2: refused, nothing was applied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from serving.cluster import following, manifests
+from serving.cluster.kubectl import Kubectl
+from training.command_line import Parser, configure_logging, run
+
+_log = logging.getLogger("serving.cluster")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    parser = Parser(
+        prog="python -m serving.cluster",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("overlay", nargs="?", default="", help="of k8s/overlays, or a folder")
+    parser.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig")
+    parser.add_argument("--dry-run", action="store_true", help="apply nothing")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for pods")
+    parser.add_argument(
+        "--force-conflicts",
+        action="store_true",
+        help="take over fields that somebody has set by other means",
+    )
+    arguments = parser.parse_args(argv)
+    configure_logging()
+    return run("k8s-apply", lambda: _apply(arguments))
+
+
+def _apply(arguments: argparse.Namespace) -> int:
+    folder = manifests.folder(arguments.overlay)
+    documents = manifests.render(Kubectl(context=arguments.context), folder)
+    namespace = manifests.namespace(documents)
+    kubectl = Kubectl(namespace=namespace, context=arguments.context)
+    names = manifests.deployments(documents)
+    befores = [following.before(kubectl, name) for name in names]
+    if kept := manifests.keep_models_config(kubectl, documents):
+        _log.warning("%s", kept)
+    outcomes = manifests.apply(
+        kubectl,
+        documents,
+        force=arguments.force_conflicts,
+        dry_run=arguments.dry_run,
+        told=lambda warning: _log.warning("%s", warning),
+    )
+    if arguments.dry_run:
+        print(f"The cluster would take all {len(documents)} objects of {folder}.")
+        return 0
+    told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+    print(f"Applied {folder} to {namespace}: {told}.", flush=True)
+    if arguments.no_wait:
+        return 0
+    try:
+        ends = [following.follow(kubectl, was, _say) for was in befores]
+    except KeyboardInterrupt:
+        _log.warning("no longer watched: it goes on. To take it back: kubectl rollout undo")
+        raise
+    for end in ends:
+        print(f"{end.text}.", file=sys.stdout if end.done else sys.stderr)
+    return 0 if all(end.done for end in ends) else 1
+
+
+def _say(text: str) -> None:
+    _log.info("%s", text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

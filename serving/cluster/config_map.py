@@ -1,0 +1,333 @@
+"""models.config in a ConfigMap, as the rollout writes it: a Place in a cluster.
+
+    ConfigMap image-classifier-config       models.config, which every pod mounts and polls
+    ConfigMap image-classifier-rollouts     the history, and the note of the change under way
+    Lease image-classifier-rollout          who is at work
+
+Each write names the version of the object that was read (resourceVersion), and the API server
+refuses it if there is another one by now: nobody's edit is lost, whatever becomes of the lease.
+Knows nothing about what the states mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any, Final
+
+from serving import models_config
+from serving.cluster.kubectl import (
+    FIELD_MANAGER,
+    ConflictError,
+    Kubectl,
+    KubectlError,
+    NoClusterError,
+    NotFoundError,
+)
+from serving.models_config import ConfigError, ModelsConfig
+from serving.rollout.place import EditedMeanwhileError, operator_in_words
+from training.command_line import InputError
+
+CONFIG: Final = "image-classifier-config"
+KEY: Final = "models.config"
+ROLLOUTS: Final = "image-classifier-rollouts"
+LEASE: Final = "image-classifier-rollout"
+
+LEASE_S: Final = 30
+"""A command that was killed keeps the others away for so long."""
+
+_RENEW_S: Final = 10.0
+
+_HISTORY_BYTES: Final = 512 * 1024
+"""The oldest lines are dropped beyond: an object holds 1 MiB."""
+
+_NOTE: Final = "pending.json"
+_HISTORY: Final = "history.jsonl"
+_LABELS: Final = {"app.kubernetes.io/part-of": "image-classifier"}
+_ABOUT: Final = "image-classifier/operator"
+"""The annotation of the lease that says who holds it."""
+
+
+class ConfigMapFile:
+    """models.config of one namespace.
+
+    Args:
+        kubectl: the cluster and the namespace.
+    """
+
+    def __init__(self, kubectl: Kubectl):
+        self._kubectl = kubectl
+        self._text = ""
+        self._version = ""
+        self._attempted = ""
+        """What a write that was cut off may have put there."""
+        self._lease: dict[str, Any] = {}
+        self._lost = False
+        """Whether the lease went to somebody else."""
+
+    @property
+    def name(self) -> str:
+        """As people know it."""
+        return f"ConfigMap {self._kubectl.namespace}/{CONFIG}"
+
+    @property
+    def note_name(self) -> str:
+        """Where the note of a change lies, as people know it."""
+        return f"{_NOTE} in ConfigMap {self._kubectl.namespace}/{ROLLOUTS}"
+
+    @property
+    def text(self) -> str:
+        """What was read or written last."""
+        return self._text
+
+    def read(self) -> ModelsConfig:
+        """What it says now.
+
+        Raises:
+            ConfigError: what is wrong with it, with line and column.
+            KubectlError: it cannot be read, or is not there.
+        """
+        self._text, self._version = self._now()
+        try:
+            return models_config.parse(self._text)
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}, {KEY}:{error}", error.served_text) from error
+
+    def write(self, config: ModelsConfig) -> None:
+        """Puts another content in its place, at once for all who read it from now on.
+
+        Raises:
+            EditedMeanwhileError: it is not as it was read, or written, last.
+            KubectlError: it cannot be written; it is as it was.
+        """
+        text = models_config.render(config)
+        assert models_config.parse(text) == config, "what is written is what is meant"
+        if self._lost:
+            raise self._edited("another operator, who has taken over")
+        attempted, self._attempted = self._attempted, text
+        try:
+            self._version = self._patch(text)
+        except ConflictError:
+            # Its labels, or monitoring.config, may be what has changed: that is no harm.
+            now, self._version = self._now()
+            if now not in (self._text, attempted):
+                raise self._edited("another content") from None
+            self._version = self._patch(text)
+        self._text, self._attempted = text, ""
+
+    @contextlib.contextmanager
+    def sole_operator(self, about: dict[str, Any]) -> Iterator[None]:
+        """Holds the lease; a killed command's ends by itself.
+
+        Clocks of operators may differ by less than the lease's time. Where they differ by more, two
+        may be at work at the same time, and the second one's write is refused.
+
+        Raises:
+            InputError: another operator holds it.
+        """
+        self._lease = self._taken(about)
+        done = threading.Event()
+        keeper = threading.Thread(target=self._keep, args=(done,), daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            done.set()
+            keeper.join()
+            if not self._lost:
+                with contextlib.suppress(KubectlError):  # it ends by itself
+                    self._renew(holderIdentity="")
+
+    def operator(self) -> str | None:
+        """Who holds the lease now, in words; None where nobody does."""
+        found = self._kubectl.get("lease", LEASE)
+        return _holder(found) if found is not None and _held(found) else None
+
+    def note(self) -> str | None:
+        """What put_note has left."""
+        return self._rollouts()[0].get(_NOTE)
+
+    def put_note(self, text: str) -> None:
+        """Notes what is about to be done, in the cluster."""
+        self._write_rollouts({_NOTE: text})
+
+    def drop_note(self, line: str = "") -> None:
+        """Nothing is under way any more; the history's line is added by the same write."""
+        self._write_rollouts({_NOTE: None}, line)
+
+    def add_line(self, line: str) -> None:
+        """Adds a line to the history."""
+        self._write_rollouts({}, line)
+
+    def lines(self) -> list[str]:
+        """The history, the oldest first."""
+        return self._rollouts()[0].get(_HISTORY, "").splitlines()
+
+    def _now(self) -> tuple[str, str]:
+        found = self._kubectl.get("configmap", CONFIG)
+        if found is None:
+            raise NotFoundError(
+                f"Expected {self.name}. Received: none. Apply an overlay first, such as "
+                "make k8s-apply OVERLAY=staging, or name another --namespace."
+            )
+        text = found.get("data", {}).get(KEY)
+        if text is None:
+            raise InputError(
+                f"Expected {KEY} in {self.name}. Received: "
+                f"{', '.join(found.get('data', {})) or 'nothing'}. Apply the overlay again."
+            )
+        return text, found["metadata"]["resourceVersion"]
+
+    def _patch(self, text: str) -> str:
+        patch = {"metadata": {"resourceVersion": self._version}, "data": {KEY: text}}
+        return self._kubectl.run(
+            "patch",
+            "configmap",
+            CONFIG,
+            "--type=merge",
+            f"--patch={json.dumps(patch)}",
+            f"--field-manager={FIELD_MANAGER}",
+            "--output=jsonpath={.metadata.resourceVersion}",
+        )
+
+    def _edited(self, received: str) -> EditedMeanwhileError:
+        return EditedMeanwhileError(
+            f"Expected {self.name} as it was read a moment ago. Received: {received}. "
+            "Somebody edits it; look at it, and start again."
+        )
+
+    def _rollouts(self) -> tuple[dict[str, str], str | None]:
+        found = self._kubectl.get("configmap", ROLLOUTS)
+        if found is None:
+            return {}, None
+        return found.get("data", {}), found["metadata"]["resourceVersion"]
+
+    def _write_rollouts(self, changed: dict[str, str | None], line: str = "") -> None:
+        """Changes some of it, and adds a line to the history, by one write."""
+        data, version = self._rollouts()
+        if line:
+            history = _recent([*data.get(_HISTORY, "").splitlines(), line])
+            changed = {**changed, _HISTORY: history}
+        if version is None:
+            new = {key: text for key, text in changed.items() if text is not None}
+            self._put("create", "v1", "ConfigMap", ROLLOUTS, {}, data=new)
+            return
+        patch = {"metadata": {"resourceVersion": version}, "data": changed}
+        self._kubectl.run(
+            *("patch", "configmap", ROLLOUTS, "--type=merge", "--patch-file=/dev/stdin"),
+            f"--field-manager={FIELD_MANAGER}",
+            stdin=json.dumps(patch),
+        )
+
+    def _taken(self, about: dict[str, Any]) -> dict[str, Any]:
+        """The lease, with our name on it."""
+        found = self._kubectl.get("lease", LEASE)
+        if found is not None and _held(found):
+            raise self._busy(_holder(found))
+        annotations = {_ABOUT: json.dumps(about)}
+        spec = {
+            "holderIdentity": uuid.uuid4().hex,
+            "leaseDurationSeconds": LEASE_S,
+            "acquireTime": _now(),
+            "renewTime": _now(),
+        }
+        metadata: dict[str, Any] = {"annotations": annotations}
+        if found is not None:
+            metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
+        verb = "create" if found is None else "replace"
+        try:
+            return self._put(verb, "coordination.k8s.io/v1", "Lease", LEASE, metadata, spec=spec)
+        except (ConflictError, NotFoundError):
+            self._now()  # says so where not even the namespace is there
+            raise self._busy(operator_in_words("")) from None
+
+    def _busy(self, who: str) -> InputError:
+        return InputError(
+            f"Expected to be the only operator of {self.name}. Received: {who}. Wait for that "
+            "command, or end it (it undoes what it began; after a kill, wait "
+            f"{LEASE_S} s), and start again."
+        )
+
+    def _keep(self, done: threading.Event) -> None:
+        """Renews the lease until done; a cluster that does not answer is asked again."""
+        while not done.wait(_RENEW_S):
+            with contextlib.suppress(NoClusterError):
+                self._lost = not self._renewed()
+                if self._lost:
+                    return
+
+    def _renewed(self) -> bool:
+        try:
+            self._renew(renewTime=_now())
+        except (ConflictError, NotFoundError):
+            return False
+        return True
+
+    def _renew(self, **changed: str) -> None:
+        metadata = {key: self._lease["metadata"][key] for key in ("annotations", "resourceVersion")}
+        self._lease = self._put(
+            "replace",
+            "coordination.k8s.io/v1",
+            "Lease",
+            LEASE,
+            metadata,
+            spec={**self._lease["spec"], **changed},
+        )
+
+    def _put(
+        self,
+        verb: str,
+        version: str,
+        kind: str,
+        name: str,
+        metadata: dict[str, Any],
+        **content: Any,
+    ) -> dict[str, Any]:
+        """Creates or replaces an object; returns it as it is then."""
+        document = {
+            "apiVersion": version,
+            "kind": kind,
+            "metadata": {"name": name, "labels": _LABELS, **metadata},
+            **content,
+        }
+        done: dict[str, Any] = json.loads(
+            self._kubectl.run(
+                *(verb, "--filename=-", "--output=json", f"--field-manager={FIELD_MANAGER}"),
+                stdin=json.dumps(document),
+            )
+        )
+        return done
+
+
+def _held(lease: dict[str, Any]) -> bool:
+    spec = lease.get("spec", {})
+    if not spec.get("holderIdentity") or not spec.get("renewTime"):
+        return False
+    renewed = datetime.datetime.fromisoformat(spec["renewTime"].replace("Z", "+00:00"))
+    age = datetime.datetime.now(datetime.timezone.utc) - renewed
+    return bool(age.total_seconds() < spec.get("leaseDurationSeconds", LEASE_S))
+
+
+def _holder(lease: dict[str, Any]) -> str:
+    return operator_in_words(lease["metadata"].get("annotations", {}).get(_ABOUT, ""))
+
+
+def _recent(lines: list[str]) -> str:
+    """As many of the last lines as there is room for."""
+    size = 0
+    for at in range(len(lines) - 1, -1, -1):
+        size += len(lines[at].encode()) + 1
+        if size > _HISTORY_BYTES:
+            lines = lines[at + 1 :]
+            break
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _now() -> str:
+    """As a Lease's MicroTime."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,165 @@
+"""Follows a Deployment's rollout to its end; a bad one is rolled back.
+
+The old pods serve until the new ones do (maxUnavailable 0), so what fails has harmed nobody. Knows
+nothing about models.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from serving.cluster.kubectl import Kubectl
+from serving.cluster.pods import why
+from training.command_line import InputError
+
+_POLL_S: Final = 1.0
+_REVISION: Final = "deployment.kubernetes.io/revision"
+_HASH: Final = "pod-template-hash"
+
+_UNDO_S: Final = 180.0
+"""For the pods of a bad rollout to go: their preStop and grace period, and some more."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """A Deployment as it was before it was applied."""
+
+    name: str
+    revision: str = ""
+    """Empty where there was none."""
+    template: Any = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How its rollout has ended."""
+
+    name: str
+    done: bool
+    text: str
+
+
+def before(kubectl: Kubectl, name: str) -> Before:
+    """Takes down what there is to go back to."""
+    found = kubectl.get("deployment", name)
+    if found is None:
+        return Before(name)
+    revision = found["metadata"].get("annotations", {}).get(_REVISION, "")
+    return Before(name, revision, found["spec"]["template"])
+
+
+def follow(kubectl: Kubectl, was: Before, told: Callable[[str], None]) -> Ended:
+    """Until all pods are the new ones and ready, or progressDeadlineSeconds are over.
+
+    Args:
+        kubectl: the cluster and the namespace.
+        was: the Deployment before.
+        told: hears how far it is, and what keeps it.
+    """
+    said = ""
+    while True:
+        now = _deployment(kubectl, was.name)
+        state, failed = _progress(now)
+        if state == "":
+            ready = now["status"].get("readyReplicas", 0)
+            return Ended(was.name, True, f"{was.name}: {ready} of {ready} pods are ready")
+        reason = "; ".join(_reasons(kubectl, now))
+        text = f"{was.name}: {state}{f' ({reason})' if reason else ''}"
+        if failed:
+            return _undone(kubectl, was, now, reason or failed, told)
+        if text != said:
+            said = text
+            told(text)
+        time.sleep(_POLL_S)
+
+
+def _undone(
+    kubectl: Kubectl,
+    was: Before,
+    now: dict[str, Any],
+    reason: str,
+    told: Callable[[str], None],
+) -> Ended:
+    """Goes back to the revision before, if there is one, and if it is another one."""
+    image = now["spec"]["template"]["spec"]["containers"][0]["image"]
+    deadline = now["spec"].get("progressDeadlineSeconds", 600)
+    failed = f"{was.name}: no progress for {deadline} s with {image}: {reason}"
+    if not was.revision:
+        return Ended(
+            was.name, False, f"{failed}. It is the first rollout: there is nothing to go back to"
+        )
+    if now["spec"]["template"] == was.template:
+        return Ended(
+            was.name, False, f"{failed}. Its pods were the same before: there is nothing to undo"
+        )
+    told(f"{failed}; undoing it")
+    kubectl.run("rollout", "undo", f"deployment/{was.name}", f"--to-revision={was.revision}")
+    end = time.monotonic() + _UNDO_S
+    state = "?"
+    while time.monotonic() < end and state:
+        time.sleep(_POLL_S)
+        state, _ = _progress(_deployment(kubectl, was.name))
+    stands = f"revision {was.revision} serves again" if not state else f"not all is back: {state}"
+    return Ended(
+        was.name,
+        False,
+        f"{failed}. Rolled back: {stands}; the overlay still says otherwise, mend it",
+    )
+
+
+def _deployment(kubectl: Kubectl, name: str) -> dict[str, Any]:
+    found = kubectl.get("deployment", name)
+    if found is None:
+        raise InputError(
+            f"Expected the Deployment {name}, which was there a moment ago. Received: none. "
+            "Somebody has deleted it; look at the cluster."
+        )
+    return found
+
+
+def _progress(deployment: dict[str, Any]) -> tuple[str, str]:
+    """How far it is, empty when it is done; and why it has failed, empty unless it has."""
+    spec, status = deployment["spec"], deployment.get("status", {})
+    if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
+        return "has just been changed", ""
+    for one in status.get("conditions", []):
+        if one["type"] == "Progressing" and one.get("reason") == "ProgressDeadlineExceeded":
+            return "no progress", str(one.get("message", ""))
+    wanted = spec.get("replicas", 1)
+    updated, total = status.get("updatedReplicas", 0), status.get("replicas", 0)
+    available = status.get("availableReplicas", 0)
+    if updated < wanted:
+        return f"{updated} of {wanted} pods are new", ""
+    if total > updated:
+        return f"{total - updated} old pods are still to go", ""
+    if available < updated:
+        return f"{available} of {updated} new pods are ready", ""
+    return "", ""
+
+
+def _reasons(kubectl: Kubectl, deployment: dict[str, Any]) -> list[str]:
+    """What keeps the newest pods, each thing once."""
+    selector = deployment["spec"]["selector"]["matchLabels"]
+    uid = deployment["metadata"]["uid"]
+    sets = [
+        one
+        for one in kubectl.list("replicasets", selector)
+        if any(owner["uid"] == uid for owner in one["metadata"].get("ownerReferences", []))
+    ]
+    if not sets:
+        return []
+    newest = max(sets, key=lambda one: int(one["metadata"]["annotations"].get(_REVISION, 0)))
+    for one in newest.get("status", {}).get("conditions", []):
+        if one["type"] == "ReplicaFailure" and one["status"] == "True":
+            return [str(one.get("message", ""))]
+    mine = {**selector, _HASH: newest["metadata"]["labels"][_HASH]}
+    found = [why(pod) for pod in kubectl.list("pods", mine) if not _ready(pod)]
+    return list(dict.fromkeys(found))
+
+
+def _ready(pod: dict[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

@@ -1,0 +1,232 @@
+"""The model servers' pods: found by their labels, reached from wherever the operator is.
+
+Pods come and go; whoever asks gets those of now. Reached through `kubectl port-forward`, or by
+their own addresses from inside the cluster's network. Knows nothing about models or labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import select
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from serving.cluster.kubectl import ForbiddenError, Kubectl, KubectlError, NoClusterError
+from serving.rollout.fleet import Member
+from tfs_client import contract
+
+_log = logging.getLogger("serving.rollout")
+
+SELECTOR: Final = {
+    "app.kubernetes.io/name": "image-classifier",
+    "app.kubernetes.io/component": "model-server",
+}
+"""Of stable and canary Deployments alike: both read the ConfigMap."""
+
+CONTAINER: Final = "model-server"
+SERVICE: Final = "image-classifier-grpc"
+
+_FRESH_S: Final = 1.0
+"""For so long, what was seen of the pods is as good as new."""
+
+_FORWARD_S: Final = 10.0
+
+_NUDGE: Final = "image-classifier/nudged"
+
+
+class Pods:
+    """All pods of the model server in one namespace: the Members of a fleet.
+
+    Args:
+        kubectl: the cluster and the namespace.
+        direct: by the pods' own addresses, without forwarding.
+    """
+
+    def __init__(self, kubectl: Kubectl, *, direct: bool = False):
+        self._kubectl = kubectl
+        self._direct = direct
+        self._forwards: dict[str, _Forward] = {}
+        self._seen: list[dict[str, Any]] = []
+        self._seen_at = -_FRESH_S
+        self._may_nudge = True
+
+    def now(self) -> Sequence[Member]:
+        """Pods whose server has started, or had; those that are being deleted are left alone."""
+        up = [pod for pod in self._pods() if _started(pod)]
+        host = f"{SERVICE}.{self._kubectl.namespace}.svc"
+        if self._direct:
+            return [
+                Member(
+                    name=pod["metadata"]["name"],
+                    target=f"{_bracketed(pod['status']['podIP'])}:{contract.GRPC_PORT}",
+                    host=host,
+                )
+                for pod in up
+            ]
+        names = [pod["metadata"]["name"] for pod in up]
+        self._forward(names)
+        return [Member(name=name, target=self._forwards[name].target, host=host) for name in names]
+
+    def absent(self) -> Mapping[str, str]:
+        """Pods that have not started yet, and why."""
+        return {pod["metadata"]["name"]: why(pod) for pod in self._pods() if not _started(pod)}
+
+    def hasten(self) -> None:
+        """Has each kubelet look at its pods now.
+
+        A kubelet brings a changed ConfigMap to a pod when it next sees to it, which it does once a
+        minute, and whenever the pod itself is another one: so each gets an annotation. No container
+        restarts for it.
+        """
+        if not self._may_nudge:
+            return
+        nudge = hashlib.sha256(str(time.time_ns()).encode()).hexdigest()[:12]
+        labels = ",".join(f"{key}={value}" for key, value in SELECTOR.items())
+        try:
+            self._kubectl.run(
+                *("annotate", "pods", f"--selector={labels}", "--overwrite", f"{_NUDGE}={nudge}")
+            )
+        except ForbiddenError:
+            self._may_nudge = False
+            _log.info(
+                "no right to annotate pods: the ConfigMap reaches them by itself, within about "
+                "90 s (the kubelet's minute, and its cache)"
+            )
+        except KubectlError as error:
+            _log.warning("pods were not told to hurry: %s", error)
+
+    def close(self) -> None:
+        """Ends all forwarding."""
+        for forward in self._forwards.values():
+            forward.close()
+        self._forwards.clear()
+
+    def _pods(self) -> list[dict[str, Any]]:
+        if time.monotonic() - self._seen_at < _FRESH_S:
+            return self._seen
+        try:
+            found = self._kubectl.list("pods", SELECTOR)
+        except NoClusterError as error:
+            if not self._seen:
+                raise
+            _log.warning("%s; going on with the pods that were there", error)
+            found = self._seen
+        self._seen = [pod for pod in found if _counts(pod)]
+        self._seen_at = time.monotonic()
+        return self._seen
+
+    def _forward(self, names: Sequence[str]) -> None:
+        """Has one forwarder for each of these pods; all are started before any is waited for."""
+        for name in self._forwards.keys() - names:
+            self._forwards.pop(name).close()
+        for name in names:
+            self._forwards.setdefault(name, _Forward(self._kubectl, name)).start()
+        for name in names:
+            if error := self._forwards[name].failure():
+                if isinstance(error, ForbiddenError):
+                    raise error
+                # Its port stays dead, so it is seen as a server that does not answer.
+                _log.info("%s cannot be reached: %s", name, error)
+
+
+class _Forward:
+    """One pod's `kubectl port-forward`, started again when it ends: it ends with the container.
+
+    The port is the same all the time, so that the pod stays the same server to those who ask.
+    """
+
+    def __init__(self, kubectl: Kubectl, pod: str):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.target = f"127.0.0.1:{free.getsockname()[1]}"
+        port = self.target.rpartition(":")[2]
+        self._kubectl = kubectl
+        self._arguments = ("port-forward", f"pod/{pod}", f"{port}:{contract.GRPC_PORT}")
+        self._process: subprocess.Popen[str] | None = None
+        self._waiting = False
+        self._started_at = -_FRESH_S
+
+    def start(self) -> None:
+        """Unless it runs, or has just been tried."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        if time.monotonic() - self._started_at < _FRESH_S:
+            return
+        self.close()
+        self._started_at = time.monotonic()
+        self._waiting = True
+        self._process = subprocess.Popen(
+            self._kubectl.argv(*self._arguments, "--address=127.0.0.1"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def failure(self) -> KubectlError | None:
+        """Waits until it forwards, if it was started just now; what kept it from that."""
+        if self._process is None or not self._waiting:
+            return None
+        self._waiting = False
+        out, err = self._process.stdout, self._process.stderr
+        assert out is not None
+        assert err is not None
+        ready, _, _ = select.select([out], [], [], _FORWARD_S)
+        if not (ready and out.readline().startswith("Forwarding from")):
+            self._process.kill()
+            return self._kubectl.error(err.read(), self._arguments)
+        # It tells of each connection; nobody listens, and a full pipe would halt it.
+        for stream in (out, err):
+            threading.Thread(target=stream.read, daemon=True).start()
+        return None
+
+    def close(self) -> None:
+        """Ends it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def why(pod: Mapping[str, Any]) -> str:
+    """Why a pod has not started, in its own words."""
+    status = pod["status"]
+    for one in status.get("conditions", []):
+        if one["type"] == "PodScheduled" and one["status"] == "False":
+            return f"{one.get('reason', 'not scheduled')}: {one.get('message', '')}".rstrip(": ")
+    containers = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+    for one in containers:
+        waiting = one.get("state", {}).get("waiting", {})
+        if waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
+            last = one.get("lastState", {}).get("terminated", {})
+            said = waiting.get("message") or last.get("message") or ""
+            return f"{one['name']}: {waiting['reason']} {said}".strip()
+    for one in containers:
+        if one["name"] == CONTAINER and "running" in one.get("state", {}):
+            return f"{CONTAINER} has not passed its startup probe (no version loaded?)"
+    return str(status.get("phase", "Unknown"))
+
+
+def _started(pod: Mapping[str, Any]) -> bool:
+    """Whether its server has been up: only then is it a problem if it is not now."""
+    if not pod["status"].get("podIP"):
+        return False
+    return any(
+        one["name"] == CONTAINER and (one.get("started") or one.get("restartCount"))
+        for one in pod["status"].get("containerStatuses", [])
+    )
+
+
+def _counts(pod: Mapping[str, Any]) -> bool:
+    """Not one that has ended, was evicted, or is being deleted."""
+    ended = pod["status"].get("phase") in ("Succeeded", "Failed")
+    return not ended and "deletionTimestamp" not in pod["metadata"]
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
