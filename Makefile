@@ -11,12 +11,16 @@ ENVIRONMENT := .venv/complete
 LOCK ?= requirements.lock
 SOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
   --group road --group around --group checks
+# The images' Python is one, and what they hold is a part of requirements.lock.
+SOLVE_IMAGE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+  --constraints requirements.lock
 
 DATA ?=
 ARGS ?=
 IMAGE ?= runs/latest/samples
 TARGET ?= localhost:8500
 VERSION ?=
+OVERLAY ?=
 GRPC ?=
 REST ?=
 
@@ -93,6 +97,28 @@ bench-rollout: $(ENVIRONMENT) ## measure what rollouts cost callers, and the A/B
 tensorboard: $(ENVIRONMENT) ## look at the learning curves of all runs in a browser
 	$(BIN)/tensorboard --logdir runs
 
+##@ In a cluster
+
+.PHONY: k8s-apply
+k8s-apply: $(ENVIRONMENT) ## apply OVERLAY=local, staging, production or a folder; pods that fail are rolled back
+	$(BIN)/python -m serving.cluster "$(OVERLAY)" $(ARGS)
+
+.PHONY: k8s-status
+k8s-status: $(ENVIRONMENT) ## what each pod serves, and what the cluster's models.config says
+	$(BIN)/python -m serving.rollout status --kubernetes $(ARGS)
+
+.PHONY: k8s-canary
+k8s-canary: $(ENVIRONMENT) ## put VERSION=n on trial in all pods
+	$(BIN)/python -m serving.rollout canary $(VERSION) --kubernetes $(ARGS)
+
+.PHONY: k8s-promote
+k8s-promote: $(ENVIRONMENT) ## make the version on trial the stable one in all pods
+	$(BIN)/python -m serving.rollout promote --kubernetes $(ARGS)
+
+.PHONY: k8s-rollback
+k8s-rollback: $(ENVIRONMENT) ## end the trial, or go back to the version before, in all pods
+	$(BIN)/python -m serving.rollout rollback --kubernetes $(ARGS)
+
 ##@ The house
 
 .PHONY: test
@@ -110,6 +136,10 @@ manifests: $(ENVIRONMENT) ## render k8s/ in every combination and check it -> bu
 .PHONY: test-container
 test-container: $(ENVIRONMENT) ## walk the container road with the engine that answers, on a stand-in image if need be
 	$(BIN)/python -m tests.container $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: $(ENVIRONMENT) ## k8s/ and the rollout's verbs on a real cluster, built here from Go -> build/cluster.json
+	$(BIN)/python -m tests.cluster $(ARGS)
 
 .PHONY: check-alerts
 check-alerts: $(ENVIRONMENT) ## alert rules, their tests and the dashboard, with promtool where it is found
@@ -131,9 +161,13 @@ imports: $(ENVIRONMENT) ## who may import whom
 	$(BIN)/lint-imports
 
 .PHONY: lock
-lock: $(ENVIRONMENT) ## solve requirements.lock and requirements-gpu.lock anew from pyproject.toml
+lock: $(ENVIRONMENT) ## solve requirements*.lock and serving/container/*.lock anew from pyproject.toml
 	$(SOLVE) --upgrade --output-file requirements.lock
 	$(SOLVE) --constraints requirements.lock --group gpu --output-file requirements-gpu.lock
+	$(SOLVE_IMAGE) --group image-build --output-file serving/container/build.lock
+	$(SOLVE_IMAGE) --group image-tools --overrides serving/container/tools.overrides --output-file serving/container/tools.lock
+	$(SOLVE_IMAGE) --group image-training --output-file serving/container/training.lock
+	$(SOLVE_IMAGE) --group image-training --group gpu --constraints requirements-gpu.lock --output-file serving/container/training-gpu.lock
 
 .PHONY: clean
 clean: ## remove what was built; runs and models stay
@@ -141,7 +175,7 @@ clean: ## remove what was built; runs and models stay
 
 .PHONY: help
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The marker is written last, so an interrupted set-up is made again from the beginning.
 $(ENVIRONMENT): $(LOCK) serving/client/pyproject.toml

@@ -106,6 +106,11 @@ def server_flags(settings: Settings, config: str) -> list[str]:
         "--load_retry_interval_micros=1000000",
         # The profiler shares the port with Predict, and with everyone who reaches it.
         "--enable_profiler=false",
+        # A connection ends after so long, with a grace for what is in flight: so callers find new
+        # servers and leave those that go. A call may meet the end, and is to be tried once more,
+        # as tfs_client does: here too, so that nobody learns it in the cluster.
+        "--grpc_channel_arguments=grpc.max_connection_age_ms=30000,"
+        "grpc.max_connection_age_grace_ms=10000",
     ]
     if (settings.config.parent / "monitoring.config").exists():
         flags.append(f"--monitoring_config_file={folder}/monitoring.config")

@@ -1,0 +1,75 @@
+"""What the tests of the images share: an engine to ask, and the images it must hold."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.container import stand_in
+from tests.container.stand_in import ROOT
+from training.command_line import InputError
+
+HARD: Final = (
+    *("--init", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"),
+    "--security-opt=no-new-privileges",
+)
+"""As production runs it."""
+
+SLOW_S: Final = 120.0
+"""Two cores that run other tests, and an image whose files nobody has read yet."""
+
+
+class Engine:
+    """A container engine that holds what a test needs; skips the test where there is none."""
+
+    def __init__(self, *images: str) -> None:
+        try:
+            self.name = stand_in.engine()
+        except InputError:
+            pytest.skip("no container engine answers on this machine")
+        for image in images:
+            if not stand_in.holds(self.name, image):
+                pytest.skip(f"{self.name} does not hold {image}: make test-container makes it")
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Whatever comes of it."""
+        return subprocess.run(
+            [self.name, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+        )
+
+    def __call__(self, *arguments: str) -> str:
+        """What a command that must succeed prints."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """A container, as the engine sees it."""
+        found: dict[str, Any] = json.loads(self("inspect", name))[0]
+        return found
+
+    def health(self, name: str) -> str:
+        """Of a container that runs, or this fails with its log."""
+        state = self.inspect(name)["State"]
+        assert state["Running"], self("logs", name)
+        return str(state["Health"]["Status"])
+
+
+def open_to_all(folder: Path) -> Path:
+    """Lets the images' user, another one, through to a folder of pytest's and write there."""
+    folder.chmod(0o777)
+    for above in folder.parents:
+        if "pytest-of-" in str(above):
+            above.chmod(0o755)
+    return folder
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
