@@ -114,6 +114,7 @@ def _verify(version_folder: Path, made: run.Run) -> dict[str, Any]:
         [sys.executable, "-m", "export.verify", str(version_folder), "--run", str(made.path)],
         capture_output=True,
         text=True,
+        errors="replace",  # TensorFlow's log may hold anything
         check=False,
     )
     if done.returncode == 0:

@@ -61,7 +61,9 @@ def _main(arguments: Sequence[str]) -> int:
         return _FAILED
     if flags.version:
         print(f"TensorFlow ModelServer: {_VERSION}")
-        print(f"TensorFlow Library: {metadata.version('tensorflow')}")
+        # tensorflow, or tensorflow-cpu: whichever is installed.
+        (package, *_) = metadata.packages_distributions()["tensorflow"]
+        print(f"TensorFlow Library: {metadata.version(package)}")
         return 0
     try:
         flags.check()

@@ -201,8 +201,10 @@ def channel_arguments(
         "grpc.lb_policy_name": "round_robin",
         # A name is looked up again this soon after an address was lost; gRPC's own pause is 30 s.
         "grpc.dns_min_time_between_resolutions_ms": 2000,
-        # Retries are counted and budgeted here; gRPC would add its own below them.
-        "grpc.enable_retries": 0,
+        # A call that the server has not begun, because it told the connection to end, goes out once
+        # more on the next one. No other call does: below our retries, which are counted and
+        # budgeted, there is no policy for more.
+        "grpc.enable_retries": 1,
         # A model server stands beside its callers; a proxy set for web pages is not for it.
         "grpc.enable_http_proxy": 0,
     }
