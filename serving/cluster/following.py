@@ -6,6 +6,7 @@ nothing about models.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,15 @@ from serving.cluster.pods import why
 from training.command_line import InputError
 
 _POLL_S: Final = 1.0
+
+_SURE: Final = 3
+"""So often a failure is seen before it is believed: the first may be that of the rollout before."""
+
 _REVISION: Final = "deployment.kubernetes.io/revision"
 _HASH: Final = "pod-template-hash"
+
+UNDONE_BY: Final = "image-classifier-undo"
+"""Who owns, in the cluster's books, what an undo has set."""
 
 _UNDO_S: Final = 180.0
 """For the pods of a bad rollout to go: their preStop and grace period, and some more."""
@@ -59,7 +67,7 @@ def follow(kubectl: Kubectl, was: Before, told: Callable[[str], None]) -> Ended:
         was: the Deployment before.
         told: hears how far it is, and what keeps it.
     """
-    said = ""
+    said, failures = "", 0
     while True:
         now = _deployment(kubectl, was.name)
         state, failed = _progress(now)
@@ -68,7 +76,8 @@ def follow(kubectl: Kubectl, was: Before, told: Callable[[str], None]) -> Ended:
             return Ended(was.name, True, f"{was.name}: {ready} of {ready} pods are ready")
         reason = "; ".join(_reasons(kubectl, now))
         text = f"{was.name}: {state}{f' ({reason})' if reason else ''}"
-        if failed:
+        failures = failures + 1 if failed else 0
+        if failures >= _SURE:
             return _undone(kubectl, was, now, reason or failed, told)
         if text != said:
             said = text
@@ -86,7 +95,7 @@ def _undone(
     """Goes back to the revision before, if there is one, and if it is another one."""
     image = now["spec"]["template"]["spec"]["containers"][0]["image"]
     deadline = now["spec"].get("progressDeadlineSeconds", 600)
-    failed = f"{was.name}: no progress for {deadline} s with {image}: {reason}"
+    failed = f"{was.name}: no progress for {deadline} s with {image} ({reason})"
     if not was.revision:
         return Ended(
             was.name, False, f"{failed}. It is the first rollout: there is nothing to go back to"
@@ -96,7 +105,13 @@ def _undone(
             was.name, False, f"{failed}. Its pods were the same before: there is nothing to undo"
         )
     told(f"{failed}; undoing it")
-    kubectl.run("rollout", "undo", f"deployment/{was.name}", f"--to-revision={was.revision}")
+    # What `kubectl rollout undo` does, but under a name of ours, by which the next apply knows it.
+    patch = [{"op": "replace", "path": "/spec/template", "value": was.template}]
+    kubectl.run(
+        *("patch", "deployment", was.name, "--type=json", "--patch-file=/dev/stdin"),
+        f"--field-manager={UNDONE_BY}",
+        stdin=json.dumps(patch),
+    )
     end = time.monotonic() + _UNDO_S
     state = "?"
     while time.monotonic() < end and state:
@@ -106,7 +121,7 @@ def _undone(
     return Ended(
         was.name,
         False,
-        f"{failed}. Rolled back: {stands}; the overlay still says otherwise, mend it",
+        f"{failed}. Rolled back: {stands}. The overlay still says otherwise: mend it",
     )
 
 
@@ -134,9 +149,13 @@ def _progress(deployment: dict[str, Any]) -> tuple[str, str]:
     if updated < wanted:
         return f"{updated} of {wanted} pods are new", ""
     if total > updated:
-        return f"{total - updated} old pods are still to go", ""
+        return f"all {updated} new pods are there, old ones still to go: {total - updated}", ""
+    ready = min(status.get("readyReplicas", 0), updated)
+    if available < updated and ready == updated:
+        stay_s = spec.get("minReadySeconds", 0)
+        return f"{updated} new pods are ready, and have to stay so for {stay_s} s", ""
     if available < updated:
-        return f"{available} of {updated} new pods are ready", ""
+        return f"{ready} of {updated} new pods are ready", ""
     return "", ""
 
 

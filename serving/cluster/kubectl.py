@@ -25,7 +25,13 @@ REQUEST_S: Final = 15
 
 
 class KubectlError(InputError):
-    """kubectl failed; the message is one line."""
+    """kubectl failed; the message is one line.
+
+    Attributes:
+        received: what kubectl said.
+    """
+
+    received = ""
 
 
 class NoClusterError(KubectlError):
@@ -153,9 +159,12 @@ class Kubectl:
         if "(NotFound)" in stderr:
             return NotFoundError(f"Expected an object that exists. Received: {text}.")
         if _CONFLICT.search(stderr):
-            return ConflictError(
+            text = text.partition(" Please review the fields above")[0]
+            conflict = ConflictError(
                 f"Expected nobody else to change it meanwhile. Received: {text}. Start again."
             )
+            conflict.received = text
+            return conflict
         return KubectlError(f"Expected kubectl {arguments[0]} to succeed. Received: {text}.")
 
     def _look(self) -> str:

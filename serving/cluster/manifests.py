@@ -16,6 +16,7 @@ import yaml
 
 from serving import models_config
 from serving.cluster import config_map
+from serving.cluster.following import UNDONE_BY
 from serving.cluster.kubectl import ConflictError, Kubectl, KubectlError
 from training.command_line import InputError
 
@@ -25,9 +26,6 @@ OVERLAYS: Final = Path("k8s/overlays")
 
 _FIRST: Final = ("Namespace", "ServiceAccount")
 """Kinds that others cannot be tried out without."""
-
-_UNDONE_BY: Final = "kubectl-rollout"
-"""Who owns, in the cluster's books, what `kubectl rollout undo` has set."""
 
 _VIOLATION: Final = "would violate PodSecurity"
 
@@ -158,10 +156,10 @@ def _tried(
         warnings = try_out(force)
     except ConflictError as error:
         owners = set(re.findall(r'conflicts? with "([^"]+)"', str(error)))
-        if owners != {_UNDONE_BY}:
+        if owners != {UNDONE_BY}:
             raise KubectlError(
-                f"{error} Somebody has set these fields by other means; to take them over: "
-                "ARGS=--force-conflicts"
+                f"Expected fields that nobody else has set. Received: {error.received}. Nothing "
+                "was applied; to take them over: ARGS=--force-conflicts"
             ) from error
         force, warnings = True, try_out(force=True)  # what an undo has set is meant to be replaced
     for warning in warnings:

@@ -36,6 +36,9 @@ _FRESH_S: Final = 1.0
 
 _FORWARD_S: Final = 10.0
 
+_REASON: Final = 160
+"""Characters: of an image that cannot be pulled, the same is said four times over."""
+
 _NUDGE: Final = "image-classifier/nudged"
 
 
@@ -198,18 +201,19 @@ def why(pod: Mapping[str, Any]) -> str:
     status = pod["status"]
     for one in status.get("conditions", []):
         if one["type"] == "PodScheduled" and one["status"] == "False":
-            return f"{one.get('reason', 'not scheduled')}: {one.get('message', '')}".rstrip(": ")
+            return _cut(f"{one.get('reason', 'not scheduled')}: {one.get('message', '')}")
     containers = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
     for one in containers:
         waiting = one.get("state", {}).get("waiting", {})
         if waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
             last = one.get("lastState", {}).get("terminated", {})
             said = waiting.get("message") or last.get("message") or ""
-            return f"{one['name']}: {waiting['reason']} {said}".strip()
+            return _cut(f"{one['name']}: {waiting['reason']} {said}".strip())
     for one in containers:
         if one["name"] == CONTAINER and "running" in one.get("state", {}):
-            return f"{CONTAINER} has not passed its startup probe (no version loaded?)"
-    return str(status.get("phase", "Unknown"))
+            return f"{CONTAINER} has not passed its startup probe yet (no version to load?)"
+    phase = str(status.get("phase", "Unknown"))
+    return "its containers are being made" if phase == "Pending" else phase
 
 
 def _started(pod: Mapping[str, Any]) -> bool:
@@ -226,6 +230,11 @@ def _counts(pod: Mapping[str, Any]) -> bool:
     """Not one that has ended, was evicted, or is being deleted."""
     ended = pod["status"].get("phase") in ("Succeeded", "Failed")
     return not ended and "deletionTimestamp" not in pod["metadata"]
+
+
+def _cut(text: str) -> str:
+    text = text.rstrip(". :")
+    return text if len(text) <= _REASON else f"{text[: _REASON - 1]}…"
 
 
 def _bracketed(address: str) -> str:

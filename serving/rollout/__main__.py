@@ -154,7 +154,11 @@ def _canary(arguments: argparse.Namespace) -> int:
         if now.canary == arguments.version:
             return made
         folder = models_config.folder_of(entry.model(arguments.model), arguments.models)
-        objection = gate_verdict.objection(folder, arguments.version, now.stable)
+        if arguments.kubernetes and not (folder / str(arguments.version)).is_dir():
+            # The store is the cluster's; whether it has the version, its pods will say.
+            objection = f"version {arguments.version} is not in {folder}, where the gate was asked"
+        else:
+            objection = gate_verdict.objection(folder, arguments.version, now.stable)
         return made.judged(objection, force=arguments.force)
 
     return _change(arguments, plan, arguments.version)

@@ -188,7 +188,11 @@ class Server:
                 continue
             if row is None or row.state != "END" or not row.error:
                 self._failed_since.pop(version, None)
-                state = "unknown to it (no such folder there?)" if row is None else row.state
+                state = (
+                    "unknown to it (its file not read yet, or no such folder there)"
+                    if row is None
+                    else row.state
+                )
                 told = f": {row.error}" if row is not None and row.error else ""
                 if row is not None and now - self._began > RETRYING_S:
                     told = (
