@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any, Final
 import psutil
 
 from tests.bench_server.environments import ROOT
+from tests.ports import free_ports
 from tfs_client import contract
 from training.command_line import InputError
 
@@ -225,7 +225,7 @@ class Rival(Server):
 def fastapi(python: Path, folder: Path, version: Path, workers: int = 1) -> Rival:
     """FastAPI under uvicorn, see rivals/fastapi_app.py."""
     app = Path(__file__).with_name("rivals") / "fastapi_app.py"
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     command = [str(python), str(app), str(version.resolve()), str(port), str(workers)]
     return Rival("FastAPI", command, folder / "fastapi.log", folder, port, "/openapi.json")
 
@@ -234,7 +234,7 @@ def mlserver(python: Path, folder: Path, version: Path) -> Rival:
     """MLServer with adaptive batching, see rivals/mlserver_app.py."""
     home = folder / "mlserver"
     home.mkdir()
-    port, grpc_port, metrics_port = _free_ports(3)
+    port, grpc_port, metrics_port = free_ports(3)
     settings = {
         "host": HOST,
         "http_port": port,
@@ -265,9 +265,3 @@ def _family(pid: int) -> list[psutil.Process]:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in held]

@@ -20,8 +20,9 @@ import pytest
 
 from tests.cluster import images, places
 from tests.cluster.cluster import Cluster
-from tests.cluster.processes import free_port, wait_until
+from tests.cluster.processes import wait_until
 from tests.environments import ROOT, UnavailableError
+from tests.ports import free_port
 
 NAMESPACE = "image-classifier"
 NAME = "answer"

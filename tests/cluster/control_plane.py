@@ -13,7 +13,8 @@ from typing import Final
 from tests.cluster.binaries import Binaries
 from tests.cluster.certificates import Authority
 from tests.cluster.places import DOMAIN, HOST, RUN, SERVICES
-from tests.cluster.processes import Program, answers, free_port
+from tests.cluster.processes import Program, answers
+from tests.ports import free_port
 
 READY_S: Final = 120.0
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from tests.cluster.binaries import Binaries
 from tests.cluster.places import DOMAIN, HOST, NODE_ADDRESS, RUN
-from tests.cluster.processes import Program, answers, free_port
+from tests.cluster.processes import Program, answers
+from tests.ports import free_port
 
 READY_S: Final = 60.0
 

@@ -27,8 +27,9 @@ from tests.cluster.places import (
     RUN,
     ZONE,
 )
-from tests.cluster.processes import ClusterError, Program, answers, free_port
+from tests.cluster.processes import ClusterError, Program, answers
 from tests.environments import UnavailableError
+from tests.ports import free_port
 
 READY_S: Final = 90.0
 

@@ -11,7 +11,6 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -32,12 +31,6 @@ TAIL: Final = 15
 
 class ClusterError(Exception):
     """The cluster cannot be brought up, or does not do what it should; says why."""
-
-
-def free_port(host: str = HOST) -> int:
-    """A port that nobody has now."""
-    with socket.create_server((host, 0)) as held:
-        return int(held.getsockname()[1])
 
 
 def answers(port: int, path: str, trusted: ssl.SSLContext | None = None) -> bool:

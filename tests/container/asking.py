@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -67,9 +66,3 @@ def open_to_all(folder: Path) -> Path:
         if "pytest-of-" in str(above):
             above.chmod(0o755)
     return folder
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

@@ -14,7 +14,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.ports import free_ports
 from tfs_client import Client, contract
 from training import command_line, figures, run
 from training.command_line import InputError
@@ -133,7 +133,7 @@ def _server(folder: Path) -> Iterator[tuple[float, str, str]]:
     Yields:
         seconds until it was ready, gRPC address, REST address.
     """
-    grpc_port, rest_port = _free_ports(2)
+    grpc_port, rest_port = free_ports(2, "")
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "serving.launch", "--server", "local"]
@@ -167,12 +167,6 @@ def _first_against_following(target: str, image: Path) -> float:
             for _ in range(1 + FOLLOWING_PREDICTIONS)
         )
     return first / statistics.median(following)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server(("", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in held]
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ import yaml
 
 from serving.container.engine import IMAGE
 from tests.container import stand_in, trained
-from tests.container.asking import SLOW_S, Engine, free_port, open_to_all
+from tests.container.asking import SLOW_S, Engine, open_to_all
 from tests.container.stand_in import ROOT, TOOLS, TRAINING
 from tests.integration.local_server_fixtures import eventually
+from tests.ports import free_port
 from tfs_client import Client
 
 PARTS = ("serving", "loadtest", "training", "export", ".dockerignore")

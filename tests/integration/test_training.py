@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ import h5py
 import numpy as np
 import PIL.Image
 import pytest
+
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -203,16 +204,8 @@ def test_two_mirrored_devices_learn_what_one_learns(images: Path, tmp_path: Path
     np.testing.assert_allclose(one, two, rtol=1e-4)
 
 
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
-
-
 def test_two_machines_train_one_run(images: Path, tmp_path: Path) -> None:
-    workers = [f"127.0.0.1:{port}" for port in _free_ports(2)]
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     processes = [
         _start(
             "-m", "training.train", "--data", str(images), "--runs", str(tmp_path), *FLAGS,
