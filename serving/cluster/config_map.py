@@ -12,44 +12,26 @@ Knows nothing about what the states mean.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
-import threading
-import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 
 from serving import models_config
-from serving.cluster.kubectl import (
-    FIELD_MANAGER,
-    ConflictError,
-    Kubectl,
-    KubectlError,
-    NoClusterError,
-    NotFoundError,
-)
+from serving.cluster.kubectl import FIELD_MANAGER, LABELS, ConflictError, Kubectl, NotFoundError
+from serving.cluster.lease import Lease
 from serving.models_config import ConfigError, ModelsConfig
-from serving.rollout.place import EditedMeanwhileError, operator_in_words
+from serving.rollout.place import EditedMeanwhileError
 from training.command_line import InputError
 
 CONFIG: Final = "image-classifier-config"
 KEY: Final = "models.config"
 ROLLOUTS: Final = "image-classifier-rollouts"
-LEASE: Final = "image-classifier-rollout"
-
-LEASE_S: Final = 30
-"""A command that was killed keeps the others away for so long."""
-
-_RENEW_S: Final = 10.0
 
 _HISTORY_BYTES: Final = 512 * 1024
 """The oldest lines are dropped beyond: an object holds 1 MiB."""
 
 _NOTE: Final = "pending.json"
 _HISTORY: Final = "history.jsonl"
-_LABELS: Final = {"app.kubernetes.io/part-of": "image-classifier"}
-_ABOUT: Final = "image-classifier/operator"
-"""The annotation of the lease that says who holds it."""
 
 
 class ConfigMapFile:
@@ -65,9 +47,8 @@ class ConfigMapFile:
         self._version = ""
         self._attempted = ""
         """What a write that was cut off may have put there."""
-        self._lease: dict[str, Any] = {}
-        self._lost = False
-        """Whether the lease went to somebody else."""
+        self.lease = Lease(kubectl, self.name)
+        """Who may write."""
 
     @property
     def name(self) -> str:
@@ -106,7 +87,7 @@ class ConfigMapFile:
         """
         text = models_config.render(config)
         assert models_config.parse(text) == config, "what is written is what is meant"
-        if self._lost:
+        if self.lease.lost:
             raise self._edited("another operator, who has taken over")
         attempted, self._attempted = self._attempted, text
         try:
@@ -121,31 +102,24 @@ class ConfigMapFile:
 
     @contextlib.contextmanager
     def sole_operator(self, about: dict[str, Any]) -> Iterator[None]:
-        """Holds the lease; a killed command's ends by itself.
-
-        Clocks of operators may differ by less than the lease's time. Where they differ by more, two
-        may be at work at the same time, and the second one's write is refused.
+        """Holds the lease, so that no other operator begins.
 
         Raises:
             InputError: another operator holds it.
         """
-        self._lease = self._taken(about)
-        done = threading.Event()
-        keeper = threading.Thread(target=self._keep, args=(done,), daemon=True)
-        keeper.start()
+        try:
+            self.lease.take(about)
+        except NotFoundError:
+            self._now()  # says so where not even the namespace is there
+            raise
         try:
             yield
         finally:
-            done.set()
-            keeper.join()
-            if not self._lost:
-                with contextlib.suppress(KubectlError):  # it ends by itself
-                    self._renew(holderIdentity="")
+            self.lease.give_back()
 
     def operator(self) -> str | None:
         """Who holds the lease now, in words; None where nobody does."""
-        found = self._kubectl.get("lease", LEASE)
-        return _holder(found) if found is not None and _held(found) else None
+        return self.lease.holder()
 
     def note(self) -> str | None:
         """What put_note has left."""
@@ -214,7 +188,11 @@ class ConfigMapFile:
             changed = {**changed, _HISTORY: history}
         if version is None:
             new = {key: text for key, text in changed.items() if text is not None}
-            self._put("create", "v1", "ConfigMap", ROLLOUTS, {}, data=new)
+            metadata = {"name": ROLLOUTS, "labels": LABELS}
+            self._kubectl.put(
+                "create",
+                {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": new},
+            )
             return
         patch = {"metadata": {"resourceVersion": version}, "data": changed}
         self._kubectl.run(
@@ -222,98 +200,6 @@ class ConfigMapFile:
             f"--field-manager={FIELD_MANAGER}",
             stdin=json.dumps(patch),
         )
-
-    def _taken(self, about: dict[str, Any]) -> dict[str, Any]:
-        """The lease, with our name on it."""
-        found = self._kubectl.get("lease", LEASE)
-        if found is not None and _held(found):
-            raise self._busy(_holder(found))
-        annotations = {_ABOUT: json.dumps(about)}
-        spec = {
-            "holderIdentity": uuid.uuid4().hex,
-            "leaseDurationSeconds": LEASE_S,
-            "acquireTime": _now(),
-            "renewTime": _now(),
-        }
-        metadata: dict[str, Any] = {"annotations": annotations}
-        if found is not None:
-            metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
-        verb = "create" if found is None else "replace"
-        try:
-            return self._put(verb, "coordination.k8s.io/v1", "Lease", LEASE, metadata, spec=spec)
-        except (ConflictError, NotFoundError):
-            self._now()  # says so where not even the namespace is there
-            raise self._busy(operator_in_words("")) from None
-
-    def _busy(self, who: str) -> InputError:
-        return InputError(
-            f"Expected to be the only operator of {self.name}. Received: {who}. Wait for that "
-            "command, or end it (it undoes what it began; after a kill, wait "
-            f"{LEASE_S} s), and start again."
-        )
-
-    def _keep(self, done: threading.Event) -> None:
-        """Renews the lease until done; a cluster that does not answer is asked again."""
-        while not done.wait(_RENEW_S):
-            with contextlib.suppress(NoClusterError):
-                self._lost = not self._renewed()
-                if self._lost:
-                    return
-
-    def _renewed(self) -> bool:
-        try:
-            self._renew(renewTime=_now())
-        except (ConflictError, NotFoundError):
-            return False
-        return True
-
-    def _renew(self, **changed: str) -> None:
-        metadata = {key: self._lease["metadata"][key] for key in ("annotations", "resourceVersion")}
-        self._lease = self._put(
-            "replace",
-            "coordination.k8s.io/v1",
-            "Lease",
-            LEASE,
-            metadata,
-            spec={**self._lease["spec"], **changed},
-        )
-
-    def _put(
-        self,
-        verb: str,
-        version: str,
-        kind: str,
-        name: str,
-        metadata: dict[str, Any],
-        **content: Any,
-    ) -> dict[str, Any]:
-        """Creates or replaces an object; returns it as it is then."""
-        document = {
-            "apiVersion": version,
-            "kind": kind,
-            "metadata": {"name": name, "labels": _LABELS, **metadata},
-            **content,
-        }
-        done: dict[str, Any] = json.loads(
-            self._kubectl.run(
-                *(verb, "--filename=-", "--output=json", f"--field-manager={FIELD_MANAGER}"),
-                stdin=json.dumps(document),
-            )
-        )
-        return done
-
-
-def _held(lease: dict[str, Any]) -> bool:
-    spec = lease.get("spec", {})
-    if not spec.get("holderIdentity") or not spec.get("renewTime"):
-        return False
-    renewed = datetime.datetime.fromisoformat(spec["renewTime"].replace("Z", "+00:00"))
-    age = datetime.datetime.now(datetime.timezone.utc) - renewed
-    return bool(age.total_seconds() < spec.get("leaseDurationSeconds", LEASE_S))
-
-
-def _holder(lease: dict[str, Any]) -> str:
-    return operator_in_words(lease["metadata"].get("annotations", {}).get(_ABOUT, ""))
 
 
 def _recent(lines: list[str]) -> str:
@@ -325,9 +211,3 @@ def _recent(lines: list[str]) -> str:
             lines = lines[at + 1 :]
             break
     return "".join(f"{line}\n" for line in lines)
-
-
-def _now() -> str:
-    """As a Lease's MicroTime."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from serving.cluster.kubectl import Kubectl
+from serving.cluster.kubectl import Kubectl, NoClusterError
 from serving.cluster.pods import why
 from training.command_line import InputError
 
@@ -20,6 +20,9 @@ _POLL_S: Final = 1.0
 
 _SURE: Final = 3
 """So often a failure is seen before it is believed: the first may be that of the rollout before."""
+
+_SILENT_S: Final = 120.0
+"""An API server that does not answer is waited for so long."""
 
 _REVISION: Final = "deployment.kubernetes.io/revision"
 _HASH: Final = "pod-template-hash"
@@ -68,13 +71,24 @@ def follow(kubectl: Kubectl, was: Before, told: Callable[[str], None]) -> Ended:
         told: hears how far it is, and what keeps it.
     """
     said, failures = "", 0
+    silent_since: float | None = None
     while True:
-        now = _deployment(kubectl, was.name)
+        try:
+            now = _deployment(kubectl, was.name)
+            reason = "; ".join(_reasons(kubectl, now))
+            silent_since = None
+        except NoClusterError as error:
+            # The rollout goes on by itself, and nobody but us would take a bad one back.
+            silent_since = silent_since or time.monotonic()
+            if time.monotonic() - silent_since > _SILENT_S:
+                raise
+            told(str(error))
+            time.sleep(_POLL_S)
+            continue
         state, failed = _progress(now)
         if state == "":
             ready = now["status"].get("readyReplicas", 0)
             return Ended(was.name, True, f"{was.name}: {ready} of {ready} pods are ready")
-        reason = "; ".join(_reasons(kubectl, now))
         text = f"{was.name}: {state}{f' ({reason})' if reason else ''}"
         failures = failures + 1 if failed else 0
         if failures >= _SURE:

@@ -20,6 +20,9 @@ NAMESPACE: Final = "image-classifier"
 FIELD_MANAGER: Final = "image-classifier-rollout"
 """Who owns, in the cluster's books, what a rollout writes."""
 
+LABELS: Final = {"app.kubernetes.io/part-of": "image-classifier"}
+"""On every object that is made here."""
+
 REQUEST_S: Final = 15
 """Of each request to the API server."""
 
@@ -135,6 +138,25 @@ class Kubectl:
         found = json.loads(self.run("get", kind, f"--selector={labels}", "--output=json"))
         items: list[dict[str, Any]] = found["items"]
         return items
+
+    def put(self, verb: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Creates or replaces an object; returns it as it is then.
+
+        Args:
+            verb: `create`, or `replace`: then a resourceVersion in its metadata has to be the one
+                that stands.
+            document: the object.
+
+        Raises:
+            ConflictError: there is one already, or another version stands.
+        """
+        done: dict[str, Any] = json.loads(
+            self.run(
+                *(verb, "--filename=-", "--output=json", f"--field-manager={FIELD_MANAGER}"),
+                stdin=json.dumps(document),
+            )
+        )
+        return done
 
     def error(self, stderr: str, arguments: Sequence[str]) -> KubectlError:
         """What kubectl said, in one line, with what to do."""

@@ -137,7 +137,13 @@ def apply(
     if dry_run:
         _remove(kubectl, made)
         return {}
-    said = _server_side(kubectl, documents, force=force)
+    try:
+        said = _server_side(kubectl, documents, force=force)
+    except KubectlError as error:
+        raise KubectlError(
+            f"{error} It had passed the dry run a moment ago, and some of it may be applied now: "
+            "run it again."
+        ) from error
     outcomes = [line.rpartition(" ")[2] for line in said.splitlines() if line.strip()]
     return {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
 

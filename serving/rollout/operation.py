@@ -61,6 +61,9 @@ _FORWARD: Final = ("rollback", "apply")
 """Verbs that go on with the servers that are up, and are never undone."""
 
 
+_EDIT_STAYS: Final = "Nothing was undone, so that no edit is lost."
+
+
 class NotDoneError(Exception):
     """A change that was not carried out, or not everywhere; says how things stand now."""
 
@@ -236,19 +239,17 @@ class Operation:
                     self._step(before, state)
         except _StepFailedError as failure:
             _log.error("a state was not reached: undoing %s", made.words)
-            wrong = self._undo(back)
-            return "undone", f"{made.words} failed: {failure}. {self._standing(wrong)}"
+            return self._undone(made, back, f"{made.words} failed: {failure}.")
         except EditedMeanwhileError as edited:
-            return "incomplete", f"{edited} Nothing was undone, so that no edit is lost."
+            return "incomplete", f"{edited} {_EDIT_STAYS}"
         except (InputError, OSError) as failure:
             _log.error("%s: undoing %s", failure, made.words)
-            return "undone", f"{made.words} failed: {failure} {self._undone(made, back)}"
+            return self._undone(made, back, f"{made.words} failed: {failure}")
         except BaseException as stop:
             _log.error("stopped (%s): undoing %s", type(stop).__name__, made.words)
-            wrong = self._undo(back)
-            error = type(stop).__name__
-            self._journal.end(replace(change, outcome="undone", error=error, by=self._by()))
-            _log.info("%s", self._standing(wrong))
+            outcome, error = self._undone(made, back, type(stop).__name__)
+            self._journal.end(replace(change, outcome=outcome, error=error, by=self._by()))
+            _log.info("%s", error)
             raise
         return "done", ""
 
@@ -291,10 +292,12 @@ class Operation:
         if wrong:
             raise _StepFailedError(state, wrong)
 
-    def _undone(self, made: Plan, back: State) -> str:
-        """Undoes it where the place itself has failed; how things stand now."""
+    def _undone(self, made: Plan, back: State, failed: str) -> tuple[str, str]:
+        """Undoes it; the outcome, and how things stand now."""
         try:
-            return self._standing(self._undo(back))
+            return "undone", f"{failed} {self._standing(self._undo(back))}"
+        except EditedMeanwhileError as edited:
+            return "incomplete", f"{failed} {edited} {_EDIT_STAYS}"
         except (InputError, OSError) as error:
             raise NotDoneError(
                 f"{made.words} has failed, and could not be undone: {error} It is noted as under "

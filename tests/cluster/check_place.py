@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from serving import models_config
-from serving.cluster import __main__ as command, config_map
-from serving.cluster.config_map import CONFIG, LEASE, ROLLOUTS, ConfigMapFile
+from serving.cluster import __main__ as command, config_map, lease
+from serving.cluster.config_map import CONFIG, ROLLOUTS, ConfigMapFile
 from serving.cluster.kubectl import (
     ForbiddenError,
     Kubectl,
@@ -79,8 +79,10 @@ def applied(cluster: Cluster) -> None:
 
 @pytest.fixture
 def place(cluster: Cluster, applied: None) -> ConfigMapFile:
-    cluster.kubectl("delete", "lease", LEASE, f"--namespace={NAMESPACE}", "--ignore-not-found")
-    cluster.kubectl("delete", "configmap", ROLLOUTS, f"--namespace={NAMESPACE}")
+    cluster.kubectl("delete", "lease", lease.NAME, f"--namespace={NAMESPACE}", "--ignore-not-found")
+    cluster.kubectl(
+        "delete", "configmap", ROLLOUTS, f"--namespace={NAMESPACE}", "--ignore-not-found"
+    )
     cluster.kubectl(
         *("apply", "--server-side", "--force-conflicts", "--kustomize", str(ROOT / "k8s" / "base"))
     )
@@ -198,13 +200,14 @@ def test_of_many_that_begin_at_once_one_is_at_work(place: ConfigMapFile) -> None
 
 
 def test_a_killed_operators_lease_ends_by_itself(cluster: Cluster, place: ConfigMapFile) -> None:
-    place._taken(ABOUT)  # and is never seen again
+    place.lease.take(ABOUT)
+    place.lease._done.set()  # and is never seen again
     old = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(
-        seconds=config_map.LEASE_S + 1
+        seconds=lease.LEASE_S + 1
     )
     patch = json.dumps({"spec": {"renewTime": old.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}})
     cluster.kubectl(
-        "patch", "lease", LEASE, f"--namespace={NAMESPACE}", "--type=merge", "--patch", patch
+        "patch", "lease", lease.NAME, f"--namespace={NAMESPACE}", "--type=merge", "--patch", patch
     )
     assert place.operator() is None
     with place.sole_operator(ABOUT):
@@ -214,37 +217,43 @@ def test_a_killed_operators_lease_ends_by_itself(cluster: Cluster, place: Config
 def test_a_long_change_keeps_its_lease(
     place: ConfigMapFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config_map, "_RENEW_S", 0.2)
+    monkeypatch.setattr(lease, "_RENEW_S", 0.2)
     with place.sole_operator(ABOUT):
-        first = place._lease["spec"]["renewTime"]
+        first = place.lease._held["spec"]["renewTime"]
         deadline = threading.Event()
         for _ in range(50):
-            if place._lease["spec"]["renewTime"] != first:
+            if place.lease._held["spec"]["renewTime"] != first:
                 break
             deadline.wait(0.1)
-        assert place._lease["spec"]["renewTime"] > first
+        assert place.lease._held["spec"]["renewTime"] > first
 
 
 def test_who_has_lost_the_lease_writes_no_more(
     cluster: Cluster, place: ConfigMapFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config_map, "_RENEW_S", 0.2)
+    monkeypatch.setattr(lease, "_RENEW_S", 0.2)
     config = moved(place, canary=2)
     before = place.text
     with place.sole_operator(ABOUT):
         patch = json.dumps({"spec": {"holderIdentity": "somebody else"}})
         cluster.kubectl(
-            "patch", "lease", LEASE, f"--namespace={NAMESPACE}", "--type=merge", "--patch", patch
+            "patch",
+            "lease",
+            lease.NAME,
+            f"--namespace={NAMESPACE}",
+            "--type=merge",
+            "--patch",
+            patch,
         )
         waiting = threading.Event()
         for _ in range(50):
-            if place._lost:
+            if place.lease.lost:
                 break
             waiting.wait(0.1)
         with pytest.raises(EditedMeanwhileError, match="who has taken over"):
             place.write(config)
     assert ConfigMapFile(Kubectl())._now()[0] == before
-    found = cluster.get("lease", LEASE, f"--namespace={NAMESPACE}")
+    found = cluster.get("lease", lease.NAME, f"--namespace={NAMESPACE}")
     assert found["spec"]["holderIdentity"] == "somebody else", "it is not ours to give back"
 
 

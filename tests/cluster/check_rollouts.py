@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.cluster.config_map import CONFIG, LEASE_S
+from serving.cluster.config_map import CONFIG
+from serving.cluster.lease import LEASE_S
 from serving.container.engine import IMAGE
 from tests.cluster import server_image, serving_fleet
 from tests.cluster.cluster import Cluster
@@ -268,8 +269,9 @@ def test_an_edit_by_somebody_else_meanwhile_stops_the_verb_and_stays(
         _, err = running.communicate(timeout=120)
     finally:
         running.kill()
-    assert running.returncode == 1
+    assert running.returncode == 1, err
     assert "Somebody edits it" in err.splitlines()[-1]
+    assert "Nothing was undone, so that no edit is lost" in err.splitlines()[-1]
     assert serving_fleet.config_map(cluster) == edited
     ran = operator.rollout("status")
     assert ran.code == 0, ran.out

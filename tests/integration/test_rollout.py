@@ -142,6 +142,30 @@ def test_a_version_that_one_server_does_not_have_is_undone_at_all_of_them(
     assert operator.servers[0].states()[4] == "END"
 
 
+def test_an_edit_while_a_version_is_waited_for_in_vain_is_not_undone(
+    operator: Operator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Version 4 is not at the third server, so the canary is to be undone; then there is an edit."""
+    edited: list[str] = []
+
+    def edit() -> None:
+        while "versions: 4" not in operator.config.read_text():
+            time.sleep(0.01)
+        edited.append(operator.config.read_text() + "# by hand\n")
+        operator.config.write_text(edited[0])
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    assert operator("canary 4", "--timeout-s", "2") == 1
+    editor.join()
+    error = capsys.readouterr().err
+    assert "version 4 is unknown to it" in error
+    assert "Somebody edits it; look at it, and start again. Nothing was undone" in error
+    assert operator.config.read_text() == edited[0]
+    assert operator.history()[-1].outcome == "incomplete"
+    assert operator.pending() is None
+
+
 def test_a_version_that_does_not_load_is_undone_with_the_servers_own_words(
     operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:
