@@ -24,9 +24,9 @@ class Sample:
     """One request, answered or failed."""
 
     start_s: float
-    """Unix time at which the user sent it."""
+    """Unix time at which it was meant to be sent; in a closed loop, at which it was."""
     latency_ms: float
-    """Until the answer (or the error) was in the caller's hands."""
+    """From start_s until the answer (or the error) was in the caller's hands."""
     name: str
     """The signature."""
     code: str
@@ -35,6 +35,10 @@ class Sample:
     """The version that answered; None for a failure."""
     details: str
     """The error's words; empty for OK."""
+    late_ms: float = 0.0
+    """How long after start_s it was sent: part of latency_ms. 0 in a closed loop."""
+    label: str = ""
+    """The label that was asked for."""
 
 
 COLUMNS: Final = tuple(field.name for field in dataclasses.fields(Sample))
@@ -59,6 +63,8 @@ class Writer:
                 sample.code,
                 "" if sample.version is None else sample.version,
                 " ".join(sample.details.split())[:300],
+                f"{sample.late_ms:.4f}",
+                sample.label,
             ]
         )
 
@@ -83,7 +89,7 @@ def read(path: Path) -> list[Sample]:
         for row in csv.reader(file):
             if len(row) != len(COLUMNS) or row == list(COLUMNS):
                 continue
-            start_s, latency_ms, name, code, version, details = row
+            start_s, latency_ms, name, code, version, details, late_ms, label = row
             samples.append(
                 Sample(
                     start_s=float(start_s),
@@ -92,6 +98,8 @@ def read(path: Path) -> list[Sample]:
                     code=code,
                     version=int(version) if version else None,
                     details=details,
+                    late_ms=float(late_ms),
+                    label=label,
                 )
             )
     return sorted(samples, key=lambda sample: sample.start_s)
