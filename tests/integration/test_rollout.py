@@ -145,7 +145,7 @@ def test_a_version_that_one_server_does_not_have_is_undone_at_all_of_them(
 def test_an_edit_while_a_version_is_waited_for_in_vain_is_not_undone(
     operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Version 4 is missing at the third server: the canary is to be undone; then there is an edit."""
+    """Version 4 is missing at the third server: the canary is to be undone, and then edited."""
     edited: list[str] = []
 
     def edit() -> None:
