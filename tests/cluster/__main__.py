@@ -23,7 +23,11 @@ from training.command_line import InputError
 
 CONTROL_PLANE: Final = ("tests/cluster/check_place.py",)
 
-PODS: Final = ("tests/cluster/check_cluster.py", "tests/cluster/check_rollouts.py")
+PODS: Final = (
+    "tests/cluster/check_cluster.py",
+    "tests/cluster/check_local.py",
+    "tests/cluster/check_rollouts.py",
+)
 
 
 class _Skips:

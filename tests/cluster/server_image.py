@@ -1,7 +1,7 @@
-"""The server image as a file that a node can load, with the tag that k8s/base names.
+"""Images of this project as files that a node can load, with the tags that k8s/ names.
 
-tests/container makes it, or a stand-in, in a container engine; the file is kept, so that the engine
-is needed once.
+tests/container makes them, the server's or a stand-in for it, in a container engine; the files are
+kept, so that the engine is needed once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import subprocess
 from pathlib import Path
-from typing import Final
 
 from serving.container.engine import IMAGE
 from tests.cluster.places import FOLDER
@@ -19,25 +18,27 @@ from training.command_line import InputError
 
 _log = logging.getLogger("tests.cluster")
 
-ARCHIVE: Final = FOLDER / "server-image.tar"
 
-
-def archive() -> Path:
+def archive(image: str = IMAGE) -> Path:
     """The file; made anew where an engine answers.
+
+    Args:
+        image: the server's, or the tools'.
 
     Raises:
         UnavailableError: there is no engine, and no file of an earlier time.
     """
+    kept = FOLDER / f"{image.replace('/', '-').replace(':', '-')}.tar"
     try:
         engine = stand_in.engine()
         stand_in.make_server(engine)
     except InputError as error:
-        if ARCHIVE.exists():
-            _log.warning("no container engine answers: the server image is an earlier one")
-            return ARCHIVE
-        raise UnavailableError(f"the server image cannot be made: {error}") from error
-    aside = ARCHIVE.with_suffix(".new")
+        if kept.exists():
+            _log.warning("no container engine answers: %s is an earlier one", image)
+            return kept
+        raise UnavailableError(f"{image} cannot be made: {error}") from error
+    aside = kept.with_suffix(".new")
     aside.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run([engine, "save", "--output", str(aside), IMAGE], check=True)
-    aside.replace(ARCHIVE)
-    return ARCHIVE
+    subprocess.run([engine, "save", "--output", str(aside), image], check=True)
+    aside.replace(kept)
+    return kept

@@ -48,7 +48,9 @@ def save_store(folder: Path) -> Path:
     return folder
 
 
-def provide_store(cluster: Cluster, folder: Path, namespace: str = NAMESPACE) -> None:
+def provide_store(
+    cluster: Cluster, folder: Path, namespace: str = NAMESPACE, mode: str = "ReadWriteMany"
+) -> None:
     """A volume for the claim of model-store-pvc, from a folder of this machine."""
     cluster.apply(
         {
@@ -57,7 +59,7 @@ def provide_store(cluster: Cluster, folder: Path, namespace: str = NAMESPACE) ->
             "metadata": {"name": f"models-{namespace}"},
             "spec": {
                 "capacity": {"storage": "10Gi"},
-                "accessModes": ["ReadWriteMany"],
+                "accessModes": [mode],
                 "persistentVolumeReclaimPolicy": "Retain",
                 "claimRef": {"namespace": namespace, "name": "image-classifier-models"},
                 "hostPath": {"path": str(folder), "type": "Directory"},
