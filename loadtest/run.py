@@ -1,79 +1,52 @@
 """Loads a running model server for a bounded time and reports.
 
-    python -m loadtest.run [--target localhost:8500] [--users 8] [--duration-s 20] [--images FOLDER]
+    python -m loadtest.run [--users 8] [--duration-s 20]            closed loop: Locust
+    python -m loadtest.run --rate 200 [--shape spike] [--workers 2]  open loop: arrivals on schedule
+    python -m loadtest.run --trace arrivals.csv                      the same, as recorded
 
-Leaves build/loadtest.html (self-contained), build/loadtest.json (the figures) and
+Leaves build/loadtest.html (self-contained), build/loadtest.json (the figures),
+build/loadtest-recording.json (HdrHistograms, settings, machine, versions) and
 build/loadtest-samples.csv (every request). Costs the duration and about 3 s. Exit code 0: every
 request was answered rightly; 1: at least one was not, or the run did not finish; 2: no server, or a
-mistake in the command, and nothing was written.
+mistake in the command, and nothing was written; 130: interrupted, and what there is was written.
 
 Knows nothing about TensorFlow: images in, latencies out.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import dataclasses
+import datetime
 import logging
 import shlex
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tqdm
 
-from loadtest import images, report, samples
-from tfs_client import Client, TfsError, contract
-from tfs_client.client import DEFAULT_TARGET
+from loadtest import closed_loop, generator, images, open_loop, report, samples
+from loadtest.answers import read_known
+from loadtest.job import Job, open_client
+from loadtest.open_loop import Taken
+from loadtest.recording import SENT
+from loadtest.settings import CLOSED, Settings, parse
+from tfs_client import TfsError
 from training.command_line import InputError, configure_logging, run
-from training.figures import BUILD_DIR, Figures
+from training.figures import BUILD_DIR, Figures, git_commit, machine, write_json
 
-ROOT = Path(__file__).resolve().parents[1]
-GRACE_S = 20.0
-"""How long the generator may take beyond duration and deadline, for its start and its end."""
+FORMAT = "loadtest/1"
 
 log = logging.getLogger("loadtest")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What one run does."""
-
-    target: str = DEFAULT_TARGET
-    """host:port of the server's gRPC port"""
-
-    model: str = contract.MODEL_NAME
-    """name of the model"""
-
-    label: str = contract.LABEL_STABLE
-    """label of the version to ask"""
-
-    signature: str = contract.SIGNATURE_DEFAULT
-    """send files (serving_default) or pixels (predict_images)"""
-
-    users: int = 8
-    """how many ask at once"""
-
-    duration_s: int = 20
-    """how long they ask"""
-
-    timeout_s: float = 10.0
-    """deadline of each request"""
-
-    images: Path | None = None
-    """folder of images; None means the sample set"""
-
-    seed: int = 0
-    """of the choice of images"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one load test."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    settings = _settings(arguments)
+    settings = parse(arguments)
     configure_logging()
     command = shlex.join(["python", "-m", "loadtest.run", *arguments])
     return run("loadtest", lambda: load(settings, command))
@@ -85,176 +58,203 @@ def load(settings: Settings, command: str, directory: Path = BUILD_DIR) -> int:
     Args:
         settings: what to do.
         command: as it was typed, for the record.
-        directory: where page, figures and samples go.
+        directory: where page, figures, histograms and samples go.
 
     Returns:
-        0 if every request was answered rightly, else 1.
+        0 if every request was answered rightly, 130 after Ctrl-C, else 1.
 
     Raises:
         InputError: a setting that cannot be, no images, or no server that could answer.
     """
-    check(settings)
-    chosen = images.choose(settings.images, seed=settings.seed)
-    version = check_server(settings)
+    settings.check()
+    found = len(images.choose(settings.images, seed=settings.seed))
+    if settings.answers is not None:
+        read_known(settings.answers)
+    versions = check_server(settings)
+    log.info("%s", settings.describe_loop())
     log.info(
-        "%d users for %d s, closed loop; target=%s (version %d is %s) signature=%s images=%d",
-        *(settings.users, settings.duration_s, settings.target, version, settings.label),
-        *(settings.signature, len(chosen)),
+        "target=%s labels=%s signature=%s batch=%s images=%d timeout_s=%g seed=%d",
+        *(settings.target, versions, settings.signature, settings.batch, found),
+        *(settings.timeout_s, settings.seed),
     )
-    directory.mkdir(parents=True, exist_ok=True)
-    csv = directory / "loadtest-samples.csv"
-    csv.unlink(missing_ok=True)
+    started = datetime.datetime.now(datetime.timezone.utc)
     figures = Figures("loadtest", command)
-    finished = generate(settings, csv.resolve())
-    taken = samples.read(csv)
-    summary = samples.summarise(taken)
+    directory.mkdir(parents=True, exist_ok=True)
+    taken = take(settings, directory / "loadtest-samples.csv")
+    p99 = taken.recording.percentiles((99,))
+    state = generator.summarise(taken.states, p99[0].value_ms if p99 else None)
+    summary = samples.summarise(taken.samples)
+    shown = _shown(settings, found, versions)
     page = directory / "loadtest.html"
-    shown = {
-        name: value for name, value in dataclasses.asdict(settings).items() if value is not None
-    }
     report.write(
         page,
         taken=taken,
         summary=summary,
-        settings={**shown, "distinct images": len(chosen)},
-        finished=finished,
+        settings=shown,
+        loop=settings.describe_loop(),
+        state=state,
     )
     for code, count, words in summary.by_code:
         log.error("%d x %s: %s", count, code, words)
-    figures.add("requests", summary.requests, "requests", at_least=1)
-    figures.add("failures", summary.failures, "requests", at_most=0)
-    figures.add("finished", finished, "", at_least=1)
-    figures.add("requests_per_s", summary.requests_per_s, "requests/s")
-    figures.add("p50_ms", summary.p50_ms, "ms")
-    figures.add("p95_ms", summary.p95_ms, "ms")
-    figures.add("p99_ms", summary.p99_ms, "ms")
-    figures.add("max_ms", summary.max_ms, "ms")
-    figures.add("users", settings.users, "users")
-    figures.add("duration_s", summary.seconds, "s")
+    for words in (*taken.partial, *filter(None, [state.limited])):
+        log.error("%s", words)
+    write_json(
+        directory / "loadtest-recording.json",
+        {
+            "format": FORMAT,
+            "command": command,
+            "commit": git_commit(),
+            "machine": machine(),
+            "started": started.isoformat(timespec="seconds"),
+            "loop": settings.loop,
+            "settings": shown,
+            "versions": versions,
+            "partial": taken.partial,
+            "generator": dataclasses.asdict(state),
+            "recording": taken.recording.to_json(),
+        },
+    )
+    _add(figures, settings, taken, summary, state)
+    print(settings.describe_loop())
     verdict = figures.write(directory)
     print(page)
-    return verdict
+    return 130 if "interrupted" in taken.partial else verdict
 
 
-def check(settings: Settings) -> None:
-    """Refuses settings that cannot be.
-
-    Raises:
-        InputError: naming the first one.
-    """
-    for name in ("users", "duration_s", "timeout_s"):
-        value = getattr(settings, name)
-        if not 0 < value < 1_000_000:
-            flag = "--" + name.replace("_", "-")
-            raise InputError(f"Expected {flag} above 0. Received: {name}={value}")
-
-
-def check_server(settings: Settings) -> int:
-    """Asks the server for the label's metadata, which is its readiness.
+def check_server(settings: Settings) -> dict[str, int]:
+    """Asks the server for each label's metadata, which is its readiness.
 
     Returns:
-        The version behind the label.
+        Label → the version behind it.
 
     Raises:
         InputError: no server, no such model or label, or it has no such signature.
     """
+    versions, mix = {}, settings.mix
     try:
-        with Client(settings.target, timeout_s=settings.timeout_s) as client:
-            metadata = client.metadata(model=settings.model, label=settings.label)
+        with open_client(settings.target, settings.timeout_s, settings.connection) as client:
+            for label in mix.labels:
+                metadata = client.metadata(model=settings.model, label=label)
+                versions[label] = metadata.version
+                for signature in mix.signatures:
+                    if signature not in metadata.signatures:
+                        raise InputError(
+                            f"Expected {settings.model} version {metadata.version} to have the "
+                            f"signature {signature}. Received: {sorted(metadata.signatures)}"
+                        )
     except TfsError as error:
         raise InputError(str(error)) from error
-    if settings.signature not in metadata.signatures:
-        raise InputError(
-            f"Expected {settings.model} version {metadata.version} to have the signature "
-            f"{settings.signature}. Received: {sorted(metadata.signatures)}"
-        )
-    return metadata.version
+    return versions
 
 
-def generate(settings: Settings, csv: Path) -> bool:
-    """Runs Locust headless in a process of its own, because gevent patches the whole process.
+def take(settings: Settings, csv: Path) -> Taken:
+    """Runs the loop, and leaves every sample in a file.
 
-    Args:
-        settings: what to do.
-        csv: where the users write their samples; an absolute path.
-
-    Returns:
-        Whether it ran to its end.
+    Raises:
+        InputError: no worker could begin.
     """
-    command = [
-        *(sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name("grpc_user.py"))),
-        *("--headless", "--only-summary", "--loglevel", "WARNING", "--exit-code-on-error", "0"),
-        *("--host", settings.target, "--duration-s", str(settings.duration_s)),
-        *("--users", str(settings.users), "--spawn-rate", str(settings.users)),
-        *("--stop-timeout", f"{settings.timeout_s + 1:g}"),
-        *("--signature", settings.signature, "--label", settings.label, "--model", settings.model),
-        *("--timeout-s", f"{settings.timeout_s:g}", "--seed", str(settings.seed)),
-        *("--samples", str(csv)),
-    ]
-    if settings.images is not None:
-        command += ["--images", str(settings.images.resolve())]
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as talk:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=talk
-        )
-        try:
-            _watch(process, settings, csv)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        if process.returncode == 0:
-            return True
-        talk.seek(0)
-        last = talk.read().strip().splitlines()[-5:]
-        log.error("the load generator ended with %d: %s", process.returncode, " | ".join(last))
-        return False
+    csv.unlink(missing_ok=True)
+    with _bar(settings.seconds) as progress:
+        if settings.loop == CLOSED:
+            return closed_loop.run(settings, csv, progress)
+        with tempfile.TemporaryDirectory() as folder:
+            taken = open_loop.run(job(settings), Path(folder), progress)
+    writer = samples.Writer(csv)
+    for sample in taken.samples:
+        writer.write(sample)
+    writer.close()
+    return taken
 
 
-def _watch(process: subprocess.Popen[bytes], settings: Settings, csv: Path) -> None:
-    """Shows the time go by until the process ends, or is long overdue."""
-    begin = start = time.monotonic()
-    overdue_s = settings.duration_s + settings.timeout_s + GRACE_S
+def job(settings: Settings) -> Job:
+    """What the workers of an open loop do."""
+    return Job(
+        target=settings.target,
+        model=settings.model,
+        mix=settings.mix,
+        plan=settings.plan,
+        images=settings.images,
+        seed=settings.seed,
+        timeout_s=settings.timeout_s,
+        in_flight=settings.in_flight,
+        workers=settings.workers,
+        known=settings.answers,
+        connection=settings.connection,
+    )
+
+
+@contextlib.contextmanager
+def _bar(total_s: float) -> Iterator[Callable[[float], Any]]:
+    """Shows the time go by."""
     with tqdm.tqdm(
-        total=settings.duration_s,
+        total=total_s or None,
         desc="load",
-        bar_format="{desc}: {n:.0f}/{total:.0f} s |{bar:40}|",
+        bar_format="{desc}: {n:.0f}/{total:.0f} s |{bar:40}|" if total_s else "{desc}: {n:.0f} s",
         leave=False,
         disable=None,  # only on a terminal
     ) as bar:
-        while process.poll() is None and time.monotonic() - begin < overdue_s:
-            time.sleep(0.2)
-            if not csv.exists():  # still reading images
-                start = time.monotonic()
-            bar.n = min(settings.duration_s, time.monotonic() - start)
+
+        def progress(seconds: float) -> None:
+            bar.n = min(seconds, total_s) if total_s else seconds
             bar.refresh()
 
+        yield progress
 
-def _settings(arguments: Sequence[str]) -> Settings:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest.run",
-        description="Load a running model server for a bounded time; leaves build/loadtest.html "
-        "and build/loadtest.json. Exit code 0: all answers were right; 1: some were not; "
-        "2: no server, or a mistake in the command.",
-    )
-    signatures = (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_IMAGES)
-    add = parser.add_argument
-    add("--target", help="host:port of the server's gRPC port (default: %(default)s)")
-    add("--model", help="name of the model (default: %(default)s)")
-    add("--label", help="label of the version to ask (default: %(default)s)")
-    add(
-        "--signature",
-        choices=signatures,
-        help="send files (serving_default) or pixels (predict_images) (default: %(default)s)",
-    )
-    add("--users", type=int, help="how many ask at once (default: %(default)s)")
-    add("--duration-s", type=int, help="how long, in seconds (default: %(default)s)")
-    add("--timeout-s", type=float, help="deadline of each request, seconds (default: %(default)g)")
-    add("--images", type=Path, metavar="FOLDER", help="images to send (default: the sample set)")
-    add("--seed", type=int, help="of the choice of images (default: %(default)s)")
-    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
-    parser.set_defaults(**defaults)
-    return Settings(**vars(parser.parse_args(arguments)))
+
+def _shown(settings: Settings, found: int, versions: Mapping[str, int]) -> dict[str, Any]:
+    """The settings that count, by name."""
+    shown = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in dataclasses.asdict(settings).items()
+        if value is not None and name not in ("connection", "users", "duration_s")
+    }
+    if settings.loop == CLOSED:
+        shown = {"users": settings.asking, **shown}
+        for name in ("workers", "in_flight"):
+            shown.pop(name)
+    if settings.seconds:
+        shown["duration_s"] = settings.seconds
+    shown["tls"] = any(settings.connection.values())
+    shown["distinct images"] = found
+    for label, version in versions.items():
+        shown[f"version of {label} at the start"] = version
+    return shown
+
+
+def _add(
+    figures: Figures,
+    settings: Settings,
+    taken: Taken,
+    summary: samples.Summary,
+    state: generator.Summary,
+) -> None:
+    """The figures, by the names that they always had, and new ones."""
+    figures.add("loop", settings.loop, "")
+    figures.add("requests", summary.requests, "requests", at_least=1)
+    figures.add("failures", summary.failures, "requests", at_most=0)
+    figures.add("finished", not taken.partial, "", at_least=1)
+    figures.add("requests_per_s", summary.requests_per_s, "requests/s")
+    figures.add("p50_ms", summary.p50_ms, "ms")
+    figures.add("p95_ms", summary.p95_ms, "ms")
+    figures.add("p99_ms", summary.p99_ms, "ms")
+    for one in taken.recording.percentiles((99.9,)):
+        figures.add("p99_9_ms", one.value_ms, "ms")
+        figures.add("p99_9_samples_beyond", one.beyond, "samples")
+    figures.add("max_ms", summary.max_ms, "ms")
+    if settings.loop == CLOSED:
+        figures.add("users", settings.asking, "users")
+    else:
+        for one in taken.recording.percentiles((50, 99), since=SENT):
+            figures.add(f"p{one.share:g}_from_send_ms", one.value_ms, "ms")
+        if settings.rate is not None:
+            figures.add("rate", settings.rate, "requests/s")
+        figures.add("late_p99_ms", state.late_p99_ms, "ms")
+        figures.add("held_back", state.held_back, "requests")
+        figures.add("not_sent", state.not_sent, "requests")
+    figures.add("generator_cpu", state.cpu_share, "cores a process")
+    figures.add("generator_waited_for_cpu", state.wait_share, "cores a process")
+    figures.add("generator_limited", bool(state.limited), "")
+    figures.add("duration_s", summary.seconds, "s")
 
 
 if __name__ == "__main__":

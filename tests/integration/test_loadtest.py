@@ -66,7 +66,9 @@ def test_a_sound_server_passes_and_leaves_page_and_figures(server, pictures, in_
     process = start(server, pictures, in_folder, "--duration-s", "2", "--signature", signature)
     out, talk = process.communicate(timeout=60)
     assert process.returncode == 0, talk
-    assert out.split() == ["build/loadtest.json", "build/loadtest.html"]
+    loop, *paths = out.splitlines()
+    assert loop.startswith("closed loop: each of 3 users waits for its answer")
+    assert paths == ["build/loadtest.json", "build/loadtest.html"]
     found = figures(in_folder)
     served = [request for call, request in server.requests if call == "Predict"]
     assert found["requests"] == len(served) > 10

@@ -128,7 +128,7 @@ def test_only_the_gateway_reaches_guarded_servers(stands: tools.Tools) -> None:
 def test_every_documented_command_of_kubectl_exists(stands: tools.Tools) -> None:
     text = (renders.K8S / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^\$ kubectl (.*)$", text, re.MULTILINE)
-    assert len(commands) > 8
+    assert len(commands) >= 5
     for command_line in commands:
         words = shlex.split(command_line.partition(" -- ")[0])
         verbs = words[: 2 if words[0] == "rollout" else 1]

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from loadtest import images, report, samples
+from loadtest import generator, images, report, samples
+from loadtest.open_loop import Taken
+from loadtest.recording import Recording
 from training.command_line import InputError
 
 
@@ -23,7 +27,7 @@ def sample(
 
 def test_samples_come_back_as_they_were_written(tmp_path):
     taken = [
-        sample(1795382975.5, 1.25),
+        dataclasses.replace(sample(1795382975.5, 1.25), late_ms=0.5, label="stable"),
         sample(1795382976.5, 2.5, "UNAVAILABLE", details='no server, "at" a\nplace'),
     ]
     writer = samples.Writer(tmp_path / "samples.csv")
@@ -83,9 +87,18 @@ def test_every_run_gets_a_page_that_stands_alone(tmp_path, taken):
     path = tmp_path / "page.html"
     summary = samples.summarise(taken)
     settings = {"target": "127.0.0.1:1", "users": 1}
-    report.write(path, taken=taken, summary=summary, settings=settings, finished=False)
+    held = Recording.of(taken, taken[0].start_s if taken else 0.0)
+    report.write(
+        path,
+        taken=Taken(taken, held, [], ["the load generator ended with 1"]),
+        summary=summary,
+        settings=settings,
+        loop="closed loop: one user",
+        state=generator.summarise([], None),
+    )
     page = path.read_text()
-    assert "Partial: the load generator did not run to its end" in page
+    assert "Partial: the load generator ended with 1" in page
+    assert "Closed loop: one user" in page
     assert "<b>gone" not in page
     assert "src=" not in page
     assert 'href="http' not in page
