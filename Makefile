@@ -89,6 +89,10 @@ bench-server: $(ENVIRONMENT) ## measure the local server beside its rivals -> bu
 bench-client: $(ENVIRONMENT) ## measure the client beside a bare stub and its rivals -> build/bench-client.json and .html
 	$(BIN)/python -m tests.bench_client $(ARGS)
 
+.PHONY: bench-loadtest
+bench-loadtest: $(ENVIRONMENT) ## hold the load test's figures against known ones -> build/bench-loadtest.json
+	$(BIN)/python -m tests.bench_loadtest $(ARGS)
+
 .PHONY: bench-rollout
 bench-rollout: $(ENVIRONMENT) ## measure what rollouts cost callers, and the A/B verdict -> build/bench-rollout.json and .html
 	$(BIN)/python -m tests.bench_rollout $(ARGS)

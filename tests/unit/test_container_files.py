@@ -153,8 +153,8 @@ def test_the_load_test_asks_the_server_and_reports_into_build() -> None:
     target = f"--target=server:{contract.GRPC_PORT}"
     assert service["command"][:4] == ["python", "-m", "loadtest.run", target]
     settings = loadtest.Settings()
-    assert f"--users=${{LOADTEST_USERS:-{settings.users}}}" in service["command"]
-    assert f"--duration-s=${{LOADTEST_DURATION_S:-{settings.duration_s}}}" in service["command"]
+    assert f"--users=${{LOADTEST_USERS:-{settings.asking}}}" in service["command"]
+    assert f"--duration-s=${{LOADTEST_DURATION_S:-{settings.seconds:g}}}" in service["command"]
     assert "restart" not in service
     assert service["depends_on"] == {"server": {"condition": "service_healthy"}}
     (build,) = service["volumes"]

@@ -1,0 +1,285 @@
+"""Latencies as HdrHistograms: exact to three digits, merged without loss, written as JSON.
+
+What goes in is a sample a request; what is kept does not grow with their number, but for the
+seconds. HdrHistogram's own encoding stands in the JSON, so that any of its readers can read it.
+Knows nothing about how requests are sent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from hdrh.histogram import HdrHistogram
+from numpy.typing import NDArray
+
+from loadtest.samples import OK, Sample
+from training.command_line import InputError
+
+LOWEST_US: Final = 1
+HIGHEST_US: Final = 100_000_000
+"""100 s; what took longer is recorded as this."""
+DIGITS: Final = 3
+
+OPEN_SECONDS: Final = 60
+"""So many seconds are held as histograms; those longest untouched are packed (1 % of the size)."""
+
+INTENDED, SENT = "intended", "sent"
+"""Where a latency is counted from: when the request was due, or when it was sent."""
+
+FORMAT: Final = "loadtest-recording/1"
+
+
+class Series(NamedTuple):
+    """Whose latencies a histogram holds."""
+
+    label: str
+    version: int | None
+    """None for failures."""
+    code: str
+    since: str
+    """INTENDED or SENT."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Percentile:
+    """One percentile, and what it stands on."""
+
+    share: float
+    """0-100."""
+    value_ms: float
+    samples: int
+    """In all."""
+    beyond: float
+    """Samples that lie above it: a p99.9 of 2,000 samples stands on 2."""
+
+
+class Recording:
+    """The latencies of one run, or of one worker's part of it.
+
+    Args:
+        begin_s: Unix time of second 0; the same one for all parts of a run.
+
+    Attributes:
+        begin_s: as given.
+        beyond_range: how many latencies were over 100 s.
+    """
+
+    def __init__(self, begin_s: float):
+        self.begin_s = begin_s
+        self.beyond_range = 0
+        self._totals: dict[Series, Any] = {}
+        self._seconds: dict[tuple[int, str], Any] = {}
+        self._packed: dict[tuple[int, str], bytes] = {}
+
+    @classmethod
+    def of(cls, samples: Iterable[Sample], begin_s: float) -> Recording:
+        """That of these samples."""
+        recording = cls(begin_s)
+        for sample in samples:
+            recording.add(sample)
+        return recording
+
+    def add(self, sample: Sample) -> None:
+        """Counts one request."""
+        latency_us = round(1000 * sample.latency_ms)
+        if latency_us > HIGHEST_US:
+            self.beyond_range += 1
+        series = Series(sample.label, sample.version, sample.code, INTENDED)
+        _record(self._total(series), latency_us)
+        sent_us = round(1000 * (sample.latency_ms - sample.late_ms))
+        _record(self._total(series._replace(since=SENT)), sent_us)
+        second = int(sample.start_s - self.begin_s)
+        _record(self._second((second, sample.code)), latency_us)
+
+    def merge(self, other: Recording) -> None:
+        """Adds another part of the same run: every count, none rounded anew.
+
+        Raises:
+            InputError: the other one counts its seconds from another begin.
+        """
+        if other.begin_s != self.begin_s:
+            raise InputError(
+                f"Expected parts of one run, which begin at {self.begin_s:.6f}. "
+                f"Received: one that begins at {other.begin_s:.6f}"
+            )
+        self.beyond_range += other.beyond_range
+        for series, histogram in other._totals.items():
+            self._total(series).add(histogram)
+        for key in {*other._seconds, *other._packed}:
+            self._second(key).add(other._peek(key))
+
+    def histogram(
+        self,
+        *,
+        since: str = INTENDED,
+        code: str | None = OK,
+        label: str | None = None,
+        version: int | None = None,
+    ) -> Any:
+        """The sum of the series that fit; None fits all.
+
+        Returns:
+            An HdrHistogram of microseconds; a new one.
+        """
+        found = empty()
+        for series, histogram in self._totals.items():
+            fits = series.since == since and code in (None, series.code)
+            if fits and label in (None, series.label) and version in (None, series.version):
+                found.add(histogram)
+        return found
+
+    def percentiles(self, shares: Sequence[float], **which: Any) -> list[Percentile]:
+        """Percentiles of the series that fit (see histogram); none of no samples."""
+        return percentiles(self.histogram(**which), shares)
+
+    @property
+    def series(self) -> list[tuple[Series, int]]:
+        """All series, counted from INTENDED, with their numbers of samples."""
+        found = [(key, int(held.get_total_count())) for key, held in self._totals.items()]
+        found = [one for one in found if one[0].since == INTENDED]
+        return sorted(found, key=lambda one: repr(one[0]))
+
+    def counts(self) -> dict[str, int]:
+        """Code → requests."""
+        found: dict[str, int] = defaultdict(int)
+        for series, count in self.series:
+            found[series.code] += count
+        return dict(found)
+
+    def by_second(self, code: str = OK) -> Mapping[int, Any]:
+        """Second of the intended start → HdrHistogram of microseconds, ascending."""
+        keys = sorted(key for key in {*self._seconds, *self._packed} if key[1] == code)
+        return {key[0]: self._peek(key) for key in keys}
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON holds it; from_json reads it."""
+        return {
+            "format": FORMAT,
+            "unit": "us",
+            "begin_s": self.begin_s,
+            "beyond_range": self.beyond_range,
+            "totals": [
+                {
+                    **series._asdict(),
+                    "count": int(histogram.get_total_count()),
+                    "histogram": histogram.encode().decode(),
+                }
+                for series, histogram in sorted(self._totals.items(), key=lambda it: repr(it[0]))
+            ],
+            "seconds": [
+                {"second": key[0], "code": key[1], "histogram": self._peek(key).encode().decode()}
+                for key in sorted({*self._seconds, *self._packed})
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, content: Any) -> Recording:
+        """What to_json wrote.
+
+        Raises:
+            InputError: something else.
+        """
+        try:
+            if content["format"] != FORMAT:
+                raise ValueError(content["format"])
+            recording = cls(float(content["begin_s"]))
+            recording.beyond_range = int(content["beyond_range"])
+            for row in content["totals"]:
+                series = Series(row["label"], row["version"], row["code"], row["since"])
+                recording._total(series).add(_decoded(row["histogram"].encode()))
+            for row in content["seconds"]:
+                recording._packed[int(row["second"]), row["code"]] = row["histogram"].encode()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"Expected a recording as {FORMAT}. Received: {type(error).__name__}: {error}"
+            ) from error
+        return recording
+
+    def _total(self, series: Series) -> Any:
+        histogram = self._totals.get(series)
+        if histogram is None:
+            histogram = self._totals[series] = empty()
+        return histogram
+
+    def _second(self, key: tuple[int, str]) -> Any:
+        """The second's histogram, to be written to."""
+        histogram = self._seconds.pop(key, None)
+        if histogram is None:
+            packed = self._packed.pop(key, None)
+            histogram = empty() if packed is None else _decoded(packed)
+        self._seconds[key] = histogram  # now the last one touched
+        while len(self._seconds) > OPEN_SECONDS:
+            oldest = next(iter(self._seconds))
+            self._packed[oldest] = self._seconds.pop(oldest).encode()
+        return histogram
+
+    def _peek(self, key: tuple[int, str]) -> Any:
+        held = self._seconds.get(key)
+        return _decoded(self._packed[key]) if held is None else held
+
+
+def percentiles(histogram: Any, shares: Sequence[float]) -> list[Percentile]:
+    """Percentiles of an HdrHistogram of microseconds; none of no samples.
+
+    By the nearest rank: the smallest latency that so many percent of the samples do not exceed, as
+    the largest value that HdrHistogram does not tell from it. HdrHistogram's own function rounds
+    the rank, which at p99.9 is a sample too few as often as not.
+    """
+    values_us, counts = distribution(histogram)
+    count = int(counts.sum())
+    ranks = counts.cumsum()
+    return [
+        Percentile(
+            share=share,
+            value_ms=float(values_us[np.searchsorted(ranks, _rank(share, count))]) / 1000,
+            samples=count,
+            beyond=round(count * (1 - share / 100), 3),
+        )
+        for share in (shares if count else ())
+    ]
+
+
+def distribution(histogram: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What an HdrHistogram holds.
+
+    Its iterators take a second for what this takes in a hundredth of one.
+
+    Returns:
+        Distinct values in microseconds, int64 [K], ascending; and how many of each, int64 [K].
+    """
+    counts = np.frombuffer(histogram.encoder.payload.counts, np.uint64)[: histogram.counts_len]
+    found = np.flatnonzero(counts)
+    return _values_us()[found], counts[found].astype(np.int64)
+
+
+@functools.cache
+def _values_us() -> NDArray[np.int64]:
+    """Index of a count → the largest value that is counted there."""
+    histogram = empty()
+    lowest = (histogram.get_value_from_index(at) for at in range(histogram.counts_len))
+    return np.array([histogram.get_highest_equivalent_value(one) for one in lowest], np.int64)
+
+
+def _rank(share: float, count: int) -> int:
+    return max(1, math.ceil(share * count / 100 - 1e-9))
+
+
+def empty() -> Any:
+    """An HdrHistogram of microseconds, as all of them are here."""
+    return HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+
+
+def _decoded(data: bytes) -> Any:
+    histogram = empty()
+    histogram.decode_and_add(data)
+    return histogram
+
+
+def _record(histogram: Any, value_us: int) -> None:
+    histogram.record_value(min(max(value_us, LOWEST_US), HIGHEST_US))

@@ -1,0 +1,227 @@
+"""The settings of a load test, their flags, and what cannot be.
+
+Knows nothing about how a load test is run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from loadtest import arrivals
+from loadtest.workload import AS_IS, FORMATS, SIGNATURES, Mix, parse_weights
+from tfs_client import contract
+from tfs_client.client import DEFAULT_TARGET
+from tfs_client.connection_flags import add_connection_flags
+from training.command_line import InputError, Parser
+
+USERS = 8
+CLOSED_DURATION_S = 20.0
+
+OPEN, CLOSED = "open", "closed"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What one run does. Texts with weights read NAME or NAME=WEIGHT,NAME=WEIGHT."""
+
+    target: str = DEFAULT_TARGET
+    """host:port of the server's gRPC port"""
+
+    model: str = contract.MODEL_NAME
+    """name of the model"""
+
+    label: str = contract.LABEL_STABLE
+    """labels of the versions to ask, with weights"""
+
+    signature: str = contract.SIGNATURE_DEFAULT
+    """send files (serving_default) or pixels (predict_images), with weights"""
+
+    batch: str = "1"
+    """images in a request, with weights"""
+
+    format: str = AS_IS
+    """format of the files, with weights"""
+
+    size: str = AS_IS
+    """pixels of the longer side, with weights"""
+
+    users: int | None = None
+    """closed loop: how many ask at once; None with rate or trace"""
+
+    rate: float | None = None
+    """open loop: requests a second"""
+
+    shape: str | None = None
+    """open loop: how the rate goes"""
+
+    trace: Path | None = None
+    """open loop: recorded arrivals"""
+
+    workers: int = 1
+    """open loop: processes that send"""
+
+    in_flight: int = 256
+    """open loop: at most so many requests at once, in each worker"""
+
+    duration_s: float | None = None
+    """how long requests are sent; None: as long as is usual for the shape"""
+
+    timeout_s: float = 10.0
+    """deadline of each request"""
+
+    images: Path | None = None
+    """folder of images; None means the sample set"""
+
+    answers: Path | None = None
+    """known answers: a run's predictions.csv"""
+
+    seed: int = 0
+    """of every choice: arrivals, images, mix"""
+
+    connection: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """TLS and token, as tfs_client.connection_flags names them"""
+
+    @property
+    def loop(self) -> str:
+        """OPEN or CLOSED."""
+        return CLOSED if self.rate is None and self.trace is None else OPEN
+
+    @property
+    def asking(self) -> int:
+        """Users of the closed loop."""
+        return USERS if self.users is None else self.users
+
+    @property
+    def seconds(self) -> float:
+        """How long requests are sent; unknown of a trace, so 0."""
+        if self.loop == CLOSED:
+            return CLOSED_DURATION_S if self.duration_s is None else self.duration_s
+        return self.plan.seconds if self.trace is None else 0.0
+
+    @property
+    def plan(self) -> arrivals.Plan:
+        """The arrivals of the open loop."""
+        return arrivals.Plan(
+            rate_per_s=self.rate,
+            shape=self.shape or "steady",
+            duration_s=self.duration_s,
+            trace=self.trace,
+            seed=self.seed,
+        )
+
+    @property
+    def mix(self) -> Mix:
+        """The weights, read.
+
+        Raises:
+            InputError: they cannot be.
+        """
+        mix = Mix(
+            signatures=parse_weights("--signature", self.signature),
+            labels=parse_weights("--label", self.label),
+            batches=parse_weights("--batch", self.batch),
+            formats=parse_weights("--format", self.format),
+            sizes=parse_weights("--size", self.size),
+        )
+        mix.check()
+        return mix
+
+    def describe_loop(self) -> str:
+        """Which loop it is, and what that means for the figures."""
+        if self.loop == CLOSED:
+            return (
+                f"closed loop: each of {self.asking} users waits for its answer before it asks "
+                "again, so that a slow server is asked less; latency from the send"
+            )
+        rate = f"{self.rate:g} requests/s" if self.rate is not None else "as recorded"
+        what = f"trace {self.trace}" if self.trace else f"{self.plan.shape}, Poisson"
+        return (
+            f"open loop: {rate} ({what}) however slow the answers are; latency from the intended "
+            "start"
+        )
+
+    def check(self) -> None:
+        """Refuses settings that cannot be.
+
+        Raises:
+            InputError: naming the first one.
+        """
+        if self.users is not None and self.loop == OPEN:
+            raise InputError(
+                "Expected --users (closed loop) or --rate and --trace (open loop). Received: both; "
+                "leave one out"
+            )
+        if self.loop == CLOSED and (self.shape is not None or self.workers != 1):
+            raise InputError(
+                "Expected --rate with --shape and --workers: they are of the open loop. "
+                "Received: no --rate"
+            )
+        if self.trace is not None and (self.shape is not None or self.duration_s is not None):
+            raise InputError(
+                "Expected --trace without --shape and --duration-s: it says when requests are due "
+                "itself. Received: both; leave one out"
+            )
+        for name in ("users", "duration_s", "timeout_s", "workers", "in_flight"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1_000_000:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(f"Expected {flag} above 0. Received: {name}={value}")
+        if self.loop == OPEN:
+            self.plan.check()
+            arrivals.times(self.plan)
+        self.mix  # noqa: B018  # reads the weights
+        if not math.isfinite(self.seed) or self.seed < 0:
+            raise InputError(f"Expected --seed of 0 or more. Received: {self.seed}")
+
+
+def parse(arguments: Sequence[str]) -> Settings:
+    """Reads the command line; ends the process where it is none."""
+    parser = Parser(
+        prog="loadtest",
+        description="Load a running model server; leaves build/loadtest.html (a page), "
+        "build/loadtest.json (figures), build/loadtest-recording.json (histograms) and "
+        "build/loadtest-samples.csv (every request). Closed loop with --users, open loop with "
+        "--rate or --trace. Exit code 0: all answers were right; 1: some were not; 2: no server, "
+        "or a mistake in the command.",
+    )
+    add = parser.add_argument
+    add("--target", help="host:port of the server's gRPC port (default: %(default)s)")
+    add("--model", help="name of the model (default: %(default)s)")
+    weights = "NAME[=WEIGHT,…]"
+    add("--label", metavar=weights, help="versions to ask (default: %(default)s)")
+    add(
+        "--signature",
+        metavar=weights,
+        help=f"of {', '.join(SIGNATURES)}: files or pixels (default: %(default)s)",
+    )
+    add("--batch", metavar=weights, help="images in a request (default: %(default)s)")
+    add("--format", metavar=weights, help=f"of {', '.join(FORMATS)} (default: %(default)s)")
+    add("--size", metavar=weights, help="pixels of the longer side (default: %(default)s)")
+    add("--users", type=int, help=f"closed loop: how many ask at once (default: {USERS})")
+    add("--rate", type=float, help="open loop: requests a second; stretches a trace to it")
+    shapes = "; ".join(f"{name}: {words}" for name, (_, _, words) in arrivals.SHAPES.items())
+    add("--shape", metavar="SHAPE", help=f"open loop: {shapes} (default: steady)")
+    add("--trace", type=Path, metavar="CSV", help="open loop: seconds of recorded arrivals")
+    add("--workers", type=int, help="open loop: processes that send (default: %(default)s)")
+    add("--in-flight", type=int, help="at most so many at once, a worker (default: %(default)s)")
+    usual = ", ".join(f"{name} {usual:g}" for name, (_, usual, _) in arrivals.SHAPES.items())
+    add("--duration-s", type=float, help=f"seconds (default: {CLOSED_DURATION_S:g}; {usual})")
+    add("--timeout-s", type=float, help="deadline of each request, seconds (default: %(default)g)")
+    add("--images", type=Path, metavar="FOLDER", help="images to send (default: the sample set)")
+    add("--answers", type=Path, metavar="CSV", help="right answers: a run's predictions.csv")
+    add("--seed", type=int, help="of every choice (default: %(default)s)")
+    fields = {field.name: field.default for field in dataclasses.fields(Settings)}
+    fields.pop("connection")
+    parser.set_defaults(**fields)
+    ours = set(fields)
+    add_connection_flags(parser)
+    values = vars(parser.parse_args(arguments))
+    connection = {name: value for name, value in values.items() if name not in ours}
+    return Settings(
+        **{name: values[name] for name in ours},
+        connection=connection if any(connection.values()) else {},
+    )
