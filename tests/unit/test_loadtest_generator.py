@@ -108,15 +108,15 @@ def test_arrivals_that_were_held_back_count_apart_from_lateness():
 def test_the_processor_time_is_that_of_this_process():
     meter = Meter(0)
     meter.begin()
+    shares = []
     for _ in range(3):
-        until = time.monotonic() + 0.25
-        before = time.process_time()
-        while time.monotonic() < until:
+        started, before = time.monotonic(), time.process_time()
+        while time.monotonic() < started + 0.25:
             sum(range(1000))
         meter.tick()
-        used = time.process_time() - before
+        shares.append((time.process_time() - before) / (time.monotonic() - started))
     found = meter.end(1)
-    assert found.cpu_share == pytest.approx(used / 0.25, abs=0.3)
+    assert found.cpu_share == pytest.approx(max(shares), abs=0.2)
     assert 0 < found.cpu_s <= 0.9
 
 
