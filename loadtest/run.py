@@ -28,12 +28,15 @@ from typing import Any
 
 import tqdm
 
-from loadtest import closed_loop, generator, images, open_loop, report, samples
-from loadtest.answers import read_known
-from loadtest.job import Job, open_client
-from loadtest.open_loop import Taken
-from loadtest.recording import SENT
+from loadtest.loops import closed_loop, open_loop
+from loadtest.loops.job import Job, open_client
+from loadtest.report import page as report
+from loadtest.results import generator, samples
+from loadtest.results.recording import SENT
+from loadtest.results.taken import Taken
 from loadtest.settings import CLOSED, Settings, parse
+from loadtest.traffic import images
+from loadtest.traffic.answers import read_known
 from tfs_client import TfsError
 from training.command_line import InputError, configure_logging, run
 from training.figures import BUILD_DIR, Figures, git_commit, machine, write_json

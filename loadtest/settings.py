@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from loadtest import arrivals
-from loadtest.workload import AS_IS, FORMATS, SIGNATURES, Mix, parse_weights
+from loadtest.traffic import arrivals
+from loadtest.traffic.workload import AS_IS, FORMATS, SIGNATURES, Mix, parse_weights
 from tfs_client import contract
 from tfs_client.client import DEFAULT_TARGET
 from tfs_client.connection_flags import add_connection_flags

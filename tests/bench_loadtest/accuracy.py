@@ -30,11 +30,12 @@ from typing import Any
 import grpc
 import numpy as np
 
-from loadtest import closed_loop, images, open_loop, workload
-from loadtest.arrivals import Plan
-from loadtest.generator import summarise
-from loadtest.job import Job
+from loadtest.loops import closed_loop, open_loop
+from loadtest.loops.job import Job
+from loadtest.results.generator import summarise
 from loadtest.settings import Settings
+from loadtest.traffic import images, workload
+from loadtest.traffic.arrivals import Plan
 from tests.bench_loadtest import delaying, servers
 from tests.bench_loadtest.truth import Slowness, percentiles_ms
 from tfs_client import Client, contract

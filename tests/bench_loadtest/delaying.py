@@ -19,7 +19,7 @@ from typing import Any, Final
 import grpc
 import numpy as np
 
-from loadtest.worker import sleep_precisely
+from loadtest.loops.worker import sleep_precisely
 from tests.bench_loadtest.truth import Slowness
 from tfs_client import contract, tensors
 from tfs_client.channel import METHODS

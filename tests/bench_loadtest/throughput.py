@@ -15,9 +15,10 @@ from pathlib import Path
 
 import tqdm
 
-from loadtest import images, open_loop, workload
-from loadtest.arrivals import Plan
-from loadtest.job import Job
+from loadtest.loops import open_loop
+from loadtest.loops.job import Job
+from loadtest.traffic import images, workload
+from loadtest.traffic.arrivals import Plan
 from tests.bench_loadtest import servers
 from tests.bench_loadtest.truth import AT_ONCE
 from tests.bench_server.environments import ROOT

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest import images
+from loadtest.traffic import images
 from tfs_client import contract, image_to_array, messages, tensors
 from tfs_client.wire import serving_pb2 as pb
 

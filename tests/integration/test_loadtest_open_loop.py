@@ -17,9 +17,10 @@ import pytest
 import trustme
 from PIL import Image
 
-from loadtest import arrivals, run
-from loadtest.arrivals import Plan
-from loadtest.recording import SENT, Recording
+from loadtest import run
+from loadtest.results.recording import SENT, Recording
+from loadtest.traffic import arrivals
+from loadtest.traffic.arrivals import Plan
 from serving.client.tests.model_server import ModelServer
 from tfs_client import contract
 from tfs_client.wire import serving_pb2 as pb

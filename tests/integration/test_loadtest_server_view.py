@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest.server_measured import Measured, Selection
-from loadtest.server_scraper import Scraper
-from loadtest.server_split import Split
-from loadtest.server_view import ClientTimes, ServerView, view
+from loadtest.server.measured import Measured, Selection
+from loadtest.server.scraper import Scraper
+from loadtest.server.split import Split
+from loadtest.server.view import ClientTimes, ServerView, view
 from tests.integration.local_server_fixtures import (
     ROOT,
     SLOW_CONFIG,
@@ -141,7 +141,7 @@ def test_rest_is_counted_with_its_json_in_the_handler(plain: RunningServer) -> N
 
 
 def test_a_slow_models_time_is_the_models(plain: RunningServer) -> None:
-    with Scraper([rest(plain)], interval_s=0.5) as scraper:
+    with Scraper([rest(plain)], interval_s=0.1) as scraper:
         times = load(predict(plain, slow_request(SLOW_ROUNDS // 20)), 40, callers=1)
 
     seen = view(scraper.scrapes(), SLOW, times)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadtest import arrivals
-from loadtest.arrivals import Piece, Plan
+from loadtest.traffic import arrivals
+from loadtest.traffic.arrivals import Piece, Plan
 from training.command_line import InputError
 
 

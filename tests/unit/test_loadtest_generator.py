@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from loadtest import generator
-from loadtest.generator import Meter, State
+from loadtest.results import generator
+from loadtest.results.generator import Meter, State
 
 
 def state(late_ms: list[float], cpu_share=0.2, worker=0) -> State:

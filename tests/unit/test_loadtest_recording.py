@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from loadtest import recording
-from loadtest.recording import Recording
-from loadtest.samples import Sample
+from loadtest.results import recording
+from loadtest.results.recording import Recording
+from loadtest.results.samples import Sample
 from training.command_line import InputError
 
 BEGIN_S = 1_795_382_975.25

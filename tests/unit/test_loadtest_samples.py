@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loadtest import generator, images, report, samples
-from loadtest.open_loop import Taken
-from loadtest.recording import Recording
+from loadtest.report import page as report
+from loadtest.results import generator, samples
+from loadtest.results.recording import Recording
+from loadtest.results.taken import Taken
+from loadtest.traffic import images
 from training.command_line import InputError
 
 

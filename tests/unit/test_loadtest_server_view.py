@@ -23,11 +23,11 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from loadtest import server_figure, server_pages, server_view
-from loadtest.server_measured import Selection, measured
-from loadtest.server_pages import Histogram, Page
-from loadtest.server_scraper import METRICS_PATH, Scrape, Scraper, page_url
-from loadtest.server_split import doubts, split
+from loadtest.server import figure as server_figure, pages as server_pages, view as server_view
+from loadtest.server.measured import Selection, measured
+from loadtest.server.pages import Histogram, Page
+from loadtest.server.scraper import METRICS_PATH, Scrape, Scraper, page_url
+from loadtest.server.split import doubts, split
 from tests.ports import free_port
 from training.command_line import InputError
 

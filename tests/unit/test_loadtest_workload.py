@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loadtest import answers, workload
-from loadtest.workload import Mix, Workload
+from loadtest.traffic import answers, workload
+from loadtest.traffic.workload import Mix, Workload
 from tfs_client import AnswerError, Prediction, contract
 from training.command_line import InputError
 

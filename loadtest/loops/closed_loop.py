@@ -17,14 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest import samples
-from loadtest.generator import State
-from loadtest.job import plain
-from loadtest.open_loop import Taken
-from loadtest.recording import Recording
+from loadtest.loops.job import plain
+from loadtest.results import samples
+from loadtest.results.generator import State
+from loadtest.results.recording import Recording
+from loadtest.results.taken import Taken
 from loadtest.settings import Settings
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 GRACE_S: Final = 20.0
 """How long the generator may take beyond duration and deadline, for its start and its end."""
 

@@ -24,10 +24,10 @@ from typing import Any, Final
 
 import grpc
 
-from loadtest import workload
-from loadtest.answers import Answers, code_of
-from loadtest.generator import Meter
-from loadtest.samples import OK, Sample
+from loadtest.results.generator import Meter
+from loadtest.results.samples import OK, Sample
+from loadtest.traffic import workload
+from loadtest.traffic.answers import Answers, code_of
 from tfs_client import Client, Prediction
 from tfs_client.steps import Send, Step, Steps
 

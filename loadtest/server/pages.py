@@ -11,7 +11,7 @@ and seen on the recorded page of 2.19.1:
   so each sum carries how wrong it may be.
 - Only families that have been counted at least once have samples; the others only a TYPE line.
 
-Knows nothing about how a page is got (`server_scraper`) nor what it means (`server_view`).
+Knows nothing about how a page is got (`scraper`) nor what it means (`view`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Gets the metrics pages of model servers at regular moments while a load test runs.
 
-Knows nothing about what stands in them (`server_pages`), nor about who loads the servers.
+Knows nothing about what stands in them (`pages`), nor about who loads the servers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
-from loadtest.server_pages import Page, parse
+from loadtest.server.pages import Page, parse
 from training.command_line import InputError
 
 METRICS_PATH: Final = "/monitoring/prometheus/metrics"
@@ -95,7 +95,7 @@ class Scraper:
 
         with Scraper(["localhost:8501"]) as scraper:
             ...  # the load
-        view = server_view.view(scraper.scrapes(), ...)
+        view = view.view(scraper.scrapes(), ...)
 
     Nothing that a server does or does not do raises here: what fails is a Scrape without a page.
     Each address must be one process (a pod): behind a balancing address every page would be another

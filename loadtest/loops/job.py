@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loadtest import arrivals, workload
+from loadtest.traffic import arrivals, workload
 from tfs_client import Client
 from tfs_client.connection_flags import connection_arguments
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from hdrh.histogram import HdrHistogram
 
-from loadtest.recording import DIGITS, HIGHEST_US, LOWEST_US, percentiles
+from loadtest.results.recording import DIGITS, HIGHEST_US, LOWEST_US, percentiles
 
 CPU_LIMIT: Final = 0.8
 """Of one core, a worker process, used or waited for. Python runs one thread at a time: beyond this

@@ -1,6 +1,6 @@
 """One process of the open loop: sends its share of the arrivals, and writes down what became of it.
 
-    python -m loadtest.worker       started by loadtest.open_loop, which talks to it
+    python -m loadtest.loops.worker       started by loadtest.loops.open_loop, which talks to it
 
 Reads its order on stdin, says when it is ready, and begins when it is told. Stops, with what it
 has, when stdin ends: after Ctrl-C, and when the parent is gone.
@@ -18,12 +18,13 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest import arrivals, samples, workload
-from loadtest.answers import Answers, read_known
-from loadtest.generator import Meter
-from loadtest.job import Job, job_from_json
-from loadtest.recording import Recording
-from loadtest.sending import Senders
+from loadtest.loops.job import Job, job_from_json
+from loadtest.loops.sending import Senders
+from loadtest.results import samples
+from loadtest.results.generator import Meter
+from loadtest.results.recording import Recording
+from loadtest.traffic import arrivals, workload
+from loadtest.traffic.answers import Answers, read_known
 from tfs_client import Client, TfsError
 from training.command_line import InputError
 

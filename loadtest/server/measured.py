@@ -1,6 +1,6 @@
 """What the servers counted between two moments: a difference of pages as figures with names.
 
-What each metric covers stands in `server_split`. Knows nothing about callers, nor about time.
+What each metric covers stands in `split`. Knows nothing about callers, nor about time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
-from loadtest.server_pages import SESSION, Histogram, Labels, Page
+from loadtest.server.pages import SESSION, Histogram, Labels, Page
 
 PERCENTILES: Final = (50, 95, 99)
 

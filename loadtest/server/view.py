@@ -1,11 +1,11 @@
 """The server's view of a load test: from scraped pages to figures, for the run and over time.
 
-    with server_scraper.Scraper(["localhost:8501"]) as scraper:
+    with scraper.Scraper(["localhost:8501"]) as scraper:
         ...  # the load
-    seen = server_view.view(scraper.scrapes(), Selection(model="defects"), times)
+    seen = view.view(scraper.scrapes(), Selection(model="defects"), times)
     print(seen.as_text())
 
-What the parts of a latency are, and what each metric covers, stands in `server_split`. Never raises
+What the parts of a latency are, and what each metric covers, stands in `split`. Never raises
 for what a server did: a page that is missing, another program's, or a process that died and came
 back make the view partial, and a note says so. A second's split sets the answers that the server
 counted in it against those that arrived in it: at its edges these differ, so seconds with few
@@ -22,10 +22,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.server_measured import Distribution, Measured, Selection, measured
-from loadtest.server_pages import Page
-from loadtest.server_scraper import Scrape
-from loadtest.server_split import Split, doubts, split
+from loadtest.server.measured import Distribution, Measured, Selection, measured
+from loadtest.server.pages import Page
+from loadtest.server.scraper import Scrape
+from loadtest.server.split import Split, doubts, split
 
 SHORTEST: Final = 0.25
 """Windows shorter than this share of the usual one are left out: their rates would be noise."""

@@ -1,13 +1,12 @@
 """An open loop: requests are sent when they are due, however slow the answers are.
 
-Each worker (loadtest.worker) is a process that sends its share of the arrivals; here they
+Each worker (loadtest.loops.worker) is a process that sends its share of the arrivals; here they
 are started, begin at one moment, and what they leave is merged. Knows nothing about reports.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import subprocess
 import sys
@@ -18,30 +17,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest import samples
-from loadtest.generator import State
-from loadtest.job import Job, job_to_json
-from loadtest.recording import Recording
+from loadtest.loops.job import Job, job_to_json
+from loadtest.results import samples
+from loadtest.results.generator import State
+from loadtest.results.recording import Recording
+from loadtest.results.taken import Taken
 from training.command_line import InputError
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 START_S: Final = 120.0
 """How long a worker may take to read its images."""
 LEAD_S: Final = 0.3
 """Between telling the workers when to begin and the begin."""
 GRACE_S: Final = 20.0
 """How long a worker may take beyond its last deadline."""
-
-
-@dataclasses.dataclass
-class Taken:
-    """What a run left."""
-
-    samples: list[samples.Sample]
-    recording: Recording
-    states: list[State]
-    partial: list[str]
-    """Why it is not whole; empty if it is."""
 
 
 def run(job: Job, folder: Path, progress: Callable[[float], Any] | None = None) -> Taken:
@@ -98,7 +87,7 @@ class _Worker:
         self._result = folder / f"worker-{number}.json"
         self._talk = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtest.worker"],
+            [sys.executable, "-m", "loadtest.loops.worker"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -45,7 +45,7 @@ import dataclasses
 import math
 from typing import Final
 
-from loadtest.server_measured import Measured
+from loadtest.server.measured import Measured
 
 CLOSE: Final = 0.01
 """Counts that differ by no more than this share are taken for the same requests."""

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from loadtest.samples import OK
-from loadtest.workload import AS_IS, Request
+from loadtest.results.samples import OK
+from loadtest.traffic.workload import AS_IS, Request
 from tfs_client import AnswerError, CallError, Prediction, contract
 from training.command_line import InputError
 

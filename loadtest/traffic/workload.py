@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from loadtest import images
+from loadtest.traffic import images
 from tfs_client import Client, Prediction, contract, image_to_array
 from tfs_client.servable import servable
 from tfs_client.steps import Steps

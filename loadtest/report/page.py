@@ -13,12 +13,12 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from loadtest import generator, samples
-from loadtest.open_loop import Taken
-from loadtest.recording import SENT, Recording, distribution, empty, percentiles
+from loadtest.results import generator, samples
+from loadtest.results.recording import SENT, Recording, distribution, empty, percentiles
+from loadtest.results.taken import Taken
 from training import page
 
-TEMPLATE = Path(__file__).with_name("report.html")
+TEMPLATE = Path(__file__).with_name("page.html")
 BLUE, ORANGE, RED, GREY = "#2563a8", "#c8641e", "#b3261e", "#9aa3ad"
 
 

@@ -1,6 +1,6 @@
 """A Locust user who classifies images over gRPC, through tfs_client.
 
-    locust -f loadtest/grpc_user.py --headless --host localhost:8500 -u 8 -r 8 -t 20s
+    locust -f loadtest/loops/grpc_user.py --headless --host localhost:8500 -u 8 -r 8 -t 20s
 
 Usually started by loadtest.run, which checks the server first and reports afterwards. A closed
 loop: each user sends the next request when it has the last answer, so a slow server gets fewer.
@@ -27,9 +27,10 @@ grpc_gevent.init_gevent()
 
 from locust import User, constant, events, task  # noqa: E402
 
-from loadtest import samples, workload  # noqa: E402
-from loadtest.answers import Answers, code_of, read_known  # noqa: E402
-from loadtest.job import connection_from, open_client  # noqa: E402
+from loadtest.loops.job import connection_from, open_client  # noqa: E402
+from loadtest.results import samples  # noqa: E402
+from loadtest.traffic import workload  # noqa: E402
+from loadtest.traffic.answers import Answers, code_of, read_known  # noqa: E402
 from tfs_client import Client, TfsError, contract  # noqa: E402
 from training.command_line import InputError  # noqa: E402
 
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of every choice")
     add("--samples", default="", help="write one line a request to this CSV file")
     # One flag: Locust has flags of the same names, for its own web page.
-    add("--connection", default="{}", help="JSON: tfs_client's connection flags, as loadtest.job")
+    add("--connection", default="{}", help="JSON: tfs_client's connection flags, by name")
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]  # Locust's

@@ -11,14 +11,14 @@ import dataclasses
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
-from loadtest.samples import OK, Sample
+from loadtest.results.samples import OK, Sample
 from training.command_line import InputError
 
 LOWEST_US: Final = 1
@@ -32,7 +32,7 @@ OPEN_SECONDS: Final = 60
 INTENDED, SENT = "intended", "sent"
 """Where a latency is counted from: when the request was due, or when it was sent."""
 
-FORMAT: Final = "loadtest-recording/1"
+FORMAT: Final = "loadtest-recording/2"
 
 
 class Series(NamedTuple):
@@ -44,6 +44,17 @@ class Series(NamedTuple):
     code: str
     since: str
     """INTENDED or SENT."""
+
+
+class Second(NamedTuple):
+    """Whose latencies a second's histogram holds, counted from INTENDED."""
+
+    second: int
+    """Of the intended start, since the run's begin."""
+    label: str
+    version: int | None
+    """None for failures."""
+    code: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,8 +85,8 @@ class Recording:
         self.begin_s = begin_s
         self.beyond_range = 0
         self._totals: dict[Series, Any] = {}
-        self._seconds: dict[tuple[int, str], Any] = {}
-        self._packed: dict[tuple[int, str], bytes] = {}
+        self._seconds: dict[Second, Any] = {}
+        self._packed: dict[Second, bytes] = {}
 
     @classmethod
     def of(cls, samples: Iterable[Sample], begin_s: float) -> Recording:
@@ -94,8 +105,10 @@ class Recording:
         _record(self._total(series), latency_us)
         sent_us = round(1000 * (sample.latency_ms - sample.late_ms))
         _record(self._total(series._replace(since=SENT)), sent_us)
-        second = int(sample.start_s - self.begin_s)
-        _record(self._second((second, sample.code)), latency_us)
+        second = Second(
+            int(sample.start_s - self.begin_s), sample.label, sample.version, sample.code
+        )
+        _record(self._second(second), latency_us)
 
     def merge(self, other: Recording) -> None:
         """Adds another part of the same run: every count, none rounded anew.
@@ -111,7 +124,7 @@ class Recording:
         self.beyond_range += other.beyond_range
         for series, histogram in other._totals.items():
             self._total(series).add(histogram)
-        for key in {*other._seconds, *other._packed}:
+        for key in other._keys():
             self._second(key).add(other._peek(key))
 
     def histogram(
@@ -152,10 +165,22 @@ class Recording:
             found[series.code] += count
         return dict(found)
 
-    def by_second(self, code: str = OK) -> Mapping[int, Any]:
-        """Second of the intended start → HdrHistogram of microseconds, ascending."""
-        keys = sorted(key for key in {*self._seconds, *self._packed} if key[1] == code)
-        return {key[0]: self._peek(key) for key in keys}
+    def by_second(
+        self, code: str | None = OK, *, label: str | None = None, version: int | None = None
+    ) -> dict[int, Any]:
+        """Second of the intended start → HdrHistogram of microseconds, ascending; new ones.
+
+        Which requests are meant is said as in `histogram`.
+        """
+        found: dict[int, Any] = {}
+        for key in self._keys():
+            if (
+                code in (None, key.code)
+                and label in (None, key.label)
+                and version in (None, key.version)
+            ):
+                found.setdefault(key.second, empty()).add(self._peek(key))
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it; from_json reads it."""
@@ -173,8 +198,8 @@ class Recording:
                 for series, histogram in sorted(self._totals.items(), key=lambda it: repr(it[0]))
             ],
             "seconds": [
-                {"second": key[0], "code": key[1], "histogram": self._peek(key).encode().decode()}
-                for key in sorted({*self._seconds, *self._packed})
+                {**key._asdict(), "histogram": self._peek(key).encode().decode()}
+                for key in self._keys()
             ],
         }
 
@@ -194,7 +219,8 @@ class Recording:
                 series = Series(row["label"], row["version"], row["code"], row["since"])
                 recording._total(series).add(_decoded(row["histogram"].encode()))
             for row in content["seconds"]:
-                recording._packed[int(row["second"]), row["code"]] = row["histogram"].encode()
+                key = Second(int(row["second"]), row["label"], row["version"], row["code"])
+                recording._packed[key] = row["histogram"].encode()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"Expected a recording as {FORMAT}. Received: {type(error).__name__}: {error}"
@@ -207,7 +233,10 @@ class Recording:
             histogram = self._totals[series] = empty()
         return histogram
 
-    def _second(self, key: tuple[int, str]) -> Any:
+    def _keys(self) -> list[Second]:
+        return sorted({*self._seconds, *self._packed}, key=lambda key: (key.second, repr(key)))
+
+    def _second(self, key: Second) -> Any:
         """The second's histogram, to be written to."""
         histogram = self._seconds.pop(key, None)
         if histogram is None:
@@ -219,7 +248,7 @@ class Recording:
             self._packed[oldest] = self._seconds.pop(oldest).encode()
         return histogram
 
-    def _peek(self, key: tuple[int, str]) -> Any:
+    def _peek(self, key: Second) -> Any:
         held = self._seconds.get(key)
         return _decoded(self._packed[key]) if held is None else held
 

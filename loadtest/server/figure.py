@@ -11,8 +11,8 @@ from typing import Any, Final
 import matplotlib.figure
 import numpy as np
 
-from loadtest.server_split import Part
-from loadtest.server_view import ServerView, Window
+from loadtest.server.split import Part
+from loadtest.server.view import ServerView, Window
 
 COLORS: Final = {
     "client": "#6b4fa0",

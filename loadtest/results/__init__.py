@@ -1,0 +1,1 @@
+"""What a run leaves: samples, histograms, and how the generator did."""

@@ -1,0 +1,1 @@
+"""What is sent, and when: images, mix, arrivals, right answers."""
