@@ -15,33 +15,26 @@ Knows nothing about TensorFlow: images in, latencies out.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import logging
 import shlex
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tqdm
-
-from loadtest.loops import closed_loop, open_loop
-from loadtest.loops.job import Job, open_client
+from loadtest import running
 from loadtest.report import page as report
 from loadtest.results import generator, samples
 from loadtest.results.recording import SENT
+from loadtest.results.run_file import RunFile
 from loadtest.results.taken import Taken
 from loadtest.settings import CLOSED, Settings, parse
 from loadtest.traffic import images
 from loadtest.traffic.answers import read_known
-from tfs_client import TfsError
-from training.command_line import InputError, configure_logging, run
-from training.figures import BUILD_DIR, Figures, git_commit, machine, write_json
-
-FORMAT = "loadtest/1"
+from training.command_line import configure_logging, run
+from training.figures import BUILD_DIR, Figures
 
 log = logging.getLogger("loadtest")
 
@@ -73,7 +66,7 @@ def load(settings: Settings, command: str, directory: Path = BUILD_DIR) -> int:
     found = len(images.choose(settings.images, seed=settings.seed))
     if settings.answers is not None:
         read_known(settings.answers)
-    versions = check_server(settings)
+    versions = running.check_server(settings)
     log.info("%s", settings.describe_loop())
     log.info(
         "target=%s labels=%s signature=%s batch=%s images=%d timeout_s=%g seed=%d",
@@ -83,7 +76,7 @@ def load(settings: Settings, command: str, directory: Path = BUILD_DIR) -> int:
     started = datetime.datetime.now(datetime.timezone.utc)
     figures = Figures("loadtest", command)
     directory.mkdir(parents=True, exist_ok=True)
-    taken = take(settings, directory / "loadtest-samples.csv")
+    taken = running.take(settings, directory / "loadtest-samples.csv")
     p99 = taken.recording.percentiles((99,))
     state = generator.summarise(taken.states, p99[0].value_ms if p99 else None)
     summary = samples.summarise(taken.samples)
@@ -101,107 +94,21 @@ def load(settings: Settings, command: str, directory: Path = BUILD_DIR) -> int:
         log.error("%d x %s: %s", count, code, words)
     for words in (*taken.partial, *filter(None, [state.limited])):
         log.error("%s", words)
-    write_json(
-        directory / "loadtest-recording.json",
-        {
-            "format": FORMAT,
-            "command": command,
-            "commit": git_commit(),
-            "machine": machine(),
-            "started": started.isoformat(timespec="seconds"),
-            "loop": settings.loop,
-            "settings": shown,
-            "versions": versions,
-            "partial": taken.partial,
-            "generator": dataclasses.asdict(state),
-            "recording": taken.recording.to_json(),
-        },
-    )
+    RunFile(
+        command=command,
+        started=started.isoformat(timespec="seconds"),
+        loop=settings.loop,
+        settings=shown,
+        versions=versions,
+        partial=tuple(taken.partial),
+        generator=state,
+        recording=taken.recording,
+    ).write(directory / "loadtest-recording.json")
     _add(figures, settings, taken, summary, state)
     print(settings.describe_loop())
     verdict = figures.write(directory)
     print(page)
     return 130 if "interrupted" in taken.partial else verdict
-
-
-def check_server(settings: Settings) -> dict[str, int]:
-    """Asks the server for each label's metadata, which is its readiness.
-
-    Returns:
-        Label → the version behind it.
-
-    Raises:
-        InputError: no server, no such model or label, or it has no such signature.
-    """
-    versions, mix = {}, settings.mix
-    try:
-        with open_client(settings.target, settings.timeout_s, settings.connection) as client:
-            for label in mix.labels:
-                metadata = client.metadata(model=settings.model, label=label)
-                versions[label] = metadata.version
-                for signature in mix.signatures:
-                    if signature not in metadata.signatures:
-                        raise InputError(
-                            f"Expected {settings.model} version {metadata.version} to have the "
-                            f"signature {signature}. Received: {sorted(metadata.signatures)}"
-                        )
-    except TfsError as error:
-        raise InputError(str(error)) from error
-    return versions
-
-
-def take(settings: Settings, csv: Path) -> Taken:
-    """Runs the loop, and leaves every sample in a file.
-
-    Raises:
-        InputError: no worker could begin.
-    """
-    csv.unlink(missing_ok=True)
-    with _bar(settings.seconds) as progress:
-        if settings.loop == CLOSED:
-            return closed_loop.run(settings, csv, progress)
-        with tempfile.TemporaryDirectory() as folder:
-            taken = open_loop.run(job(settings), Path(folder), progress)
-    writer = samples.Writer(csv)
-    for sample in taken.samples:
-        writer.write(sample)
-    writer.close()
-    return taken
-
-
-def job(settings: Settings) -> Job:
-    """What the workers of an open loop do."""
-    return Job(
-        target=settings.target,
-        model=settings.model,
-        mix=settings.mix,
-        plan=settings.plan,
-        images=settings.images,
-        seed=settings.seed,
-        timeout_s=settings.timeout_s,
-        in_flight=settings.in_flight,
-        workers=settings.workers,
-        known=settings.answers,
-        connection=settings.connection,
-    )
-
-
-@contextlib.contextmanager
-def _bar(total_s: float) -> Iterator[Callable[[float], Any]]:
-    """Shows the time go by."""
-    with tqdm.tqdm(
-        total=total_s or None,
-        desc="load",
-        bar_format="{desc}: {n:.0f}/{total:.0f} s |{bar:40}|" if total_s else "{desc}: {n:.0f} s",
-        leave=False,
-        disable=None,  # only on a terminal
-    ) as bar:
-
-        def progress(seconds: float) -> None:
-            bar.n = min(seconds, total_s) if total_s else seconds
-            bar.refresh()
-
-        yield progress
 
 
 def _shown(settings: Settings, found: int, versions: Mapping[str, int]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def test_the_distribution_is_what_hdrhistogram_says_itself(many):
 
 @pytest.mark.parametrize("content", [{}, [], {"format": "x"}, {"format": recording.FORMAT}])
 def test_something_else_is_refused_in_one_line(content):
-    with pytest.raises(InputError, match="Expected a recording as loadtest-recording/1"):
+    with pytest.raises(InputError, match="Expected a recording as loadtest-recording/2"):
         Recording.from_json(content)
 
 

@@ -1,0 +1,110 @@
+"""One run of either loop, from the first question to the server to what was taken.
+
+    versions = running.check_server(settings)
+    taken = running.take(settings, csv)
+
+Shared by all commands that load a server. Knows nothing about reports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tqdm
+
+from loadtest.loops import closed_loop, open_loop
+from loadtest.loops.job import Job, open_client
+from loadtest.results import samples
+from loadtest.results.taken import Taken
+from loadtest.settings import CLOSED, Settings
+from tfs_client import TfsError
+from training.command_line import InputError
+
+
+def check_server(settings: Settings) -> dict[str, int]:
+    """Asks the server for each label's metadata, which is its readiness.
+
+    Returns:
+        Label → the version behind it.
+
+    Raises:
+        InputError: no server, no such model or label, or it has no such signature.
+    """
+    versions, mix = {}, settings.mix
+    try:
+        with open_client(settings.target, settings.timeout_s, settings.connection) as client:
+            for label in mix.labels:
+                metadata = client.metadata(model=settings.model, label=label)
+                versions[label] = metadata.version
+                for signature in mix.signatures:
+                    if signature not in metadata.signatures:
+                        raise InputError(
+                            f"Expected {settings.model} version {metadata.version} to have the "
+                            f"signature {signature}. Received: {sorted(metadata.signatures)}"
+                        )
+    except TfsError as error:
+        raise InputError(str(error)) from error
+    return versions
+
+
+def take(settings: Settings, csv: Path, *, words: str = "load") -> Taken:
+    """Runs the loop, shows the time go by, and leaves every sample in a file.
+
+    Args:
+        settings: checked, see `Settings.check`.
+        csv: receives the samples; what stood there is replaced.
+        words: beside the progress bar.
+
+    Raises:
+        InputError: no worker could begin.
+    """
+    csv.unlink(missing_ok=True)
+    with bar(settings.seconds, words) as progress:
+        if settings.loop == CLOSED:
+            return closed_loop.run(settings, csv, progress)
+        with tempfile.TemporaryDirectory() as folder:
+            taken = open_loop.run(job(settings), Path(folder), progress)
+    writer = samples.Writer(csv)
+    for sample in taken.samples:
+        writer.write(sample)
+    writer.close()
+    return taken
+
+
+def job(settings: Settings) -> Job:
+    """What the workers of an open loop do."""
+    return Job(
+        target=settings.target,
+        model=settings.model,
+        mix=settings.mix,
+        plan=settings.plan,
+        images=settings.images,
+        seed=settings.seed,
+        timeout_s=settings.timeout_s,
+        in_flight=settings.in_flight,
+        workers=settings.workers,
+        known=settings.answers,
+        connection=settings.connection,
+    )
+
+
+@contextlib.contextmanager
+def bar(total_s: float, words: str) -> Iterator[Callable[[float], Any]]:
+    """Shows the time go by, on a terminal; yields who is told the seconds since the begin."""
+    with tqdm.tqdm(
+        total=total_s or None,
+        desc=words,
+        bar_format="{desc}: {n:.0f}/{total:.0f} s |{bar:40}|" if total_s else "{desc}: {n:.0f} s",
+        leave=False,
+        disable=None,  # only on a terminal
+    ) as shown:
+
+        def progress(seconds: float) -> None:
+            shown.n = min(seconds, total_s) if total_s else seconds
+            shown.refresh()
+
+        yield progress
