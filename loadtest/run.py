@@ -3,6 +3,8 @@
     python -m loadtest.run [--users 8] [--duration-s 20]            closed loop: Locust
     python -m loadtest.run --rate 200 [--shape spike] [--workers 2]  open loop: arrivals on schedule
     python -m loadtest.run --trace arrivals.csv                      the same, as recorded
+    … --objectives loadtest/objectives.json     a gate: 0 only where all objectives are met
+    … --at "10:python -m serving.rollout promote"    what does a change cost the callers?
 
 Leaves build/loadtest.html (self-contained), build/loadtest.json (the figures),
 build/loadtest-recording.json (HdrHistograms, settings, machine, versions) and
@@ -25,14 +27,20 @@ from pathlib import Path
 from typing import Any
 
 from loadtest import running
-from loadtest.report import page as report
+from loadtest.change.commands import PATIENCE_S, Commands
+from loadtest.change.cost import Cost, costs
+from loadtest.report import page
 from loadtest.results import generator, samples
 from loadtest.results.recording import SENT
 from loadtest.results.run_file import RunFile
 from loadtest.results.taken import Taken
+from loadtest.server.measured import Selection
+from loadtest.server.view import ServerView
+from loadtest.server.watch import watching
 from loadtest.settings import CLOSED, Settings, parse
 from loadtest.traffic import images
 from loadtest.traffic.answers import read_known
+from loadtest.verdicts.objectives import judge
 from training.command_line import configure_logging, run
 from training.figures import BUILD_DIR, Figures
 
@@ -73,50 +81,101 @@ def load(settings: Settings, command: str, directory: Path = BUILD_DIR) -> int:
         *(settings.target, versions, settings.signature, settings.batch, found),
         *(settings.timeout_s, settings.seed),
     )
+    for change in settings.changes:
+        log.info("at %g s: %s", change.second, shlex.join(change.command))
     started = datetime.datetime.now(datetime.timezone.utc)
     figures = Figures("loadtest", command)
     directory.mkdir(parents=True, exist_ok=True)
-    taken = running.take(settings, directory / "loadtest-samples.csv")
-    p99 = taken.recording.percentiles((99,))
-    state = generator.summarise(taken.states, p99[0].value_ms if p99 else None)
-    summary = samples.summarise(taken.samples)
-    shown = _shown(settings, found, versions)
-    page = directory / "loadtest.html"
-    report.write(
-        page,
-        taken=taken,
-        summary=summary,
-        settings=shown,
-        loop=settings.describe_loop(),
-        state=state,
-    )
-    for code, count, words in summary.by_code:
-        log.error("%d x %s: %s", count, code, words)
-    for words in (*taken.partial, *filter(None, [state.limited])):
-        log.error("%s", words)
+    selection = Selection(model=settings.model)
+    with watching(settings.metrics, settings.target) as servers:
+        taken, changes = _take(settings, directory / "loadtest-samples.csv")
+    report = _report(settings, taken, changes, servers.view(selection, taken.samples))
+    report = dataclasses.replace(report, settings=_shown(settings, found, versions, servers.urls))
+    page.write(directory / "loadtest.html", report)
+    _tell(report)
     RunFile(
         command=command,
         started=started.isoformat(timespec="seconds"),
         loop=settings.loop,
-        settings=shown,
+        settings=report.settings,
         versions=versions,
         partial=tuple(taken.partial),
-        generator=state,
+        generator=report.state,
         recording=taken.recording,
+        server=None if report.server is None else report.server.as_json(),
+        events=tuple(change.as_json() for change in changes),
     ).write(directory / "loadtest-recording.json")
-    _add(figures, settings, taken, summary, state)
+    _add(figures, settings, report)
     print(settings.describe_loop())
-    verdict = figures.write(directory)
-    print(page)
-    return 130 if "interrupted" in taken.partial else verdict
+    code = figures.write(directory)
+    print(directory / "loadtest.html")
+    if report.verdict is not None:
+        print(report.verdict.words)
+    return 130 if "interrupted" in taken.partial else code
 
 
-def _shown(settings: Settings, found: int, versions: Mapping[str, int]) -> dict[str, Any]:
+def _take(settings: Settings, csv: Path) -> tuple[Taken, tuple[Cost, ...]]:
+    """Loads, while the commands are run that are due meanwhile."""
+    commands = Commands(settings.changes)
+    try:
+        taken = running.take(settings, csv, watch=commands.due)
+    except BaseException:
+        commands.end(0)
+        raise
+    events, never = commands.end(0 if "interrupted" in taken.partial else PATIENCE_S)
+    taken.partial += [
+        f"the load ended before second {one.second:g}, when {shlex.join(one.command)} was due"
+        for one in never
+    ]
+    return taken, costs(events, taken.samples, taken.recording.begin_s)
+
+
+def _report(
+    settings: Settings, taken: Taken, changes: tuple[Cost, ...], seen: ServerView | None
+) -> page.Report:
+    """What the run comes to."""
+    p99 = taken.recording.percentiles((99,))
+    state = generator.summarise(taken.states, p99[0].value_ms if p99 else None)
+    summary = samples.summarise(taken.samples)
+    verdict = None
+    if settings.gate is not None:
+        partial = bool(taken.partial)
+        verdict = judge(settings.gate, taken.recording, summary, state, partial=partial)
+    return page.Report(
+        taken=taken,
+        summary=summary,
+        settings={},
+        how=settings.describe_loop(),
+        state=state,
+        pieces=() if settings.rate is None or settings.trace else settings.plan.pieces,
+        verdict=verdict,
+        changes=changes,
+        server=seen,
+    )
+
+
+def _tell(report: page.Report) -> None:
+    """On the terminal: what went wrong, where the time went, what a change cost."""
+    if report.server is not None:
+        for line in report.server.as_text().splitlines():
+            log.info("%s", line)
+    for code, count, words in report.summary.by_code:
+        log.error("%d x %s: %s", count, code, words)
+    for number, change in enumerate(report.changes, 1):
+        tell = log.error if change.event.failed else log.info
+        tell("%d. %s", number, change.describe())
+    for words in (*report.taken.partial, *filter(None, [report.state.limited])):
+        log.error("%s", words)
+
+
+def _shown(
+    settings: Settings, found: int, versions: Mapping[str, int], metrics: Sequence[str]
+) -> dict[str, Any]:
     """The settings that count, by name."""
     shown = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in dataclasses.asdict(settings).items()
-        if value is not None and name not in ("connection", "users", "duration_s")
+        if value is not None and name not in ("connection", "users", "duration_s", "metrics", "at")
     }
     if settings.loop == CLOSED:
         shown = {"users": settings.asking, **shown}
@@ -126,23 +185,29 @@ def _shown(settings: Settings, found: int, versions: Mapping[str, int]) -> dict[
         shown["duration_s"] = settings.seconds
     shown["tls"] = any(settings.connection.values())
     shown["distinct images"] = found
+    if metrics:
+        shown["metrics"] = ", ".join(metrics)
     for label, version in versions.items():
         shown[f"version of {label} at the start"] = version
     return shown
 
 
-def _add(
-    figures: Figures,
-    settings: Settings,
-    taken: Taken,
-    summary: samples.Summary,
-    state: generator.Summary,
-) -> None:
-    """The figures, by the names that they always had, and new ones."""
+def _add(figures: Figures, settings: Settings, report: page.Report) -> None:
+    """The figures. Without objectives, every request has to be answered rightly."""
+    taken, summary, state, verdict = report.taken, report.summary, report.state, report.verdict
     figures.add("loop", settings.loop, "")
     figures.add("requests", summary.requests, "requests", at_least=1)
-    figures.add("failures", summary.failures, "requests", at_most=0)
+    figures.add("failures", summary.failures, "requests", at_most=None if verdict else 0)
     figures.add("finished", not taken.partial, "", at_least=1)
+    if report.changes:
+        failed = sum(change.event.failed for change in report.changes)
+        figures.add("commands_failed", failed, "commands", at_most=0)
+    if verdict is not None:
+        figures.add("objectives_met", bool(verdict.met), "", at_least=1)
+        for row in verdict.rows:
+            least = row.name == "requests_per_s"
+            bar = {"at_least" if least else "at_most": row.limit}
+            figures.add(f"objective.{row.name}", row.value, "", **bar)
     figures.add("requests_per_s", summary.requests_per_s, "requests/s")
     figures.add("p50_ms", summary.p50_ms, "ms")
     figures.add("p95_ms", summary.p95_ms, "ms")
@@ -165,6 +230,12 @@ def _add(
     figures.add("generator_waited_for_cpu", state.wait_share, "cores a process")
     figures.add("generator_limited", bool(state.limited), "")
     figures.add("duration_s", summary.seconds, "s")
+    whole = report.server.whole if report.server is not None else None
+    if whole is not None and whole.split is not None:
+        for part in whole.split.parts:
+            figures.add(f"mean.{part.name.replace(' ', '_')}_ms", part.mean_ms, "ms")
+        if whole.measured.batch.mean is not None:
+            figures.add("batch_rows", whole.measured.batch.mean, "rows a batch")
 
 
 if __name__ == "__main__":

@@ -51,19 +51,32 @@ def check_server(settings: Settings) -> dict[str, int]:
     return versions
 
 
-def take(settings: Settings, csv: Path, *, words: str = "load") -> Taken:
+def take(
+    settings: Settings,
+    csv: Path,
+    *,
+    words: str = "load",
+    watch: Callable[[float], Any] | None = None,
+) -> Taken:
     """Runs the loop, shows the time go by, and leaves every sample in a file.
 
     Args:
         settings: checked, see `Settings.check`.
         csv: receives the samples; what stood there is replaced.
         words: beside the progress bar.
+        watch: told the seconds since the begin, several times a second.
 
     Raises:
         InputError: no worker could begin.
     """
     csv.unlink(missing_ok=True)
-    with bar(settings.seconds, words) as progress:
+    with bar(settings.seconds, words) as show:
+
+        def progress(seconds: float) -> None:
+            show(seconds)
+            if watch is not None:
+                watch(seconds)
+
         if settings.loop == CLOSED:
             return closed_loop.run(settings, csv, progress)
         with tempfile.TemporaryDirectory() as folder:

@@ -11,8 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from loadtest.change.commands import At, parse_at
+from loadtest.server.scraper import page_url
 from loadtest.traffic import arrivals
 from loadtest.traffic.workload import AS_IS, FORMATS, SIGNATURES, Mix, parse_weights
+from loadtest.verdicts import objectives
+from loadtest.verdicts.objectives import Objectives
 from tfs_client import contract
 from tfs_client.client import DEFAULT_TARGET
 from tfs_client.connection_flags import add_connection_flags
@@ -82,6 +86,15 @@ class Settings:
     seed: int = 0
     """of every choice: arrivals, images, mix"""
 
+    metrics: tuple[str, ...] | None = None
+    """REST ports of the servers, for their view; None: the one beside the target, if it tells"""
+
+    at: tuple[str, ...] = ()
+    """what is done to the servers meanwhile: second:command"""
+
+    objectives: Path | None = None
+    """the gate: a JSON file of limits"""
+
     connection: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """TLS and token, as tfs_client.connection_flags names them"""
 
@@ -112,6 +125,35 @@ class Settings:
             trace=self.trace,
             seed=self.seed,
         )
+
+    @property
+    def changes(self) -> tuple[At, ...]:
+        """What is done to the servers meanwhile.
+
+        Raises:
+            InputError: it cannot be done.
+        """
+        return tuple(parse_at(text) for text in self.at)
+
+    @property
+    def gate(self) -> Objectives | None:
+        """The objectives, read.
+
+        Raises:
+            InputError: they cannot be, or no run like this one could meet them.
+        """
+        if self.objectives is None:
+            return None
+        found = objectives.read(self.objectives)
+        least = found.limits.get("requests_per_s")
+        if least is not None and self.rate is not None:
+            mean = self.plan.mean_per_s
+            if mean <= least:
+                raise InputError(
+                    f"Expected a load above the requests_per_s of {found.source}, {least:g}. "
+                    f"Received: {mean:g} requests/s on the average; raise --rate"
+                )
+        return found
 
     @property
     def mix(self) -> Mix:
@@ -173,7 +215,15 @@ class Settings:
         if self.loop == OPEN:
             self.plan.check()
             arrivals.times(self.plan)
-        self.mix  # noqa: B018  # reads the weights
+        self.mix, self.gate  # noqa: B018  # reads them
+        for change in self.changes:
+            if self.seconds and change.second >= self.seconds:
+                raise InputError(
+                    f"Expected --at within the load's {self.seconds:g} s. "
+                    f"Received: {change.second:g}"
+                )
+        for address in self.metrics or ():
+            page_url(address)
         if not math.isfinite(self.seed) or self.seed < 0:
             raise InputError(f"Expected --seed of 0 or more. Received: {self.seed}")
 
@@ -214,13 +264,35 @@ def parse(arguments: Sequence[str]) -> Settings:
     add("--images", type=Path, metavar="FOLDER", help="images to send (default: the sample set)")
     add("--answers", type=Path, metavar="CSV", help="right answers: a run's predictions.csv")
     add("--seed", type=int, help="of every choice (default: %(default)s)")
+    add(
+        "--metrics",
+        action="append",
+        metavar="HOST:PORT",
+        help="a server's REST port, whose metrics page tells where the time goes; once a server "
+        f"(default: {contract.REST_PORT} beside --target's {contract.GRPC_PORT}, if it tells)",
+    )
+    add(
+        "--at",
+        action="append",
+        metavar='"SECOND:COMMAND"',
+        help="run a command in the middle of the load, and show what it cost; may be repeated",
+    )
+    add(
+        "--objectives",
+        type=Path,
+        metavar="JSON",
+        help="hold the run against limits: exit code 0 only where all are met",
+    )
     fields = {field.name: field.default for field in dataclasses.fields(Settings)}
     fields.pop("connection")
-    parser.set_defaults(**fields)
+    parser.set_defaults(**{**fields, "at": None})
     ours = set(fields)
     add_connection_flags(parser)
     values = vars(parser.parse_args(arguments))
     connection = {name: value for name, value in values.items() if name not in ours}
+    for name in ("metrics", "at"):
+        values[name] = None if values[name] is None else tuple(values[name])
+    values["at"] = values["at"] or ()
     return Settings(
         **{name: values[name] for name in ours},
         connection=connection if any(connection.values()) else {},

@@ -47,6 +47,16 @@ from typing import Final
 
 from loadtest.server.measured import Measured
 
+MEANINGS: Final = {
+    "client": "the generator was late: from the intended start to the sending",
+    "network": "between the caller's hands and the server's handler, gRPC's work on both sides",
+    "handler": "the handler without the model: lookup, tensors from and to messages, JSON",
+    "queue": "waiting until a batch is full or due, and a batch thread is free",
+    "batch": "merging, padding and taking apart",
+    "model": "the session's run",
+    "batch and model": "merging, the session's run, and taking apart",
+}
+
 CLOSE: Final = 0.01
 """Counts that differ by no more than this share are taken for the same requests."""
 

@@ -95,6 +95,12 @@ class Plan:
         assert self.rate_per_s is not None
         return SHAPES[self.shape][0](self.rate_per_s, self.seconds)
 
+    @property
+    def mean_per_s(self) -> float:
+        """The shape's mean rate."""
+        requests = sum(piece.duration_s * piece.rate_per_s for piece in self.pieces)
+        return requests / self.seconds
+
     def check(self) -> None:
         """Refuses what cannot be.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import grpc
 import numpy as np
 import psutil
 import pytest
@@ -365,3 +367,78 @@ def test_an_answer_without_the_contracts_outputs_is_a_failure(server, pictures, 
     _, talk = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "x AnswerError: Expected probability, label" in talk
+
+
+@pytest.mark.parametrize(
+    ("limits", "code", "words"),
+    [
+        ({"p50_ms": 5000, "error_rate": 0.01, "requests_per_s": 20}, 0, "objectives met: p50 "),
+        ({"p50_ms": 0.001, "error_rate": 0.01}, 1, "objectives missed: p50 "),
+        ({"p99_9_ms": 5000}, 1, "no verdict: p99.9 stands on "),
+    ],
+    ids=["met", "missed", "too short"],
+)
+def test_a_gate_is_one_line_and_an_exit_code(server, pictures, in_folder, limits, code, words):
+    (in_folder / "objectives.json").write_text(json.dumps(limits))
+    gate = ("--objectives", "objectives.json")
+    process = start(server, pictures, in_folder, "--rate", "60", "--duration-s", "2", *gate)
+    out, talk = process.communicate(timeout=60)
+    assert process.returncode == code, talk
+    assert out.splitlines()[-1].startswith(words)
+    page = html.unescape((in_folder / "build/loadtest.html").read_text())
+    assert out.splitlines()[-1][1:] in page
+    assert figures(in_folder)["objectives_met"] is (code == 0)
+
+
+def test_an_allowed_share_of_failures_passes_the_gate_but_not_the_plain_run(
+    server, pictures, in_folder
+):
+    (in_folder / "objectives.json").write_text('{"error_rate": 0.5}')
+    honest, calls = server._Predict, iter(range(10**6))
+
+    def every_fifth_fails(request, context):
+        if next(calls) % 5 == 0:
+            context.abort(grpc.StatusCode.INTERNAL, "a fifth")
+        return honest(request, context)
+
+    server.answers["Predict"] = every_fifth_fails
+    plain = ("--rate", "50", "--duration-s", "2")
+    for flags, code in ((plain, 1), ((*plain, "--objectives", "objectives.json"), 0)):
+        process = start(server, pictures, in_folder, *flags)
+        _, talk = process.communicate(timeout=60)
+        assert process.returncode == code, talk
+        assert 0.1 < figures(in_folder)["failures"] / figures(in_folder)["requests"] < 0.3
+
+
+def test_stairs_of_a_shape_are_shown_with_their_throughput(server, pictures, in_folder):
+    process = start(
+        *(server, pictures, in_folder),
+        *("--rate", "50", "--shape", "step", "--duration-s", "5"),
+    )
+    _, talk = process.communicate(timeout=60)
+    assert process.returncode == 0, talk
+    page = (in_folder / "build/loadtest.html").read_text()
+    assert "Latency against throughput" in page
+    assert [f"<td>{rate}</td>" in page for rate in (10, 20, 30, 40, 50)] == [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--at", "1 true"], "Expected --at"),
+        (["--at", "5:true"], "Expected --at within the load's 2 s"),
+        (["--at", "1:no-such-command"], "Received: 'no-such-command'"),
+        (["--metrics", "nowhere"], "Expected host:port of a server's REST port"),
+        (["--metrics", "127.0.0.1:1"], "Expected a metrics page at --metrics 127.0.0.1:1"),
+        (["--objectives", "none.json"], "No such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_watched_done_or_judged_is_said_before_the_load(
+    server, pictures, in_folder, capsys, flags, words
+):
+    plain = ["--target", server.target, "--images", str(pictures), "--rate", "9"]
+    assert run.main([*plain, "--duration-s", "2", *flags]) == 2
+    assert words in capsys.readouterr().err
+    assert not (in_folder / "build").exists() or not list((in_folder / "build").iterdir())
+    assert not [call for call, _ in server.requests if call == "Predict"]

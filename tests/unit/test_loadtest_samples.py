@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loadtest.report import page as report
+from loadtest.report import page as report, plots
 from loadtest.results import generator, samples
 from loadtest.results.recording import Recording
 from loadtest.results.taken import Taken
 from loadtest.traffic import images
+from loadtest.traffic.arrivals import Plan
 from training.command_line import InputError
 
 
@@ -90,20 +91,36 @@ def test_every_run_gets_a_page_that_stands_alone(tmp_path, taken):
     summary = samples.summarise(taken)
     settings = {"target": "127.0.0.1:1", "users": 1}
     held = Recording.of(taken, taken[0].start_s if taken else 0.0)
-    report.write(
-        path,
+    shown = report.Report(
         taken=Taken(taken, held, [], ["the load generator ended with 1"]),
         summary=summary,
         settings=settings,
-        loop="closed loop: one user",
+        how="closed loop: one user",
         state=generator.summarise([], None),
+        pieces=Plan(rate_per_s=10.0, shape="step", duration_s=5.0).pieces,
     )
+    report.write(path, shown)
     page = path.read_text()
     assert "Partial: the load generator ended with 1" in page
     assert "Closed loop: one user" in page
     assert "<b>gone" not in page
     assert "src=" not in page
     assert 'href="http' not in page
+
+
+def test_each_stair_of_a_shape_has_its_own_figures():
+    pieces = Plan(rate_per_s=10.0, shape="step", duration_s=5.0).pieces
+    taken = [
+        sample(100 + second + 0.1 * at, 10.0 * (second + 1), "OK" if at else "UNAVAILABLE")
+        for second in range(5)
+        for at in range(second + 2)
+    ]
+    found = plots.stairs(pieces, taken, 100.0)
+    assert [stair.offered_per_s for stair in found] == [2.0, 4.0, 6.0, 8.0, 10.0]
+    assert [stair.requests for stair in found] == [2, 3, 4, 5, 6]
+    assert [stair.failures for stair in found] == [1] * 5
+    assert [stair.right_per_s for stair in found] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert [stair.p99_ms for stair in found] == [10.0, 20.0, 30.0, 40.0, 50.0]
 
 
 def test_the_choice_of_images_follows_from_the_seed(tmp_path):

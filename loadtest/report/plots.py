@@ -1,0 +1,196 @@
+"""The pictures of a load test's page.
+
+Knows nothing about Locust, gRPC, HTML or how the samples came about.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import matplotlib.figure
+import numpy as np
+from matplotlib.ticker import FuncFormatter
+
+from loadtest.change.cost import Cost
+from loadtest.results import samples
+from loadtest.results.recording import Recording, distribution, empty, percentiles
+from loadtest.traffic.arrivals import Piece
+
+BLUE, ORANGE, RED, GREY = "#2563a8", "#c8641e", "#b3261e", "#9aa3ad"
+VERSIONS = (BLUE, "#4f9d69", "#6b4fa0", "#d9a521", "#3a8fb7")
+
+MOST_POINTS = 120
+"""Of a line; of a longer run several seconds make one."""
+
+
+def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figure.Figure:
+    """Latency percentiles and requests of each stretch of time, by when they were due.
+
+    Args:
+        held: with at least one sample.
+        changes: numbered lines, from 1 on; their commands' time is shaded.
+    """
+    right = held.by_second()
+    wrong = {code: held.by_second(code) for code in held.counts() if code != samples.OK}
+    last = max(second for one in (right, *wrong.values()) for second in one)
+    width = 1 + last // MOST_POINTS
+    figure = matplotlib.figure.Figure(figsize=(9, 5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    stretches: dict[int, Any] = {}
+    for second, histogram in right.items():
+        stretches.setdefault(second // width, empty()).add(histogram)
+    middles = [(at + 0.5) * width for at in range(last // width + 1)]
+    for share, color in ((50, BLUE), (95, ORANGE), (99, RED)):
+        values = np.full(len(middles), np.nan)
+        for at, histogram in stretches.items():
+            values[at] = percentiles(histogram, (share,))[0].value_ms
+        upper.plot(middles, values, color=color, label=f"p{share}", marker=".")
+    upper.set(title=f"Latency of the right answers of each {_time(width)}", ylabel="ms")
+    upper.set_ylim(bottom=0)
+    below = np.zeros(len(middles))
+    for label, seconds, color in [*_right(held), ("failures", list(wrong.values()), RED)]:
+        counts = np.zeros(len(middles))
+        for one in seconds:
+            for second, histogram in one.items():
+                counts[second // width] += histogram.get_total_count()
+        if counts.any():
+            lefts = [at * width for at in range(len(middles))]
+            lower.bar(lefts, counts, 0.9 * width, below, align="edge", color=color, label=label)
+        below += counts
+    lower.set_ylim(0, 1.3 * max(1.0, float(below.max())))  # room for the legend
+    lower.set(
+        title=f"Requests of each {_time(width)}: so many samples does a point above rest on",
+        xlabel="seconds",
+        ylabel="requests",
+    )
+    for axes in (upper, lower):
+        for number, change in enumerate(changes, 1):
+            axes.axvline(change.second, color="black", linewidth=1, linestyle="--")
+            shaded_s = max(change.took_s, 0.0)
+            axes.axvspan(change.second, change.second + shaded_s, color="black", alpha=0.06)
+            if axes is upper:
+                axes.annotate(
+                    str(number),
+                    (change.second, 1),
+                    (3, -3),
+                    xycoords=("data", "axes fraction"),
+                    textcoords="offset points",
+                    va="top",
+                    weight="bold",
+                )
+        axes.set_xlim(0, max(last + 1, width))
+        style(axes)
+    return figure
+
+
+def _right(held: Recording) -> list[tuple[str, list[dict[int, Any]], str]]:
+    """The right answers, apart by version where there are several."""
+    versions = sorted(
+        {one.version for one, _ in held.series if one.version is not None and one.code == "OK"}
+    )
+    if len(versions) < 2:
+        return [("right answers", [held.by_second()], BLUE)]
+    return [
+        (f"right answers of version {one}", [held.by_second(version=one)], color)
+        for one, color in zip(versions, VERSIONS * len(versions))
+    ]
+
+
+def _time(seconds: int) -> str:
+    return "second" if seconds == 1 else f"{seconds} seconds"
+
+
+def histogram(held: Recording) -> matplotlib.figure.Figure:
+    """The right answers' latencies, both axes logarithmic; of at least one right answer."""
+    values_us, counts = distribution(held.histogram())
+    latencies_ms = values_us / 1000
+    low, high = latencies_ms[0], max(latencies_ms[-1], 2e-3)
+    figure = matplotlib.figure.Figure(figsize=(9, 2.8), layout="constrained")
+    axes = figure.subplots()
+    bins = np.geomspace(low * 0.95, high * 1.05, 60).tolist()
+    axes.hist(latencies_ms, bins, weights=counts, color=BLUE)
+    axes.set_yscale("log")  # a stall is a handful of requests among thousands
+    for one, color in zip(held.percentiles((50, 95, 99, 99.9)), (GREY, ORANGE, RED, "black")):
+        label = f"p{one.share:g} {one.value_ms:.3g} ms"
+        axes.axvline(one.value_ms, color=color, linewidth=1.2, label=label)
+    axes.set_xscale("log")
+    as_number = FuncFormatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_formatter(as_number)
+    axes.yaxis.set_major_formatter(as_number)
+    if high / low < 30:  # so narrow that the powers of ten alone say too little
+        axes.xaxis.set_minor_formatter(as_number)
+    axes.set(title="Latency of the right answers", xlabel="ms", ylabel="requests")
+    style(axes)
+    return figure
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stair:
+    """One rate of a shape that has several."""
+
+    offered_per_s: float
+    right_per_s: float
+    """Right answers to what was due then, by its length."""
+    requests: int
+    failures: int
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+def stairs(
+    pieces: Sequence[Piece], taken: Sequence[samples.Sample], begin_s: float
+) -> tuple[Stair, ...]:
+    """What came of each piece of a plan, in order of time."""
+    found, until_s = [], begin_s
+    starts = np.array([sample.start_s for sample in taken])
+    for piece in pieces:
+        since_s, until_s = until_s, until_s + piece.duration_s
+        first, last = np.searchsorted(starts, [since_s, until_s])
+        here = taken[first:last]
+        right = [sample.latency_ms for sample in here if sample.code == samples.OK]
+        p50_ms, p99_ms = samples.percentiles(right, (50, 99))
+        found.append(
+            Stair(
+                offered_per_s=piece.rate_per_s,
+                right_per_s=len(right) / piece.duration_s,
+                requests=len(here),
+                failures=len(here) - len(right),
+                p50_ms=p50_ms,
+                p99_ms=p99_ms,
+            )
+        )
+    return tuple(found)
+
+
+def throughput(found: Sequence[Stair]) -> matplotlib.figure.Figure:
+    """Latency against throughput: where does it bend?"""
+    figure = matplotlib.figure.Figure(figsize=(9, 2.8), layout="constrained")
+    axes = figure.subplots()
+    right = [stair.right_per_s for stair in found]
+    for name, color in (("p50", BLUE), ("p99", RED)):
+        values = [getattr(stair, f"{name}_ms") for stair in found]
+        values = [np.nan if value is None else value for value in values]
+        axes.plot(right, values, color=color, marker="o", label=name)
+    axes.set_yscale("log")
+    as_number = FuncFormatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_major_formatter(as_number)
+    axes.yaxis.set_minor_formatter(as_number)
+    axes.set_xlim(left=0)
+    axes.set(
+        title="Latency against throughput, a point a stair",
+        xlabel="right answers a second",
+        ylabel="ms",
+    )
+    style(axes)
+    return figure
+
+
+def style(axes: Any) -> None:
+    """What all of them have in common."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e6e9ed", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False)

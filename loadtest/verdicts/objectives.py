@@ -1,0 +1,163 @@
+"""A gate: objectives from one file, held against a run; a verdict in one line.
+
+The file is JSON, each entry a limit, all of them optional but one:
+
+    {"p99_ms": 100, "error_rate": 0.001, "requests_per_s": 50}
+
+p50_ms, p95_ms, p99_ms and p99_9_ms are at most so many milliseconds, error_rate is at most such a
+share of the requests (0 to 1), requests_per_s is at least so many right answers a second.
+
+Knows nothing about how a run is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from loadtest.results import generator
+from loadtest.results.recording import Recording
+from loadtest.results.samples import Summary
+from training.command_line import InputError
+
+PERCENTILES: Final = {"p50_ms": 50.0, "p95_ms": 95.0, "p99_ms": 99.0, "p99_9_ms": 99.9}
+
+LEAST_BEYOND: Final = 5
+"""Samples beyond a percentile that it must stand on: a p99 of fewer than 500 requests is a handful
+of accidents, and no gate."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objectives:
+    """What a deployment is to hold. None: not asked for."""
+
+    limits: Mapping[str, float]
+    """Name as in the file → limit."""
+    source: str
+    """The file."""
+
+    @property
+    def error_rate(self) -> float:
+        """What is allowed; 0 where the file says nothing."""
+        return self.limits.get("error_rate", 0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One objective."""
+
+    name: str
+    value: float | None
+    limit: float
+    holds: bool | None
+    """None: cannot be said."""
+    words: str
+    """Such as "p99 31.2 ms <= 100 ms"."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the gate says."""
+
+    met: bool | None
+    """None: no verdict, which lets nobody pass."""
+    rows: tuple[Row, ...]
+    words: str
+    """One line."""
+
+
+def read(path: Path) -> Objectives:
+    """Reads the file.
+
+    Raises:
+        InputError: no such file, no JSON, an unknown objective, or a limit that none can hold.
+    """
+    known = [*PERCENTILES, "error_rate", "requests_per_s"]
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"Expected objectives as JSON. Received: {path}: {error}") from error
+    if not isinstance(content, dict) or not content:
+        raise InputError(
+            f'Expected objectives such as {{"p99_ms": 100}}. Received: {path}: {content!r}'
+        )
+    for name, limit in content.items():
+        if name not in known:
+            raise InputError(
+                f"Expected objectives of {', '.join(known)} in {path}. Received: {name!r}"
+            )
+        number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
+        fits = number and math.isfinite(limit)
+        if fits and name == "error_rate":
+            fits = 0 <= limit < 1
+        elif fits:
+            fits = limit > 0
+        if not fits:
+            span = "from 0 to below 1" if name == "error_rate" else "above 0"
+            raise InputError(f"Expected {name} {span} in {path}. Received: {limit!r}")
+    return Objectives(limits=dict(content), source=str(path))
+
+
+def judge(
+    objectives: Objectives,
+    recording: Recording,
+    summary: Summary,
+    state: generator.Summary,
+    *,
+    partial: bool,
+) -> Verdict:
+    """Holds a run against the objectives.
+
+    A generator that was at its limit makes latencies longer and throughput smaller, never the other
+    way round: what is met in spite of it is met, what is missed is no verdict about the server.
+    """
+    rows = tuple(_row(name, limit, recording, summary) for name, limit in objectives.limits.items())
+    missed = [row.words for row in rows if row.holds is False]
+    unknown = [row.words for row in rows if row.holds is None]
+    if partial:
+        return Verdict(met=None, rows=rows, words="no verdict: the run is partial")
+    if missed and state.limited:
+        return Verdict(met=None, rows=rows, words=f"no verdict: {state.limited}")
+    if missed:
+        return Verdict(met=False, rows=rows, words=f"objectives missed: {'; '.join(missed)}")
+    if unknown:
+        return Verdict(met=None, rows=rows, words=f"no verdict: {'; '.join(unknown)}")
+    held = "; ".join(row.words for row in rows)
+    return Verdict(met=True, rows=rows, words=f"objectives met: {held}")
+
+
+def _row(name: str, limit: float, recording: Recording, summary: Summary) -> Row:
+    if name == "error_rate":
+        rate = summary.failures / summary.requests if summary.requests else None
+        holds = None if rate is None else rate <= limit
+        sign = "<=" if holds else ">"
+        words = "no request was made" if rate is None else f"errors {rate:.3%} {sign} {limit:.3%}"
+        return Row(name=name, value=rate, limit=limit, holds=holds, words=words)
+    if name == "requests_per_s":
+        rate = summary.requests_per_s
+        sign = ">=" if rate >= limit else "<"
+        words = f"{rate:.1f} requests/s {sign} {limit:g}"
+        return Row(name=name, value=rate, limit=limit, holds=rate >= limit, words=words)
+    share = PERCENTILES[name]
+    found = recording.percentiles((share,))
+    value = found[0].value_ms if found else None
+    short = f"p{share:g}"
+    if value is None:
+        return Row(name=name, value=None, limit=limit, holds=False, words=f"{short}: no answer")
+    holds = value <= limit
+    words = f"{short} {value:.1f} ms {'<=' if holds else '>'} {limit:g} ms"
+    if found[0].beyond < LEAST_BEYOND:
+        needed = math.ceil(LEAST_BEYOND / (1 - share / 100))
+        return Row(
+            name=name,
+            value=value,
+            limit=limit,
+            holds=None,
+            words=f"{short} stands on {found[0].samples} right answers, expected {needed} or more; "
+            "load longer, or at a higher rate",
+        )
+    return Row(name=name, value=value, limit=limit, holds=holds, words=words)
