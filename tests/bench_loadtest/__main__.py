@@ -1,13 +1,14 @@
 """Measures the load test: how much one process can send, and whether what it reports is true.
 
-    python -m tests.bench_loadtest                          all of it, about five minutes
+    python -m tests.bench_loadtest                          all of it, about fifteen minutes
     python -m tests.bench_loadtest --parts accuracy         one part
     python -m tests.bench_loadtest --quick                  a look: no bar but that of errors
 
 Parts: `throughput`, requests a second of one generator process to a server that answers at once,
 beside a bare gRPC stub in a loop; `accuracy`, the open loop's percentiles at a server of known
 slowness with stalls, beside the truth, a closed loop, and ghz where it is on the PATH
-(go install github.com/bojand/ghz/cmd/ghz@v0.120.0).
+(go install github.com/bojand/ghz/cmd/ghz@v0.120.0); `knee`, the search for the knee, beside an
+exhaustive sweep.
 
 Leaves build/bench-loadtest.json, build/bench-loadtest.html and build/bench-loadtest-latencies.npz.
 Exit code 1 if a bar does not hold.
@@ -24,12 +25,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.bench_loadtest import accuracy, report, throughput
+from tests.bench_loadtest import accuracy, knee, report, throughput
 from tests.bench_loadtest.accuracy import SHARES, Accuracy, Seen
+from tests.bench_loadtest.knee import Knees
 from tests.bench_loadtest.throughput import Throughput
 from training import command_line, figures
 
-PARTS = ("throughput", "accuracy")
+PARTS = ("throughput", "accuracy", "knee")
 
 NAME = "bench-loadtest"
 
@@ -38,6 +40,10 @@ LEAST_RATIO = 0.5
 
 MOST_SHARE, MOST_MS = 0.03, 0.3
 """Of a percentile's error: a share of the truth, or so much, whichever is larger."""
+
+
+MOST_APART = 0.1
+"""Between the knee found by search and by sweep, as a share of the latter."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,6 +70,7 @@ def bench(command: str, parts: Sequence[str], *, quick: bool) -> int:
     build.mkdir(exist_ok=True)
     sent: Throughput | None = None
     seen: Accuracy | None = None
+    knees: Knees | None = None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "throughput" in parts:
@@ -73,9 +80,13 @@ def bench(command: str, parts: Sequence[str], *, quick: bool) -> int:
             seen = accuracy.measure(folder, 200.0, 12.0 if quick else 60.0)
             add_accuracy(result, seen, bars=not quick)
             write_latencies(seen, build / f"{NAME}-latencies.npz")
+        if "knee" in parts:
+            searches, rungs, seconds = (1, 3, 1.0) if quick else (3, 10, 4.0)
+            knees = knee.measure(folder, searches=searches, rungs=rungs, seconds_each=seconds)
+            add_knees(result, knees, bars=not quick)
     code = result.write(build)
     page = build / f"{NAME}.html"
-    report.write(page, result, sent, seen)
+    report.write(page, result, sent, seen, knees)
     print(page)
     return code
 
@@ -117,6 +128,21 @@ def add_accuracy(result: figures.Figures, taken: Accuracy, *, bars: bool) -> Non
         result.add(f"accuracy.{name}.failures", seen.failures, "requests", at_most=0)
     result.add("accuracy.open.late_p99", taken.open.late_p99_ms, "ms")
     result.add("accuracy.open.limited", taken.open.limited or "no", "")
+
+
+def add_knees(result: figures.Figures, taken: Knees, *, bars: bool) -> None:
+    """Each search beside the sweep."""
+    result.add("knee.sweep", taken.swept, "requests/s")
+    for number, found in enumerate(taken.searched, 1):
+        of = f"knee.search_{number}"
+        result.add(of, found.rate, "requests/s")
+        result.add(f"{of}.low", found.low, "requests/s")
+        result.add(f"{of}.high", found.high, "requests/s")
+        apart = abs(found.rate / taken.swept - 1) if found.rate and taken.swept else None
+        result.add(f"{of}.apart", apart, "", at_most=MOST_APART if bars else None)
+        result.add(f"{of}.measurements", found.measurements, "")
+        result.add(f"{of}.took_of_a_sweep", taken.search_s[number - 1] / taken.sweep_s, "")
+    result.add("knee.sweep.measurements", len(taken.points), "")
 
 
 def excesses(reported_ms: Sequence[float], truth_ms: Sequence[float]) -> list[float]:

@@ -10,8 +10,10 @@ or not: who sends it sees what the road to this server costs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import threading
 import time
 from concurrent import futures
 from typing import Any, Final
@@ -55,7 +57,13 @@ class _Delaying(grpc.GenericRpcHandler):  # type: ignore[misc]
         self.late_s: list[tuple[int, float]] = []
         """Number of the request, and how long after its time the answer was let go."""
 
+        places = threading.Semaphore(slowness.places) if slowness.places else None
+
         def predict(request: bytes, context: Any) -> bytes:
+            with places or contextlib.nullcontext():
+                return delayed(context)
+
+        def delayed(context: Any) -> bytes:
             if any(key == AT_ONCE_KEY for key, _ in context.invocation_metadata()):
                 return answer
             come_s = time.time()

@@ -1,9 +1,9 @@
 """How long a server of known slowness takes: the model that the delaying server keeps to.
 
-Every request is delayed by its own draw, however many there are (a server that is never full), and
-now and then the whole server stalls: an answer that would fall into a stall is given at its end. So
-what a request waits for follows from when it should have come, and from nothing that the generator
-did. Knows nothing about requests.
+Every request is delayed by its own draw, however many there are (a server that is never full,
+unless it has `places`), and now and then the whole server stalls: an answer that would fall into a
+stall is given at its end. So what a request waits for follows from when it should have come, and
+from nothing that the generator did. Knows nothing about requests.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ class Slowness:
     """A stall begins whenever Unix time is a multiple of this."""
     stall_s: float = 0.3
     seed: int = 0
+    places: int = 0
+    """So many requests are worked on at once, and others wait for them: a server that bends. 0: all
+    are. `latencies_s` is of a server without."""
 
     def delays_s(self, count: int) -> Any:
         """Those of the first requests, in the order in which they come: float64 [count]."""

@@ -1,0 +1,122 @@
+"""The comparison of two runs as one self-contained HTML page.
+
+Knows nothing about how the answers were found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import matplotlib.figure
+import numpy as np
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
+
+from loadtest.report.plots import BLUE, GREY, ORANGE, style
+from loadtest.verdicts.comparison import Comparison, Slices
+from training import page
+
+if TYPE_CHECKING:
+    from loadtest.compare import Side
+
+TEMPLATE: Final = Path(__file__).with_name("compare.html")
+
+
+def write(
+    path: Path,
+    *,
+    found: Comparison,
+    sides: tuple[Side, Side],
+    notes: Sequence[str],
+    command: str,
+) -> None:
+    """Writes the page.
+
+    Args:
+        path: of the page.
+        found: the answers.
+        sides: A and B.
+        notes: what is to be known before them.
+        command: as it was typed.
+    """
+    cut = [side.slices for side in sides]
+    names = [f"A: {sides[0].name}", f"B: {sides[1].name}"]
+    text = page.render(
+        TEMPLATE,
+        found=found,
+        sides=sides,
+        notes=notes,
+        command=command,
+        ratios=page.svg(_ratios(found)),
+        tails=page.svg(_tails(cut, names)),
+        over_time=page.svg(_over_time(cut, names)),
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _ratios(found: Comparison) -> matplotlib.figure.Figure:
+    """Each ratio with its interval."""
+    rows = [row for row in found.rows if row.name != "failures" and row.ratio is not None]
+    figure = matplotlib.figure.Figure(figsize=(9, 2.4), layout="constrained")
+    axes = figure.subplots()
+    for at, row in enumerate(reversed(rows)):
+        assert row.ratio is not None
+        assert row.low is not None
+        assert row.high is not None
+        color = "#b3261e" if row.worse else "#2e7d4f" if row.better else GREY
+        axes.plot([100 * row.low - 100, 100 * row.high - 100], [at, at], color=color, linewidth=4)
+        axes.plot([100 * row.ratio - 100], [at], "o", color=color)
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)])
+    axes.set(xlabel="B against A, %; 95 % interval", ylim=(-0.6, len(rows) - 0.4))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e6e9ed", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure
+
+
+def _tails(cut: Sequence[Slices], names: Sequence[str]) -> matplotlib.figure.Figure:
+    """The share of the right answers that took longer."""
+    figure = matplotlib.figure.Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for side, name, color in zip(cut, names, (BLUE, ORANGE)):
+        counts = side.counts.sum(axis=0)
+        beyond = 1 - (np.cumsum(counts) - counts) / counts.sum()
+        axes.step(side.values_us / 1000, beyond, where="post", color=color, label=name)
+    _log(axes)
+    axes.set(title="Share of the right answers that took longer", xlabel="ms")
+    style(axes)
+    return figure
+
+
+def _over_time(cut: Sequence[Slices], names: Sequence[str]) -> matplotlib.figure.Figure:
+    """Each second's median and p95."""
+    figure = matplotlib.figure.Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for side, name, color in zip(cut, names, (BLUE, ORANGE)):
+        for share, line in ((0.5, "-"), (0.95, ":")):
+            values = _of_each(side, share) / 1000
+            label = f"{name}, p{100 * share:g}"
+            axes.plot(np.arange(side.count), values, line, color=color, label=label)
+    axes.set(title="Latency of each second", xlabel="seconds since the begin", ylabel="ms")
+    axes.set_ylim(bottom=0)
+    style(axes)
+    return figure
+
+
+def _of_each(side: Slices, share: float) -> NDArray[np.float64]:
+    below = side.counts.cumsum(axis=1)
+    found = np.full(side.count, np.nan)
+    for at, row in enumerate(below):
+        if row[-1]:
+            found[at] = side.values_us[np.searchsorted(row, share * row[-1] - 1e-9)]
+    return found
+
+
+def _log(axes: Any) -> None:
+    as_number = FuncFormatter(lambda value, _: f"{value:g}")
+    axes.set(xscale="log", yscale="log")
+    axes.xaxis.set_major_formatter(as_number)
+    axes.yaxis.set_major_formatter(as_number)

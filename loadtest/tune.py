@@ -1,0 +1,273 @@
+"""Finds batching parameters: those with which a server carries most within its objectives.
+
+    python -m loadtest.tune [--p99-ms 100] [--batch-sizes 8,32] [--timeouts-us 0,2000] …
+
+Starts a server for each combination, and one without batching, as `make serve` does, and searches
+each one's knee; the best, and the one without, are searched again, longer and in another order.
+Batching is recommended only where its interval lies above that of no batching. Takes the flags of
+loadtest.run that say what is sent: tune with the requests that will come. A quarter of an hour.
+
+Leaves build/batching.config where batching is recommended, with its evidence in it (copy it beside
+models.config and start the server again), build/tune.html (self-contained) and build/tune.json.
+Exit code 0: there is a recommendation; 1: no combination holds the objectives, or it was broken
+off; 2: a mistake in the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import random
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import tqdm
+
+from loadtest import knee
+from loadtest.knee import Found
+from loadtest.report import tune_page
+from loadtest.settings import Settings, parse
+from loadtest.tuning import candidates, servers
+from loadtest.tuning.candidates import OFF, Candidate
+from loadtest.verdicts.knee_search import Limits
+from loadtest.verdicts.objectives import Objectives
+from training.command_line import InputError, Parser, configure_logging, run
+from training.figures import BUILD_DIR, Figures, machine
+
+NAME: Final = "tune"
+
+FIRST: Final = Limits(width=0.3, most=14)
+"""Enough to leave out what is far behind."""
+
+LAST: Final = Limits(width=0.1, most=30)
+
+FINALISTS: Final = 2
+"""Beside the one without batching."""
+
+log = logging.getLogger("loadtest")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A candidate, and its knee."""
+
+    candidate: Candidate
+    found: Found
+    last: bool
+    """Whether it is the longer, second search."""
+
+    @property
+    def order(self) -> float:
+        """The higher the better."""
+        return self.found.knee.rate or self.found.knee.low
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Tunes once."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = Parser(
+        prog="loadtest.tune", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add, numbers = parser.add_argument, "N,N,…"
+    add("--p99-ms", type=float, help=f"the objective, without --objectives ({knee.P99_MS:g})")
+    add("--batch-sizes", default="8,32", metavar=numbers, help="max_batch_size (%(default)s)")
+    add("--timeouts-us", default="0,2000", metavar=numbers, help="batch_timeout (%(default)s)")
+    usual = ",".join(map(str, candidates.usual_threads()))
+    add("--threads", default=usual, metavar=numbers, help="num_batch_threads (%(default)s)")
+    add("--seconds-each", type=float, default=4.0, help="measurement (%(default)g)")
+    add("--most", type=int, default=LAST.most, help="measurements of a last search (%(default)s)")
+    add("--server", choices=("auto", "container", "local"), default="auto")
+    add("--models", type=Path, default=Path("models"), help="the store (%(default)s)")
+    add("--config", type=Path, default=Path("serving/models.config"), help="(%(default)s)")
+    args, rest = parser.parse_known_args(arguments)
+    configure_logging()
+    command = shlex.join(["python", "-m", "loadtest.tune", *arguments])
+    return run("loadtest.tune", lambda: _tune(args, parse(rest), command))
+
+
+def _tune(args: argparse.Namespace, settings: Settings, command: str) -> int:
+    objectives = knee.objectives_of(args.p99_ms, settings)
+    grid = candidates.grid(
+        _numbers("--batch-sizes", args.batch_sizes),
+        _numbers("--timeouts-us", args.timeouts_us),
+        _numbers("--threads", args.threads),
+    )
+    last = dataclasses.replace(LAST, most=args.most)
+    knee.check(settings, last, args.seconds_each)
+    if not args.config.is_file() or not args.models.is_dir():
+        raise InputError(
+            f"Expected a store and a models.config. Received: {args.models}, {args.config}"
+        )
+    largest = max(int(size) for size in settings.mix.batches)
+    if refused := [one.name for one in grid if (one.max_batch_size or largest) < largest]:
+        raise InputError(
+            f"Expected batches that a request of {largest} images fits into. "
+            f"Received: {'; '.join(refused)}"
+        )
+    figures = Figures(NAME, command)
+    BUILD_DIR.mkdir(exist_ok=True)
+    tried: list[Tried] = []
+    broken = ""
+    try:
+        order = random.Random(settings.seed)
+        for one in _progress(order.sample(grid, len(grid)), "first look"):
+            # What was tried is kept, whatever comes next.
+            tried.append(_try(one, args, settings, objectives, FIRST, last=False))  # noqa: PERF401
+        best = sorted((t for t in tried if t.candidate != OFF), key=lambda t: -t.order)
+        finalists = [OFF, *(t.candidate for t in best[:FINALISTS] if t.order > 0)]
+        for one in _progress(order.sample(finalists, len(finalists)), "last look"):
+            tried.append(_try(one, args, settings, objectives, last, last=True))  # noqa: PERF401
+    except KeyboardInterrupt:
+        broken = "interrupted"
+    except InputError as error:
+        if not tried:
+            raise
+        broken = str(error)
+    return _report(tried, broken, objectives, settings, figures, command)
+
+
+def _report(
+    tried: Sequence[Tried],
+    broken: str,
+    objectives: Objectives,
+    settings: Settings,
+    figures: Figures,
+    command: str,
+) -> int:
+    chosen = None if broken else choose(tried)
+    verdict = f"partial: {broken}" if broken else _words(chosen, tried)
+    target = BUILD_DIR / "batching.config"
+    target.unlink(missing_ok=True)
+    if chosen is not None and chosen.candidate != OFF:
+        aside = target.with_name(f".{target.name}")
+        evidence = _evidence(chosen, tried, objectives, settings, command)
+        aside.write_text(chosen.candidate.text(evidence), encoding="utf-8")
+        aside.replace(target)
+    page = BUILD_DIR / f"{NAME}.html"
+    tune_page.write(
+        page, verdict=verdict, tried=tried, chosen=chosen, objectives=objectives, command=command
+    )
+    for one in tried:
+        of = f"{'last' if one.last else 'first'}.{one.candidate.name}"
+        figures.add(f"{of}.knee", one.found.knee.rate, "requests/s")
+        figures.add(f"{of}.low", one.found.knee.low, "requests/s")
+        figures.add(f"{of}.high", one.found.knee.high, "requests/s")
+    figures.add("recommended", chosen.candidate.name if chosen else None, "")
+    figures.add("found", chosen is not None, "", at_least=1)
+    code = figures.write()
+    print(page)
+    if target.exists():
+        print(target)
+    print(verdict)
+    return 130 if broken == "interrupted" else code
+
+
+def choose(tried: Sequence[Tried]) -> Tried | None:
+    """The best of the last searches, and no batching unless that is surely worse.
+
+    Returns:
+        None where nothing holds the objectives.
+    """
+    last = [one for one in tried if one.last and one.order > 0]
+    if not last:
+        return None
+    off = next((one for one in last if one.candidate == OFF), None)
+    best = max(last, key=lambda one: one.order)
+    if off is None or best.candidate == OFF:
+        return best
+    above = off.found.knee.high is not None and best.found.knee.low > off.found.knee.high
+    return best if above else off
+
+
+def _try(
+    candidate: Candidate,
+    args: argparse.Namespace,
+    settings: Settings,
+    objectives: Objectives,
+    limits: Limits,
+    *,
+    last: bool,
+) -> Tried:
+    """Starts a server, and searches its knee.
+
+    Raises:
+        InputError: it does not start, or is lost.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        servers.serving(
+            candidate,
+            config=args.config,
+            models=args.models,
+            server=args.server,
+            folder=Path(folder),
+        ) as started,
+    ):
+        asked = dataclasses.replace(settings, target=started.grpc)
+        found = knee.find(asked, objectives, limits, seconds_each=args.seconds_each)
+    if found.knee.why == "interrupted":
+        raise KeyboardInterrupt
+    if not found.knee.complete and found.knee.rate is None:
+        raise InputError(f"{candidate.name}: {found.knee.why}")
+    log.info("%s: %s", candidate.name, found.knee.words)
+    return Tried(candidate=candidate, found=found, last=last)
+
+
+def _words(chosen: Tried | None, tried: Sequence[Tried]) -> str:
+    if chosen is None:
+        return "no combination holds the objectives"
+    off = next((one for one in tried if one.last and one.candidate == OFF), None)
+    if chosen.candidate == OFF:
+        return f"recommended: no batching, {chosen.found.knee.words}: nothing is surely better"
+    beside = f"; without batching {off.found.knee.words}" if off is not None else ""
+    return f"recommended: {chosen.candidate.name}: {chosen.found.knee.words}{beside}"
+
+
+def _evidence(
+    chosen: Tried,
+    tried: Iterable[Tried],
+    objectives: Objectives,
+    settings: Settings,
+    command: str,
+) -> list[str]:
+    """What stands above the parameters."""
+    about = machine()
+    limits = ", ".join(f"{name} {limit:g}" for name, limit in objectives.limits.items())
+    lines = [
+        f"Recommended by: {command}",
+        f"on {about['cores']} cores of {about['processor']}; other machines want other values.",
+        f"Objectives: {limits}. Sent: {settings.signature}, {settings.batch} images a request.",
+        "Highest rates that hold them, requests/s:",
+    ]
+    lines += [
+        f"  {one.candidate.name}: {one.found.knee.words}{' <-' if one is chosen else ''}"
+        for one in tried
+        if one.last
+    ]
+    return [
+        *lines,
+        "Merged requests share their fate: pictures of a wrong size sent to predict_images fail",
+        "the calls of others that are merged with them. Files sent to serving_default do not.",
+    ]
+
+
+def _numbers(flag: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"Expected {flag} as numbers N,N,N. Received: {text!r}") from None
+
+
+def _progress(what: Sequence[Candidate], words: str) -> Iterable[Candidate]:
+    shown: Iterable[Candidate] = tqdm.tqdm(what, desc=words, unit="server", disable=None)
+    return shown
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Which batching parameters carry most: candidates, and servers to try them on."""
