@@ -68,12 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="loadtest.compare", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     add = parser.add_argument
-    add("runs", nargs="*", type=Path, metavar="RUN", help="A and B: loadtest-recording.json each")
+    labels = any(word.partition("=")[0] == "--labels" for word in arguments)
+    if not labels:  # what loadtest.run takes may follow --labels, and argparse would mix them up
+        add("runs", nargs="*", type=Path, metavar="RUN", help="A and B: a recording each")
     add("--labels", metavar="A,B", help="two labels of one load")
     add("--within", type=Path, metavar="RUN", help="the load; without it, one is run")
     add("--least", type=float, default=LEAST, help="a share that matters (%(default)g)")
     add("--anyway", action="store_true", help="compare what was not loaded alike")
-    args, rest = parser.parse_known_intermixed_args(arguments)
+    parser.set_defaults(runs=[])
+    args, rest = parser.parse_known_args(arguments)
     configure_logging()
     command = shlex.join(["python", "-m", "loadtest.compare", *arguments])
     return run("loadtest.compare", lambda: _compare(args, rest, command))
@@ -103,7 +106,7 @@ def _compare(args: argparse.Namespace, rest: Sequence[str], command: str) -> int
     _add(figures, found, sides)
     code = figures.write()
     print(page)
-    print(found.words)
+    print(f"{sides[1].name} (B) against {sides[0].name} (A): {found.words}")
     return code
 
 
@@ -120,10 +123,9 @@ def _sides(args: argparse.Namespace, rest: Sequence[str], command: str) -> tuple
         )
         return a, b
     labels = [label.strip() for label in args.labels.split(",")]
-    if len(set(labels)) != 2 or not all(labels) or args.runs:
+    if len(set(labels)) != 2 or not all(labels):
         raise InputError(
             f"Expected --labels A,B, two labels of one load. Received: {args.labels!r}"
-            f"{' and runs' if args.runs else ''}"
         )
     if args.within is not None:
         if rest:

@@ -42,12 +42,17 @@ def write(
         command: as it was typed.
     """
     cut = [side.slices for side in sides]
+    both = [side.run.settings for side in sides]
     names = [f"A: {sides[0].name}", f"B: {sides[1].name}"]
     text = page.render(
         TEMPLATE,
         found=found,
         sides=sides,
         notes=notes,
+        settings=[
+            (name, *(one.get(name, "-") for one in both))
+            for name in dict.fromkeys([*both[0], *both[1]])
+        ],
         command=command,
         ratios=page.svg(_ratios(found)),
         tails=page.svg(_tails(cut, names)),
@@ -120,3 +125,5 @@ def _log(axes: Any) -> None:
     axes.set(xscale="log", yscale="log")
     axes.xaxis.set_major_formatter(as_number)
     axes.yaxis.set_major_formatter(as_number)
+    if axes.get_xlim()[1] < 30 * axes.get_xlim()[0]:  # the powers of ten alone say too little
+        axes.xaxis.set_minor_formatter(as_number)

@@ -33,7 +33,7 @@ ALPHA: Final = 0.05
 """The chance that any of the questions is answered wrongly where there is no difference."""
 
 FEWEST: Final = 20
-"""Slices of a run; of fewer blocks than five, no spread can be known."""
+"""Slices of a run; of fewer blocks, their own spread cannot be known."""
 
 LEAST: Final = 0.05
 """A difference that matters, as a share of A."""
@@ -162,13 +162,13 @@ def compare(
     if not (a.counts.sum() and b.counts.sum()):
         raise ValueError("Expected right answers on both sides. Received: none on one")
     random = np.random.default_rng(seed)
-    block = _block(min(a.count, b.count))
+    block = _block(min(a.count, b.count), paired=paired)
     drawn_a = _draw(random, a.count, block)
     drawn_b = drawn_a if paired else _draw(random, b.count, block)
     blocks = min(a.count, b.count) // block
     found: list[dict[str, Any]] = []
     ones_a, ones_b = np.ones((1, a.count)), np.ones((1, b.count))
-    plain = zip(_percentiles(a, ones_a)[:, 0], _percentiles(b, ones_b)[:, 0])
+    plain = zip(_percentiles(a, ones_a)[:, 0].tolist(), _percentiles(b, ones_b)[:, 0].tolist())
     spread = np.log(_percentiles(b, drawn_b) / _percentiles(a, drawn_a))
     for share, (value_a, value_b), logs in zip(SHARES, plain, spread):
         values = {"name": f"p{share:g}", "unit": "ms", "a": value_a / 1000, "b": value_b / 1000}
@@ -207,13 +207,14 @@ def _cut(side: Slices, count: int) -> Slices:
     return dataclasses.replace(side, counts=side.counts[:count], failures=side.failures[:count])
 
 
-def _block(count: int) -> int:
+def _block(count: int, *, paired: bool) -> int:
     """Slices a block.
 
     They grow with the third root of the run, as they should, and hold a few seconds, as long as a
-    collection of garbage or a neighbour's burst lasts.
+    collection of garbage or a neighbour's burst lasts. A short run has few of them; two loads need
+    longer ones, for nothing but the blocks tells their weather from their difference.
     """
-    return int(max(1, min(round(1.5 * count ** (1 / 3)), count // 5)))
+    return int(max(1, min(round(1.5 * count ** (1 / 3)), count // (8 if paired else 5))))
 
 
 def _draw(random: np.random.Generator, count: int, block: int) -> NDArray[np.float64]:
