@@ -23,6 +23,9 @@ VERSION ?=
 OVERLAY ?=
 GRPC ?=
 REST ?=
+A ?=
+B ?=
+LABELS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -64,6 +67,22 @@ predict: $(ENVIRONMENT) ## ask the server about IMAGE=file or folder
 .PHONY: loadtest
 loadtest: $(ENVIRONMENT) ## load the server for a bounded time -> build/loadtest.html, build/loadtest.json
 	$(BIN)/python -m loadtest.run --target $(TARGET) $(ARGS)
+
+.PHONY: loadtest-ui
+loadtest-ui: $(ENVIRONMENT) ## Locust's own page for the same users: http://localhost:8089
+	$(BIN)/python -m locust -f loadtest/loops/locustfile.py --host $(TARGET) --web-host 127.0.0.1 $(ARGS)
+
+.PHONY: loadtest-knee
+loadtest-knee: $(ENVIRONMENT) ## find the highest rate within the objectives -> build/loadtest-knee.html
+	$(BIN)/python -m loadtest.knee --target $(TARGET) $(ARGS)
+
+.PHONY: loadtest-compare
+loadtest-compare: $(ENVIRONMENT) ## is B slower than A? A=run B=run, or LABELS=stable,canary in one load
+	$(BIN)/python -m loadtest.compare $(if $(LABELS),--labels $(LABELS) --target $(TARGET),$(A) $(B)) $(ARGS)
+
+.PHONY: tune
+tune: $(ENVIRONMENT) ## find batching parameters, on servers of its own -> build/batching.config, build/tune.html
+	$(BIN)/python -m loadtest.tune $(ARGS)
 
 .PHONY: parity
 parity: $(ENVIRONMENT) ## hold every way to the server against the run's own answers -> build/parity.json

@@ -29,10 +29,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest import running
+from loadtest.flags import parse
 from loadtest.report import compare_page
 from loadtest.results import generator, run_file
 from loadtest.results.run_file import RunFile
-from loadtest.settings import CLOSED, Settings, parse
+from loadtest.settings import CLOSED, Settings
 from loadtest.verdicts import comparison
 from loadtest.verdicts.comparison import LEAST, Comparison, Slices
 from training.command_line import InputError, Parser, configure_logging, run

@@ -26,10 +26,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from loadtest import running
+from loadtest.flags import parse
 from loadtest.measuring import Measuring
 from loadtest.report import knee_page
 from loadtest.results.point import Point
-from loadtest.settings import Settings, parse
+from loadtest.settings import Settings
 from loadtest.verdicts import knee_search
 from loadtest.verdicts.knee_search import Knee, Limits
 from loadtest.verdicts.objectives import Objectives

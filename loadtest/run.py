@@ -29,6 +29,7 @@ from typing import Any
 from loadtest import running
 from loadtest.change.commands import PATIENCE_S, Commands
 from loadtest.change.cost import Cost, costs
+from loadtest.flags import parse
 from loadtest.report import page
 from loadtest.results import generator, samples
 from loadtest.results.recording import SENT
@@ -37,7 +38,7 @@ from loadtest.results.taken import Taken
 from loadtest.server.measured import Selection
 from loadtest.server.view import ServerView
 from loadtest.server.watch import watching
-from loadtest.settings import CLOSED, Settings, parse
+from loadtest.settings import CLOSED, Settings
 from loadtest.traffic import images
 from loadtest.traffic.answers import read_known
 from loadtest.verdicts.objectives import judge
@@ -179,7 +180,9 @@ def _shown(
     }
     if settings.loop == CLOSED:
         shown = {"users": settings.asking, **shown}
-        for name in ("workers", "in_flight"):
+        shown.pop("in_flight")
+    else:
+        for name in ("api", "think_time", "remote_workers"):
             shown.pop(name)
     if settings.seconds:
         shown["duration_s"] = settings.seconds

@@ -18,10 +18,11 @@ import tqdm
 
 from loadtest.loops import closed_loop, open_loop
 from loadtest.loops.job import Job, open_client
+from loadtest.loops.rest_client import RestClient
 from loadtest.results import samples
 from loadtest.results.taken import Taken
-from loadtest.settings import CLOSED, Settings
-from tfs_client import TfsError
+from loadtest.settings import CLOSED, REST, Settings
+from tfs_client import Client, TfsError
 from training.command_line import InputError
 
 
@@ -36,7 +37,7 @@ def check_server(settings: Settings) -> dict[str, int]:
     """
     versions, mix = {}, settings.mix
     try:
-        with open_client(settings.target, settings.timeout_s, settings.connection) as client:
+        with _asking(settings) as client:
             for label in mix.labels:
                 metadata = client.metadata(model=settings.model, label=label)
                 versions[label] = metadata.version
@@ -49,6 +50,12 @@ def check_server(settings: Settings) -> dict[str, int]:
     except TfsError as error:
         raise InputError(str(error)) from error
     return versions
+
+
+def _asking(settings: Settings) -> Client | RestClient:
+    if settings.api == REST:
+        return RestClient(settings.target, settings.model, settings.timeout_s)
+    return open_client(settings.target, settings.timeout_s, settings.connection)
 
 
 def take(

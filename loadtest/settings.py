@@ -1,31 +1,35 @@
-"""The settings of a load test, their flags, and what cannot be.
+"""The settings of a load test, and what cannot be.
 
-Knows nothing about how a load test is run.
+Knows nothing about how they are typed, nor how a load test is run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from loadtest.change.commands import At, parse_at
+from loadtest.loops import think_time
 from loadtest.server.scraper import page_url
 from loadtest.traffic import arrivals
-from loadtest.traffic.workload import AS_IS, FORMATS, SIGNATURES, Mix, parse_weights
+from loadtest.traffic.workload import AS_IS, Mix, parse_weights
 from loadtest.verdicts import objectives
 from loadtest.verdicts.objectives import Objectives
 from tfs_client import contract
 from tfs_client.client import DEFAULT_TARGET
-from tfs_client.connection_flags import add_connection_flags
-from training.command_line import InputError, Parser
+from training.command_line import InputError
 
 USERS = 8
 CLOSED_DURATION_S = 20.0
 
+MOST_WORKERS = 1000
+
 OPEN, CLOSED = "open", "closed"
+
+GRPC, REST = "grpc", "rest"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,9 @@ class Settings:
 
     target: str = DEFAULT_TARGET
     """host:port of the server's gRPC port"""
+
+    api: str = GRPC
+    """closed loop: which API is asked; target is the port of it"""
 
     model: str = contract.MODEL_NAME
     """name of the model"""
@@ -56,6 +63,9 @@ class Settings:
     users: int | None = None
     """closed loop: how many ask at once; None with rate or trace"""
 
+    think_time: str = "0"
+    """closed loop: seconds between an answer and the next request"""
+
     rate: float | None = None
     """open loop: requests a second"""
 
@@ -66,7 +76,10 @@ class Settings:
     """open loop: recorded arrivals"""
 
     workers: int = 1
-    """open loop: processes that send"""
+    """processes that send"""
+
+    remote_workers: int = 0
+    """closed loop: processes on other machines that send, instead of this one's"""
 
     in_flight: int = 256
     """open loop: at most so many requests at once, in each worker"""
@@ -175,8 +188,9 @@ class Settings:
     def describe_loop(self) -> str:
         """Which loop it is, and what that means for the figures."""
         if self.loop == CLOSED:
+            thinks = "" if self.think_time == "0" else f", thinks for {self.think_time} s"
             return (
-                f"closed loop: each of {self.asking} users waits for its answer before it asks "
+                f"closed loop: each of {self.asking} users waits for its answer{thinks} and asks "
                 "again, so that a slow server is asked less; latency from the send"
             )
         rate = f"{self.rate:g} requests/s" if self.rate is not None else "as recorded"
@@ -197,10 +211,29 @@ class Settings:
                 "Expected --users (closed loop) or --rate and --trace (open loop). Received: both; "
                 "leave one out"
             )
-        if self.loop == CLOSED and (self.shape is not None or self.workers != 1):
+        if self.loop == CLOSED and self.shape is not None:
             raise InputError(
-                "Expected --rate with --shape and --workers: they are of the open loop. "
-                "Received: no --rate"
+                "Expected --rate with --shape: it is of the open loop. Received: no --rate"
+            )
+        if self.loop == OPEN and (self.api, self.think_time, self.remote_workers) != (GRPC, "0", 0):
+            raise InputError(
+                "Expected --users with --api rest, --think-time and --remote-workers: they are of "
+                "the closed loop. Received: --rate or --trace"
+            )
+        if self.api not in (GRPC, REST):
+            raise InputError(f"Expected --api of {GRPC}, {REST}. Received: {self.api}")
+        think_time.parse(self.think_time)
+        if self.remote_workers and self.workers != 1:
+            raise InputError("Expected --workers or --remote-workers. Received: both")
+        if self.api == REST and any(self.connection.values()):
+            raise InputError(
+                "Expected no TLS and no token with --api rest: TensorFlow Serving's REST has "
+                "neither. Received: one; ask over gRPC, or through a gateway's address"
+            )
+        if self.remote_workers < 0 or self.remote_workers > MOST_WORKERS:
+            raise InputError(
+                f"Expected --remote-workers from 1 to {MOST_WORKERS}. "
+                f"Received: {self.remote_workers}"
             )
         if self.trace is not None and (self.shape is not None or self.duration_s is not None):
             raise InputError(
@@ -226,74 +259,3 @@ class Settings:
             page_url(address)
         if not math.isfinite(self.seed) or self.seed < 0:
             raise InputError(f"Expected --seed of 0 or more. Received: {self.seed}")
-
-
-def parse(arguments: Sequence[str]) -> Settings:
-    """Reads the command line; ends the process where it is none."""
-    parser = Parser(
-        prog="loadtest",
-        description="Load a running model server; leaves build/loadtest.html (a page), "
-        "build/loadtest.json (figures), build/loadtest-recording.json (histograms) and "
-        "build/loadtest-samples.csv (every request). Closed loop with --users, open loop with "
-        "--rate or --trace. Exit code 0: all answers were right; 1: some were not; 2: no server, "
-        "or a mistake in the command.",
-    )
-    add = parser.add_argument
-    add("--target", help="host:port of the server's gRPC port (default: %(default)s)")
-    add("--model", help="name of the model (default: %(default)s)")
-    weights = "NAME[=WEIGHT,…]"
-    add("--label", metavar=weights, help="versions to ask (default: %(default)s)")
-    add(
-        "--signature",
-        metavar=weights,
-        help=f"of {', '.join(SIGNATURES)}: files or pixels (default: %(default)s)",
-    )
-    add("--batch", metavar=weights, help="images in a request (default: %(default)s)")
-    add("--format", metavar=weights, help=f"of {', '.join(FORMATS)} (default: %(default)s)")
-    add("--size", metavar=weights, help="pixels of the longer side (default: %(default)s)")
-    add("--users", type=int, help=f"closed loop: how many ask at once (default: {USERS})")
-    add("--rate", type=float, help="open loop: requests a second; stretches a trace to it")
-    shapes = "; ".join(f"{name}: {words}" for name, (_, _, words) in arrivals.SHAPES.items())
-    add("--shape", metavar="SHAPE", help=f"open loop: {shapes} (default: steady)")
-    add("--trace", type=Path, metavar="CSV", help="open loop: seconds of recorded arrivals")
-    add("--workers", type=int, help="open loop: processes that send (default: %(default)s)")
-    add("--in-flight", type=int, help="at most so many at once, a worker (default: %(default)s)")
-    usual = ", ".join(f"{name} {usual:g}" for name, (_, usual, _) in arrivals.SHAPES.items())
-    add("--duration-s", type=float, help=f"seconds (default: {CLOSED_DURATION_S:g}; {usual})")
-    add("--timeout-s", type=float, help="deadline of each request, seconds (default: %(default)g)")
-    add("--images", type=Path, metavar="FOLDER", help="images to send (default: the sample set)")
-    add("--answers", type=Path, metavar="CSV", help="right answers: a run's predictions.csv")
-    add("--seed", type=int, help="of every choice (default: %(default)s)")
-    add(
-        "--metrics",
-        action="append",
-        metavar="HOST:PORT",
-        help="a server's REST port, whose metrics page tells where the time goes; once a server "
-        f"(default: {contract.REST_PORT} beside --target's {contract.GRPC_PORT}, if it tells)",
-    )
-    add(
-        "--at",
-        action="append",
-        metavar='"SECOND:COMMAND"',
-        help="run a command in the middle of the load, and show what it cost; may be repeated",
-    )
-    add(
-        "--objectives",
-        type=Path,
-        metavar="JSON",
-        help="hold the run against limits: exit code 0 only where all are met",
-    )
-    fields = {field.name: field.default for field in dataclasses.fields(Settings)}
-    fields.pop("connection")
-    parser.set_defaults(**{**fields, "at": None})
-    ours = set(fields)
-    add_connection_flags(parser)
-    values = vars(parser.parse_args(arguments))
-    connection = {name: value for name, value in values.items() if name not in ours}
-    for name in ("metrics", "at"):
-        values[name] = None if values[name] is None else tuple(values[name])
-    values["at"] = values["at"] or ()
-    return Settings(
-        **{name: values[name] for name in ours},
-        connection=connection if any(connection.values()) else {},
-    )

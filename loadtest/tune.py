@@ -29,9 +29,10 @@ from typing import Final
 import tqdm
 
 from loadtest import knee
+from loadtest.flags import parse
 from loadtest.knee import Found
 from loadtest.report import tune_page
-from loadtest.settings import Settings, parse
+from loadtest.settings import Settings
 from loadtest.tuning import candidates, servers
 from loadtest.tuning.candidates import OFF, Candidate
 from loadtest.verdicts.knee_search import Limits

@@ -1,21 +1,22 @@
 """A closed loop: Locust's users, each of which asks again when it has its answer.
 
-Knows nothing about reports.
+One Locust process; or a master and several workers, here or on other machines, whose samples the
+master puts together. Knows nothing about reports.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import resource
+import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from loadtest.loops.job import plain
 from loadtest.results import samples
@@ -25,49 +26,36 @@ from loadtest.results.taken import Taken
 from loadtest.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+
+LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
+
+PORT: Final = 5557
+"""Locust's own: where workers of other machines find the master."""
+
 GRACE_S: Final = 20.0
 """How long the generator may take beyond duration and deadline, for its start and its end."""
 
-log = logging.getLogger("loadtest")
+WORKERS_S: Final = 120.0
+"""How long workers of other machines may take to come."""
 
 
 def run(settings: Settings, csv: Path, progress: Callable[[float], Any] | None = None) -> Taken:
-    """Runs Locust headless in a process of its own, because gevent patches the whole process.
+    """Runs Locust headless in processes of its own, because gevent patches the whole process.
 
     Args:
         settings: what to do.
-        csv: where the users write their samples.
+        csv: where the samples are written.
         progress: told the seconds since the first request could begin, now and then.
 
     Returns:
         What was taken; after Ctrl-C too, marked as partial.
     """
-    command = [
-        *(sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name("grpc_user.py"))),
-        *("--headless", "--only-summary", "--loglevel", "WARNING", "--exit-code-on-error", "0"),
-        *("--host", settings.target, "--duration-s", f"{settings.seconds:g}"),
-        *("--users", str(settings.asking), "--spawn-rate", str(settings.asking)),
-        *("--stop-timeout", f"{settings.timeout_s + 1:g}", "--model", settings.model),
-        *("--signature", settings.signature, "--label", settings.label, "--batch", settings.batch),
-        *("--format", settings.format, "--size", settings.size),
-        *("--timeout-s", f"{settings.timeout_s:g}", "--seed", str(settings.seed)),
-        *("--samples", str(csv.resolve())),
-        *("--connection", json.dumps(plain(settings.connection))),
-    ]
-    for flag, path in (("--images", settings.images), ("--answers", settings.answers)):
-        if path is not None:
-            command += [flag, str(path.resolve())]
     partial = []
-    before_s, start = _children_cpu_s(), time.monotonic()
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as talk:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=talk,
-            start_new_session=True,  # Ctrl-C reaches this process, which keeps what there is
-        )
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        states = Path(folder) / "states.json"
+        lead, others = _commands(settings, csv.resolve(), states)
+        process, talk = stack.enter_context(_process(lead))
+        workers = [stack.enter_context(_process(command)) for command in others]
         try:
             _watch(process, settings, csv, progress)
         except KeyboardInterrupt:
@@ -75,20 +63,83 @@ def run(settings: Settings, csv: Path, progress: Callable[[float], Any] | None =
             process.terminate()  # Locust then stops its users, who write down what they have
             with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.wait(settings.timeout_s + GRACE_S / 2)
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-        if process.returncode and not partial:
-            talk.seek(0)
-            last = " | ".join(talk.read().strip().splitlines()[-5:])
-            partial.append(f"the load generator ended with {process.returncode}: {last}")
-    seconds = time.monotonic() - start
+        if process.poll() is None:
+            process.kill()
+        if process.wait() and not partial:
+            told = [*(one for one in workers if one[0].poll()), (process, talk)]
+            words = _last_words(told[0][1])
+            partial.append(f"the load generator ended with {process.returncode}: {words}")
+        found = json.loads(states.read_text(encoding="utf-8")) if states.exists() else []
+    expected = settings.remote_workers or settings.workers
+    if found and len(found) < expected and not partial:
+        missing = sorted(set(range(expected)) - {one["worker"] for one in found})
+        partial.append(
+            f"{expected - len(found)} of {expected} workers ended in the middle: number "
+            f"{', '.join(map(str, missing))}; what they had sent until then counts"
+        )
     taken = samples.read(csv)
     begin_s = taken[0].start_s if taken else time.time()
-    share = (_children_cpu_s() - before_s) / seconds
-    state = State(worker=0, sent=len(taken), cpu_share=share, most_in_flight=settings.asking)
-    return Taken(taken, Recording.of(taken, begin_s), [state], partial)
+    # A closed loop has no lateness: nothing is due.
+    known = [State(**{**one, "late": "", "held_back": 0}) for one in found]
+    return Taken(taken, Recording.of(taken, begin_s), known, partial)
+
+
+def _commands(settings: Settings, csv: Path, states: Path) -> tuple[list[str], list[list[str]]]:
+    """The process that leads, and its workers on this machine."""
+    locust = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--loglevel", "WARNING"]
+    ours = [
+        *("--host", settings.target, "--api", settings.api, "--model", settings.model),
+        *("--signature", settings.signature, "--label", settings.label, "--batch", settings.batch),
+        *("--format", settings.format, "--size", settings.size),
+        *("--think-time", settings.think_time, "--seed", str(settings.seed)),
+        *("--timeout-s", f"{settings.timeout_s:g}"),
+        *("--connection", json.dumps(plain(settings.connection))),
+    ]
+    for flag, path in (("--images", settings.images), ("--answers", settings.answers)):
+        if path is not None:
+            ours += [flag, str(path.resolve())]
+    lead = [
+        *(*locust, *ours, "--headless", "--only-summary", "--exit-code-on-error", "0"),
+        *("--users", str(settings.asking), "--spawn-rate", str(settings.asking)),
+        *("--stop-timeout", f"{settings.timeout_s + 1:g}"),
+        *("--duration-s", f"{settings.seconds:g}"),
+        *("--samples", str(csv), "--states", str(states)),
+    ]
+    if settings.remote_workers:
+        wait = ("--expect-workers-max-wait", f"{WORKERS_S:g}")
+        lead += ["--master", "--expect-workers", str(settings.remote_workers), *wait]
+        return lead, []
+    if settings.workers == 1:
+        return lead, []
+    port = str(_free_port())
+    lead += ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port]
+    wait = ("--expect-workers-max-wait", f"{WORKERS_S:g}")
+    lead += ["--expect-workers", str(settings.workers), *wait]
+    worker = [*locust, *ours, "--worker", "--master-host", "127.0.0.1", "--master-port", port]
+    return lead, [worker] * settings.workers
+
+
+@contextlib.contextmanager
+def _process(command: Sequence[str]) -> Any:
+    """A process that ends with the block, and what it says."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as talk:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "LOCUST_WAIT_FOR_WORKERS_REPORT_AFTER_RAMP_UP": "0.1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=talk,
+            start_new_session=True,  # Ctrl-C reaches this process, which keeps what there is
+        )
+        try:
+            yield process, talk
+        finally:
+            if process.poll() is None:  # a worker ends by itself when its master has
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(1.0)
+                process.kill()
+            process.wait()
 
 
 def _watch(
@@ -102,12 +153,20 @@ def _watch(
     overdue_s = settings.seconds + settings.timeout_s + GRACE_S
     while process.poll() is None and time.monotonic() - begin < overdue_s:
         time.sleep(0.2)
-        if not csv.exists():  # still reading images
+        if not csv.exists():  # still reading images, or waiting for workers
             start = time.monotonic()
+            if settings.remote_workers or settings.workers > 1:
+                begin = start
         if progress is not None:
             progress(time.monotonic() - start)
 
 
-def _children_cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def _last_words(talk: IO[str]) -> str:
+    talk.seek(0)
+    return " | ".join(talk.read().strip().splitlines()[-5:])
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port: int = held.getsockname()[1]
+        return port

@@ -10,11 +10,11 @@ import math
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 from loadtest.results.samples import OK
 from loadtest.traffic.workload import AS_IS, Request
-from tfs_client import AnswerError, CallError, Prediction, contract
+from tfs_client import AnswerError, CallError, contract
 from training.command_line import InputError
 
 INVALID_IMAGE: Final = "INVALID_IMAGE"
@@ -31,6 +31,19 @@ Known = Mapping[str, tuple[str, float]]
 """Name of an image → label and probability."""
 
 
+class Answer(Protocol):
+    """What judging needs of an answer: tfs_client's Prediction has it."""
+
+    @property
+    def version(self) -> int | None:
+        """That answered; None where the API does not tell."""
+        ...
+
+    def __getitem__(self, name: str) -> Any:
+        """An output's array, a row an image."""
+        ...
+
+
 class Answers:
     """What was answered so far. Used by all threads.
 
@@ -43,7 +56,7 @@ class Answers:
         self._seen: dict[tuple[str, str, int], tuple[str, float]] = {}
         self._lock = threading.Lock()
 
-    def judge(self, request: Request, answer: Prediction) -> tuple[str, str]:
+    def judge(self, request: Request, answer: Answer) -> tuple[str, str]:
         """OK or what is wrong, and its words.
 
         The first answer of a version to a picture through a signature is what later ones must
@@ -75,11 +88,12 @@ class Answers:
         return OK, ""
 
     def _right(
-        self, picture: str, signature: str, version: int, found: tuple[str, float]
+        self, picture: str, signature: str, version: int | None, found: tuple[str, float]
     ) -> list[tuple[str, float]]:
-        key = (picture, signature, version)
-        with self._lock:
-            right = [self._seen.setdefault(key, found)]
+        right = []
+        if version is not None:  # REST does not tell, and a label may move
+            with self._lock:
+                right = [self._seen.setdefault((picture, signature, version), found)]
         name, _, kind = picture.partition("|")
         if kind == f"{AS_IS}|{AS_IS}" and (known := self._known.get(name)):
             right.append(known)

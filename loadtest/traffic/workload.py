@@ -15,13 +15,14 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from PIL import Image
 
 from loadtest.traffic import images
 from tfs_client import Client, Prediction, contract, image_to_array
+from tfs_client.answers import Metadata
 from tfs_client.servable import servable
 from tfs_client.steps import Steps
 from training.command_line import InputError
@@ -108,6 +109,14 @@ class Request:
     """As Client.predict takes them."""
 
 
+class Describes(Protocol):
+    """Who can be asked how a model is called: tfs_client's Client, say."""
+
+    def metadata(self, *, model: str, label: str) -> Metadata:
+        """Of the label's version."""
+        ...
+
+
 class Workload:
     """All requests of a run. Safe to use from several threads once it is made.
 
@@ -178,7 +187,7 @@ class Workload:
         )
 
 
-def prepare(client: Client, model: str, mix: Mix, folder: Path | None, seed: int) -> Workload:
+def prepare(client: Describes, model: str, mix: Mix, folder: Path | None, seed: int) -> Workload:
     """Makes the workload for a server, which says which size of pixels its versions take.
 
     Raises:

@@ -171,7 +171,7 @@ def test_a_version_without_the_signature_is_refused(server, pictures, in_folder,
     assert "to have the signature serving_default" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("module", ["loadtest.run", "loadtest.loops.grpc_user"])
+@pytest.mark.parametrize("module", ["loadtest.run", "loadtest.loops.locustfile"])
 def test_the_load_test_never_loads_tensorflow(module):
     script = f"import {module}, sys; print(*sys.modules)"
     done = subprocess.run(

@@ -16,6 +16,7 @@ from training.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OF_LOAD_TESTS = (ROOT / "loadtest" / "README.md").read_text(encoding="utf-8")
 IN_A_CLUSTER = (ROOT / "k8s" / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TRACKED = subprocess.run(
@@ -38,9 +39,9 @@ def test_every_documented_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
     documented = {
         word
-        for text in (README, IN_A_CLUSTER)
+        for text in (README, IN_A_CLUSTER, OF_LOAD_TESTS)
         for line in re.findall(r"`make ([^`]*)`", text) + re.findall(r"^\$ make (.*)", text, re.M)
-        for word in line.split('ARGS="')[0].split()
+        for word in re.split("ARGS=['\"]", line)[0].split()
         if re.fullmatch("[a-z][a-z0-9-]*", word)
     }
     assert {"train", "export", "serve", "test", "predict", "loadtest", "k8s-apply"} <= documented

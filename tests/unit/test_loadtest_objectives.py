@@ -6,11 +6,11 @@ import json
 
 import pytest
 
+from loadtest.flags import parse
 from loadtest.results import generator, samples
 from loadtest.results.generator import State
 from loadtest.results.recording import Recording
 from loadtest.results.samples import Sample
-from loadtest.settings import parse
 from loadtest.verdicts import objectives
 from training.command_line import InputError
 

@@ -529,9 +529,9 @@ def test_the_master_of_a_load_test_waits_for_all_workers() -> None:
     master = _load(COMPONENTS / "loadtest" / "master.yaml", "Job")["spec"]
     workers = _load(COMPONENTS / "loadtest" / "workers.yaml")["spec"]
     args = master["template"]["spec"]["containers"][0]["args"]
-    assert f"--expect-workers={workers['parallelism']}" in args
+    assert f"--remote-workers={workers['parallelism']}" in args
     assert workers["parallelism"] == workers["completions"]
-    assert f"--host=dns:///image-classifier-grpc:{contract.GRPC_PORT}" in args
+    assert f"--target=dns:///image-classifier-grpc:{contract.GRPC_PORT}" in args
 
 
 def test_the_operators_rules_are_those_of_serving_monitoring() -> None:

@@ -1,0 +1,354 @@
+"""Locust users who classify images, over gRPC through tfs_client, or over REST.
+
+    locust -f loadtest/loops/locustfile.py --host localhost:8500              its own web page
+    locust -f loadtest/loops/locustfile.py --api rest --host localhost:8501 --headless -u 8 -t 20s
+
+Usually started by loadtest.run, which checks the server first and reports afterwards; `make
+loadtest-ui` opens Locust's page. A closed loop: each user sends the next request when it has the
+last answer and has thought, so a slow server gets fewer. What is sent is the workload's: with the
+same seed the same requests as an open loop sends. Failures are named by gRPC code; an answer that
+is wrong, or says that an image is not valid, is one too.
+
+With --master and --worker the workers send every sample to the master, which writes them down
+(--samples), and how they did themselves (--states): what is reported is what all of them measured.
+
+The module is not called grpc.py: under Locust it would stand in the way of grpc itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gevent
+import grpc.experimental.gevent as grpc_gevent
+
+# Before the first channel: gRPC's threads and gevent's greenlets block each other otherwise.
+grpc_gevent.init_gevent()
+
+from locust import User, events, task  # noqa: E402
+from locust.runners import MasterRunner, WorkerRunner  # noqa: E402
+
+from loadtest.loops import think_time  # noqa: E402
+from loadtest.loops.job import connection_from, open_client  # noqa: E402
+from loadtest.loops.rest_client import RestAnswer, RestClient  # noqa: E402
+from loadtest.results import samples  # noqa: E402
+from loadtest.results.generator import Meter  # noqa: E402
+from loadtest.settings import GRPC, REST  # noqa: E402
+from loadtest.traffic import workload  # noqa: E402
+from loadtest.traffic.answers import Answers, code_of, read_known  # noqa: E402
+from tfs_client import Client, Prediction, TfsError, contract  # noqa: E402
+from training.command_line import InputError  # noqa: E402
+from training.figures import write_json  # noqa: E402
+
+PAUSE_AFTER_FAILURE_S = 0.1
+"""A server that is gone refuses at once; without a pause it would be asked all the time."""
+
+EVERY_S = 1.0
+"""Samples are written down, or sent to the master, so often."""
+
+NUMBERS_OF_A_WORKER = 1_000_000_000
+"""Each of Locust's worker processes takes its requests from numbers of its own."""
+
+FAREWELL_S = 5.0
+"""So long the master waits for its workers' last words."""
+
+SAMPLES, STATE = "image-samples", "image-state"
+"""Messages of a worker to the master."""
+
+
+@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]  # Locust's
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Settings of these users, beside Locust's own; the first ones stand on its page too."""
+    add = parser.add_argument
+    add("--api", choices=(GRPC, REST), default=GRPC, help="which API; the host is its port")
+    add("--model", default=contract.MODEL_NAME, help="name of the model")
+    add("--label", default=contract.LABEL_STABLE, help="of the version to ask; or with weights")
+    add(
+        "--signature",
+        default=contract.SIGNATURE_DEFAULT,
+        help="send files (serving_default) or pixels (predict_images); or both, with weights",
+    )
+    add("--batch", default="1", help="images in a request; or with weights")
+    add("--format", default=workload.AS_IS, help="of the files; or with weights")
+    add("--size", default=workload.AS_IS, help="pixels of the longer side; or with weights")
+    add("--think-time", default="0", help="seconds between answer and next request")
+    add("--timeout-s", type=float, default=10.0, help="deadline of each request, in seconds")
+    add("--seed", type=int, default=0, help="of every choice")
+    add("--images", default="", help="folder of images (default: the sample set)")
+    add("--answers", default="", help="right answers: a run's predictions.csv")
+    hidden: dict[str, Any] = {"include_in_web_ui": False}
+    add(
+        "--duration-s",
+        type=float,
+        default=0.0,
+        help="seconds from the first request on (0: until --run-time, which counts the start too)",
+        **hidden,
+    )
+    add("--samples", default="", help="write one line a request to this CSV file", **hidden)
+    add("--states", default="", help="write how each process did to this JSON file", **hidden)
+    # One flag: Locust has flags of the same names, for its own web page.
+    add(
+        "--connection",
+        default="{}",
+        help="JSON: tfs_client's connection flags, by name",
+        **hidden,
+    )
+
+
+class Shared:
+    """What all users of this process have in common, from one test to the next."""
+
+    environment: ClassVar[Any] = None
+    requests: ClassVar[workload.Workload]
+    prepared: ClassVar[tuple[str, ...]] = ()
+    """What `requests` was made of."""
+    problem: ClassVar[str] = ""
+    """Why there is nothing to send; shown as a failure on Locust's page."""
+    answers: ClassVar[Answers]
+    thinks: ClassVar[Callable[[random.Random], float]]
+    numbers: ClassVar[Any] = itertools.count()
+    """Of the next request, whichever user sends it."""
+    users: ClassVar[Any] = itertools.count()
+    new: ClassVar[list[samples.Sample]] = []
+    """Samples on their way to the file, or to the master."""
+    writer: ClassVar[samples.Writer | None] = None
+    meter: ClassVar[Meter | None] = None
+    most_users: ClassVar[int] = 0
+    states: ClassVar[list[dict[str, Any]]] = []
+    """How each process did that sent."""
+
+
+def client_of(environment: Any) -> Client | RestClient:
+    """Opens a client; what the server does is measured: nothing is sent twice or held back."""
+    options = environment.parsed_options
+    if options.api == REST:
+        return RestClient(environment.host or "", options.model, options.timeout_s)
+    connection = connection_from(json.loads(options.connection))
+    return open_client(environment.host or "", options.timeout_s, connection, check_inputs=False)
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]  # Locust's
+def prepare_early(environment: Any, **_: Any) -> None:
+    """Reads the images before the clock starts, where it is known what will be asked."""
+    Shared.environment = environment
+    if isinstance(environment.runner, MasterRunner):
+        environment.runner.register_message(SAMPLES, _take_samples)
+        environment.runner.register_message(STATE, _take_state)
+    elif environment.host:
+        try:
+            _prepare(environment)
+        except InputError as error:
+            # Locust logs a listener's exception and goes on, with nothing to send.
+            raise SystemExit(f"loadtest: {error}") from error
+
+
+def _prepare(environment: Any) -> None:
+    """Makes the workload, unless it stands.
+
+    Raises:
+        InputError: what cannot be, in one line.
+    """
+    options = environment.parsed_options
+    names = ("api", "model", "label", "signature", "batch", "format", "size", "images")
+    made_of = (environment.host or "", *(str(getattr(options, name)) for name in names))
+    made_of += (str(options.seed), options.connection)
+    Shared.thinks = think_time.parse(options.think_time)
+    known = read_known(Path(options.answers)) if options.answers else None
+    Shared.answers = Answers(known)
+    if made_of == Shared.prepared:
+        return
+    mix = workload.Mix(
+        signatures=workload.parse_weights("--signature", options.signature),
+        labels=workload.parse_weights("--label", options.label),
+        batches=workload.parse_weights("--batch", options.batch),
+        formats=workload.parse_weights("--format", options.format),
+        sizes=workload.parse_weights("--size", options.size),
+    )
+    mix.check()
+    folder = Path(options.images) if options.images else None
+    try:
+        with client_of(environment) as client:
+            for label in mix.labels:
+                client.metadata(model=options.model, label=label)
+            Shared.requests = workload.prepare(client, options.model, mix, folder, options.seed)
+    except (TfsError, OSError) as error:
+        raise InputError(str(error)) from error
+    Shared.prepared = made_of
+
+
+@events.test_start.add_listener  # type: ignore[untyped-decorator]  # Locust's
+def begin(environment: Any, **_: Any) -> None:
+    """Begins anew: on Locust's page one test follows the other, with other settings."""
+    options, runner = environment.parsed_options, environment.runner
+    Shared.states, Shared.new, Shared.problem, Shared.most_users = [], [], "", 0
+    if options.samples and not isinstance(runner, WorkerRunner):
+        Shared.writer = samples.Writer(Path(options.samples))
+    if isinstance(runner, MasterRunner):
+        return
+    try:
+        _prepare(environment)
+    except InputError as error:
+        Shared.problem = str(error)
+        print(f"loadtest: {error}", file=sys.stderr, flush=True)
+    worker = max(0, getattr(runner, "worker_index", 0))
+    Shared.numbers = itertools.count(worker * NUMBERS_OF_A_WORKER)
+    Shared.users = itertools.count()
+    Shared.meter = Meter(worker)
+    Shared.meter.begin()
+    gevent.spawn(_keep_keeping, Shared.meter)
+
+
+@events.spawning_complete.add_listener  # type: ignore[untyped-decorator]  # Locust's
+def run_out(**_: Any) -> None:
+    """Has the test end after the duration; a worker is told by its master."""
+    environment = Shared.environment
+    if not isinstance(environment.runner, WorkerRunner) and environment.parsed_options.duration_s:
+        gevent.spawn_later(environment.parsed_options.duration_s, _end, environment.runner)
+
+
+def _end(runner: Any) -> None:
+    runner.stop()  # waits for the users, of all workers
+    if isinstance(runner, MasterRunner):
+        deadline = time.monotonic() + FAREWELL_S
+        while len(Shared.states) < runner.worker_count and time.monotonic() < deadline:
+            gevent.sleep(0.05)
+        _write_states(runner.environment)
+    runner.quit()
+
+
+@events.test_stop.add_listener  # type: ignore[untyped-decorator]  # Locust's
+def end(environment: Any, **_: Any) -> None:
+    """Writes down, or sends, what there still is."""
+    if Shared.meter is not None:
+        meter, Shared.meter = Shared.meter, None
+        _move(environment)
+        state = dataclasses.asdict(meter.end(Shared.most_users))
+        if isinstance(environment.runner, WorkerRunner):
+            environment.runner.send_message(STATE, state)
+        else:
+            Shared.states.append(state)
+    _write_states(environment)
+    if Shared.writer is not None and not isinstance(environment.runner, MasterRunner):
+        Shared.writer.close()
+        Shared.writer = None
+
+
+def _write_states(environment: Any) -> None:
+    path = environment.parsed_options.states
+    if path and not isinstance(environment.runner, WorkerRunner):
+        write_json(Path(path), Shared.states)
+
+
+def _keep_keeping(meter: Meter) -> None:
+    while Shared.meter is meter:
+        gevent.sleep(EVERY_S)
+        if Shared.meter is meter:
+            meter.tick()
+            _move(Shared.environment)
+
+
+def _move(environment: Any) -> None:
+    """Samples, from memory to the file or the master."""
+    moved, Shared.new = Shared.new, []
+    if isinstance(environment.runner, WorkerRunner):
+        if moved:
+            rows = [dataclasses.asdict(sample) for sample in moved]
+            environment.runner.send_message(SAMPLES, {"rows": rows})
+    elif Shared.writer is not None:
+        for sample in moved:
+            Shared.writer.write(sample)
+        Shared.writer.flush()
+
+
+def _take_samples(environment: Any, msg: Any, **_: Any) -> None:
+    if Shared.writer is not None:
+        for row in msg.data["rows"]:
+            Shared.writer.write(samples.Sample(**row))
+        Shared.writer.flush()
+
+
+def _take_state(environment: Any, msg: Any, **_: Any) -> None:
+    Shared.states.append(msg.data)
+
+
+class ImageUser(User):
+    """Sends one request after the other, and thinks in between."""
+
+    def on_start(self) -> None:
+        """Opens this user's own client."""
+        options = self.environment.parsed_options
+        self.model, self.timeout_s = options.model, options.timeout_s
+        number = next(Shared.users)
+        worker = max(0, getattr(self.environment.runner, "worker_index", 0))
+        self.random = random.Random(f"{options.seed}/{worker}/{number}")
+        Shared.most_users = max(Shared.most_users, self.environment.runner.user_count)
+        self.client = client_of(self.environment)
+
+    def on_stop(self) -> None:
+        """Ends the connection."""
+        self.client.close()
+
+    def wait_time(self) -> float:
+        """Seconds until the next request."""
+        return Shared.thinks(self.random)
+
+    def ask(self, request: workload.Request) -> Prediction | RestAnswer:
+        """Sends a request, over whichever API."""
+        if isinstance(self.client, RestClient):
+            return self.client.predict(request)
+        return workload.send(self.client, self.model, request, self.timeout_s)
+
+    @task
+    def classify(self) -> None:
+        """One request, one sample."""
+        if Shared.problem:
+            self._fire("nothing to send", 0.0, Shared.problem)
+            gevent.sleep(1.0)
+            return
+        request = Shared.requests[next(Shared.numbers)]
+        version: int | None = None
+        start_s, start = time.time(), time.perf_counter()
+        end = 0.0
+        try:
+            answer = self.ask(request)
+            end = time.perf_counter()
+            version = answer.version
+            code, details = Shared.answers.judge(request, answer)
+        except Exception as error:  # whatever goes wrong is a failed request
+            code, details = code_of(error), str(error)
+        latency_ms = 1000 * ((end or time.perf_counter()) - start)
+        self._fire(request.signature, latency_ms, "" if code == samples.OK else code)
+        if Shared.meter is not None:
+            Shared.meter.sent(0.0, held_back=True)
+        Shared.new.append(
+            samples.Sample(
+                start_s=start_s,
+                latency_ms=latency_ms,
+                name=request.signature,
+                code=code,
+                version=version if code == samples.OK else None,
+                details=details,
+                label=request.label,
+            )
+        )
+        if code != samples.OK:
+            gevent.sleep(PAUSE_AFTER_FAILURE_S)
+
+    def _fire(self, name: str, latency_ms: float, problem: str) -> None:
+        self.environment.events.request.fire(
+            request_type=self.environment.parsed_options.api,
+            name=name,
+            response_time=latency_ms,
+            response_length=0,
+            exception=RuntimeError(problem) if problem else None,  # Locust groups by text
+            context={},
+        )
