@@ -66,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compares once."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     parser = Parser(
-        prog="loadtest.compare", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="loadtest.compare",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,  # what is loadtest.run's is read by loadtest.run's parser
     )
     add = parser.add_argument
     labels = any(word.partition("=")[0] == "--labels" for word in arguments)

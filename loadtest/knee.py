@@ -62,7 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Searches once."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     parser = Parser(
-        prog="loadtest.knee", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="loadtest.knee",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,  # what is loadtest.run's is read by loadtest.run's parser
     )
     add, usual = parser.add_argument, Limits()
     add("--p99-ms", type=float, help=f"the objective, without --objectives ({P99_MS:g})")
@@ -189,7 +192,10 @@ def check(settings: Settings, limits: Limits, seconds_each: float) -> None:
             "Expected --seconds-each of 1 or more, and --seconds above 0. "
             f"Received: {seconds_each:g} and {limits.seconds:g}"
         )
-    dataclasses.replace(settings, rate=limits.lowest, duration_s=seconds_each).check()
+    lowest = dataclasses.replace(
+        settings, rate=limits.lowest, duration_s=seconds_each, objectives=None
+    )
+    lowest.check()
 
 
 def _verdict(found: Found, objectives: Objectives, width: float) -> str:

@@ -21,6 +21,7 @@ from typing import Final
 from loadtest import running
 from loadtest.results import generator
 from loadtest.results.point import Point
+from loadtest.results.recording import SENT, Recording
 from loadtest.results.samples import OK
 from loadtest.results.taken import Taken
 from loadtest.settings import Settings
@@ -153,6 +154,8 @@ class Measuring:
         found = {one.share: one.value_ms for one in held.percentiles((50, 99, *self._limits))}
         within = bool(found) and all(found[share] <= ms for share, ms in self._limits.items())
         within = within and (requests - right) <= self._error_rate * requests
+        state = generator.summarise(taken.states, found.get(99))
+        limited = "" if self._misses_anyway(held, state) else state.limited
         return Point(
             rate=rate,
             seconds=seconds,
@@ -162,9 +165,16 @@ class Measuring:
             p50_ms=found.get(50),
             p99_ms=found.get(99),
             holds=within,
-            limited=generator.summarise(taken.states, found.get(99)).limited,
+            limited=limited,
             recording=held,
         )
+
+    def _misses_anyway(self, held: Recording, state: generator.Summary) -> bool:
+        """Whether lateness is not why an objective is missed: without it, it still is."""
+        late_ms = state.late_p99_ms or 0.0
+        found = held.percentiles(tuple(self._limits), since=SENT)
+        missed = (one.value_ms - late_ms > self._limits[one.share] for one in found)
+        return not state.starved and any(missed)
 
     def _settle(self) -> None:
         """Waits until the server is as quick as without load, or at least answers."""

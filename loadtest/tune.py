@@ -72,7 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Tunes once."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     parser = Parser(
-        prog="loadtest.tune", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="loadtest.tune",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,  # what is loadtest.run's is read by loadtest.run's parser
     )
     add, numbers = parser.add_argument, "N,N,…"
     add("--p99-ms", type=float, help=f"the objective, without --objectives ({knee.P99_MS:g})")

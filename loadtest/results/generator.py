@@ -158,6 +158,8 @@ class Summary:
     gc_longest_ms: float
     limited: str
     """Empty, or "limited by the generator: " and why."""
+    starved: bool = False
+    """Whether it had too little processor time: then answers, too, were seen late."""
 
 
 def summarise(states: Sequence[State], latency_p99_ms: float | None) -> Summary:
@@ -174,10 +176,11 @@ def summarise(states: Sequence[State], latency_p99_ms: float | None) -> Summary:
     p50, p99, most = [one.value_ms for one in percentiles(late, (50, 99, 100))] or (None,) * 3
     cpu = max((one.cpu_share for one in states if one.cpu_share is not None), default=None)
     wait = max((one.wait_share for one in states if one.wait_share is not None), default=None)
-    reasons = []
+    reasons, starved = [], False
     for one in states:
         used, waited = one.cpu_share or 0.0, one.wait_share or 0.0
         if used + waited > CPU_LIMIT:
+            starved = True
             reasons.append(
                 f"process {one.worker} used {100 * used:.0f} % of a core and waited for one "
                 f"{100 * waited:.0f} % of the time, together over {100 * CPU_LIMIT:.0f} %; give it "
@@ -199,5 +202,6 @@ def summarise(states: Sequence[State], latency_p99_ms: float | None) -> Summary:
         not_sent=sum(state.not_sent for state in states),
         most_in_flight=sum(state.most_in_flight for state in states),
         gc_longest_ms=max((state.gc_longest_ms for state in states), default=0.0),
+        starved=starved,
         limited=f"limited by the generator: {'; '.join(reasons)}" if reasons else "",
     )

@@ -151,6 +151,8 @@ class _Search:
             return self._climb() or self._refine()
         except LostError as lost:
             return self._without_knee(str(lost), complete=False)
+        except KeyboardInterrupt:  # what there is is worth keeping
+            return self._without_knee("interrupted", complete=False)
 
     def _try(self, rate: float) -> Measurement:
         found = self._measure(rate)
