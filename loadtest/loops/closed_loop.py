@@ -71,7 +71,7 @@ def run(settings: Settings, csv: Path, progress: Callable[[float], Any] | None =
             partial.append(f"the load generator ended with {process.returncode}: {words}")
         found = json.loads(states.read_text(encoding="utf-8")) if states.exists() else []
     expected = settings.remote_workers or settings.workers
-    if found and len(found) < expected and not partial:
+    if len(found) < expected and not partial:
         missing = sorted(set(range(expected)) - {one["worker"] for one in found})
         partial.append(
             f"{expected - len(found)} of {expected} workers ended in the middle: number "

@@ -26,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import gevent
 import grpc.experimental.gevent as grpc_gevent
@@ -39,7 +39,7 @@ from locust.runners import MasterRunner, WorkerRunner  # noqa: E402
 
 from loadtest.loops import think_time  # noqa: E402
 from loadtest.loops.job import connection_from, open_client  # noqa: E402
-from loadtest.loops.rest_client import RestAnswer, RestClient  # noqa: E402
+from loadtest.loops.rest_client import RestAnswer, RestClient, Rows  # noqa: E402
 from loadtest.results import samples  # noqa: E402
 from loadtest.results.generator import Meter  # noqa: E402
 from loadtest.settings import GRPC, REST  # noqa: E402
@@ -60,6 +60,9 @@ NUMBERS_OF_A_WORKER = 1_000_000_000
 
 FAREWELL_S = 5.0
 """So long the master waits for its workers' last words."""
+
+UNPREPARED: Final = "UNPREPARED"
+"""The failures of a process that has nothing to send: without them nobody would miss its share."""
 
 SAMPLES, STATE = "image-samples", "image-state"
 """Messages of a worker to the master."""
@@ -113,6 +116,8 @@ class Shared:
     """What `requests` was made of."""
     problem: ClassVar[str] = ""
     """Why there is nothing to send; shown as a failure on Locust's page."""
+    rows: ClassVar[Rows] = {}
+    """Pictures as JSON, for all users over REST."""
     answers: ClassVar[Answers]
     thinks: ClassVar[Callable[[random.Random], float]]
     numbers: ClassVar[Any] = itertools.count()
@@ -131,7 +136,7 @@ def client_of(environment: Any) -> Client | RestClient:
     """Opens a client; what the server does is measured: nothing is sent twice or held back."""
     options = environment.parsed_options
     if options.api == REST:
-        return RestClient(environment.host or "", options.model, options.timeout_s)
+        return RestClient(environment.host or "", options.model, options.timeout_s, Shared.rows)
     connection = connection_from(json.loads(options.connection))
     return open_client(environment.host or "", options.timeout_s, connection, check_inputs=False)
 
@@ -175,14 +180,18 @@ def _prepare(environment: Any) -> None:
     )
     mix.check()
     folder = Path(options.images) if options.images else None
+    Shared.prepared, Shared.rows = (), {}
     try:
         with client_of(environment) as client:
             for label in mix.labels:
                 client.metadata(model=options.model, label=label)
-            Shared.requests = workload.prepare(client, options.model, mix, folder, options.seed)
+            requests = workload.prepare(client, options.model, mix, folder, options.seed)
+            if isinstance(client, RestClient):
+                for request in requests.each_picture():
+                    client.body(request)
     except (TfsError, OSError) as error:
         raise InputError(str(error)) from error
-    Shared.prepared = made_of
+    Shared.requests, Shared.prepared = requests, made_of
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]  # Locust's
@@ -301,25 +310,26 @@ class ImageUser(User):
         """Seconds until the next request."""
         return Shared.thinks(self.random)
 
-    def ask(self, request: workload.Request) -> Prediction | RestAnswer:
+    def ask(self, request: workload.Request, body: bytes | None) -> Prediction | RestAnswer:
         """Sends a request, over whichever API."""
         if isinstance(self.client, RestClient):
-            return self.client.predict(request)
+            return self.client.predict(request, body)
         return workload.send(self.client, self.model, request, self.timeout_s)
 
     @task
     def classify(self) -> None:
         """One request, one sample."""
         if Shared.problem:
-            self._fire("nothing to send", 0.0, Shared.problem)
+            self._lack(Shared.problem)
             gevent.sleep(1.0)
             return
         request = Shared.requests[next(Shared.numbers)]
+        body = self.client.body(request) if isinstance(self.client, RestClient) else None
         version: int | None = None
         start_s, start = time.time(), time.perf_counter()
         end = 0.0
         try:
-            answer = self.ask(request)
+            answer = self.ask(request, body)
             end = time.perf_counter()
             version = answer.version
             code, details = Shared.answers.judge(request, answer)
@@ -342,6 +352,20 @@ class ImageUser(User):
         )
         if code != samples.OK:
             gevent.sleep(PAUSE_AFTER_FAILURE_S)
+
+    def _lack(self, problem: str) -> None:
+        """Counts that this process has nothing to send."""
+        self._fire("nothing to send", 0.0, problem)
+        Shared.new.append(
+            samples.Sample(
+                start_s=time.time(),
+                latency_ms=0.0,
+                name="nothing to send",
+                code=UNPREPARED,
+                version=None,
+                details=problem,
+            )
+        )
 
     def _fire(self, name: str, latency_ms: float, problem: str) -> None:
         self.environment.events.request.fire(

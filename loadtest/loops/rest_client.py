@@ -37,8 +37,8 @@ CODES: Final = {
 }
 """HTTP status → the gRPC code that it stands for. 400 stands for three, 500 too."""
 
-MOST_BODIES: Final = 4096
-"""Pictures that are kept as JSON; what a mix has in memory is at most 256 of each kind."""
+Rows = dict[tuple[str, str], str]
+"""Signature and shape, picture → its JSON. A workload has at most 256 pictures of each kind."""
 
 INT_TYPES: Final = {"DT_UINT8": "uint8", "DT_STRING": "string", "DT_FLOAT": "float32"}
 
@@ -63,12 +63,14 @@ class RestClient:
         target: host:port of the REST port, or http://host:port.
         model: the servable's name.
         timeout_s: of connecting and of each answer.
+        rows: the pictures that were encoded so far; shared by the clients of one process and
+            one workload, for as JSON a picture of pixels takes several times its size.
 
     Raises:
         TargetError: no such address can be.
     """
 
-    def __init__(self, target: str, model: str, timeout_s: float):
+    def __init__(self, target: str, model: str, timeout_s: float, rows: Rows | None = None):
         parts = urlsplit(target if "://" in target else f"http://{target}")
         try:
             port = parts.port
@@ -83,7 +85,7 @@ class RestClient:
         self._path = f"/v1/models/{quote(model, safe='')}"
         self._model = model
         self._connection = http.client.HTTPConnection(parts.hostname, port, timeout=timeout_s)
-        self._bodies: dict[tuple[str, str], str] = {}
+        self._encoded: Rows = {} if rows is None else rows
 
     def __enter__(self) -> RestClient:
         return self
@@ -126,17 +128,25 @@ class RestClient:
                 f"Received: {json.dumps(found)[:200]}"
             ) from error
 
-    def predict(self, request: Request) -> RestAnswer:
+    def body(self, request: Request) -> bytes:
+        """A request as JSON: made before the clock starts. Each picture is encoded once."""
+        rows = ",".join(self._rows(request))
+        return f'{{"signature_name":"{request.signature}","instances":[{rows}]}}'.encode()
+
+    def predict(self, request: Request, body: bytes | None = None) -> RestAnswer:
         """Sends a request of the workload.
+
+        Args:
+            request: what is sent.
+            body: the same as JSON, where it was made before.
 
         Raises:
             CallError: what became of it, by the gRPC code that the status stands for.
             AnswerError: it is no answer.
         """
-        rows = ",".join(self._rows(request))
-        body = f'{{"signature_name":"{request.signature}","instances":[{rows}]}}'
         path = f"{self._path}/labels/{quote(request.label, safe='')}:predict"
-        found = self._exchange("POST", path, body, "Predict")
+        sent = self.body(request) if body is None else body
+        found = self._exchange("POST", path, sent, "Predict")
         try:
             rows_found = found["predictions"]
             return RestAnswer(
@@ -157,19 +167,17 @@ class RestClient:
         rows = []
         for picture, value in zip(request.pictures, request.inputs[name]):
             key = (f"{request.signature}/{np.shape(value)}", picture)
-            body = self._bodies.get(key)
-            if body is None:
+            row = self._encoded.get(key)
+            if row is None:
                 if isinstance(value, bytes):
                     coded: Any = {"b64": base64.b64encode(value).decode()}
                 else:
                     coded = value.tolist()
-                body = json.dumps({name: coded})
-                if len(self._bodies) < MOST_BODIES:
-                    self._bodies[key] = body
-            rows.append(body)
+                row = self._encoded[key] = json.dumps({name: coded})
+            rows.append(row)
         return rows
 
-    def _exchange(self, verb: str, path: str, body: str | None, call: str) -> Any:
+    def _exchange(self, verb: str, path: str, body: bytes | None, call: str) -> Any:
         headers = {} if body is None else {"Content-Type": "application/json"}
         try:
             # A connection that the server ended between two requests is no failure of this one.

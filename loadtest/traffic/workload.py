@@ -171,6 +171,17 @@ class Workload:
             )
             for _ in range(batch)
         ]
+        return self._request(number, signature, label, keys)
+
+    def each_picture(self) -> Iterator[Request]:
+        """Every picture that may be sent, alone in a request: to prepare them before they are."""
+        for signature, label in itertools.product(self.mix.signatures, self.mix.labels):
+            for key in self._files:
+                yield self._request(0, signature, label, [key])
+
+    def _request(
+        self, number: int, signature: str, label: str, keys: Sequence[tuple[int, str, str]]
+    ) -> Request:
         if signature == contract.SIGNATURE_DEFAULT:
             content = np.array([self._files[key] for key in keys], object)
             inputs = {contract.INPUT_IMAGE_BYTES: content}

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from loadtest import run
 from serving.client.tests.model_server import ModelServer
 from tests import slow_versions
 from tests.e2e.launching import ROOT, first_config, serving
+from tests.ports import free_port
 from tfs_client import contract
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -177,12 +179,14 @@ def test_several_processes_add_up_to_what_the_server_saw(
     assert len(rows) == served + 1
 
 
-def test_a_worker_that_is_killed_leaves_the_rest_marked_as_partial(
-    server: ModelServer, place: Path, tmp_path: Path
+@pytest.mark.parametrize("killed", [1, 2])
+def test_workers_that_are_killed_leave_the_rest_marked_as_partial(
+    server: ModelServer, place: Path, tmp_path: Path, killed: int
 ) -> None:
     process = started(server, place, tmp_path, "--workers", "2", "--duration-s", "8")
     deadline = time.monotonic() + 60
-    while sum(call == "Predict" for call, _ in server.requests) < 20:
+    kept = tmp_path / "build" / "loadtest-samples.csv"
+    while not kept.exists() or len(kept.read_text().splitlines()) < 22:  # at the master
         assert time.monotonic() < deadline
         time.sleep(0.05)
     workers = [
@@ -191,27 +195,68 @@ def test_a_worker_that_is_killed_leaves_the_rest_marked_as_partial(
         if "--worker" in one.cmdline()
     ]
     assert len(workers) == 2
-    workers[0].send_signal(signal.SIGKILL)
+    for worker in workers[:killed]:
+        worker.send_signal(signal.SIGKILL)
     _, talk = process.communicate(timeout=120)
     assert process.returncode == 1, talk
     found = recorded(tmp_path)
-    assert "1 of 2 workers ended in the middle" in found["partial"][0]
+    assert f"{killed} of 2 workers ended in the middle" in found["partial"][0]
     assert figures(tmp_path)["requests"] > 20
     assert "Partial" in (tmp_path / "build/loadtest.html").read_text()
 
 
-def test_workers_of_other_machines_are_waited_for_and_told_what_to_send(
-    server: ModelServer, place: Path, tmp_path: Path
-) -> None:
-    """As in a cluster: the master alone knows target and mix; its workers know the master."""
-    flags = ("--remote-workers", "1", "--duration-s", "3", "--batch", "2")
-    process = started(server, place, tmp_path, *flags)
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "locust", "-f", "loadtest/loops/locustfile.py", "--worker"],
+def remote_worker(port: int) -> subprocess.Popen[bytes]:
+    locust = ("-m", "locust", "-f", "loadtest/loops/locustfile.py", "--worker")
+    return subprocess.Popen(
+        [sys.executable, *locust, "--master-port", str(port)],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def test_a_worker_that_has_nothing_to_send_is_told_of_by_its_failures(
+    server: ModelServer, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of images is on the master's machine, and not on the worker's."""
+    port = free_port()
+    monkeypatch.setenv("LOCUST_MASTER_BIND_PORT", str(port))
+    shutil.copytree(place / "pictures", tmp_path / "pictures")
+    flags = ("--remote-workers", "1", "--duration-s", "3", "--images", str(tmp_path / "pictures"))
+    process = started(server, place, tmp_path, *flags)
+    deadline = time.monotonic() + 60
+    while not listens(port):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    shutil.rmtree(tmp_path / "pictures")
+    worker = remote_worker(port)
+    try:
+        _, talk = process.communicate(timeout=120)
+    finally:
+        worker.kill()
+        worker.wait()
+    assert process.returncode == 1, talk
+    assert "x UNPREPARED: Expected a folder of images" in talk
+    assert figures(tmp_path)["failures"] >= 4
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_workers_of_other_machines_are_waited_for_and_told_what_to_send(
+    server: ModelServer, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a cluster: the master alone knows target and mix; its workers know the master."""
+    port = free_port()
+    monkeypatch.setenv("LOCUST_MASTER_BIND_PORT", str(port))
+    flags = ("--remote-workers", "1", "--duration-s", "3", "--batch", "2")
+    process = started(server, place, tmp_path, *flags)
+    worker = remote_worker(port)
     try:
         _, talk = process.communicate(timeout=120)
     finally:
