@@ -4,7 +4,7 @@
     python -m loadtest.knee --objectives loadtest/objectives.json
 
 Doubles the rate until the objectives are missed, then measures around the place where they begin to
-be, again and again, until the interval is narrow enough: two to four minutes at eight seconds each.
+be, again and again, until the interval is narrow enough: minutes, at eight seconds a measurement.
 Takes the flags of loadtest.run that say who is asked and for what. With a requests_per_s in the
 objectives it is a gate: 0 only where all of the interval is above it.
 
@@ -100,7 +100,7 @@ def find(
         InputError: no server, or nothing to send.
     """
     with Measuring(settings, objectives, seconds_each=seconds_each) as measuring:
-        knee = knee_search.search(measuring.measure, limits, measuring.clock)
+        knee = knee_search.search(measuring.measure, limits, measuring.clock, look=measuring.look)
         return Found(knee=knee, points=tuple(measuring.points), seconds=measuring.clock())
 
 
@@ -208,11 +208,14 @@ def _verdict(found: Found, objectives: Objectives, width: float) -> str:
     )
     spent = f"{knee.measurements} measurements, {found.seconds:.0f} s"
     words = f"knee at {limits}: {knee.words}; {spent}"
-    if knee.rate is not None and knee.high is not None and knee.high > knee.low * (1 + width):
+    wide = knee.high is not None and knee.high > knee.low * (1 + width)
+    if knee.rate is not None and knee.complete and wide:
         words += f"; {knee.why}"
     wanted = objectives.limits.get("requests_per_s")
     if wanted is None:
         return words
+    if not knee.complete:
+        return f"no verdict, {wanted:g} requests/s wanted, for the search is partial; {words}"
     if knee.low >= wanted:
         return f"objectives met, {wanted:g} requests/s wanted; {words}"
     if knee.high is not None and knee.high < wanted:

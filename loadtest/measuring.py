@@ -21,20 +21,26 @@ from typing import Final
 from loadtest import running
 from loadtest.results import generator
 from loadtest.results.point import Point
-from loadtest.results.recording import SENT, Recording
 from loadtest.results.samples import OK
 from loadtest.results.taken import Taken
 from loadtest.settings import Settings
 from loadtest.traffic import workload
 from loadtest.verdicts.knee_search import LostError, Measurement
-from loadtest.verdicts.objectives import LEAST_BEYOND, PERCENTILES, Objectives
+from loadtest.verdicts.objectives import LEAST_BEYOND, PERCENTILES, Objectives, misses_anyway
 from tfs_client import Client, TfsError
 from training.command_line import InputError
 
 log = logging.getLogger("loadtest")
 
-LONGEST: Final = 2.0
+STEADY: Final = 25.0
+"""Samples beyond the strictest percentile that a measurement is to have: late requests come in
+clusters, and the p99 of five of them lies more often below a long run's than above it."""
+
+LONGEST: Final = 4.0
 """A measurement takes at most so many times the usual seconds, however low its rate."""
+
+LONGEST_LOOK: Final = 2.0
+"""And a first look at a rate."""
 
 DEADLINE: Final = 10.0
 """Times the strictest objective, but at least a second: an answer that comes later has missed it
@@ -53,7 +59,8 @@ class Measuring:
     Args:
         settings: checked; rate, shape and duration are ignored.
         objectives: a percentile's limit at least.
-        seconds_each: of one measurement, longer where the percentile would stand on too little.
+        seconds_each: of one measurement, up to LONGEST times that where the percentile would
+            stand on too little.
     """
 
     def __init__(self, settings: Settings, objectives: Objectives, *, seconds_each: float):
@@ -67,9 +74,9 @@ class Measuring:
                 f"Expected one of {', '.join(PERCENTILES)} among the objectives, for a knee is "
                 f"where it is missed. Received: {', '.join(objectives.limits)}"
             )
-        self._limits, self._error_rate = limits, objectives.error_rate
+        self._objectives, self._limits = objectives, limits
         self._seconds_each = seconds_each
-        self._needed = LEAST_BEYOND / (1 - max(limits) / 100)
+        self._beyond = 1 - max(limits) / 100
         deadline_s = max(1.0, DEADLINE * min(limits.values()) / 1000)
         self._settings = dataclasses.replace(
             settings,
@@ -113,13 +120,21 @@ class Measuring:
         """Seconds since it was made."""
         return time.monotonic() - self._begin
 
+    def look(self, rate: float) -> Measurement:
+        """Measures one rate, as long as says whether the knee is far away. Raises as `measure`."""
+        return self._measure(rate, LEAST_BEYOND, LONGEST_LOOK)
+
     def measure(self, rate: float) -> Measurement:
         """Measures one rate.
 
         Raises:
             LostError: the server is gone, the load broke off, or Ctrl-C.
         """
-        seconds = min(max(self._seconds_each, self._needed / rate), LONGEST * self._seconds_each)
+        return self._measure(rate, STEADY, LONGEST)
+
+    def _measure(self, rate: float, beyond: float, longest: float) -> Measurement:
+        wanted = beyond / self._beyond / rate
+        seconds = min(max(self._seconds_each, wanted), longest * self._seconds_each)
         settings = dataclasses.replace(
             self._settings,
             rate=rate,
@@ -153,9 +168,9 @@ class Measuring:
         requests, right = sum(counts.values()), counts.get(OK, 0)
         found = {one.share: one.value_ms for one in held.percentiles((50, 99, *self._limits))}
         within = bool(found) and all(found[share] <= ms for share, ms in self._limits.items())
-        within = within and (requests - right) <= self._error_rate * requests
+        within = within and (requests - right) <= self._objectives.error_rate * requests
         state = generator.summarise(taken.states, found.get(99))
-        limited = "" if self._misses_anyway(held, state) else state.limited
+        limited = "" if misses_anyway(self._objectives, held, state) else state.limited
         return Point(
             rate=rate,
             seconds=seconds,
@@ -168,13 +183,6 @@ class Measuring:
             limited=limited,
             recording=held,
         )
-
-    def _misses_anyway(self, held: Recording, state: generator.Summary) -> bool:
-        """Whether lateness is not why an objective is missed: without it, it still is."""
-        late_ms = state.late_p99_ms or 0.0
-        found = held.percentiles(tuple(self._limits), since=SENT)
-        missed = (one.value_ms - late_ms > self._limits[one.share] for one in found)
-        return not state.starved and any(missed)
 
     def _settle(self) -> None:
         """Waits until the server is as quick as without load, or at least answers."""

@@ -217,7 +217,7 @@ def _try(
         found = knee.find(asked, objectives, limits, seconds_each=args.seconds_each)
     if found.knee.why == "interrupted":
         raise KeyboardInterrupt
-    if not found.knee.complete and found.knee.rate is None:
+    if not found.knee.complete:
         raise InputError(f"{candidate.name}: {found.knee.why}")
     log.info("%s: %s", candidate.name, found.knee.words)
     return Tried(candidate=candidate, found=found, last=last)

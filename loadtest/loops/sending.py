@@ -25,14 +25,11 @@ from typing import Any, Final
 import grpc
 
 from loadtest.results.generator import Meter
-from loadtest.results.samples import OK, Sample
+from loadtest.results.samples import NOT_SENT, OK, Sample
 from loadtest.traffic import workload
 from loadtest.traffic.answers import Answers, code_of
 from tfs_client import Client, Prediction
 from tfs_client.steps import Send, Step, Steps
-
-NOT_SENT: Final = "NOT_SENT"
-"""Was due, and never had a place in flight."""
 
 READ_AFTER_S: Final = 0.03
 """So long an answer lies before it is read: a burst is noted whole before reading begins, for

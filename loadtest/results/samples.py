@@ -18,6 +18,9 @@ import numpy as np
 
 OK: Final = "OK"
 
+NOT_SENT: Final = "NOT_SENT"
+"""Was due, and never had a place in flight."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:

@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.results import generator
-from loadtest.results.recording import Recording
-from loadtest.results.samples import Summary
+from loadtest.results.recording import SENT, Recording
+from loadtest.results.samples import NOT_SENT, OK, Summary
 from training.command_line import InputError
 
 PERCENTILES: Final = {"p50_ms": 50.0, "p95_ms": 95.0, "p99_ms": 99.0, "p99_9_ms": 99.9}
+
+OF_TIME: Final = ("DEADLINE_EXCEEDED", NOT_SENT)
+"""Failures that a generator at its limit may have made itself."""
 
 LEAST_BEYOND: Final = 5
 """Samples beyond a percentile that it must stand on: a p99 of fewer than 500 requests is a handful
@@ -113,14 +116,15 @@ def judge(
     """Holds a run against the objectives.
 
     A generator that was at its limit makes latencies longer and throughput smaller, never the other
-    way round: what is met in spite of it is met, what is missed is no verdict about the server.
+    way round: what is met in spite of it is met, what is missed is no verdict about the server,
+    unless that does not explain the miss.
     """
     rows = tuple(_row(name, limit, recording, summary) for name, limit in objectives.limits.items())
     missed = [row.words for row in rows if row.holds is False]
     unknown = [row.words for row in rows if row.holds is None]
     if partial:
         return Verdict(met=None, rows=rows, words="no verdict: the run is partial")
-    if missed and state.limited:
+    if missed and state.limited and not misses_anyway(objectives, recording, state):
         return Verdict(met=None, rows=rows, words=f"no verdict: {state.limited}")
     if missed:
         return Verdict(met=False, rows=rows, words=f"objectives missed: {'; '.join(missed)}")
@@ -128,6 +132,25 @@ def judge(
         return Verdict(met=None, rows=rows, words=f"no verdict: {'; '.join(unknown)}")
     held = "; ".join(row.words for row in rows)
     return Verdict(met=True, rows=rows, words=f"objectives met: {held}")
+
+
+def misses_anyway(objectives: Objectives, recording: Recording, state: generator.Summary) -> bool:
+    """Whether objectives are missed for more than the generator explains.
+
+    Without its lateness a percentile still is too long, or more requests than allowed failed of
+    something other than time.
+    """
+    counts = recording.counts()
+    failures = sum(count for code, count in counts.items() if code not in (OK, *OF_TIME))
+    if failures > objectives.error_rate * sum(counts.values()):
+        return True
+    limits_ms = {
+        PERCENTILES[name]: limit for name, limit in objectives.limits.items() if name in PERCENTILES
+    }
+    late_ms = state.late_p99_ms or 0.0
+    found = recording.percentiles(tuple(limits_ms), since=SENT)
+    missed = (one.value_ms - late_ms > limits_ms[one.share] for one in found)
+    return not state.starved and any(missed)
 
 
 def _row(name: str, limit: float, recording: Recording, summary: Summary) -> Row:

@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from loadtest import knee
 from loadtest.verdicts.knee_search import Knee, Limits, LostError, Measurement, search
+from loadtest.verdicts.objectives import Objectives
 
 CAPACITY = 400.0
 OBJECTIVE_S = 0.05
@@ -81,7 +83,7 @@ def test_a_server_that_never_bends_has_a_knee_of_at_least_the_highest_rate():
     found = search(lambda rate: Measurement(rate=rate, holds=True), Limits(lowest=10, highest=100))
     assert (found.rate, found.low, found.high) == (None, 100, None)
     assert found.words.startswith("at least 100 requests/s: 100 requests/s still hold")
-    assert found.measurements == 5  # 10, 20, 40, 80, 100
+    assert found.measurements == 9  # 10, 20, 40, 80, and 100 until it is no accident
 
 
 def limited_from(least: float, knee: float, *, holds_beyond: bool = False):
@@ -158,3 +160,65 @@ def test_a_budget_ends_the_search_with_the_interval_that_there_is(limits):
 def test_a_budget_that_ends_in_the_climb_says_what_held():
     found = search(Simulated(1, accidents=0), Limits(most=3))
     assert (found.rate, found.low, found.complete) == (None, 40.0, False)
+
+
+def test_a_search_that_is_broken_off_late_keeps_its_interval():
+    for seed in range(20):
+        simulated = Simulated(seed)
+
+        def measure(rate: float, simulated: Simulated = simulated) -> Measurement:
+            if len(simulated.rates) == 20:
+                raise KeyboardInterrupt
+            return simulated(rate)
+
+        found = search(measure, Limits(width=0.01))
+        assert found.rate is not None
+        assert found.high is not None
+        assert found.low < found.rate < found.high
+        assert (found.why, found.complete) == ("interrupted", False)
+        assert found.words.endswith("; partial: interrupted")
+
+
+@pytest.mark.parametrize("highest", [KNEE / 2, KNEE / 1.1])
+def test_a_knee_above_what_may_be_tried_is_not_named(highest):
+    found = [search(Simulated(seed), Limits(highest=highest)) for seed in range(20)]
+    assert np.mean([one.rate is None for one in found]) >= 0.95
+    assert all(one.low <= highest and one.high is None for one in found if one.rate is None)
+
+
+def test_a_knee_below_what_may_be_tried_is_not_named():
+    found = [search(Simulated(seed), Limits(lowest=1.05 * KNEE)) for seed in range(20)]
+    assert [one.rate for one in found if one.rate is not None and one.rate < 1.05 * KNEE] == []
+    assert np.mean([one.rate is None and one.low == 0 for one in found]) >= 0.9
+
+
+def test_the_climb_only_looks_and_the_rest_is_measured():
+    simulated, looked = Simulated(1, noise=0.02, accidents=0), []
+
+    def look(rate: float) -> Measurement:
+        looked.append(rate)
+        return simulated(rate)
+
+    search(simulated, look=look)
+    assert looked == simulated.rates[: len(looked)]
+    assert looked[:6] == [10, 20, 40, 80, 160, 320]
+    assert len(looked) < len(simulated.rates)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"rate": 120.0, "low": 110.0, "high": 130.0}, "objectives met"),
+        ({"rate": 80.0, "low": 70.0, "high": 90.0}, "objectives missed"),
+        ({"rate": 100.0, "low": 90.0, "high": 110.0}, "no verdict"),
+        ({"rate": 120.0, "low": 110.0, "high": 130.0, "complete": False}, "no verdict"),
+        ({"rate": None, "low": 160.0, "high": 320.0, "complete": False}, "no verdict"),
+        ({"rate": None, "low": 160.0, "high": None}, "objectives met"),
+    ],
+)
+def test_a_gate_passes_only_a_whole_search_whose_interval_lies_above(found, words):
+    usual = {"why": "gone", "complete": True, "measurements": 6}
+    whole = knee.Found(knee=Knee(**{**usual, **found}), points=(), seconds=9.0)
+    limits = {"p99_ms": 50.0, "requests_per_s": 100.0}
+    objectives = Objectives(limits=limits, source="this test")
+    assert knee._verdict(whole, objectives, 0.1).startswith(f"{words}, 100 requests/s wanted")

@@ -21,9 +21,22 @@ def written(tmp_path, content):
     return path
 
 
-def judged(tmp_path, limits, *, right=1000, wrong=0, slow=0, cpu=0.1, partial=False):
+def judged(
+    tmp_path,
+    limits,
+    *,
+    right=1000,
+    wrong=0,
+    slow=0,
+    cpu=0.1,
+    late_ms=0,
+    code="INTERNAL",
+    partial=False,
+):
     """Of a run over 10 s: right answers after 10 ms, some of them after 80 ms."""
-    codes = ["OK"] * right + ["UNAVAILABLE"] * wrong
+    codes = ["OK"] * right + [code] * wrong
+    meter = generator.Meter(0)
+    meter.sent(late_ms / 1000, held_back=False)
     taken = [
         Sample(
             start_s=100 + 10 * at / len(codes),
@@ -32,6 +45,7 @@ def judged(tmp_path, limits, *, right=1000, wrong=0, slow=0, cpu=0.1, partial=Fa
             code=code,
             version=1,
             details="",
+            late_ms=late_ms,
         )
         for at, code in enumerate(codes)
     ]
@@ -39,7 +53,7 @@ def judged(tmp_path, limits, *, right=1000, wrong=0, slow=0, cpu=0.1, partial=Fa
         objectives.read(written(tmp_path, limits)),
         Recording.of(taken, 100.0),
         samples.summarise(taken),
-        generator.summarise([State(worker=0, cpu_share=cpu)], None),
+        generator.summarise([State(worker=0, cpu_share=cpu, late=meter.end(1).late)], None),
         partial=partial,
     )
 
@@ -90,6 +104,20 @@ def test_a_generator_at_its_limit_can_pass_a_server_but_not_fail_it(tmp_path):
     found = judged(tmp_path, {"p99_ms": 50}, slow=20, cpu=0.99)
     assert found.met is None
     assert found.words.startswith("no verdict: limited by the generator: ")
+
+
+@pytest.mark.parametrize(("late_ms", "met"), [(5, False), (35, None)])
+def test_a_miss_that_lateness_does_not_explain_is_a_miss(tmp_path, late_ms, met):
+    found = judged(tmp_path, {"p99_ms": 50}, slow=20, late_ms=late_ms)
+    assert found.met is met
+    assert ("lateness is" in found.words) is (met is None)
+
+
+@pytest.mark.parametrize(
+    ("code", "met"), [("INTERNAL", False), ("DEADLINE_EXCEEDED", None), ("NOT_SENT", None)]
+)
+def test_a_generator_at_its_limit_explains_failures_of_time_and_no_others(tmp_path, code, met):
+    assert judged(tmp_path, {"error_rate": 0.001}, wrong=9, cpu=0.99, code=code).met is met
 
 
 def test_a_partial_run_is_no_verdict(tmp_path):
