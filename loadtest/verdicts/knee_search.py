@@ -7,7 +7,7 @@ the least uncertainty, on the average (`belief`), and the interval holds so much
 A short measurement's p99 lies more often below a long run's than above it, for late requests come
 in clusters. So the knee is that of measurements as long as these, and above that of a long run: in
 five simulated queues by 17 to 28 % where a measurement has 200 requests, 10 to 14 % with 500, 5 to
-11 % with 1,000, 3 to 5 % with 2,500 and 1 to 4 % with 5,000. Longer measurements mend it, more of
+11 % with 1,000, 2 to 5 % with 2,500 and 1 to 4 % with 5,000. Longer measurements mend it, more of
 them do not.
 
 A generator that was at its limit makes latencies longer, never shorter: a rate that held in spite

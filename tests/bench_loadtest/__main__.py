@@ -81,7 +81,7 @@ def bench(command: str, parts: Sequence[str], *, quick: bool) -> int:
             add_accuracy(result, seen, bars=not quick)
             write_latencies(seen, build / f"{NAME}-latencies.npz")
         if "knee" in parts:
-            searches, rungs, seconds = (1, 3, 1.0) if quick else (3, 10, 4.0)
+            searches, rungs, seconds = (1, 3, 1.0) if quick else (3, 10, 2.5)
             knees = knee.measure(folder, searches=searches, rungs=rungs, seconds_each=seconds)
             add_knees(result, knees, bars=not quick)
     code = result.write(build)
