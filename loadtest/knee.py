@@ -87,6 +87,7 @@ def find(
     limits: Limits,
     *,
     seconds_each: float = SECONDS_EACH,
+    brief: bool = False,
 ) -> Found:
     """Searches the knee of a running server.
 
@@ -95,12 +96,14 @@ def find(
         objectives: what a rate has to hold.
         limits: how far to go.
         seconds_each: of one measurement.
+        brief: whether to look only, where a rough knee is enough.
 
     Raises:
         InputError: no server, or nothing to send.
     """
     with Measuring(settings, objectives, seconds_each=seconds_each) as measuring:
-        knee = knee_search.search(measuring.measure, limits, measuring.clock, look=measuring.look)
+        measure = measuring.look if brief else measuring.measure
+        knee = knee_search.search(measure, limits, measuring.clock, look=measuring.look)
         return Found(knee=knee, points=tuple(measuring.points), seconds=measuring.clock())
 
 

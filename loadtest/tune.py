@@ -4,8 +4,9 @@
 
 Starts a server for each combination, and one without batching, as `make serve` does, and searches
 each one's knee; the best, and the one without, are searched again, longer and in another order.
-Batching is recommended only where its interval lies above that of no batching. Takes the flags of
-loadtest.run that say what is sent: tune with the requests that will come. A quarter of an hour.
+Then the best with batching and the one without stand side by side and are loaded in turns, at a
+rate between their knees: batching is recommended only where it is surely better there. Takes the
+flags of loadtest.run that say what is sent: tune with the requests that will come. Half an hour.
 
 Leaves build/batching.config where batching is recommended, with its evidence in it (copy it beside
 models.config and start the server again), build/tune.html (self-contained) and build/tune.json.
@@ -16,13 +17,14 @@ off; 2: a mistake in the command.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import random
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,15 +32,17 @@ import tqdm
 
 from loadtest import knee
 from loadtest.flags import parse
-from loadtest.knee import Found
+from loadtest.measuring import Measuring
 from loadtest.report import tune_page
 from loadtest.settings import Settings
-from loadtest.tuning import candidates, servers
+from loadtest.tuning import candidates, in_turns, recommendation, servers
 from loadtest.tuning.candidates import OFF, Candidate
-from loadtest.verdicts.knee_search import Limits
+from loadtest.tuning.in_turns import InTurns
+from loadtest.tuning.recommendation import Tried
+from loadtest.verdicts.knee_search import Limits, LostError
 from loadtest.verdicts.objectives import Objectives
 from training.command_line import InputError, Parser, configure_logging, run
-from training.figures import BUILD_DIR, Figures, machine
+from training.figures import BUILD_DIR, Figures
 
 NAME: Final = "tune"
 
@@ -47,25 +51,7 @@ FIRST: Final = Limits(width=0.3, most=14)
 
 LAST: Final = Limits(width=0.1, most=30)
 
-FINALISTS: Final = 2
-"""Beside the one without batching."""
-
 log = logging.getLogger("loadtest")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Tried:
-    """A candidate, and its knee."""
-
-    candidate: Candidate
-    found: Found
-    last: bool
-    """Whether it is the longer, second search."""
-
-    @property
-    def order(self) -> float:
-        """The higher the better."""
-        return self.found.knee.rate or self.found.knee.low
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,51 +102,65 @@ def _tune(args: argparse.Namespace, settings: Settings, command: str) -> int:
     figures = Figures(NAME, command)
     BUILD_DIR.mkdir(exist_ok=True)
     tried: list[Tried] = []
+    turns: InTurns | None = None
     broken = ""
     try:
         order = random.Random(settings.seed)
         for one in _progress(order.sample(grid, len(grid)), "first look"):
             # What was tried is kept, whatever comes next.
             tried.append(_try(one, args, settings, objectives, FIRST, last=False))  # noqa: PERF401
-        best = sorted((t for t in tried if t.candidate != OFF), key=lambda t: -t.order)
-        finalists = [OFF, *(t.candidate for t in best[:FINALISTS] if t.order > 0)]
-        for one in _progress(order.sample(finalists, len(finalists)), "last look"):
+        again = recommendation.finalists(tried)
+        for one in _progress(order.sample(again, len(again)), "last look"):
             tried.append(_try(one, args, settings, objectives, last, last=True))  # noqa: PERF401
+        if rivals := recommendation.rivals(tried):
+            turns = _in_turns(*rivals, args, settings, objectives)
     except KeyboardInterrupt:
         broken = "interrupted"
     except InputError as error:
         if not tried:
             raise
         broken = str(error)
-    return _report(tried, broken, objectives, settings, figures, command)
+    return _report(tried, turns, broken, objectives, settings, figures, command)
 
 
 def _report(
     tried: Sequence[Tried],
+    turns: InTurns | None,
     broken: str,
     objectives: Objectives,
     settings: Settings,
     figures: Figures,
     command: str,
 ) -> int:
-    chosen = None if broken else choose(tried)
-    verdict = f"partial: {broken}" if broken else _words(chosen, tried)
+    chosen = None if broken else recommendation.choose(tried, turns)
+    verdict = f"partial: {broken}" if broken else recommendation.words(chosen, tried, turns)
     target = BUILD_DIR / "batching.config"
     target.unlink(missing_ok=True)
     if chosen is not None and chosen.candidate != OFF:
         aside = target.with_name(f".{target.name}")
-        evidence = _evidence(chosen, tried, objectives, settings, command)
+        evidence = recommendation.evidence(chosen, tried, turns, objectives, settings, command)
         aside.write_text(chosen.candidate.text(evidence), encoding="utf-8")
         aside.replace(target)
     page = BUILD_DIR / f"{NAME}.html"
     tune_page.write(
-        page, verdict=verdict, tried=tried, chosen=chosen, objectives=objectives, command=command
+        page,
+        verdict=verdict,
+        tried=tried,
+        turns=turns,
+        chosen=chosen,
+        objectives=objectives,
+        command=command,
     )
     for one in tried:
         of = f"{'last' if one.last else 'first'}.{one.candidate.name}"
         figures.add(f"{of}.knee", one.found.knee.rate, "requests/s")
         figures.add(f"{of}.low", one.found.knee.low, "requests/s")
         figures.add(f"{of}.high", one.found.knee.high, "requests/s")
+    if turns is not None:
+        figures.add("in_turns.rate", turns.rate, "requests/s")
+        figures.add("in_turns.pairs", len(turns.pairs), "pairs")
+        figures.add("in_turns.better", turns.better, "pairs")
+        figures.add("in_turns.chance", turns.chance, "")
     figures.add("recommended", chosen.candidate.name if chosen else None, "")
     figures.add("found", chosen is not None, "", at_least=1)
     code = figures.write()
@@ -169,23 +169,6 @@ def _report(
         print(target)
     print(verdict)
     return 130 if broken == "interrupted" else code
-
-
-def choose(tried: Sequence[Tried]) -> Tried | None:
-    """The best of the last searches, and no batching unless that is surely worse.
-
-    Returns:
-        None where nothing holds the objectives.
-    """
-    last = [one for one in tried if one.last and one.order > 0]
-    if not last:
-        return None
-    off = next((one for one in last if one.candidate == OFF), None)
-    best = max(last, key=lambda one: one.order)
-    if off is None or best.candidate == OFF:
-        return best
-    above = off.found.knee.high is not None and best.found.knee.low > off.found.knee.high
-    return best if above else off
 
 
 def _try(
@@ -203,6 +186,47 @@ def _try(
         InputError: it does not start, or is lost.
         KeyboardInterrupt: Ctrl-C.
     """
+    with _serving(candidate, args) as started:
+        asked = dataclasses.replace(settings, target=started.grpc)
+        found = knee.find(asked, objectives, limits, seconds_each=args.seconds_each, brief=not last)
+    if found.knee.why == "interrupted":
+        raise KeyboardInterrupt
+    if not found.knee.complete:
+        raise InputError(f"{candidate.name}: {found.knee.why}")
+    log.info("%s: %s", candidate.name, found.knee.words)
+    return Tried(candidate=candidate, found=found, last=last)
+
+
+def _in_turns(
+    best: Tried,
+    off: Tried,
+    args: argparse.Namespace,
+    settings: Settings,
+    objectives: Objectives,
+) -> InTurns:
+    """Starts both servers side by side, and loads them in turns. Raises as `_try`."""
+    rate = in_turns.middle((best.order, off.order))
+    log.info("%s beside no batching, in turns at %.4g requests/s", best.candidate.name, rate)
+    with contextlib.ExitStack() as stack:
+
+        def measuring(candidate: Candidate) -> Measuring:
+            started = stack.enter_context(_serving(candidate, args))
+            asked = dataclasses.replace(settings, target=started.grpc)
+            return stack.enter_context(Measuring(asked, objectives, seconds_each=args.seconds_each))
+
+        first, second = measuring(best.candidate), measuring(off.candidate)
+        try:
+            found = in_turns.compare(first, second, objectives, rate, seed=settings.seed)
+        except LostError as lost:
+            if str(lost) == "interrupted":
+                raise KeyboardInterrupt from None
+            raise InputError(str(lost)) from lost
+    log.info("%s", found.words)
+    return found
+
+
+@contextlib.contextmanager
+def _serving(candidate: Candidate, args: argparse.Namespace) -> Iterator[servers.Started]:
     with (
         tempfile.TemporaryDirectory() as folder,
         servers.serving(
@@ -213,52 +237,7 @@ def _try(
             folder=Path(folder),
         ) as started,
     ):
-        asked = dataclasses.replace(settings, target=started.grpc)
-        found = knee.find(asked, objectives, limits, seconds_each=args.seconds_each)
-    if found.knee.why == "interrupted":
-        raise KeyboardInterrupt
-    if not found.knee.complete:
-        raise InputError(f"{candidate.name}: {found.knee.why}")
-    log.info("%s: %s", candidate.name, found.knee.words)
-    return Tried(candidate=candidate, found=found, last=last)
-
-
-def _words(chosen: Tried | None, tried: Sequence[Tried]) -> str:
-    if chosen is None:
-        return "no combination holds the objectives"
-    off = next((one for one in tried if one.last and one.candidate == OFF), None)
-    if chosen.candidate == OFF:
-        return f"recommended: no batching, {chosen.found.knee.words}: nothing is surely better"
-    beside = f"; without batching {off.found.knee.words}" if off is not None else ""
-    return f"recommended: {chosen.candidate.name}: {chosen.found.knee.words}{beside}"
-
-
-def _evidence(
-    chosen: Tried,
-    tried: Iterable[Tried],
-    objectives: Objectives,
-    settings: Settings,
-    command: str,
-) -> list[str]:
-    """What stands above the parameters."""
-    about = machine()
-    limits = ", ".join(f"{name} {limit:g}" for name, limit in objectives.limits.items())
-    lines = [
-        f"Recommended by: {command}",
-        f"on {about['cores']} cores of {about['processor']}; other machines want other values.",
-        f"Objectives: {limits}. Sent: {settings.signature}, {settings.batch} images a request.",
-        "Highest rates that hold them, requests/s:",
-    ]
-    lines += [
-        f"  {one.candidate.name}: {one.found.knee.words}{' <-' if one is chosen else ''}"
-        for one in tried
-        if one.last
-    ]
-    return [
-        *lines,
-        "Merged requests share their fate: pictures of a wrong size sent to predict_images fail",
-        "the calls of others that are merged with them. Files sent to serving_default do not.",
-    ]
+        yield started
 
 
 def _numbers(flag: str, text: str) -> list[int]:

@@ -40,7 +40,7 @@ CODES: Final = {
 Rows = dict[tuple[str, str], str]
 """Signature and shape, picture → its JSON. A workload has at most 256 pictures of each kind."""
 
-INT_TYPES: Final = {"DT_UINT8": "uint8", "DT_STRING": "string", "DT_FLOAT": "float32"}
+DTYPES: Final = {"DT_UINT8": "uint8", "DT_STRING": "string", "DT_FLOAT": "float32"}
 
 
 class RestAnswer:
@@ -234,7 +234,7 @@ def _spec(content: Mapping[str, Any]) -> TensorSpec:
     if not shape.get("unknown_rank"):
         found = (int(dim["size"]) for dim in shape.get("dim", ()))
         sizes = tuple(None if size < 0 else size for size in found)
-    return TensorSpec(dtype=INT_TYPES.get(content["dtype"], content["dtype"]), shape=sizes)
+    return TensorSpec(dtype=DTYPES.get(content["dtype"], content["dtype"]), shape=sizes)
 
 
 def _plain(name: str, value: Any) -> Any:

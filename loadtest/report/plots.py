@@ -16,7 +16,8 @@ from matplotlib.ticker import FuncFormatter
 
 from loadtest.change.cost import Cost
 from loadtest.results import samples
-from loadtest.results.recording import Recording, distribution, empty, percentiles
+from loadtest.results.histograms import distribution, empty, percentiles
+from loadtest.results.recording import Recording
 from loadtest.traffic.arrivals import Piece
 
 BLUE, ORANGE, RED, GREY = "#2563a8", "#c8641e", "#b3261e", "#9aa3ad"

@@ -5,19 +5,20 @@ Knows nothing about servers or searches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import matplotlib.figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from loadtest.report.plots import BLUE, GREY
+from loadtest.report.plots import BLUE, GREY, ORANGE
 from loadtest.tuning.candidates import OFF
+from loadtest.tuning.in_turns import InTurns
+from loadtest.tuning.recommendation import Tried
 from loadtest.verdicts.objectives import Objectives
 from training import page
-
-if TYPE_CHECKING:
-    from loadtest.tune import Tried
 
 TEMPLATE: Final = Path(__file__).with_name("tune.html")
 
@@ -27,6 +28,7 @@ def write(
     *,
     verdict: str,
     tried: Sequence[Tried],
+    turns: InTurns | None,
     chosen: Tried | None,
     objectives: Objectives,
     command: str,
@@ -37,10 +39,12 @@ def write(
         TEMPLATE,
         verdict=verdict,
         tried=ordered,
+        turns=turns,
         chosen=chosen,
         objectives=objectives,
         command=command,
         bars=page.svg(_bars(ordered, chosen)) if ordered else "",
+        pairs=page.svg(_pairs(turns)) if turns is not None else "",
     )
     path.write_text(text, encoding="utf-8")
 
@@ -68,4 +72,25 @@ def _bars(ordered: Sequence[Tried], chosen: Tried | None) -> matplotlib.figure.F
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e6e9ed", linewidth=0.8)
     axes.set_axisbelow(True)
+    return figure
+
+
+def _pairs(turns: InTurns) -> matplotlib.figure.Figure:
+    """Both strains of each pair; what failed more often than allowed stands at the upper edge."""
+    figure = matplotlib.figure.Figure(figsize=(9, 3), layout="constrained")
+    axes = figure.subplots()
+    seen = [value for pair in turns.pairs for value in pair if math.isfinite(value)]
+    edge = 1.5 * max([1.0, *seen])
+    for at, color, label in ((0, BLUE, "with batching"), (1, ORANGE, "without batching")):
+        values = [min(pair[at], edge) for pair in turns.pairs]
+        axes.plot(range(1, len(values) + 1), values, "o", color=color, label=label)
+    axes.axhline(1, color=GREY, linestyle="--", linewidth=1, label="allowed")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="pair", ylabel="latency over its limit")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e6e9ed", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     return figure

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from hdrh.histogram import HdrHistogram
 
-from loadtest.results.recording import DIGITS, HIGHEST_US, LOWEST_US, percentiles
+from loadtest.results.histograms import HIGHEST_US, LOWEST_US, empty, percentiles
 
 CPU_LIMIT: Final = 0.8
 """Of one core, a worker process, used or waited for. Python runs one thread at a time: beyond this
@@ -67,7 +66,7 @@ class Meter:
 
     def __init__(self, worker: int):
         self._worker = worker
-        self._late = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+        self._late = empty()
         self._lock = threading.Lock()
         self._shares: list[float] = []
         self._waits: list[float] = []
@@ -169,7 +168,7 @@ def summarise(states: Sequence[State], latency_p99_ms: float | None) -> Summary:
         states: of all processes.
         latency_p99_ms: of the right answers, from their intended start.
     """
-    late = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+    late = empty()
     for state in states:
         if state.late:
             late.decode_and_add(state.late.encode())

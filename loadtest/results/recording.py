@@ -1,4 +1,4 @@
-"""Latencies as HdrHistograms: exact to three digits, merged without loss, written as JSON.
+"""The latencies of a run as HdrHistograms: merged without loss, written as JSON.
 
 What goes in is a sample a request; what is kept does not grow with their number, but for the
 seconds. HdrHistogram's own encoding stands in the JSON, so that any of its readers can read it.
@@ -7,24 +7,20 @@ Knows nothing about how requests are sent.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-from hdrh.histogram import HdrHistogram
-from numpy.typing import NDArray
-
+from loadtest.results.histograms import (
+    HIGHEST_US,
+    Percentile,
+    decoded,
+    empty,
+    percentiles,
+    record,
+)
 from loadtest.results.samples import OK, Sample
 from training.command_line import InputError
-
-LOWEST_US: Final = 1
-HIGHEST_US: Final = 100_000_000
-"""100 s; what took longer is recorded as this."""
-DIGITS: Final = 3
 
 OPEN_SECONDS: Final = 60
 """So many seconds are held as histograms; those longest untouched are packed (1 % of the size)."""
@@ -55,19 +51,6 @@ class Second(NamedTuple):
     version: int | None
     """None for failures."""
     code: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Percentile:
-    """One percentile, and what it stands on."""
-
-    share: float
-    """0-100."""
-    value_ms: float
-    samples: int
-    """In all."""
-    beyond: float
-    """Samples that lie above it: a p99.9 of 2,000 samples stands on 2."""
 
 
 class Recording:
@@ -102,13 +85,13 @@ class Recording:
         if latency_us > HIGHEST_US:
             self.beyond_range += 1
         series = Series(sample.label, sample.version, sample.code, INTENDED)
-        _record(self._total(series), latency_us)
+        record(self._total(series), latency_us)
         sent_us = round(1000 * (sample.latency_ms - sample.late_ms))
-        _record(self._total(series._replace(since=SENT)), sent_us)
+        record(self._total(series._replace(since=SENT)), sent_us)
         second = Second(
             int(sample.start_s - self.begin_s), sample.label, sample.version, sample.code
         )
-        _record(self._second(second), latency_us)
+        record(self._second(second), latency_us)
 
     def merge(self, other: Recording) -> None:
         """Adds another part of the same run: every count, none rounded anew.
@@ -217,7 +200,7 @@ class Recording:
             recording.beyond_range = int(content["beyond_range"])
             for row in content["totals"]:
                 series = Series(row["label"], row["version"], row["code"], row["since"])
-                recording._total(series).add(_decoded(row["histogram"].encode()))
+                recording._total(series).add(decoded(row["histogram"].encode()))
             for row in content["seconds"]:
                 key = Second(int(row["second"]), row["label"], row["version"], row["code"])
                 recording._packed[key] = row["histogram"].encode()
@@ -241,7 +224,7 @@ class Recording:
         histogram = self._seconds.pop(key, None)
         if histogram is None:
             packed = self._packed.pop(key, None)
-            histogram = empty() if packed is None else _decoded(packed)
+            histogram = empty() if packed is None else decoded(packed)
         self._seconds[key] = histogram  # now the last one touched
         while len(self._seconds) > OPEN_SECONDS:
             oldest = next(iter(self._seconds))
@@ -250,65 +233,4 @@ class Recording:
 
     def _peek(self, key: Second) -> Any:
         held = self._seconds.get(key)
-        return _decoded(self._packed[key]) if held is None else held
-
-
-def percentiles(histogram: Any, shares: Sequence[float]) -> list[Percentile]:
-    """Percentiles of an HdrHistogram of microseconds; none of no samples.
-
-    By the nearest rank: the smallest latency that so many percent of the samples do not exceed, as
-    the largest value that HdrHistogram does not tell from it. HdrHistogram's own function rounds
-    the rank, which at p99.9 is a sample too few as often as not.
-    """
-    values_us, counts = distribution(histogram)
-    count = int(counts.sum())
-    ranks = counts.cumsum()
-    return [
-        Percentile(
-            share=share,
-            value_ms=float(values_us[np.searchsorted(ranks, _rank(share, count))]) / 1000,
-            samples=count,
-            beyond=round(count * (1 - share / 100), 3),
-        )
-        for share in (shares if count else ())
-    ]
-
-
-def distribution(histogram: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """What an HdrHistogram holds.
-
-    Its iterators take a second for what this takes in a hundredth of one.
-
-    Returns:
-        Distinct values in microseconds, int64 [K], ascending; and how many of each, int64 [K].
-    """
-    counts = np.frombuffer(histogram.encoder.payload.counts, np.uint64)[: histogram.counts_len]
-    found = np.flatnonzero(counts)
-    return _values_us()[found], counts[found].astype(np.int64)
-
-
-@functools.cache
-def _values_us() -> NDArray[np.int64]:
-    """Index of a count → the largest value that is counted there."""
-    histogram = empty()
-    lowest = (histogram.get_value_from_index(at) for at in range(histogram.counts_len))
-    return np.array([histogram.get_highest_equivalent_value(one) for one in lowest], np.int64)
-
-
-def _rank(share: float, count: int) -> int:
-    return max(1, math.ceil(share * count / 100 - 1e-9))
-
-
-def empty() -> Any:
-    """An HdrHistogram of microseconds, as all of them are here."""
-    return HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
-
-
-def _decoded(data: bytes) -> Any:
-    histogram = empty()
-    histogram.decode_and_add(data)
-    return histogram
-
-
-def _record(histogram: Any, value_us: int) -> None:
-    histogram.record_value(min(max(value_us, LOWEST_US), HIGHEST_US))
+        return decoded(self._packed[key]) if held is None else held

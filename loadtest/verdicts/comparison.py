@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from loadtest.results.recording import Recording, distribution
+from loadtest.results.histograms import distribution
+from loadtest.results.recording import Recording
 
 SHARES: Final = (50.0, 95.0, 99.0)
 

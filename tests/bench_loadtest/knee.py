@@ -17,8 +17,8 @@ from scipy.optimize import isotonic_regression
 
 from loadtest import knee
 from loadtest.measuring import Measuring
+from loadtest.results.histograms import empty, percentiles
 from loadtest.results.point import Point
-from loadtest.results.recording import empty, percentiles
 from loadtest.settings import Settings
 from loadtest.verdicts.knee_search import Knee, Limits
 from loadtest.verdicts.objectives import Objectives

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from loadtest.results import recording
-from loadtest.results.recording import Recording
+from loadtest.results import histograms
+from loadtest.results.recording import FORMAT, SENT, Recording
 from loadtest.results.samples import Sample
 from training.command_line import InputError
 
@@ -56,7 +56,7 @@ def test_percentiles_are_those_of_the_samples_to_three_digits(many):
 def test_latency_from_the_send_stands_beside_that_from_the_intended_start(many):
     taken = Recording.of(many, BEGIN_S)
     (intended,) = taken.percentiles((50,))
-    (sent,) = taken.percentiles((50,), since=recording.SENT)
+    (sent,) = taken.percentiles((50,), since=SENT)
     assert intended.value_ms - sent.value_ms == pytest.approx(0.5, abs=0.02)
 
 
@@ -82,7 +82,7 @@ def test_each_second_holds_what_was_due_in_it(many):
     assert list(seconds) == list(range(200))
     third = [one for one in many if int(one.start_s - BEGIN_S) == 3 and one.code == "OK"]
     assert seconds[3].get_total_count() == len(third)
-    found = recording.percentiles(seconds[3], (50,))[0].value_ms
+    found = histograms.percentiles(seconds[3], (50,))[0].value_ms
     middle = np.percentile([one.latency_ms for one in third], 50, method="inverted_cdf")
     assert found == pytest.approx(middle, rel=0.002)
     assert sum(one.get_total_count() for one in taken.by_second("UNAVAILABLE").values()) == 200
@@ -118,7 +118,7 @@ def test_there_are_no_percentiles_of_nothing():
 
 def test_the_distribution_is_what_hdrhistogram_says_itself(many):
     histogram = Recording.of(many, BEGIN_S).histogram()
-    values_us, counts = recording.distribution(histogram)
+    values_us, counts = histograms.distribution(histogram)
     assert counts.sum() == histogram.get_total_count()
     for value_us, count in zip(values_us.tolist(), counts.tolist()):
         assert histogram.get_count_at_value(value_us) == count
@@ -126,7 +126,7 @@ def test_the_distribution_is_what_hdrhistogram_says_itself(many):
     assert values_us[-1] == histogram.get_highest_equivalent_value(histogram.get_max_value())
 
 
-@pytest.mark.parametrize("content", [{}, [], {"format": "x"}, {"format": recording.FORMAT}])
+@pytest.mark.parametrize("content", [{}, [], {"format": "x"}, {"format": FORMAT}])
 def test_something_else_is_refused_in_one_line(content):
     with pytest.raises(InputError, match="Expected a recording as loadtest-recording/2"):
         Recording.from_json(content)

@@ -1,0 +1,120 @@
+"""Which batching parameters are recommended, and why: from searched knees and a load in turns.
+
+Knows nothing about servers, files or pages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from loadtest.knee import Found
+from loadtest.settings import Settings
+from loadtest.tuning.candidates import OFF, Candidate
+from loadtest.tuning.in_turns import InTurns
+from loadtest.verdicts.objectives import Objectives
+from training.figures import machine
+
+FINALISTS: Final = 2
+"""Beside the one without batching."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A candidate, and its knee."""
+
+    candidate: Candidate
+    found: Found
+    last: bool
+    """Whether it is the longer, second search."""
+
+    @property
+    def order(self) -> float:
+        """The higher the better; 0: nothing holds."""
+        return self.found.knee.rate or self.found.knee.low
+
+
+def finalists(tried: Iterable[Tried]) -> list[Candidate]:
+    """Who is looked at again: none without batching is, and the best of the others."""
+    others = sorted((one for one in tried if one.candidate != OFF), key=lambda one: -one.order)
+    return [OFF, *(one.candidate for one in others[:FINALISTS] if one.order > 0)]
+
+
+def rivals(tried: Iterable[Tried]) -> tuple[Tried, Tried] | None:
+    """Who is to be loaded in turns: the best with batching, and the one without.
+
+    Returns:
+        None where there is nothing to decide: one of them holds nothing, or none carries more with
+        batching than without.
+    """
+    last = [one for one in tried if one.last]
+    off = next((one for one in last if one.candidate == OFF), None)
+    best = max((one for one in last if one is not off), key=lambda one: one.order, default=None)
+    if off is None or best is None or not 0 < off.order < best.order:
+        return None
+    return best, off
+
+
+def choose(tried: Sequence[Tried], turns: InTurns | None) -> Tried | None:
+    """The best of the last searches, and no batching unless that is surely worse.
+
+    Args:
+        tried: all searches.
+        turns: what came of loading the `rivals` in turns.
+
+    Returns:
+        None where nothing holds the objectives.
+    """
+    last = [one for one in tried if one.last and one.order > 0]
+    off = next((one for one in last if one.candidate == OFF), None)
+    best = max(last, key=lambda one: one.order, default=None)
+    if best is None or off is None:
+        return best
+    return best if turns is not None and turns.sure else off
+
+
+def words(chosen: Tried | None, tried: Iterable[Tried], turns: InTurns | None) -> str:
+    """The recommendation in one line."""
+    if chosen is None:
+        return "no combination holds the objectives"
+    beside = f"; {turns.words}" if turns is not None else ""
+    if chosen.candidate == OFF:
+        return (
+            f"recommended: no batching, {chosen.found.knee.words}: nothing is surely better{beside}"
+        )
+    off = next((one for one in tried if one.last and one.candidate == OFF), None)
+    if off is not None:
+        beside = f"; without batching {off.found.knee.words}{beside}"
+    return f"recommended: {chosen.candidate.name}: {chosen.found.knee.words}{beside}"
+
+
+def evidence(
+    chosen: Tried,
+    tried: Iterable[Tried],
+    turns: InTurns | None,
+    objectives: Objectives,
+    settings: Settings,
+    command: str,
+) -> list[str]:
+    """What stands above the parameters, line by line."""
+    about = machine()
+    limits = ", ".join(f"{name} {limit:g}" for name, limit in objectives.limits.items())
+    lines = [
+        f"Recommended by: {command}",
+        f"on {about['cores']} cores of {about['processor']}; other machines want other values.",
+        f"Objectives: {limits}. Sent: {settings.signature}, {settings.batch} images a request.",
+        "Highest rates that hold them, requests/s:",
+    ]
+    lines += [
+        f"  {one.candidate.name}: {one.found.knee.words}{' <-' if one is chosen else ''}"
+        for one in tried
+        if one.last
+    ]
+    if turns is not None:
+        lines.append(f"Beside no batching {turns.words}.")
+    return [
+        *lines,
+        "Merged requests share their fate: pictures of a wrong size sent to predict_images fail",
+        "the calls of others that are merged with them. Files sent to serving_default do not.",
+    ]
