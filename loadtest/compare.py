@@ -33,6 +33,7 @@ from loadtest.flags import parse
 from loadtest.report import compare_page
 from loadtest.results import generator, run_file
 from loadtest.results.run_file import RunFile
+from loadtest.results.taken import INTERRUPTED
 from loadtest.settings import CLOSED, Settings
 from loadtest.verdicts import comparison
 from loadtest.verdicts.comparison import LEAST, Comparison, Slices
@@ -180,7 +181,7 @@ def _load(rest: Sequence[str], labels: Sequence[str], command: str) -> RunFile:
         recording=taken.recording,
     )
     found.write(BUILD_DIR / f"{NAME}-recording.json")
-    if "interrupted" in taken.partial:
+    if INTERRUPTED in taken.partial:
         raise KeyboardInterrupt
     return found
 

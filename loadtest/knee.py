@@ -149,7 +149,7 @@ def _knee(args: argparse.Namespace, settings: Settings, command: str) -> int:
     code = figures.write()
     print(page)
     print(verdict)
-    return 130 if found.knee.why == "interrupted" else code
+    return 130 if found.knee.interrupted else code
 
 
 def objectives_of(p99_ms: float | None, settings: Settings) -> Objectives:

@@ -22,11 +22,11 @@ from loadtest import running
 from loadtest.results import generator
 from loadtest.results.point import Point
 from loadtest.results.samples import OK
-from loadtest.results.taken import Taken
+from loadtest.results.taken import INTERRUPTED, Taken
 from loadtest.settings import Settings
 from loadtest.traffic import workload
 from loadtest.verdicts.knee_search import LostError, Measurement
-from loadtest.verdicts.objectives import LEAST_BEYOND, PERCENTILES, Objectives, misses_anyway
+from loadtest.verdicts.objectives import LEAST_BEYOND, PERCENTILES, Objectives, missed_anyway
 from tfs_client import Client, TfsError
 from training.command_line import InputError
 
@@ -64,11 +64,7 @@ class Measuring:
     """
 
     def __init__(self, settings: Settings, objectives: Objectives, *, seconds_each: float):
-        limits = {
-            PERCENTILES[name]: limit
-            for name, limit in objectives.limits.items()
-            if name in PERCENTILES
-        }
+        limits = objectives.percentiles_ms
         if not limits:
             raise InputError(
                 f"Expected one of {', '.join(PERCENTILES)} among the objectives, for a knee is "
@@ -76,7 +72,7 @@ class Measuring:
             )
         self._objectives, self._limits = objectives, limits
         self._seconds_each = seconds_each
-        self._beyond = 1 - max(limits) / 100
+        self._share_beyond = 1 - max(limits) / 100  # the strictest percentile
         deadline_s = max(1.0, DEADLINE * min(limits.values()) / 1000)
         self._settings = dataclasses.replace(
             settings,
@@ -128,12 +124,13 @@ class Measuring:
         """Measures one rate.
 
         Raises:
-            LostError: the server is gone, the load broke off, or Ctrl-C.
+            LostError: the server is gone, or the load broke off.
+            KeyboardInterrupt: Ctrl-C.
         """
         return self._measure(rate, STEADY, LONGEST)
 
     def _measure(self, rate: float, beyond: float, longest: float) -> Measurement:
-        wanted = beyond / self._beyond / rate
+        wanted = beyond / self._share_beyond / rate
         seconds = min(max(self._seconds_each, wanted), longest * self._seconds_each)
         settings = dataclasses.replace(
             self._settings,
@@ -147,8 +144,8 @@ class Measuring:
             self._settle()
         except InputError as error:
             raise LostError(str(error)) from error
-        except KeyboardInterrupt:
-            raise LostError("interrupted") from None
+        if INTERRUPTED in taken.partial:
+            raise KeyboardInterrupt
         if taken.partial:
             raise LostError("; ".join(taken.partial))
         point = self._point(rate, seconds, taken)
@@ -170,7 +167,7 @@ class Measuring:
         within = bool(found) and all(found[share] <= ms for share, ms in self._limits.items())
         within = within and (requests - right) <= self._objectives.error_rate * requests
         state = generator.summarise(taken.states, found.get(99))
-        limited = "" if misses_anyway(self._objectives, held, state) else state.limited
+        limited = "" if missed_anyway(self._objectives, held, state) else state.limited
         return Point(
             rate=rate,
             seconds=seconds,

@@ -34,7 +34,7 @@ from loadtest.report import page
 from loadtest.results import generator, samples
 from loadtest.results.recording import SENT
 from loadtest.results.run_file import RunFile
-from loadtest.results.taken import Taken
+from loadtest.results.taken import INTERRUPTED, Taken
 from loadtest.server.measured import Selection
 from loadtest.server.view import ServerView
 from loadtest.server.watch import watching
@@ -112,7 +112,7 @@ def load(settings: Settings, command: str, directory: Path = BUILD_DIR) -> int:
     print(directory / "loadtest.html")
     if report.verdict is not None:
         print(report.verdict.words)
-    return 130 if "interrupted" in taken.partial else code
+    return 130 if INTERRUPTED in taken.partial else code
 
 
 def _take(settings: Settings, csv: Path) -> tuple[Taken, tuple[Cost, ...]]:
@@ -123,7 +123,7 @@ def _take(settings: Settings, csv: Path) -> tuple[Taken, tuple[Cost, ...]]:
     except BaseException:
         commands.end(0)
         raise
-    events, never = commands.end(0 if "interrupted" in taken.partial else PATIENCE_S)
+    events, never = commands.end(0 if INTERRUPTED in taken.partial else PATIENCE_S)
     taken.partial += [
         f"the load ended before second {one.second:g}, when {shlex.join(one.command)} was due"
         for one in never

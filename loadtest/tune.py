@@ -34,6 +34,7 @@ from loadtest import knee
 from loadtest.flags import parse
 from loadtest.measuring import Measuring
 from loadtest.report import tune_page
+from loadtest.results.taken import INTERRUPTED
 from loadtest.settings import Settings
 from loadtest.tuning import candidates, in_turns, recommendation, servers
 from loadtest.tuning.candidates import OFF, Candidate
@@ -115,7 +116,7 @@ def _tune(args: argparse.Namespace, settings: Settings, command: str) -> int:
         if rivals := recommendation.rivals(tried):
             turns = _in_turns(*rivals, args, settings, objectives)
     except KeyboardInterrupt:
-        broken = "interrupted"
+        broken = INTERRUPTED
     except InputError as error:
         if not tried:
             raise
@@ -168,7 +169,7 @@ def _report(
     if target.exists():
         print(target)
     print(verdict)
-    return 130 if broken == "interrupted" else code
+    return 130 if broken == INTERRUPTED else code
 
 
 def _try(
@@ -189,7 +190,7 @@ def _try(
     with _serving(candidate, args) as started:
         asked = dataclasses.replace(settings, target=started.grpc)
         found = knee.find(asked, objectives, limits, seconds_each=args.seconds_each, brief=not last)
-    if found.knee.why == "interrupted":
+    if found.knee.interrupted:
         raise KeyboardInterrupt
     if not found.knee.complete:
         raise InputError(f"{candidate.name}: {found.knee.why}")
@@ -218,8 +219,6 @@ def _in_turns(
         try:
             found = in_turns.compare(first, second, objectives, rate, seed=settings.seed)
         except LostError as lost:
-            if str(lost) == "interrupted":
-                raise KeyboardInterrupt from None
             raise InputError(str(lost)) from lost
     log.info("%s", found.words)
     return found

@@ -22,7 +22,7 @@ from loadtest.loops.job import plain
 from loadtest.results import samples
 from loadtest.results.generator import State
 from loadtest.results.recording import Recording
-from loadtest.results.taken import Taken
+from loadtest.results.taken import INTERRUPTED, Taken
 from loadtest.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ def run(settings: Settings, csv: Path, progress: Callable[[float], Any] | None =
         try:
             _watch(process, settings, csv, progress)
         except KeyboardInterrupt:
-            partial.append("interrupted")
+            partial.append(INTERRUPTED)
             process.terminate()  # Locust then stops its users, who write down what they have
             with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.wait(settings.timeout_s + GRACE_S / 2)

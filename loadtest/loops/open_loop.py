@@ -21,7 +21,7 @@ from loadtest.loops.job import Job, job_to_json
 from loadtest.results import samples
 from loadtest.results.generator import State
 from loadtest.results.recording import Recording
-from loadtest.results.taken import Taken
+from loadtest.results.taken import INTERRUPTED, Taken
 from training.command_line import InputError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -67,7 +67,7 @@ def run(job: Job, folder: Path, progress: Callable[[float], Any] | None = None) 
                 if progress is not None:
                     progress(max(0.0, time.monotonic() - begin))
         except KeyboardInterrupt:
-            partial.append("interrupted")
+            partial.append(INTERRUPTED)
         for worker in workers:
             worker.stop(job.timeout_s + GRACE_S / 2)
         taken = Taken([], Recording(begin_unix_s), [], partial)
@@ -163,7 +163,7 @@ class _Worker:
             taken.states.append(State(**result["state"]))
             return
         taken.recording.merge(Recording.of(found, taken.recording.begin_s))
-        if "interrupted" not in taken.partial or self._process.returncode:
+        if INTERRUPTED not in taken.partial or self._process.returncode:
             code, words = self._process.returncode, self._last_words()
             taken.partial.append(f"worker {self.number} ended with {code}: {words}")
 

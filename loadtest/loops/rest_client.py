@@ -22,6 +22,8 @@ from loadtest.traffic.workload import Request
 from tfs_client import CallError, contract
 from tfs_client.answers import Metadata, Signature, TensorSpec
 from tfs_client.errors import AnswerError, TargetError
+from tfs_client.tensors import dtype_name
+from tfs_client.wire import serving_pb2 as pb
 
 CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -39,8 +41,6 @@ CODES: Final = {
 
 Rows = dict[tuple[str, str], str]
 """Signature and shape, picture → its JSON. A workload has at most 256 pictures of each kind."""
-
-DTYPES: Final = {"DT_UINT8": "uint8", "DT_STRING": "string", "DT_FLOAT": "float32"}
 
 
 class RestAnswer:
@@ -234,7 +234,7 @@ def _spec(content: Mapping[str, Any]) -> TensorSpec:
     if not shape.get("unknown_rank"):
         found = (int(dim["size"]) for dim in shape.get("dim", ()))
         sizes = tuple(None if size < 0 else size for size in found)
-    return TensorSpec(dtype=DTYPES.get(content["dtype"], content["dtype"]), shape=sizes)
+    return TensorSpec(dtype=dtype_name(pb.DataType.Value(content["dtype"])), shape=sizes)
 
 
 def _plain(name: str, value: Any) -> Any:

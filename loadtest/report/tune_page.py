@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from loadtest.report.plots import BLUE, GREY, ORANGE
 from loadtest.tuning.candidates import OFF
 from loadtest.tuning.in_turns import InTurns
-from loadtest.tuning.recommendation import Tried
+from loadtest.tuning.recommendation import Tried, side_by_side
 from loadtest.verdicts.objectives import Objectives
 from training import page
 
@@ -39,7 +39,7 @@ def write(
         TEMPLATE,
         verdict=verdict,
         tried=ordered,
-        turns=turns,
+        side_by_side=side_by_side(tried, turns),
         chosen=chosen,
         objectives=objectives,
         command=command,

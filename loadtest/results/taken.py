@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Final
 
 from loadtest.results import samples
 from loadtest.results.generator import State
 from loadtest.results.recording import Recording
+
+INTERRUPTED: Final = "interrupted"
+"""By Ctrl-C, among the reasons why a run is partial."""
 
 
 @dataclasses.dataclass

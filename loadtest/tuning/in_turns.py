@@ -17,7 +17,7 @@ from typing import Final
 
 from loadtest.measuring import Measuring
 from loadtest.results.point import Point
-from loadtest.verdicts.objectives import PERCENTILES, Objectives
+from loadtest.verdicts.objectives import Objectives
 
 PAIRS: Final = 10
 
@@ -54,10 +54,10 @@ class InTurns:
 
     @property
     def words(self) -> str:
-        """In half a line."""
+        """Of the first one, in half a line."""
         return (
-            f"in turns at {self.rate:.4g} requests/s better in {self.better} of "
-            f"{len(self.pairs)} pairs (by chance: {self.chance:.2g})"
+            f"better in {self.better} of {len(self.pairs)} pairs at {self.rate:.4g} requests/s "
+            f"(chance alone: {self.chance:.2g})"
         )
 
 
@@ -74,7 +74,8 @@ def compare(
         seed: of who begins.
 
     Raises:
-        LostError: one of them is gone, or Ctrl-C.
+        LostError: one of them is gone.
+        KeyboardInterrupt: Ctrl-C.
     """
     order = random.Random(seed)
     pairs: list[tuple[float, float]] = []
@@ -93,16 +94,9 @@ def strain(point: Point, objectives: Objectives) -> float:
     """
     if point.failures > objectives.error_rate * point.requests:
         return math.inf
-    shares = [PERCENTILES[name] for name in objectives.limits if name in PERCENTILES]
-    found = {one.share: one.value_ms for one in point.recording.percentiles(tuple(shares))}
-    return max(
-        (
-            found[PERCENTILES[name]] / limit
-            for name, limit in objectives.limits.items()
-            if PERCENTILES.get(name) in found
-        ),
-        default=math.inf,
-    )
+    limits_ms = objectives.percentiles_ms
+    found = point.recording.percentiles(tuple(limits_ms))
+    return max((one.value_ms / limits_ms[one.share] for one in found), default=math.inf)
 
 
 def middle(rates: Sequence[float]) -> float:

@@ -74,11 +74,11 @@ def choose(tried: Sequence[Tried], turns: InTurns | None) -> Tried | None:
     return best if turns is not None and turns.sure else off
 
 
-def words(chosen: Tried | None, tried: Iterable[Tried], turns: InTurns | None) -> str:
+def words(chosen: Tried | None, tried: Sequence[Tried], turns: InTurns | None) -> str:
     """The recommendation in one line."""
     if chosen is None:
         return "no combination holds the objectives"
-    beside = f"; {turns.words}" if turns is not None else ""
+    beside = "".join(f"; {line}" for line in side_by_side(tried, turns))
     if chosen.candidate == OFF:
         return (
             f"recommended: no batching, {chosen.found.knee.words}: nothing is surely better{beside}"
@@ -89,9 +89,15 @@ def words(chosen: Tried | None, tried: Iterable[Tried], turns: InTurns | None) -
     return f"recommended: {chosen.candidate.name}: {chosen.found.knee.words}{beside}"
 
 
+def side_by_side(tried: Iterable[Tried], turns: InTurns | None) -> list[str]:
+    """What came of loading the `rivals` in turns, if they were."""
+    pair = rivals(tried)
+    return [] if turns is None or pair is None else [f"{pair[0].candidate.name} {turns.words}"]
+
+
 def evidence(
     chosen: Tried,
-    tried: Iterable[Tried],
+    tried: Sequence[Tried],
     turns: InTurns | None,
     objectives: Objectives,
     settings: Settings,
@@ -111,10 +117,9 @@ def evidence(
         for one in tried
         if one.last
     ]
-    if turns is not None:
-        lines.append(f"Beside no batching {turns.words}.")
     return [
         *lines,
+        *(f"Side by side: {line}." for line in side_by_side(tried, turns)),
         "Merged requests share their fate: pictures of a wrong size sent to predict_images fail",
         "the calls of others that are merged with them. Files sent to serving_default do not.",
     ]

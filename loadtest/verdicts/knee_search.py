@@ -24,6 +24,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from loadtest.results.taken import INTERRUPTED
 from loadtest.verdicts.belief import SHARE, Belief
 
 CLIMB: Final = 2.0
@@ -96,6 +97,11 @@ class Knee:
     measurements: int
 
     @property
+    def interrupted(self) -> bool:
+        """By Ctrl-C."""
+        return not self.complete and self.why == INTERRUPTED
+
+    @property
     def words(self) -> str:
         """In one line."""
         if self.rate is not None:
@@ -147,7 +153,7 @@ class _Search:
         except LostError as lost:
             return self._broken_off(str(lost))
         except KeyboardInterrupt:  # what there is is worth keeping
-            return self._broken_off("interrupted")
+            return self._broken_off(INTERRUPTED)
 
     def _try(self, rate: float) -> Measurement:
         found = (self._look if self._belief is None else self._measure)(rate)

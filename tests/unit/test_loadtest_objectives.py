@@ -120,6 +120,15 @@ def test_a_generator_at_its_limit_explains_failures_of_time_and_no_others(tmp_pa
     assert judged(tmp_path, {"error_rate": 0.001}, wrong=9, cpu=0.99, code=code).met is met
 
 
+def test_only_what_a_generator_at_its_limit_does_not_explain_is_named(tmp_path):
+    limits = {"p99_ms": 50, "error_rate": 0.001}
+    found = judged(tmp_path, limits, slow=20, wrong=9, cpu=0.99)
+    assert found.words.startswith("objectives missed: errors ")
+    assert "p99" not in found.words
+    # Failures are no objective here, and no reason to blame the server for the latency.
+    assert judged(tmp_path, {"p99_ms": 50}, slow=20, wrong=9, cpu=0.99).met is None
+
+
 def test_a_partial_run_is_no_verdict(tmp_path):
     assert judged(tmp_path, ALL, partial=True).words == "no verdict: the run is partial"
 

@@ -40,7 +40,7 @@ def test_batching_is_recommended_where_it_is_surely_better_side_by_side(better, 
     chosen = choose(looks, turns(better))
     assert chosen is (best if sure else off)
     told = words(chosen, looks, turns(better))
-    assert f"in turns at 200 requests/s better in {better} of 10 pairs" in told
+    assert f"; 32 rows, 1000 us, 2 threads better in {better} of 10 pairs at 200 requests/s" in told
     assert told.startswith(f"recommended: {'32 rows, 1000 us' if sure else 'no batching'}")
 
 
