@@ -6,7 +6,8 @@ Starts a server for each combination, and one without batching, as `make serve` 
 each one's knee; the best, and the one without, are searched again, longer and in another order.
 Then the best with batching and the one without stand side by side and are loaded in turns, at a
 rate between their knees: batching is recommended only where it is surely better there. Takes the
-flags of loadtest.run that say what is sent: tune with the requests that will come. Half an hour.
+flags of loadtest.run that say what is sent: tune with the requests that will come. Takes
+minutes a combination.
 
 Leaves build/batching.config where batching is recommended, with its evidence in it (copy it beside
 models.config and start the server again), build/tune.html (self-contained) and build/tune.json.

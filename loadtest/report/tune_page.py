@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import matplotlib.figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from loadtest.report.plots import BLUE, GREY, ORANGE
 from loadtest.tuning.candidates import OFF
@@ -86,7 +86,9 @@ def _pairs(turns: InTurns) -> matplotlib.figure.Figure:
         axes.plot(range(1, len(values) + 1), values, "o", color=color, label=label)
     axes.axhline(1, color=GREY, linestyle="--", linewidth=1, label="allowed")
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="pair", ylabel="latency over its limit")
     axes.spines[["top", "right"]].set_visible(False)
