@@ -75,7 +75,7 @@ def _assert_same_result(one: Path, other: Path) -> None:
 
 def _start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, *arguments],
+        [sys.executable, "-X", "faulthandler", *arguments],  # a crash says where it was
         cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -173,7 +173,7 @@ def test_ctrl_c_ends_in_one_line_and_leaves_no_run(images: Path, tmp_path: Path)
     _wait_for_line(process, "epoch 1/500")
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, rest
     assert rest.splitlines()[-1] == "train: interrupted"
     assert "Traceback" not in rest
     assert not (tmp_path / "latest").exists()
