@@ -71,10 +71,11 @@ def run(settings: Settings, csv: Path, progress: Callable[[float], Any] | None =
             partial.append(f"the load generator ended with {process.returncode}: {words}")
         found = json.loads(states.read_text(encoding="utf-8")) if states.exists() else []
     expected = settings.remote_workers or settings.workers
-    if len(found) < expected and not partial:
-        missing = sorted(set(range(expected)) - {one["worker"] for one in found})
+    # By number, not by count: a worker that came in another's place has a number of its own.
+    missing = sorted(set(range(expected)) - {one["worker"] for one in found})
+    if missing and not partial:
         partial.append(
-            f"{expected - len(found)} of {expected} workers ended in the middle: number "
+            f"{len(missing)} of {expected} workers ended in the middle: number "
             f"{', '.join(map(str, missing))}; what they had sent until then counts"
         )
     taken = samples.read(csv)

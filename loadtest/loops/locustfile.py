@@ -9,8 +9,7 @@ last answer and has thought, so a slow server gets fewer. What is sent is the wo
 same seed the same requests as an open loop sends. Failures are named by gRPC code; an answer that
 is wrong, or says that an image is not valid, is one too.
 
-With --master and --worker the workers send every sample to the master, which writes them down
-(--samples), and how they did themselves (--states): what is reported is what all of them measured.
+What becomes of the samples, with several processes too, is gathering.py's.
 
 The module is not called grpc.py: under Locust it would stand in the way of grpc itself.
 """
@@ -18,7 +17,6 @@ The module is not called grpc.py: under Locust it would stand in the way of grpc
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
 import json
 import random
@@ -38,34 +36,24 @@ from locust import User, events, task  # noqa: E402
 from locust.runners import MasterRunner, WorkerRunner  # noqa: E402
 
 from loadtest.loops import think_time  # noqa: E402
+from loadtest.loops.gathering import Gathering  # noqa: E402
 from loadtest.loops.job import connection_from, open_client  # noqa: E402
 from loadtest.loops.rest_client import RestAnswer, RestClient, Rows  # noqa: E402
 from loadtest.results import samples  # noqa: E402
-from loadtest.results.generator import Meter  # noqa: E402
 from loadtest.settings import GRPC, REST  # noqa: E402
 from loadtest.traffic import workload  # noqa: E402
 from loadtest.traffic.answers import Answers, code_of, read_known  # noqa: E402
 from tfs_client import Client, Prediction, TfsError, contract  # noqa: E402
 from training.command_line import InputError  # noqa: E402
-from training.figures import write_json  # noqa: E402
 
 PAUSE_AFTER_FAILURE_S = 0.1
 """A server that is gone refuses at once; without a pause it would be asked all the time."""
 
-EVERY_S = 1.0
-"""Samples are written down, or sent to the master, so often."""
-
 NUMBERS_OF_A_WORKER = 1_000_000_000
 """Each of Locust's worker processes takes its requests from numbers of its own."""
 
-FAREWELL_S = 5.0
-"""So long the master waits for its workers' last words."""
-
 UNPREPARED: Final = "UNPREPARED"
 """The failures of a process that has nothing to send: without them nobody would miss its share."""
-
-SAMPLES, STATE = "image-samples", "image-state"
-"""Messages of a worker to the master."""
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]  # Locust's
@@ -111,6 +99,7 @@ class Shared:
     """What all users of this process have in common, from one test to the next."""
 
     environment: ClassVar[Any] = None
+    gathering: ClassVar[Gathering]
     requests: ClassVar[workload.Workload]
     prepared: ClassVar[tuple[str, ...]] = ()
     """What `requests` was made of."""
@@ -123,13 +112,6 @@ class Shared:
     numbers: ClassVar[Any] = itertools.count()
     """Of the next request, whichever user sends it."""
     users: ClassVar[Any] = itertools.count()
-    new: ClassVar[list[samples.Sample]] = []
-    """Samples on their way to the file, or to the master."""
-    writer: ClassVar[samples.Writer | None] = None
-    meter: ClassVar[Meter | None] = None
-    most_users: ClassVar[int] = 0
-    states: ClassVar[list[dict[str, Any]]] = []
-    """How each process did that sent."""
 
 
 def client_of(environment: Any) -> Client | RestClient:
@@ -145,10 +127,9 @@ def client_of(environment: Any) -> Client | RestClient:
 def prepare_early(environment: Any, **_: Any) -> None:
     """Reads the images before the clock starts, where it is known what will be asked."""
     Shared.environment = environment
-    if isinstance(environment.runner, MasterRunner):
-        environment.runner.register_message(SAMPLES, _take_samples)
-        environment.runner.register_message(STATE, _take_state)
-    elif environment.host:
+    options, runner = environment.parsed_options, environment.runner
+    Shared.gathering = Gathering(runner, samples_to=options.samples, states_to=options.states)
+    if environment.host and not isinstance(runner, MasterRunner):
         try:
             _prepare(environment)
         except InputError as error:
@@ -197,23 +178,21 @@ def _prepare(environment: Any) -> None:
 @events.test_start.add_listener  # type: ignore[untyped-decorator]  # Locust's
 def begin(environment: Any, **_: Any) -> None:
     """Begins anew: on Locust's page one test follows the other, with other settings."""
-    options, runner = environment.parsed_options, environment.runner
-    Shared.states, Shared.new, Shared.problem, Shared.most_users = [], [], "", 0
-    if options.samples and not isinstance(runner, WorkerRunner):
-        Shared.writer = samples.Writer(Path(options.samples))
-    if isinstance(runner, MasterRunner):
-        return
-    try:
-        _prepare(environment)
-    except InputError as error:
-        Shared.problem = str(error)
-        print(f"loadtest: {error}", file=sys.stderr, flush=True)
-    worker = max(0, getattr(runner, "worker_index", 0))
-    Shared.numbers = itertools.count(worker * NUMBERS_OF_A_WORKER)
-    Shared.users = itertools.count()
-    Shared.meter = Meter(worker)
-    Shared.meter.begin()
-    gevent.spawn(_keep_keeping, Shared.meter)
+    Shared.problem = ""
+    if not isinstance(environment.runner, MasterRunner):
+        try:
+            _prepare(environment)
+        except InputError as error:
+            Shared.problem = str(error)
+            print(f"loadtest: {error}", file=sys.stderr, flush=True)
+        Shared.numbers = itertools.count(_worker(environment) * NUMBERS_OF_A_WORKER)
+        Shared.users = itertools.count()
+    Shared.gathering.begin()
+
+
+def _worker(environment: Any) -> int:
+    """This process's number."""
+    return max(0, getattr(environment.runner, "worker_index", 0))
 
 
 @events.spawning_complete.add_listener  # type: ignore[untyped-decorator]  # Locust's
@@ -226,67 +205,14 @@ def run_out(**_: Any) -> None:
 
 def _end(runner: Any) -> None:
     runner.stop()  # waits for the users, of all workers
-    if isinstance(runner, MasterRunner):
-        deadline = time.monotonic() + FAREWELL_S
-        while len(Shared.states) < runner.worker_count and time.monotonic() < deadline:
-            gevent.sleep(0.05)
-        _write_states(runner.environment)
+    Shared.gathering.wait_for_workers()
     runner.quit()
 
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]  # Locust's
-def end(environment: Any, **_: Any) -> None:
+def end(**_: Any) -> None:
     """Writes down, or sends, what there still is."""
-    if Shared.meter is not None:
-        meter, Shared.meter = Shared.meter, None
-        _move(environment)
-        state = dataclasses.asdict(meter.end(Shared.most_users))
-        if isinstance(environment.runner, WorkerRunner):
-            environment.runner.send_message(STATE, state)
-        else:
-            Shared.states.append(state)
-    _write_states(environment)
-    if Shared.writer is not None and not isinstance(environment.runner, MasterRunner):
-        Shared.writer.close()
-        Shared.writer = None
-
-
-def _write_states(environment: Any) -> None:
-    path = environment.parsed_options.states
-    if path and not isinstance(environment.runner, WorkerRunner):
-        write_json(Path(path), Shared.states)
-
-
-def _keep_keeping(meter: Meter) -> None:
-    while Shared.meter is meter:
-        gevent.sleep(EVERY_S)
-        if Shared.meter is meter:
-            meter.tick()
-            _move(Shared.environment)
-
-
-def _move(environment: Any) -> None:
-    """Samples, from memory to the file or the master."""
-    moved, Shared.new = Shared.new, []
-    if isinstance(environment.runner, WorkerRunner):
-        if moved:
-            rows = [dataclasses.asdict(sample) for sample in moved]
-            environment.runner.send_message(SAMPLES, {"rows": rows})
-    elif Shared.writer is not None:
-        for sample in moved:
-            Shared.writer.write(sample)
-        Shared.writer.flush()
-
-
-def _take_samples(environment: Any, msg: Any, **_: Any) -> None:
-    if Shared.writer is not None:
-        for row in msg.data["rows"]:
-            Shared.writer.write(samples.Sample(**row))
-        Shared.writer.flush()
-
-
-def _take_state(environment: Any, msg: Any, **_: Any) -> None:
-    Shared.states.append(msg.data)
+    Shared.gathering.end()
 
 
 class ImageUser(User):
@@ -297,9 +223,8 @@ class ImageUser(User):
         options = self.environment.parsed_options
         self.model, self.timeout_s = options.model, options.timeout_s
         number = next(Shared.users)
-        worker = max(0, getattr(self.environment.runner, "worker_index", 0))
-        self.random = random.Random(f"{options.seed}/{worker}/{number}")
-        Shared.most_users = max(Shared.most_users, self.environment.runner.user_count)
+        self.random = random.Random(f"{options.seed}/{_worker(self.environment)}/{number}")
+        Shared.gathering.users(self.environment.runner.user_count)
         self.client = client_of(self.environment)
 
     def on_stop(self) -> None:
@@ -313,7 +238,10 @@ class ImageUser(User):
     def ask(self, request: workload.Request, body: bytes | None) -> Prediction | RestAnswer:
         """Sends a request, over whichever API."""
         if isinstance(self.client, RestClient):
-            return self.client.predict(request, body)
+            # A socket's own limit begins anew with every byte that comes.
+            late = TimeoutError(f"no answer within {self.timeout_s:g} s")
+            with gevent.Timeout(self.timeout_s, late):
+                return self.client.predict(request, body)
         return workload.send(self.client, self.model, request, self.timeout_s)
 
     @task
@@ -337,9 +265,7 @@ class ImageUser(User):
             code, details = code_of(error), str(error)
         latency_ms = 1000 * ((end or time.perf_counter()) - start)
         self._fire(request.signature, latency_ms, "" if code == samples.OK else code)
-        if Shared.meter is not None:
-            Shared.meter.sent(0.0, held_back=True)
-        Shared.new.append(
+        Shared.gathering.take(
             samples.Sample(
                 start_s=start_s,
                 latency_ms=latency_ms,
@@ -356,16 +282,15 @@ class ImageUser(User):
     def _lack(self, problem: str) -> None:
         """Counts that this process has nothing to send."""
         self._fire("nothing to send", 0.0, problem)
-        Shared.new.append(
-            samples.Sample(
-                start_s=time.time(),
-                latency_ms=0.0,
-                name="nothing to send",
-                code=UNPREPARED,
-                version=None,
-                details=problem,
-            )
+        lacked = samples.Sample(
+            start_s=time.time(),
+            latency_ms=0.0,
+            name="nothing to send",
+            code=UNPREPARED,
+            version=None,
+            details=problem,
         )
+        Shared.gathering.take(lacked, sent=False)
 
     def _fire(self, name: str, latency_ms: float, problem: str) -> None:
         self.environment.events.request.fire(

@@ -26,6 +26,7 @@ CONTROL_PLANE: Final = ("tests/cluster/check_place.py",)
 PODS: Final = (
     "tests/cluster/check_cluster.py",
     "tests/cluster/check_local.py",
+    "tests/cluster/check_loadtest.py",
     "tests/cluster/check_rollouts.py",
 )
 

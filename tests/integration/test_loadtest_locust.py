@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import json
 import os
 import shutil
@@ -9,8 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +156,43 @@ def test_users_that_think_ask_less(
     assert "thinks for 0.4-0.6 s and asks again" in done.stdout
 
 
+def test_an_answer_over_rest_that_comes_drop_by_drop_is_over_at_the_deadline(
+    command: Command, place: Path, addresses: tuple[str, str], tmp_path: Path
+) -> None:
+    class Dripping(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with urllib.request.urlopen(f"http://{addresses[1]}{self.path}") as answer:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(answer.read())
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b" ")
+                    time.sleep(0.1)
+
+        def log_message(self, *_: Any) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        target = f"127.0.0.1:{server.server_port}"
+        flags = ("--api", "rest", "--target", target, "--images", str(place / "pictures"))
+        flags += ("--users", "2", "--duration-s", "3", "--timeout-s", "1")
+        done = command("loadtest.run", *flags, cwd=tmp_path)
+        server.shutdown()
+    assert done.returncode == 1, done.stderr
+    assert "x DEADLINE_EXCEEDED: " in done.stderr
+    assert 2 <= figures(tmp_path)["requests"] <= 8
+    kept = (tmp_path / "build" / "loadtest-samples.csv").read_text().splitlines()
+    rows = list(csv.DictReader(kept))
+    assert all(1000 <= float(row["latency_ms"]) < 3000 for row in rows)
+
+
 def started(server: ModelServer, place: Path, folder: Path, *flags: str) -> subprocess.Popen[str]:
     load = ("--target", server.target, "--images", str(place / "pictures"))
     return subprocess.Popen(
@@ -161,6 +203,15 @@ def started(server: ModelServer, place: Path, folder: Path, *flags: str) -> subp
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def until_samples(folder: Path, count: int) -> None:
+    """Waits until so many have reached the master."""
+    deadline = time.monotonic() + 60
+    kept = folder / "build" / "loadtest-samples.csv"
+    while not kept.exists() or len(kept.read_text().splitlines()) < count + 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_several_processes_add_up_to_what_the_server_saw(
@@ -184,11 +235,7 @@ def test_workers_that_are_killed_leave_the_rest_marked_as_partial(
     server: ModelServer, place: Path, tmp_path: Path, killed: int
 ) -> None:
     process = started(server, place, tmp_path, "--workers", "2", "--duration-s", "8")
-    deadline = time.monotonic() + 60
-    kept = tmp_path / "build" / "loadtest-samples.csv"
-    while not kept.exists() or len(kept.read_text().splitlines()) < 22:  # at the master
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until_samples(tmp_path, 20)
     workers = [
         one
         for one in psutil.Process(process.pid).children(recursive=True)
@@ -246,6 +293,29 @@ def listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_a_worker_that_comes_in_anothers_place_does_not_hide_the_loss(
+    server: ModelServer, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cluster's Job does it, when a pod has died."""
+    port = free_port()
+    monkeypatch.setenv("LOCUST_MASTER_BIND_PORT", str(port))
+    process = started(server, place, tmp_path, "--remote-workers", "2", "--duration-s", "12")
+    workers = [remote_worker(port), remote_worker(port)]
+    try:
+        until_samples(tmp_path, 20)
+        workers[0].kill()
+        workers.append(remote_worker(port))
+        _, talk = process.communicate(timeout=120)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    assert process.returncode == 1, talk
+    found = recorded(tmp_path)
+    assert "1 of 2 workers ended in the middle: number" in found["partial"][0]
+    assert found["generator"]["workers"] == 2, "the one that stayed, and the one that came"
 
 
 def test_workers_of_other_machines_are_waited_for_and_told_what_to_send(
