@@ -69,14 +69,14 @@ def run(settings: Settings, csv: Path, progress: Callable[[float], Any] | None =
             told = [*(one for one in workers if one[0].poll()), (process, talk)]
             words = _last_words(told[0][1])
             partial.append(f"the load generator ended with {process.returncode}: {words}")
-        found = json.loads(states.read_text(encoding="utf-8")) if states.exists() else []
+        found, left = _read(states)
     expected = settings.remote_workers or settings.workers
     # By number, not by count: a worker that came in another's place has a number of its own.
-    missing = sorted(set(range(expected)) - {one["worker"] for one in found})
-    if missing and not partial:
+    gone = sorted({*range(expected), *left} - ({one["worker"] for one in found} - set(left)))
+    if gone and not partial:
         partial.append(
-            f"{len(missing)} of {expected} workers ended in the middle: number "
-            f"{', '.join(map(str, missing))}; what they had sent until then counts"
+            f"{len(gone)} of {expected} workers ended in the middle: number "
+            f"{', '.join(map(str, gone))}; what they had sent until then counts"
         )
     taken = samples.read(csv)
     begin_s = taken[0].start_s if taken else time.time()
@@ -160,6 +160,14 @@ def _watch(
                 begin = start
         if progress is not None:
             progress(time.monotonic() - start)
+
+
+def _read(states: Path) -> tuple[list[dict[str, Any]], list[int]]:
+    """How each process did, and the numbers of the workers that left before the end."""
+    if not states.exists():
+        return [], []
+    content = json.loads(states.read_text(encoding="utf-8"))
+    return content["states"], content["left"]
 
 
 def _last_words(talk: IO[str]) -> str:

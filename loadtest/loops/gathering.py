@@ -35,7 +35,8 @@ class Gathering:
     Args:
         runner: Locust's.
         samples_to: CSV file for a line a request; "" writes none. Not a worker's business.
-        states_to: JSON file for how each process did; "" writes none. Not a worker's business.
+        states_to: JSON file for how each process did, and the numbers of those who left before the
+            end; "" writes none. Not a worker's business.
     """
 
     def __init__(self, runner: Any, *, samples_to: str, states_to: str):
@@ -49,6 +50,8 @@ class Gathering:
         self._meter: Meter | None = None
         self._most_users = 0
         self._states: list[dict[str, Any]] = []
+        self._left: list[int] = []
+        self._ending = False
         if self._leads:
             runner.register_message(SAMPLES, self._take_samples)
             runner.register_message(STATE, self._take_state)
@@ -56,6 +59,7 @@ class Gathering:
     def begin(self) -> None:
         """Begins a test: what the one before has left is forgotten, and its file replaced."""
         self._new, self._states, self._most_users = [], [], 0
+        self._left, self._ending = [], False
         if self._samples_to:
             self._writer = samples.Writer(Path(self._samples_to))
         if not self._leads:
@@ -88,18 +92,21 @@ class Gathering:
             self._writer.close()
             self._writer = None
 
-    def wait_for_workers(self) -> None:
-        """Waits for the last words of those workers that there still are; a master alone does."""
+    def stop(self) -> None:
+        """Has all users stop, and a master wait for the last words of the workers that remain."""
+        self._ending = True
+        self._runner.stop()
         if not self._leads:
             return
         deadline = time.monotonic() + FAREWELL_S
-        while len(self._states) < self._runner.worker_count and time.monotonic() < deadline:
+        expected = len(self._left) + self._runner.worker_count
+        while len(self._states) < expected and time.monotonic() < deadline:
             gevent.sleep(0.05)
         self._write_states()
 
     def _write_states(self) -> None:
         if self._states_to:
-            write_json(Path(self._states_to), self._states)
+            write_json(Path(self._states_to), {"states": self._states, "left": self._left})
 
     def _keep_keeping(self, meter: Meter) -> None:
         while self._meter is meter:
@@ -128,3 +135,5 @@ class Gathering:
 
     def _take_state(self, msg: Any, **_: Any) -> None:
         self._states.append(msg.data)
+        if not self._ending:  # somebody ended that process
+            self._left.append(msg.data["worker"])

@@ -204,8 +204,7 @@ def run_out(**_: Any) -> None:
 
 
 def _end(runner: Any) -> None:
-    runner.stop()  # waits for the users, of all workers
-    Shared.gathering.wait_for_workers()
+    Shared.gathering.stop()
     runner.quit()
 
 

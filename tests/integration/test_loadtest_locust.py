@@ -295,17 +295,22 @@ def listens(port: int) -> bool:
     return True
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_comes_in_anothers_place_does_not_hide_the_loss(
-    server: ModelServer, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ModelServer,
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: signal.Signals,
 ) -> None:
-    """As a cluster's Job does it, when a pod has died."""
+    """As a cluster's Job does it, when a pod has died, or was told to end."""
     port = free_port()
     monkeypatch.setenv("LOCUST_MASTER_BIND_PORT", str(port))
     process = started(server, place, tmp_path, "--remote-workers", "2", "--duration-s", "12")
     workers = [remote_worker(port), remote_worker(port)]
     try:
         until_samples(tmp_path, 20)
-        workers[0].kill()
+        workers[0].send_signal(how)
         workers.append(remote_worker(port))
         _, talk = process.communicate(timeout=120)
     finally:
@@ -315,7 +320,7 @@ def test_a_worker_that_comes_in_anothers_place_does_not_hide_the_loss(
     assert process.returncode == 1, talk
     found = recorded(tmp_path)
     assert "1 of 2 workers ended in the middle: number" in found["partial"][0]
-    assert found["generator"]["workers"] == 2, "the one that stayed, and the one that came"
+    assert found["generator"]["workers"] >= 2, "the one that stayed, and one more"
 
 
 def test_workers_of_other_machines_are_waited_for_and_told_what_to_send(
