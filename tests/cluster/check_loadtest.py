@@ -181,8 +181,9 @@ def test_master_and_workers_in_pods_of_their_own_measure_all_servers(
     assert sum(own) >= int(found["requests"])
 
 
-def test_a_worker_pod_that_is_killed_leaves_the_rest_marked_as_partial(
-    cluster: Cluster, load: Callable[[dict[str, str]], None]
+@pytest.mark.parametrize("how", ["deleted", "container killed"])
+def test_a_worker_pod_that_dies_leaves_the_rest_marked_as_partial(
+    cluster: Cluster, load: Callable[[dict[str, str]], None], how: str
 ) -> None:
     """Locust gives its users to the others, and to the pod that the Job sends in its place."""
     before = sum(asked(cluster))
