@@ -52,6 +52,9 @@ PAUSE_AFTER_FAILURE_S = 0.1
 NUMBERS_OF_A_WORKER = 1_000_000_000
 """Each of Locust's worker processes takes its requests from numbers of its own."""
 
+GOODBYE_S = 1.0
+"""So long a worker stays when it has stopped, for its last messages to go out."""
+
 UNPREPARED: Final = "UNPREPARED"
 """The failures of a process that has nothing to send: without them nobody would miss its share."""
 
@@ -209,9 +212,12 @@ def _end(runner: Any) -> None:
 
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]  # Locust's
-def end(**_: Any) -> None:
-    """Writes down, or sends, what there still is."""
+def end(environment: Any, **_: Any) -> None:
+    """Writes down, or sends, what there still is; a worker of a test with an end goes home."""
     Shared.gathering.end()
+    if isinstance(environment.runner, WorkerRunner) and environment.parsed_options.duration_s:
+        # The master tells nothing more to who has stopped: it would wait a minute in vain.
+        gevent.spawn_later(GOODBYE_S, environment.runner.quit)
 
 
 class ImageUser(User):

@@ -334,6 +334,7 @@ def test_workers_of_other_machines_are_waited_for_and_told_what_to_send(
     worker = remote_worker(port)
     try:
         _, talk = process.communicate(timeout=120)
+        assert worker.wait(20) == 0, "it ends with the test"
     finally:
         worker.kill()
         worker.wait()
