@@ -146,7 +146,7 @@ k8s-rollback: $(ENVIRONMENT) ## end the trial, or go back to the version before,
 
 .PHONY: test
 test: $(ENVIRONMENT) ## run all tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: conformance
 conformance: $(ENVIRONMENT) ## hold the local server, or GRPC=host:port REST=host:port, against TF Serving's answers
