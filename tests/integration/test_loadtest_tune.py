@@ -19,8 +19,8 @@ from tests import slow_versions
 from tests.e2e.launching import ROOT, first_config
 from tfs_client import contract
 
-ROUNDS = 2000
-"""Of arithmetic a call."""
+ROUNDS = 1000
+"""Of arithmetic a call: what one picture costs, and what 32 cost together."""
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def test_batching_is_recommended_where_a_call_costs_the_same_however_many_pictur
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slow_versions.save(folder / "models" / contract.MODEL_NAME / "1", ROUNDS)
-    monkeypatch.setattr(tune, "FIRST", Limits(lowest=20, width=0.5, most=9))
-    monkeypatch.setattr(tune, "LAST", Limits(lowest=20, width=0.5, most=9))
+    monkeypatch.setattr(tune, "FIRST", Limits(lowest=10, width=0.5, most=9))
+    monkeypatch.setattr(tune, "LAST", Limits(lowest=10, width=0.5, most=9))
     monkeypatch.setattr(in_turns, "PAIRS", 5)
     grid = ("--batch-sizes", "32", "--timeouts-us", "0", "--threads", "1")
     code = tuned(folder, *grid, "--p99-ms", "400", "--most", "9")
