@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 LONGEST = ("test_training", "test_gate", "test_rollout_killed", "test_export")
 
 QUICK = (ROOT / "tests" / "unit", ROOT / "serving" / "client")
-"""Thousands of tests that take a minute: they fill the end."""
+"""Most of the tests, less than a tenth of the time: they fill the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

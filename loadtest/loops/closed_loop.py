@@ -72,10 +72,11 @@ def run(settings: Settings, csv: Path, progress: Callable[[float], Any] | None =
         found, left = _read(states)
     expected = settings.remote_workers or settings.workers
     # By number, not by count: a worker that came in another's place has a number of its own.
-    gone = sorted({*range(expected), *left} - ({one["worker"] for one in found} - set(left)))
+    stayed = {one["worker"] for one in found} - set(left)
+    gone = sorted({*range(expected), *left} - stayed)
     if gone and not partial:
         partial.append(
-            f"{len(gone)} of {expected} workers ended in the middle: number "
+            f"{len(gone)} of {len(gone) + len(stayed)} workers ended in the middle: number "
             f"{', '.join(map(str, gone))}; what they had sent until then counts"
         )
     taken = samples.read(csv)

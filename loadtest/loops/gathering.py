@@ -56,6 +56,11 @@ class Gathering:
             runner.register_message(SAMPLES, self._take_samples)
             runner.register_message(STATE, self._take_state)
 
+    @property
+    def worker(self) -> int:
+        """This process's number; 0 where it is alone. A worker has it from its master."""
+        return max(0, getattr(self._runner, "worker_index", 0))
+
     def begin(self) -> None:
         """Begins a test: what the one before has left is forgotten, and its file replaced."""
         self._new, self._states, self._most_users = [], [], 0
@@ -63,7 +68,7 @@ class Gathering:
         if self._samples_to:
             self._writer = samples.Writer(Path(self._samples_to))
         if not self._leads:
-            self._meter = Meter(max(0, getattr(self._runner, "worker_index", 0)))
+            self._meter = Meter(self.worker)
             self._meter.begin()
             gevent.spawn(self._keep_keeping, self._meter)
 

@@ -188,14 +188,9 @@ def begin(environment: Any, **_: Any) -> None:
         except InputError as error:
             Shared.problem = str(error)
             print(f"loadtest: {error}", file=sys.stderr, flush=True)
-        Shared.numbers = itertools.count(_worker(environment) * NUMBERS_OF_A_WORKER)
+        Shared.numbers = itertools.count(Shared.gathering.worker * NUMBERS_OF_A_WORKER)
         Shared.users = itertools.count()
     Shared.gathering.begin()
-
-
-def _worker(environment: Any) -> int:
-    """This process's number."""
-    return max(0, getattr(environment.runner, "worker_index", 0))
 
 
 @events.spawning_complete.add_listener  # type: ignore[untyped-decorator]  # Locust's
@@ -228,7 +223,7 @@ class ImageUser(User):
         options = self.environment.parsed_options
         self.model, self.timeout_s = options.model, options.timeout_s
         number = next(Shared.users)
-        self.random = random.Random(f"{options.seed}/{_worker(self.environment)}/{number}")
+        self.random = random.Random(f"{options.seed}/{Shared.gathering.worker}/{number}")
         Shared.gathering.users(self.environment.runner.user_count)
         self.client = client_of(self.environment)
 

@@ -19,7 +19,7 @@ import grpc
 import numpy as np
 
 from loadtest.traffic.workload import Request
-from tfs_client import CallError, contract
+from tfs_client import CallError, codes, contract
 from tfs_client.answers import Metadata, Signature, TensorSpec
 from tfs_client.errors import AnswerError, TargetError
 from tfs_client.tensors import dtype_name
@@ -196,7 +196,7 @@ class RestClient:
             raise self._failed("DEADLINE_EXCEEDED", str(error), call) from error
         except http.client.BadStatusLine as error:
             self._connection.close()
-            words = f"{error!r}: no HTTP; is this the gRPC port?"
+            words = "what answers speaks no HTTP; is this the gRPC port?"
             raise self._failed("UNAVAILABLE", words, call) from error
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
@@ -211,21 +211,13 @@ class RestClient:
         return content
 
     def _failed(self, code: str, words: str, call: str) -> CallError:
-        return RestError(
+        return codes.from_code(
             grpc.StatusCode[code],
             words,
             target=f"http://{self._target}",
             call=call,
             timeout_s=self._timeout_s,
         )
-
-
-class RestError(CallError):
-    """A REST call failed."""
-
-    def sentence(self) -> str:
-        """In one line."""
-        return f"{self.call} at {self.target} failed with {self.code.name}: {self.details}"
 
 
 def _spec(content: Mapping[str, Any]) -> TensorSpec:

@@ -1,6 +1,6 @@
 """The component `loadtest` on a real node: master and workers as Jobs, in pods of their own.
 
-    python -m pytest tests/cluster/check_loadtest.py       three minutes
+    python -m pytest tests/cluster/check_loadtest.py       six minutes
 
 Two pods serve a version trained on the sample set. As it stands in k8s/components, but for what a
 machine of two cores and a test's patience want otherwise: fewer users, seconds, requested cores.
@@ -54,11 +54,6 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def administrator(cluster: Cluster) -> Person:
-    return Person(cluster, cluster.kubeconfig)
-
-
-@pytest.fixture(scope="module")
 def fleet(
     cluster: Cluster,
     administrator: Person,
@@ -68,9 +63,7 @@ def fleet(
     """The servers, ready; returns their overlay."""
     volume = tmp_path_factory.mktemp("volume") / "models"
     shutil.copytree(store, volume)
-    for path in [volume, *volume.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    serving_fleet.provide_store(cluster, volume)
+    serving_fleet.provide_store(cluster, serving_fleet.readable(volume))
     folder = serving_fleet.overlay("fleet", pods=SERVERS)
     ran = administrator.run("serving.cluster", str(folder), timeout_s=600)
     assert ran.code == 0, ran.err
@@ -200,6 +193,7 @@ def test_a_worker_pod_that_dies_leaves_the_rest_marked_as_partial(
     said = log(cluster)
     assert "Failed" in conditions(cluster, MASTER), said
     found = figures(said)
-    assert "1 of 2 workers ended in the middle: number" in said
+    # Of three, where the pod that came in its place had the time to begin.
+    assert re.search(r"1 of [23] workers ended in the middle: number [01];", said), said
     assert int(found["requests"]) > 100
     assert found["finished"] == "False"

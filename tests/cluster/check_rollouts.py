@@ -60,11 +60,6 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def administrator(cluster: Cluster) -> Person:
-    return Person(cluster, cluster.kubeconfig)
-
-
-@pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return serving_fleet.save_store(tmp_path_factory.mktemp("models"))
 
