@@ -114,9 +114,9 @@ def test_failures_over_rest_are_counted_by_grpc_code(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--api", "rest", "--target", "127.0.0.1:1"], "GetModelMetadata at http://127.0.0.1:1"),
+        (["--api", "rest", "--target", "127.0.0.1:1"], "nothing listens on that port: start"),
         (["--api", "rest", "--target", "https://localhost:1"], "speaks no TLS"),
-        (["--api", "rest", "--target", "REST", "--label", "nope"], "nope"),
+        (["--api", "rest", "--target", "REST", "--label", "nope"], "nope); give a label of the"),
         (["--api", "rest", "--target", "GRPC"], "is this the gRPC port?"),
         (["--api", "rest", "--target", "REST", "--tls"], "Expected no TLS and no token"),
         (["--api", "soap"], "Expected --api of grpc, rest"),
