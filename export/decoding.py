@@ -25,9 +25,10 @@ import numpy as np
 import PIL.Image
 
 from export import versions
+from foundation import command_line, figures, quiet_tensorflow
+from foundation.command_line import InputError
 from tfs_client import contract
-from training import command_line, config, dataset, figures, quiet_tensorflow
-from training.command_line import InputError
+from training import config, dataset
 
 quiet_tensorflow.import_tensorflow(keras=False)
 

@@ -26,9 +26,10 @@ import numpy as np
 import PIL.Image
 import tqdm
 
+from foundation import command_line, figures, quiet_tensorflow
+from foundation.command_line import InputError
 from tfs_client import Client, TfsError, contract, image_to_array
-from training import command_line, figures, quiet_tensorflow, run
-from training.command_line import InputError
+from training import run
 
 logger = logging.getLogger("export.parity")
 

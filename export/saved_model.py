@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from export import versions
+from foundation import command_line, figures, quiet_tensorflow
+from foundation.command_line import InputError
 from tfs_client import contract
-from training import command_line, figures, quiet_tensorflow, run
-from training.command_line import InputError
+from training import run
 
 logger = logging.getLogger("export.saved_model")
 

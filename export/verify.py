@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from export import warmup
+from foundation import command_line, quiet_tensorflow
+from foundation.command_line import InputError
 from tfs_client import contract
-from training import command_line, quiet_tensorflow, run
-from training.command_line import InputError
+from training import run
 
 quiet_tensorflow.import_tensorflow(keras=False)
 

@@ -28,6 +28,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from foundation.command_line import InputError, Parser, configure_logging, run
+from foundation.figures import BUILD_DIR, Figures
 from loadtest import running
 from loadtest.flags import parse
 from loadtest.report import compare_page
@@ -37,8 +39,6 @@ from loadtest.results.taken import INTERRUPTED
 from loadtest.settings import CLOSED, Settings
 from loadtest.verdicts import comparison
 from loadtest.verdicts.comparison import LEAST, Comparison, Slices
-from training.command_line import InputError, Parser, configure_logging, run
-from training.figures import BUILD_DIR, Figures
 
 NAME: Final = "loadtest-compare"
 

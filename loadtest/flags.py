@@ -9,12 +9,12 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from foundation.command_line import Parser
 from loadtest.settings import CLOSED_DURATION_S, USERS, Settings
 from loadtest.traffic import arrivals
 from loadtest.traffic.workload import FORMATS, SIGNATURES
 from tfs_client import contract
 from tfs_client.connection_flags import add_connection_flags
-from training.command_line import Parser
 
 
 def parse(arguments: Sequence[str]) -> Settings:

@@ -25,6 +25,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from foundation.command_line import InputError, Parser, configure_logging, run
+from foundation.figures import BUILD_DIR, Figures, git_commit, machine, write_json
 from loadtest import running
 from loadtest.flags import parse
 from loadtest.measuring import Measuring
@@ -34,8 +36,6 @@ from loadtest.settings import Settings
 from loadtest.verdicts import knee_search
 from loadtest.verdicts.knee_search import Knee, Limits
 from loadtest.verdicts.objectives import Objectives
-from training.command_line import InputError, Parser, configure_logging, run
-from training.figures import BUILD_DIR, Figures, git_commit, machine, write_json
 
 NAME: Final = "loadtest-knee"
 

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from foundation.command_line import InputError
 from loadtest import running
 from loadtest.results import generator
 from loadtest.results.point import Point
@@ -28,7 +29,6 @@ from loadtest.traffic import workload
 from loadtest.verdicts.knee_search import LostError, Measurement
 from loadtest.verdicts.objectives import LEAST_BEYOND, PERCENTILES, Objectives, missed_anyway
 from tfs_client import Client, TfsError
-from training.command_line import InputError
 
 log = logging.getLogger("loadtest")
 

@@ -21,10 +21,11 @@ from pathlib import Path
 
 import tqdm
 
+from foundation import command_line
+from foundation.command_line import InputError
+from foundation.figures import BUILD_DIR
 from tfs_client import Client, ExposureLog, ImageClassifier, Router, Servable, TfsError, contract
-from training import command_line, run
-from training.command_line import InputError
-from training.figures import BUILD_DIR
+from training import run
 
 EXPOSURES = "exposures.jsonl"
 

@@ -26,6 +26,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from foundation.command_line import configure_logging, run
+from foundation.figures import BUILD_DIR, Figures
 from loadtest import running
 from loadtest.change.commands import PATIENCE_S, Commands
 from loadtest.change.cost import Cost, costs
@@ -42,8 +44,6 @@ from loadtest.settings import CLOSED, Settings
 from loadtest.traffic import images
 from loadtest.traffic.answers import read_known
 from loadtest.verdicts.objectives import judge
-from training.command_line import configure_logging, run
-from training.figures import BUILD_DIR, Figures
 
 log = logging.getLogger("loadtest")
 

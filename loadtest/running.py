@@ -16,6 +16,7 @@ from typing import Any
 
 import tqdm
 
+from foundation.command_line import InputError
 from loadtest.loops import closed_loop, open_loop
 from loadtest.loops.job import Job, open_client
 from loadtest.loops.rest_client import RestClient
@@ -23,7 +24,6 @@ from loadtest.results import samples
 from loadtest.results.taken import Taken
 from loadtest.settings import CLOSED, REST, Settings
 from tfs_client import Client, TfsError
-from training.command_line import InputError
 
 
 def check_server(settings: Settings) -> dict[str, int]:

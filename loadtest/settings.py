@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from foundation.command_line import InputError
 from loadtest.change.commands import At, parse_at
 from loadtest.loops import think_time
 from loadtest.server.scraper import page_url
@@ -20,7 +21,6 @@ from loadtest.verdicts import objectives
 from loadtest.verdicts.objectives import Objectives
 from tfs_client import contract
 from tfs_client.client import DEFAULT_TARGET
-from training.command_line import InputError
 
 USERS = 8
 CLOSED_DURATION_S = 20.0

@@ -31,6 +31,8 @@ from typing import Final
 
 import tqdm
 
+from foundation.command_line import InputError, Parser, configure_logging, run
+from foundation.figures import BUILD_DIR, Figures
 from loadtest import knee
 from loadtest.flags import parse
 from loadtest.measuring import Measuring
@@ -43,8 +45,6 @@ from loadtest.tuning.in_turns import InTurns
 from loadtest.tuning.recommendation import Tried
 from loadtest.verdicts.knee_search import Limits, LostError
 from loadtest.verdicts.objectives import Objectives
-from training.command_line import InputError, Parser, configure_logging, run
-from training.figures import BUILD_DIR, Figures
 
 NAME: Final = "tune"
 

@@ -26,13 +26,13 @@ from typing import Final
 
 import grpc
 
+from foundation.command_line import InputError, configure_logging, run
 from serving import models_config
 from serving.container import engine
 from serving.container.engine import ServerCommand, Settings
 from serving.models_config import ConfigError, Latest, Model, ModelsConfig, Specific
 from tfs_client import contract
 from tfs_client.wire import serving_pb2
-from training.command_line import InputError, configure_logging, run
 
 _log = logging.getLogger("serving.launch")
 

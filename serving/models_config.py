@@ -14,9 +14,9 @@ from typing import Final
 
 from google.protobuf import text_format
 
+from foundation.command_line import InputError
 from tfs_client import contract
 from tfs_client.wire import serving_pb2
-from training.command_line import InputError
 
 PLATFORM: Final = "tensorflow"
 """The only model_platform that TensorFlow Serving brings with it."""

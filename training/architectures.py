@@ -11,7 +11,7 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
-from training.command_line import InputError
+from foundation.command_line import InputError
 from training.config import RunConfig
 
 

@@ -17,7 +17,7 @@ import types
 import typing
 from typing import Any
 
-from training.command_line import InputError
+from foundation.command_line import InputError
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 

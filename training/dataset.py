@@ -17,8 +17,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from foundation.command_line import InputError
 from tfs_client import contract
-from training.command_line import InputError
 
 SPLITS = ("train", "validation", "test")
 

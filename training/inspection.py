@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 import tensorflow as tf
 import tqdm
 
+from foundation.command_line import InputError
 from training import preprocessing
-from training.command_line import InputError
 from training.dataset import Dataset, Item
 
 

@@ -20,8 +20,8 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+from foundation.command_line import InputError, raise_if_interrupted
 from training import evaluation
-from training.command_line import InputError, raise_if_interrupted
 from training.config import RunConfig
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from foundation.command_line import InputError
 from training import loop, pipeline
-from training.command_line import InputError
 from training.config import RunConfig
 from training.dataset import SPLITS, Dataset, Item
 from training.inspection import Inspection

@@ -14,7 +14,8 @@ import matplotlib.figure
 import numpy as np
 import sklearn.metrics
 
-from training import page, run
+from foundation import page
+from training import run
 
 TEMPLATE = Path(__file__).with_name("report.html")
 THUMBNAIL_PIXELS = 112

@@ -17,7 +17,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from training import evaluation, figures, loop, report, run
+from foundation import figures
+from training import evaluation, loop, report, run
 from training.config import RunConfig
 from training.prepared import PreparedData
 

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from training.command_line import InputError
+from foundation.command_line import InputError
 from training.config import RunConfig, config_from_dict
 
 WEIGHTS = "model.weights.h5"

@@ -17,8 +17,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from training import command_line, figures, run
-from training.command_line import InputError
+from foundation import command_line, figures
+from foundation.command_line import InputError
+from training import run
 
 BARS = {"roc_auc": 0.82, "accuracy": 0.80}
 """Least mean over the seeds, on the sample set's test images."""

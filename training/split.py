@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.command_line import InputError
+from foundation.command_line import InputError
 from training.dataset import SPLITS, Item
 
 

@@ -19,8 +19,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from training import command_line, dataset, quiet_tensorflow, run
-from training.command_line import InputError
+from foundation import command_line, quiet_tensorflow
+from foundation.command_line import InputError
+from training import dataset, run
 from training.config import RunConfig, add_flags, config_from_args
 
 logger = logging.getLogger("training.train")

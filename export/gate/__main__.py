@@ -33,10 +33,10 @@ from export.gate import (
 from export.gate.figures import CANDIDATE, STABLE
 from export.gate.images import Image, Version
 from export.gate.verdict import Check, Limits
+from foundation import command_line, figures
+from foundation.command_line import InputError
+from foundation.digests import version_digest
 from tfs_client import contract
-from training import command_line, figures
-from training.command_line import InputError
-from training.version_digest import version_digest
 
 logger = logging.getLogger("export.gate")
 

@@ -25,8 +25,8 @@ from export.gate import (
     evidence,
 )
 from export.gate.images import Image, Version
+from foundation import command_line
 from tfs_client import contract
-from training import command_line
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,7 @@ def gather(task: dict[str, Any], folder: Path) -> None:
         Exception: whatever a version raises.
     """
     _say(doing="importing TensorFlow")
-    from training import quiet_tensorflow
+    from foundation import quiet_tensorflow
 
     quiet_tensorflow.import_tensorflow(keras=False)
     from export.verify import Loaded

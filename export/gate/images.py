@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from export import versions
+from foundation.command_line import InputError
 from training import dataset, run
-from training.command_line import InputError
 
 logger = logging.getLogger("export.gate")
 
@@ -212,7 +212,7 @@ def _of_folder(
             f"Expected the classes {' and '.join(reference)} in {data}. Received: "
             f"{' and '.join(found.class_names)}. Name the labels as the model does."
         )
-    from training import quiet_tensorflow
+    from foundation import quiet_tensorflow
 
     quiet_tensorflow.import_tensorflow(keras=False)
     from training import inspection  # decodes as training does: its hashes are of those pixels

@@ -14,7 +14,7 @@ import sklearn.metrics
 from export.gate.child import Evidence
 from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import Image, Version
-from training import page
+from foundation import page
 from training.report import BLUE, GREY, ORANGE
 
 TEMPLATE = Path(__file__).with_name("gate.html")

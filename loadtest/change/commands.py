@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
-from training.command_line import InputError
+from foundation.command_line import InputError
 
 PATIENCE_S: Final = 10.0
 """How long a command may go on after the load."""

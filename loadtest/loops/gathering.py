@@ -15,9 +15,9 @@ from typing import Any, Final
 import gevent
 from locust.runners import MasterRunner, WorkerRunner
 
+from foundation.figures import write_json
 from loadtest.results import samples
 from loadtest.results.generator import Meter
-from training.figures import write_json
 
 EVERY_S: Final = 1.0
 """Samples are written down, or sent to the master, so often."""

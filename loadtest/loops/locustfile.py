@@ -35,6 +35,7 @@ grpc_gevent.init_gevent()
 from locust import User, events, task  # noqa: E402
 from locust.runners import MasterRunner, WorkerRunner  # noqa: E402
 
+from foundation.command_line import InputError  # noqa: E402
 from loadtest.loops import think_time  # noqa: E402
 from loadtest.loops.gathering import Gathering  # noqa: E402
 from loadtest.loops.job import connection_from, open_client  # noqa: E402
@@ -44,7 +45,6 @@ from loadtest.settings import GRPC, REST  # noqa: E402
 from loadtest.traffic import workload  # noqa: E402
 from loadtest.traffic.answers import Answers, code_of, read_known  # noqa: E402
 from tfs_client import Client, Prediction, TfsError, contract  # noqa: E402
-from training.command_line import InputError  # noqa: E402
 
 PAUSE_AFTER_FAILURE_S = 0.1
 """A server that is gone refuses at once; without a pause it would be asked all the time."""

@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from foundation.command_line import InputError
 from loadtest.loops.job import Job, job_to_json
 from loadtest.results import samples
 from loadtest.results.generator import State
 from loadtest.results.recording import Recording
 from loadtest.results.taken import INTERRUPTED, Taken
-from training.command_line import InputError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_S: Final = 120.0

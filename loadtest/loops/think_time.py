@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Callable
 
-from training.command_line import InputError
+from foundation.command_line import InputError
 
 
 def parse(text: str) -> Callable[[random.Random], float]:

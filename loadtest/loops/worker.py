@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
+from foundation.command_line import InputError
 from loadtest.loops.job import Job, job_from_json
 from loadtest.loops.sending import Senders
 from loadtest.results import samples
@@ -26,7 +27,6 @@ from loadtest.results.recording import Recording
 from loadtest.traffic import arrivals, workload
 from loadtest.traffic.answers import Answers, read_known
 from tfs_client import Client, TfsError
-from training.command_line import InputError
 
 SWITCH_S: Final = 0.0005
 """Python hands over between threads that compute after 5 ms, unless told otherwise: a send that is

@@ -14,9 +14,9 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
+from foundation import page
 from loadtest.report.plots import BLUE, GREY, ORANGE, style
 from loadtest.verdicts.comparison import Comparison, Slices
-from training import page
 
 if TYPE_CHECKING:
     from loadtest.compare import Side

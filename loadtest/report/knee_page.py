@@ -13,11 +13,11 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
+from foundation import page
 from loadtest.report.plots import BLUE, GREY, RED, style
 from loadtest.results.point import Point
 from loadtest.verdicts.knee_search import Knee
 from loadtest.verdicts.objectives import Objectives
-from training import page
 
 TEMPLATE: Final = Path(__file__).with_name("knee.html")
 

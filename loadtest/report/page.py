@@ -9,6 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Final
 
+from foundation import page
 from loadtest.change.cost import SOON_S, Cost
 from loadtest.report import plots
 from loadtest.results import generator, samples
@@ -19,7 +20,6 @@ from loadtest.server.split import MEANINGS
 from loadtest.server.view import ServerView
 from loadtest.traffic.arrivals import Piece
 from loadtest.verdicts.objectives import Verdict
-from training import page
 
 TEMPLATE: Final = Path(__file__).with_name("page.html")
 

@@ -13,12 +13,12 @@ from typing import Final
 import matplotlib.figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from foundation import page
 from loadtest.report.plots import BLUE, GREY, ORANGE
 from loadtest.tuning.candidates import OFF
 from loadtest.tuning.in_turns import InTurns
 from loadtest.tuning.recommendation import Tried, side_by_side
 from loadtest.verdicts.objectives import Objectives
-from training import page
 
 TEMPLATE: Final = Path(__file__).with_name("tune.html")
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from foundation.command_line import InputError
 from loadtest.results.histograms import (
     HIGHEST_US,
     Percentile,
@@ -20,7 +21,6 @@ from loadtest.results.histograms import (
     record,
 )
 from loadtest.results.samples import OK, Sample
-from training.command_line import InputError
 
 OPEN_SECONDS: Final = 60
 """So many seconds are held as histograms; those longest untouched are packed (1 % of the size)."""

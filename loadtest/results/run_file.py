@@ -14,10 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from foundation.command_line import InputError
+from foundation.figures import git_commit, machine, write_json
 from loadtest.results.generator import Summary
 from loadtest.results.recording import Recording
-from training.command_line import InputError
-from training.figures import git_commit, machine, write_json
 
 FORMAT: Final = "loadtest/2"
 

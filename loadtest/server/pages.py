@@ -23,7 +23,7 @@ from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from training.command_line import InputError
+from foundation.command_line import InputError
 
 PREFIX: Final = ":tensorflow:"
 SESSION: Final = "serving:batching_session:"

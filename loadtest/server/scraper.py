@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
+from foundation.command_line import InputError
 from loadtest.server.pages import Page, parse
-from training.command_line import InputError
 
 METRICS_PATH: Final = "/monitoring/prometheus/metrics"
 """As serving/monitoring.config has it, which is TensorFlow Serving's own default."""

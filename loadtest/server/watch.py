@@ -16,12 +16,12 @@ from typing import Final
 
 import numpy as np
 
+from foundation.command_line import InputError
 from loadtest.results.samples import OK, Sample
 from loadtest.server.measured import Selection
 from loadtest.server.scraper import Scraper, fetch, page_url
 from loadtest.server.view import ClientTimes, ServerView, view
 from tfs_client import contract
-from training.command_line import InputError
 
 ASK_S: Final = 2.0
 """How long a page is waited for before the load."""

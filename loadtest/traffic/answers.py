@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from foundation.command_line import InputError
 from loadtest.results.samples import OK
 from loadtest.traffic.workload import AS_IS, Request
 from tfs_client import AnswerError, CallError, contract
-from training.command_line import InputError
 
 INVALID_IMAGE: Final = "INVALID_IMAGE"
 """The server says that a good image is not valid."""

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.command_line import InputError
+from foundation.command_line import InputError
 
 MOST: Final = 20_000_000
 """Arrivals of one run; each costs every worker 8 bytes."""

@@ -9,8 +9,8 @@ import random
 from pathlib import Path
 from typing import Final
 
+from foundation.command_line import InputError
 from tfs_client import contract
-from training.command_line import InputError
 from training.dataset import sample_set_folder
 
 LIMIT: Final = 256

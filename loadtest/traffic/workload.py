@@ -20,12 +20,12 @@ from typing import Any, Final, Protocol
 import numpy as np
 from PIL import Image
 
+from foundation.command_line import InputError
 from loadtest.traffic import images
 from tfs_client import Client, Prediction, contract, image_to_array
 from tfs_client.answers import Metadata
 from tfs_client.servable import servable
 from tfs_client.steps import Steps
-from training.command_line import InputError
 
 AS_IS: Final = "as-is"
 """The file as it lies there."""

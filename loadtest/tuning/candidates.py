@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from training.command_line import InputError
+from foundation.command_line import InputError
 
 ENQUEUED: Final = 100
 """max_enqueued_batches. Beyond it TensorFlow Serving refuses with UNAVAILABLE; its default of 10

@@ -9,12 +9,12 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from foundation.figures import machine
 from loadtest.knee import Found
 from loadtest.settings import Settings
 from loadtest.tuning.candidates import OFF, Candidate
 from loadtest.tuning.in_turns import InTurns
 from loadtest.verdicts.objectives import Objectives
-from training.figures import machine
 
 FINALISTS: Final = 2
 """Beside the one without batching."""

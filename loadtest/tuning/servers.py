@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from foundation.command_line import InputError
 from loadtest.tuning.candidates import Candidate
-from training.command_line import InputError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 

@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from foundation.command_line import InputError
 from loadtest.results import generator
 from loadtest.results.recording import SENT, Recording
 from loadtest.results.samples import NOT_SENT, OK, Summary
-from training.command_line import InputError
 
 PERCENTILES: Final = {"p50_ms": 50.0, "p95_ms": 95.0, "p99_ms": 99.0, "p99_9_ms": 99.9}
 

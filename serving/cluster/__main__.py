@@ -16,9 +16,9 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from foundation.command_line import Parser, configure_logging, run
 from serving.cluster import following, manifests
 from serving.cluster.kubectl import Kubectl
-from training.command_line import Parser, configure_logging, run
 
 _log = logging.getLogger("serving.cluster")
 

@@ -16,12 +16,12 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from foundation.command_line import InputError
 from serving import models_config
 from serving.cluster.kubectl import FIELD_MANAGER, LABELS, ConflictError, Kubectl, NotFoundError
 from serving.cluster.lease import Lease
 from serving.models_config import ConfigError, ModelsConfig
 from serving.rollout.place import EditedMeanwhileError
-from training.command_line import InputError
 
 CONFIG: Final = "image-classifier-config"
 KEY: Final = "models.config"

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from foundation.command_line import InputError
 from serving.cluster.kubectl import Kubectl, NoClusterError
 from serving.cluster.pods import why
-from training.command_line import InputError
 
 _POLL_S: Final = 1.0
 

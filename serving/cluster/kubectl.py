@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from training.command_line import InputError
+from foundation.command_line import InputError
 
 NAMESPACE: Final = "image-classifier"
 """Where k8s/base puts everything."""

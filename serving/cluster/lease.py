@@ -12,6 +12,7 @@ import threading
 import uuid
 from typing import Any, Final
 
+from foundation.command_line import InputError
 from serving.cluster.kubectl import (
     LABELS,
     ConflictError,
@@ -21,7 +22,6 @@ from serving.cluster.kubectl import (
     NotFoundError,
 )
 from serving.rollout.place import operator_in_words
-from training.command_line import InputError
 
 NAME: Final = "image-classifier-rollout"
 

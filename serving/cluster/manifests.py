@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import yaml
 
+from foundation.command_line import InputError
 from serving import models_config
 from serving.cluster import config_map
 from serving.cluster.following import UNDONE_BY
 from serving.cluster.kubectl import ConflictError, Kubectl, KubectlError
-from training.command_line import InputError
 
 Document = dict[str, Any]
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from foundation.command_line import InputError
 from tfs_client import contract
-from training.command_line import InputError
 
 IMAGE: Final = "tensorflow/serving:2.19.1"
 """The newest version of which a GPU image in public use was found, so that both are one version; it

@@ -50,6 +50,7 @@ ENV PATH=/opt/image-classifier/.venv/bin:$PATH \
 COPY --from=packages /opt/image-classifier/.venv .venv
 COPY --from=client /opt/image-classifier/.venv/bin/tfs .venv/bin/
 COPY --from=client /opt/image-classifier/.venv/lib/python3.11/site-packages .venv/lib/python3.11/site-packages
+COPY foundation foundation
 COPY training training
 COPY export export
 COPY serving serving

@@ -26,14 +26,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from foundation import quiet_tensorflow
+from foundation.command_line import InputError, configure_logging, run
 from serving import models_config
 from serving.local import flags as flags_module
 from serving.local.errors import ServingError, invalid_argument, not_found
 from serving.local.flags import Flags
 from serving.models_config import ConfigError, ModelsConfig
 from tfs_client.wire import serving_pb2
-from training import quiet_tensorflow
-from training.command_line import InputError, configure_logging, run
 
 _log = logging.getLogger(__name__)
 

@@ -25,13 +25,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foundation.command_line import InputError, Parser, configure_logging, run
 from serving import models_config
 from serving.rollout import report, states, where
 from serving.rollout.journal import Change, Journal
 from serving.rollout.operation import Done, NotDoneError, Operation
 from serving.rollout.states import Plan, State
 from tfs_client.errors import TfsError
-from training.command_line import InputError, Parser, configure_logging, run
 
 if TYPE_CHECKING:
     from serving.rollout.experiment import Verdict

@@ -10,8 +10,8 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 
+from foundation.command_line import InputError
 from serving.rollout.fleet import Member
-from training.command_line import InputError
 
 
 class Addresses:

@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from foundation.command_line import InputError
 from serving import models_config
 from serving.models_config import ModelsConfig
 from serving.rollout.place import EditedMeanwhileError, operator_in_words
-from training.command_line import InputError
 
 
 class ConfigFile:

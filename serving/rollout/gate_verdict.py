@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from foundation.command_line import InputError
+from foundation.digests import version_digest
 from tfs_client.contract import GATE_VERDICT
-from training.command_line import InputError
-from training.version_digest import version_digest
 
 PASSED = "passed"
 

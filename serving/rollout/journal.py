@@ -9,9 +9,9 @@ import dataclasses
 import json
 from typing import Any
 
+from foundation.command_line import InputError
 from serving.rollout.place import Place
 from serving.rollout.states import State, words
-from training.command_line import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,13 +20,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from foundation.command_line import InputError
 from serving.models_config import ModelsConfig
 from serving.rollout import states
 from serving.rollout.fleet import Fleet, Problem, Wanted
 from serving.rollout.journal import Change, Journal
 from serving.rollout.place import EditedMeanwhileError, Place
 from serving.rollout.states import Plan, State
-from training.command_line import InputError
 
 _log = logging.getLogger("serving.rollout")
 

@@ -10,8 +10,8 @@ import json
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from foundation.command_line import InputError
 from serving.models_config import ModelsConfig
-from training.command_line import InputError
 
 
 class EditedMeanwhileError(InputError):

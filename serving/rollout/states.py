@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from foundation.command_line import InputError
 from serving.models_config import Model, ModelsConfig, Specific
 from tfs_client.contract import LABEL_CANARY, LABEL_PREVIOUS, LABEL_STABLE
-from training.command_line import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

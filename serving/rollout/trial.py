@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from foundation.command_line import InputError
 from serving.rollout.experiment import Verdict, evaluate, read_plan, read_records
 from serving.rollout.states import NothingToDoError, State
 from tfs_client.contract import LABEL_CANARY, LABEL_STABLE
-from training.command_line import InputError
 
 Action = Literal["rollback", "promote", "end", "wait"]
 

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Final
 
+from foundation.command_line import InputError
 from serving.rollout.addresses import Addresses
 from serving.rollout.config_file import ConfigFile
 from serving.rollout.fleet import Fleet
@@ -16,7 +17,6 @@ from serving.rollout.operation import SETTLED_S, TIMEOUT_S, Settings
 from serving.rollout.place import Place
 from tfs_client import contract
 from tfs_client.connection_flags import add_connection_flags, connection_arguments
-from training.command_line import InputError
 
 _CONFIG: Final = Path("serving/models.config")
 

@@ -26,6 +26,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from foundation import command_line, figures
 from tests.bench_client import (
     arrays,
     calls,
@@ -36,7 +37,6 @@ from tests.bench_client import (
     report,
     verdict,
 )
-from training import command_line, figures
 
 logger = logging.getLogger("tests.bench_client")
 

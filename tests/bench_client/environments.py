@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from foundation.figures import BUILD_DIR
 from tests import environments
 from tests.bench_server.servers import Server
 from tests.environments import UnavailableError
-from training.figures import BUILD_DIR
 
 logger = logging.getLogger("tests.bench_client")
 

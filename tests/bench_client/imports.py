@@ -17,8 +17,8 @@ from typing import Final
 
 import tqdm
 
+from foundation.command_line import InputError
 from tests.bench_client.environments import OURS
-from training.command_line import InputError
 
 logger = logging.getLogger("tests.bench_client")
 

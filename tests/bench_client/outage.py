@@ -20,10 +20,10 @@ from typing import Any, Final
 import numpy as np
 import tqdm
 
+from foundation.command_line import InputError
 from tests.bench_server.environments import ROOT
 from tests.bench_server.servers import LocalServer
 from tfs_client import AsyncClient, Client, Prediction, Servable, contract
-from training.command_line import InputError
 
 THREADS, ASYNCIO = "threads", "asyncio"
 

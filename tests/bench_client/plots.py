@@ -10,6 +10,7 @@ import matplotlib
 import matplotlib.figure
 import numpy as np
 
+from foundation import page
 from tests.bench_client import calls, imports, outage, verdict
 from tests.bench_client.arrays import Arrays
 from tests.bench_client.calls import Calls
@@ -17,7 +18,6 @@ from tests.bench_client.clients.frame import CASES, FORMS
 from tests.bench_client.environments import OURS, RIVALS
 from tests.bench_client.outage import Outage
 from tests.bench_server.report import BLUE, GREY, INK, ORANGE
-from training import page
 
 RED = "#b3261e"
 

@@ -9,12 +9,12 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from foundation import page
+from foundation.figures import Figures, git_commit, machine
 from tests.bench_client import imports, plots
 from tests.bench_client.arrays import Arrays
 from tests.bench_client.calls import Calls
 from tests.bench_client.outage import Outage
-from training import page
-from training.figures import Figures, git_commit, machine
 
 TEMPLATE = Path(__file__).parents[1] / "bench_report.html"
 

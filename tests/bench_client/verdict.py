@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from foundation.figures import Figures
 from tests.bench_client import calls, imports, outage
 from tests.bench_client.arrays import Arrays
 from tests.bench_client.calls import Calls
@@ -16,7 +17,6 @@ from tests.bench_client.environments import OURS, RIVALS
 from tests.bench_client.imports import BARE, BASELINE, Import
 from tests.bench_client.outage import Outage
 from tests.bench_client.samples import p99
-from training.figures import Figures
 
 TENSORFLOW = "tensorflow_serving_api"
 """The rival that the issue names."""

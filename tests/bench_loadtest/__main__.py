@@ -25,11 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
+from foundation import command_line, figures
 from tests.bench_loadtest import accuracy, knee, report, throughput
 from tests.bench_loadtest.accuracy import SHARES, Accuracy, Seen
 from tests.bench_loadtest.knee import Knees
 from tests.bench_loadtest.throughput import Throughput
-from training import command_line, figures
 
 PARTS = ("throughput", "accuracy", "knee")
 

@@ -11,11 +11,11 @@ from typing import Any
 import matplotlib.figure
 import numpy as np
 
+from foundation import page
+from foundation.figures import Figures, git_commit, machine
 from tests.bench_loadtest.accuracy import Accuracy
 from tests.bench_loadtest.knee import OBJECTIVES, Knees
 from tests.bench_loadtest.throughput import Throughput
-from training import page
-from training.figures import Figures, git_commit, machine
 
 TEMPLATE = Path(__file__).parents[1] / "bench_report.html"
 

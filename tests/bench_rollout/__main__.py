@@ -27,12 +27,12 @@ from pathlib import Path
 
 import numpy as np
 
+from foundation import command_line, figures
 from serving.rollout.experiment import Plan
 from serving.rollout.experiment.simulate import simulate
 from tests.bench_rollout import report, timeline, traffic
 from tests.bench_rollout.traffic import Traffic
 from tests.integration.local_server_fixtures import save_line
-from training import command_line, figures
 
 logger = logging.getLogger("tests.bench_rollout")
 

@@ -14,12 +14,12 @@ import matplotlib
 import matplotlib.figure
 import numpy as np
 
+from foundation import page
+from foundation.figures import Figures, git_commit, machine
 from tests.bench_rollout import timeline
 from tests.bench_rollout.callers import FAILED, LABELS
 from tests.bench_rollout.traffic import Traffic
 from tests.bench_server.report import BLUE, GREY, INK, ORANGE
-from training import page
-from training.figures import Figures, git_commit, machine
 
 TEMPLATE = Path(__file__).parents[1] / "bench_report.html"
 

@@ -24,11 +24,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from foundation import command_line, figures
+from foundation.command_line import InputError
 from serving import models_config
 from tests.bench_server import contest, payloads, report, servers, soak, starts, verdict
 from tfs_client import contract
-from training import command_line, figures
-from training.command_line import InputError
 
 logger = logging.getLogger("tests.bench_server")
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from foundation.figures import BUILD_DIR
 from tests import environments
 from tests.environments import ROOT, UnavailableError
-from training.figures import BUILD_DIR
 
 __all__ = ["PACKAGES", "ROOT", "UnavailableError", "make"]
 

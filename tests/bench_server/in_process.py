@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation import quiet_tensorflow
 from tfs_client import contract
-from training import quiet_tensorflow
 
 BATCH = 32
 

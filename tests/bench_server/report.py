@@ -14,12 +14,12 @@ from typing import Any
 import matplotlib
 import matplotlib.figure
 
+from foundation import page
+from foundation.figures import Figures, git_commit, machine
 from tests.bench_server import verdict
 from tests.bench_server.contest import CALLERS, FILES, PIXELS, Measured
 from tests.bench_server.soak import Memory
 from tests.bench_server.starts import Start
-from training import page
-from training.figures import Figures, git_commit, machine
 
 TEMPLATE = Path(__file__).with_name("report.html")
 

@@ -18,10 +18,10 @@ from typing import Any, Final
 
 import psutil
 
+from foundation.command_line import InputError
 from tests.bench_server.environments import ROOT
 from tests.ports import free_ports
 from tfs_client import contract
-from training.command_line import InputError
 
 DEADLINE_S: Final = 120.0
 

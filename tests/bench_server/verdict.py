@@ -9,12 +9,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from foundation.figures import Figures
 from tests.bench_server import soak
 from tests.bench_server.contest import CALLERS, FILES, PIXELS, THREADS, Measured
 from tests.bench_server.load import Load
 from tests.bench_server.soak import Memory
 from tests.bench_server.starts import Start
-from training.figures import Figures
 
 OURS = ("batching", "unbatched", "rest")
 RIVALS = ("fastapi_b64", "fastapi_bytes", "mlserver")

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import pytest
 
-from training import command_line
-from training.command_line import InputError
+from foundation import command_line
+from foundation.command_line import InputError
 
 CONTROL_PLANE: Final = ("tests/cluster/check_place.py",)
 

@@ -54,7 +54,7 @@ def test_a_laptop_serves_what_was_copied_in(cluster: Cluster, tmp_path: Path) ->
     serving_fleet.provide_store(cluster, store, mode="ReadWriteOnce")
     serving_fleet.save_store(tmp_path / "models")
     (tmp_path / "Makefile").write_text(f"include {ROOT}/Makefile\n")
-    for name in (".venv", "k8s", "serving", "training", "requirements.lock"):
+    for name in (".venv", "k8s", "serving", "foundation", "training", "requirements.lock"):
         (tmp_path / name).symlink_to(ROOT / name)
     environment = {**cluster.environment, "PYTHONPATH": str(ROOT)}
     *before, last = commands()

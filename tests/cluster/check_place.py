@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from foundation.command_line import InputError
 from serving import models_config
 from serving.cluster import __main__ as command, config_map, lease
 from serving.cluster.config_map import CONFIG, ROLLOUTS, ConfigMapFile
@@ -35,7 +36,6 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.serving_fleet import NAMESPACE
 from tests.environments import ROOT, UnavailableError
 from tests.manifests import renders, tools
-from training.command_line import InputError
 
 ABOUT = {"who": "ann@host", "verb": "promote", "pid": 7, "time": "2026-01-01T00:00:00+00:00"}
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from foundation.figures import Figures
 from serving.cluster.config_map import CONFIG
 from serving.cluster.lease import LEASE_S
 from serving.container.engine import IMAGE
@@ -25,7 +26,6 @@ from tests.cluster import server_image, serving_fleet
 from tests.cluster.cluster import Cluster
 from tests.cluster.serving_fleet import NAMESPACE, PODS, Person
 from tests.environments import UnavailableError
-from training.figures import Figures
 
 POLL_S = 2.0
 """--model_config_file_poll_wait_seconds."""

@@ -10,11 +10,11 @@ import logging
 import subprocess
 from pathlib import Path
 
+from foundation.command_line import InputError
 from serving.container.engine import IMAGE
 from tests.cluster.places import FOLDER
 from tests.container import stand_in
 from tests.environments import UnavailableError
-from training.command_line import InputError
 
 _log = logging.getLogger("tests.cluster")
 

@@ -17,11 +17,11 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
+from foundation import command_line
+from foundation.command_line import InputError
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import ClusterError
 from tests.environments import UnavailableError
-from training import command_line
-from training.command_line import InputError
 
 logger = logging.getLogger("tests.cluster")
 

@@ -26,9 +26,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from foundation import quiet_tensorflow
+from foundation.command_line import InputError, run
 from tests.conformance import setups
-from training import quiet_tensorflow
-from training.command_line import InputError, run
 
 quiet_tensorflow.import_tensorflow(keras=False)
 

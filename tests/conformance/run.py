@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from training import page, quiet_tensorflow
-from training.command_line import InputError, run as run_command
-from training.figures import BUILD_DIR, Figures, write_json
+from foundation import page, quiet_tensorflow
+from foundation.command_line import InputError, run as run_command
+from foundation.figures import BUILD_DIR, Figures, write_json
 
 quiet_tensorflow.import_tensorflow(keras=False)
 

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from foundation import command_line
 from tests.container import stand_in
-from training import command_line
 
 TESTS = (
     "tests/integration/test_container_python.py",

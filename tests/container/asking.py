@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import pytest
 
+from foundation.command_line import InputError
 from tests.container import stand_in
 from tests.container.stand_in import ROOT
-from training.command_line import InputError
 
 HARD: Final = (
     *("--init", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"),

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import yaml
 
+from foundation.command_line import InputError
 from serving.container.engine import GPU_IMAGE, IMAGE
-from training.command_line import InputError
 
 _log = logging.getLogger("tests.container")
 

@@ -22,10 +22,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from foundation import command_line, figures
+from foundation.command_line import InputError
 from tests.ports import free_ports
 from tfs_client import Client, contract
-from training import command_line, figures, run
-from training.command_line import InputError
+from training import run
 
 logger = logging.getLogger("tests.e2e.road")
 

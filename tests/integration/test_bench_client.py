@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foundation.figures import Figures
 from tests.bench_client import calls, environments, imports, material, outage, verdict
 from tests.bench_client.arrays import Arrays
 from tests.bench_client.calls import Calls
@@ -22,7 +23,6 @@ from tests.bench_client.clients.frame import CASES, FORMS
 from tests.bench_client.imports import BARE, BASELINE, Import
 from tests.bench_client.outage import CANARY, ERROR, STABLE, STAND_IN, WRONG, Outage
 from tfs_client import Prediction
-from training.figures import Figures
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS, TENSORFLOW = environments.OURS, verdict.TENSORFLOW

@@ -28,7 +28,7 @@ from tests.integration.local_server_fixtures import eventually
 from tests.ports import free_port
 from tfs_client import Client
 
-PARTS = ("serving", "loadtest", "training", "export", ".dockerignore")
+PARTS = ("serving", "loadtest", "foundation", "training", "export", ".dockerignore")
 
 PROFILES = ("gpu", "monitoring", "loadtest")
 

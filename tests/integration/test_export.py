@@ -17,9 +17,9 @@ import pytest
 import tensorflow as tf
 
 from export import saved_model, warmup
+from foundation.command_line import InputError
 from tfs_client import contract
 from training import run
-from training.command_line import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 

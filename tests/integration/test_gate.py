@@ -27,11 +27,11 @@ from export.gate import (
     images as gate_images,
     signatures as gate_signatures,
 )
+from foundation.command_line import InputError
+from foundation.digests import version_digest
 from tests.conftest import made_once
 from tfs_client import contract
 from training import run
-from training.command_line import InputError
-from training.version_digest import version_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 16

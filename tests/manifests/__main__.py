@@ -26,11 +26,11 @@ from typing import Final
 
 import yaml
 
+from foundation import command_line
+from foundation.command_line import InputError
+from foundation.figures import Figures
 from tests.environments import UnavailableError
 from tests.manifests import findings, references, renders, restricted, tools
-from training import command_line
-from training.command_line import InputError
-from training.figures import Figures
 
 logger = logging.getLogger("tests.manifests")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foundation.figures import Figures
 from tests.bench_server import contest, load, payloads, servers, verdict
 from tests.bench_server.contest import FILES, PIXELS, InProcess, Measured
 from tests.bench_server.soak import Memory
 from tests.bench_server.starts import Start
 from tfs_client import contract, tensors
 from tfs_client.wire import serving_pb2 as pb
-from training.figures import Figures
 
 
 def ask(callers, requests, check, count=4, seconds=0.3):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from foundation.command_line import InputError
 from serving.cluster import config_map, following, manifests, pods
 from serving.cluster.kubectl import (
     ConflictError,
@@ -21,7 +22,6 @@ from serving.cluster.kubectl import (
     NotFoundError,
 )
 from serving.rollout.__main__ import main
-from training.command_line import InputError
 
 
 @pytest.fixture

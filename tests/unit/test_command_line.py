@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from training import command_line
+from foundation import command_line
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 
-from training.command_line import InputError
+from foundation.command_line import InputError
 from training.config import RunConfig, add_flags, config_from_args, config_from_dict
 
 

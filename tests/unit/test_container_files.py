@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from foundation.figures import BUILD_DIR
 from loadtest import run as loadtest
 from serving.container import engine
 from serving.container.engine import Settings
 from serving.local import flags
 from tests import environments
 from tfs_client import contract
-from training.figures import BUILD_DIR
 
 ROOT = Path(__file__).resolve().parents[2]
 

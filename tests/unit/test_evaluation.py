@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from foundation.command_line import InputError
 from training import architectures, evaluation
-from training.command_line import InputError
 from training.config import RunConfig
 
 TARGETS = np.array([0, 0, 0, 1, 1])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from foundation.command_line import InputError
 from serving.rollout.experiment.plan import read_plan
-from training.command_line import InputError
 
 GOOD = {
     "experiment": "new-model",

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foundation.command_line import InputError
 from serving.rollout.experiment.plan import Plan
 from serving.rollout.experiment.records import Records, read_records
 from tfs_client import ExposureLog, Router
 from tfs_client.exposures import Exposure
-from training.command_line import InputError
 
 PLAN = Plan(
     experiment="e", weights={"stable": 1, "canary": 1}, baseline=0.8, smallest_difference=0.05

@@ -55,7 +55,7 @@ def test_every_module_that_the_makefile_runs_exists() -> None:
         assert importlib.util.find_spec(module), module
 
 
-@pytest.mark.parametrize("folder", ["training", "export", "serving", "loadtest", "tests"])
+@pytest.mark.parametrize("folder", ["foundation", "training", "export", "serving", "loadtest", "tests"])
 def test_every_folder_that_the_readme_shows_is_there(folder: str) -> None:
     assert f"\n{folder}/" in README
     assert (ROOT / folder).is_dir()

@@ -10,8 +10,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from foundation.command_line import InputError
 from training import dataset, inspection
-from training.command_line import InputError
 
 
 def _inspect(folder: Path, share: float = 0.5) -> inspection.Inspection:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from foundation.command_line import InputError
 from serving import launch
 from serving.container import engine
 from serving.container.engine import Settings
 from serving.models_config import All, Latest, Model, ModelsConfig, Specific
-from training.command_line import InputError
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from foundation.command_line import InputError
 from loadtest.traffic import arrivals
 from loadtest.traffic.arrivals import Piece, Plan
-from training.command_line import InputError
 
 
 def plan(**changes) -> Plan:

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
+from foundation.command_line import InputError
 from loadtest.change.commands import At, Commands, Event, parse_at
 from loadtest.change.cost import costs
 from loadtest.results.samples import Sample
-from training.command_line import InputError
 
 BEGIN_S = 1_000.0
 

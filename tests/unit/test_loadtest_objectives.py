@@ -6,13 +6,13 @@ import json
 
 import pytest
 
+from foundation.command_line import InputError
 from loadtest.flags import parse
 from loadtest.results import generator, samples
 from loadtest.results.generator import State
 from loadtest.results.recording import Recording
 from loadtest.results.samples import Sample
 from loadtest.verdicts import objectives
-from training.command_line import InputError
 
 
 def written(tmp_path, content):

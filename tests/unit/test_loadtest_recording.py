@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from foundation.command_line import InputError
 from loadtest.results import histograms
 from loadtest.results.recording import FORMAT, SENT, Recording
 from loadtest.results.samples import Sample
-from training.command_line import InputError
 
 BEGIN_S = 1_795_382_975.25
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from foundation.command_line import InputError
 from loadtest.report import page as report, plots
 from loadtest.results import generator, samples
 from loadtest.results.recording import Recording
 from loadtest.results.taken import Taken
 from loadtest.traffic import images
 from loadtest.traffic.arrivals import Plan
-from training.command_line import InputError
 
 
 def sample(

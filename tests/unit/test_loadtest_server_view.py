@@ -23,13 +23,13 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from foundation.command_line import InputError
 from loadtest.server import figure as server_figure, pages as server_pages, view as server_view
 from loadtest.server.measured import Selection, measured
 from loadtest.server.pages import Histogram, Page
 from loadtest.server.scraper import METRICS_PATH, Scrape, Scraper, page_url
 from loadtest.server.split import doubts, split
 from tests.ports import free_port
-from training.command_line import InputError
 
 ROOT = Path(__file__).parents[2]
 CNN = Selection(model="cnn")

@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 
+from foundation.command_line import InputError
 from loadtest.loops import think_time
-from training.command_line import InputError
 
 
 def drawn(text: str, count: int = 4000) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from foundation.command_line import InputError
 from loadtest import tune
 from loadtest.knee import Found
 from loadtest.results.point import Point
@@ -16,7 +17,6 @@ from loadtest.tuning.recommendation import Tried, choose, finalists, rivals, wor
 from loadtest.verdicts.knee_search import Knee
 from loadtest.verdicts.objectives import Objectives
 from serving.local import batching_parameters
-from training.command_line import InputError
 
 BEST = Candidate(max_batch_size=32, batch_timeout_micros=1000, num_batch_threads=2)
 OTHER = Candidate(max_batch_size=8)

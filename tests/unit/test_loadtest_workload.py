@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from foundation.command_line import InputError
 from loadtest.traffic import answers, workload
 from loadtest.traffic.workload import Mix, Workload
 from tfs_client import AnswerError, Prediction, contract
-from training.command_line import InputError
 
 STABLE, CANARY = contract.LABEL_STABLE, contract.LABEL_CANARY
 SIZES = {STABLE: (8, 6), CANARY: (4, 4)}

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from foundation.command_line import InputError
+from foundation.digests import version_digest
+from foundation.figures import write_json
 from serving.models_config import ConfigError
 from serving.rollout import gate_verdict
 from serving.rollout.__main__ import main
@@ -19,9 +22,6 @@ from serving.rollout.config_file import ConfigFile
 from serving.rollout.journal import Change, Journal
 from serving.rollout.place import EditedMeanwhileError
 from tfs_client.contract import GATE_VERDICT
-from training.command_line import InputError
-from training.figures import write_json
-from training.version_digest import version_digest
 
 TEXT = """# ours
 model_config_list {

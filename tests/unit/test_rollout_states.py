@@ -7,11 +7,11 @@ import itertools
 import pytest
 from hypothesis import given, strategies as st
 
+from foundation.command_line import InputError
 from serving import models_config
 from serving.models_config import Model, ModelsConfig, Specific
 from serving.rollout import states
 from serving.rollout.states import NothingToDoError, State
-from training.command_line import InputError
 
 LED = ("stable", "canary", "previous")
 

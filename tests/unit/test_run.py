@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from export import versions
-from training import figures, run
-from training.command_line import InputError
+from foundation import figures
+from foundation.command_line import InputError
+from training import run
 
 
 def test_a_missing_run_says_what_to_do(tmp_path: Path) -> None:

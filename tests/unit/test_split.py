@@ -6,8 +6,8 @@ import collections
 
 import pytest
 
+from foundation.command_line import InputError
 from training import dataset
-from training.command_line import InputError
 from training.dataset import Item
 from training.split import split
 

@@ -27,13 +27,13 @@ from typing import Final
 
 import numpy as np
 
+from foundation.command_line import InputError, Parser, configure_logging, run
+from foundation.figures import BUILD_DIR, Figures
 from serving.rollout.experiment import page, trials, words
 from serving.rollout.experiment.plan import Plan, read_plan
 from serving.rollout.experiment.records import read_records
 from serving.rollout.experiment.simulate import fixed_sizes, simulate, stopping
 from serving.rollout.experiment.verdict import Verdict, evaluate
-from training.command_line import InputError, Parser, configure_logging, run
-from training.figures import BUILD_DIR, Figures
 
 COMMAND: Final = "python -m serving.rollout.experiment"
 

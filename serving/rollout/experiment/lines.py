@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
-from training.command_line import InputError
+from foundation.command_line import InputError
 
 LONGEST: Final = 1 << 20
 """Bytes of a line; a longer one is read, and counted, in pieces: memory stays bounded."""

@@ -15,10 +15,10 @@ import matplotlib
 import matplotlib.figure
 import numpy as np
 
+from foundation import page
 from serving.rollout.experiment import words
 from serving.rollout.experiment.plan import Plan
 from serving.rollout.experiment.verdict import GuardrailRow, MismatchRow, Since, Verdict
-from training import page
 
 TEMPLATE: Final = Path(__file__).with_name("experiment.html")
 BLUE, ORANGE, RED, GREY = "#2563a8", "#c8641e", "#b3261e", "#9aa3ad"

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from foundation.command_line import InputError
 from tfs_client.contract import LABEL_CANARY, LABEL_STABLE
-from training.command_line import InputError
 
 NAMES: Final = ("errors", "review", "slow")
 """The guardrails, in the order in which they are shown."""

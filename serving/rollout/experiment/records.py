@@ -18,9 +18,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.command_line import InputError
 from serving.rollout.experiment.lines import Lines, Row
 from serving.rollout.experiment.plan import Plan
-from training.command_line import InputError
 
 Floats: TypeAlias = NDArray[np.float64]
 Flags: TypeAlias = NDArray[np.bool_]

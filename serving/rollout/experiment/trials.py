@@ -17,9 +17,9 @@ from typing import Final, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.command_line import raise_if_interrupted
 from serving.rollout.experiment import looks, sequential
 from serving.rollout.experiment.plan import Plan
-from training.command_line import raise_if_interrupted
 
 Flags: TypeAlias = NDArray[np.bool_]
 Firsts: TypeAlias = NDArray[np.int64]
