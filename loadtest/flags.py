@@ -14,7 +14,7 @@ from loadtest.settings import CLOSED_DURATION_S, USERS, Settings
 from loadtest.traffic import arrivals
 from loadtest.traffic.workload import FORMATS, SIGNATURES
 from tfs_client import contract
-from tfs_client.connection_flags import add_connection_flags
+from tfs_client.flags import add_connection_flags
 
 
 def parse(arguments: Sequence[str]) -> Settings:

@@ -109,7 +109,7 @@ class Settings:
     """the gate: a JSON file of limits"""
 
     connection: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """TLS and token, as tfs_client.connection_flags names them"""
+    """TLS and token, as tfs_client.flags names them"""
 
     @property
     def loop(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from loadtest.traffic import arrivals, workload
 from tfs_client import Client
-from tfs_client.connection_flags import connection_arguments
+from tfs_client.flags import connection_arguments
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

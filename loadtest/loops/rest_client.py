@@ -19,11 +19,12 @@ import grpc
 import numpy as np
 
 from loadtest.traffic.workload import Request
-from tfs_client import CallError, codes, contract
+from tfs_client import CallError, contract
 from tfs_client.answers import Metadata, Signature, TensorSpec
+from tfs_client.call import codes
 from tfs_client.errors import AnswerError, TargetError
-from tfs_client.tensors import dtype_name
 from tfs_client.wire import serving_pb2 as pb
+from tfs_client.wire.tensors import dtype_name
 
 CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,

@@ -17,7 +17,7 @@ import grpc
 
 from serving.rollout import probe
 from tfs_client.answers import VersionStatus
-from tfs_client.channel import Tls
+from tfs_client.call.channel import Tls
 from tfs_client.client import Client
 from tfs_client.errors import CallError, DeadlineExceededError, TfsError, UnavailableError
 

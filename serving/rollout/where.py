@@ -16,7 +16,7 @@ from serving.rollout.fleet import Fleet
 from serving.rollout.operation import SETTLED_S, TIMEOUT_S, Settings
 from serving.rollout.place import Place
 from tfs_client import contract
-from tfs_client.connection_flags import add_connection_flags, connection_arguments
+from tfs_client.flags import add_connection_flags, connection_arguments
 
 _CONFIG: Final = Path("serving/models.config")
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.bench_client.clients import frame
-from tfs_client import contract, tensors
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client import contract
+from tfs_client.wire import serving_pb2 as pb, tensors
 
 FILES = 32
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 
 from tests.bench_loadtest import delaying
-from tfs_client.channel import METHODS
+from tfs_client.call.channel import METHODS
 
 WARM_UP = 100
 

@@ -23,9 +23,9 @@ import numpy as np
 
 from loadtest.loops.worker import sleep_precisely
 from tests.bench_loadtest.truth import Slowness
-from tfs_client import contract, tensors
-from tfs_client.channel import METHODS
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client import contract
+from tfs_client.call.channel import METHODS
+from tfs_client.wire import serving_pb2 as pb, tensors
 
 AT_ONCE_KEY: Final = "x-at-once"
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.traffic import images
-from tfs_client import contract, image_to_array, messages, tensors
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client import contract, image_to_array
+from tfs_client.wire import messages, serving_pb2 as pb, tensors
 
 FILES: Final = 64
 """Different images; they are sent in turn."""

@@ -16,7 +16,7 @@ from serving.rollout.trial import Evidence
 from tests.integration.local_server_fixtures import RunningServer, running_server, save_line
 from tests.integration.rollout_fixtures import FLAGS, START, Operator, answering, reset
 from tfs_client import ExposureLog, Router
-from tfs_client.exposures import Exposure
+from tfs_client.routing.exposures import Exposure
 
 PLAN = {
     "experiment": "trial",

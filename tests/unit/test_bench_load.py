@@ -15,8 +15,8 @@ from tests.bench_server import contest, load, payloads, servers, verdict
 from tests.bench_server.contest import FILES, PIXELS, InProcess, Measured
 from tests.bench_server.soak import Memory
 from tests.bench_server.starts import Start
-from tfs_client import contract, tensors
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client import contract
+from tfs_client.wire import serving_pb2 as pb, tensors
 
 
 def ask(callers, requests, check, count=4, seconds=0.3):

@@ -14,7 +14,7 @@ import pytest
 
 from serving.rollout.experiment import __main__ as cli
 from tfs_client import ExposureLog, Router
-from tfs_client.exposures import Exposure
+from tfs_client.routing.exposures import Exposure
 
 START_S = 1.7e9
 WRONG = {"sound": "defective", "defective": "sound"}

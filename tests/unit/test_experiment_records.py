@@ -18,7 +18,7 @@ from foundation.command_line import InputError
 from serving.rollout.experiment.plan import Plan
 from serving.rollout.experiment.records import Records, read_records
 from tfs_client import ExposureLog, Router
-from tfs_client.exposures import Exposure
+from tfs_client.routing.exposures import Exposure
 
 PLAN = Plan(
     experiment="e", weights={"stable": 1, "canary": 1}, baseline=0.8, smallest_difference=0.05

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from serving import models_config
-from tfs_client import contract, pixels
+from tfs_client import contract
+from tfs_client.images import pixels
 from training.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,9 @@ def test_every_module_that_the_makefile_runs_exists() -> None:
         assert importlib.util.find_spec(module), module
 
 
-@pytest.mark.parametrize("folder", ["foundation", "training", "export", "serving", "loadtest", "tests"])
+@pytest.mark.parametrize(
+    "folder", ["foundation", "training", "export", "serving", "loadtest", "tests"]
+)
 def test_every_folder_that_the_readme_shows_is_there(folder: str) -> None:
     assert f"\n{folder}/" in README
     assert (ROOT / folder).is_dir()

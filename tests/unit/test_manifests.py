@@ -21,7 +21,8 @@ from serving.container import engine
 from serving.local import config_files
 from tests.environments import ROOT
 from tests.manifests import references, renders, restricted, rules_copy
-from tfs_client import channel, contract
+from tfs_client import contract
+from tfs_client.call import channel
 
 K8S = ROOT / "k8s"
 BASE = K8S / "base"

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from serving.client.tests.test_picture_header import HEIGHT, UNUSUAL_JPEGS, WIDTH, pictures, refusal
-from tfs_client.picture_header import check_header, read_header
+from tfs_client.images.headers import check_header, read_header
 from training import dataset, preprocessing
 
 LIMIT = 200_000

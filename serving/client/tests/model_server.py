@@ -16,9 +16,9 @@ import grpc
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from tfs_client import contract, tensors
-from tfs_client.channel import METHODS
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client import contract
+from tfs_client.call.channel import METHODS
+from tfs_client.wire import serving_pb2 as pb, tensors
 
 REQUESTS = {
     "Predict": pb.PredictRequest,

@@ -118,7 +118,7 @@ def test_closing_ends_the_calls_under_way(server):
 
 def test_reading_and_resizing_leave_the_loop_free(server, as_file, tmp_path, monkeypatch):
     """The loop keeps turning while files are read: they are read in threads."""
-    from tfs_client import pictures
+    from tfs_client.images import pictures
 
     read = pictures.read_file
 

@@ -25,8 +25,8 @@ from tfs_client import (
     RequestError,
     TensorSpec,
     UnavailableError,
-    codes,
 )
+from tfs_client.call import codes
 from tfs_client.wire import serving_pb2 as pb
 
 

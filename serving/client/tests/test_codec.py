@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 
 from serving.client.tests import wire_bytes
 from serving.client.tests.wire_bytes import field, varint
-from tfs_client import AnswerError, InputNameError, ValueRangeError, codec, tensors
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client import AnswerError, InputNameError, ValueRangeError
+from tfs_client.wire import codec, serving_pb2 as pb, tensors
 
 bounded = settings(
     max_examples=150,

@@ -17,10 +17,9 @@ from tfs_client import (
     ImageError,
     RequestError,
     UnavailableError,
-    pixels,
-    tensors,
 )
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client.images import pixels
+from tfs_client.wire import serving_pb2 as pb, tensors
 
 
 @pytest.fixture

@@ -19,10 +19,9 @@ from tfs_client import (
     SignatureError,
     TensorSpec,
     ValueRangeError,
-    tensors,
 )
-from tfs_client.inputs import as_array, check_input
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client.wire import serving_pb2 as pb, tensors
+from tfs_client.wire.inputs import as_array, check_input
 
 PIXELS = np.zeros((1, 2, 3), np.uint8)
 

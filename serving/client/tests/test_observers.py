@@ -123,7 +123,7 @@ def test_nothing_is_made_where_nobody_watches(server, open_client, monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("made for nobody")
 
-    monkeypatch.setattr("tfs_client.sender.Call", never)
+    monkeypatch.setattr("tfs_client.call.sender.Call", never)
     assert ask(open_client(server.target))["x"].tolist() == [1.0]
 
 

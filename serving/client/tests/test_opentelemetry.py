@@ -26,9 +26,9 @@ from tfs_client import (
     Retry,
     Servable,
     UnavailableError,
-    tensors,
 )
 from tfs_client.observers.opentelemetry import Tracing, _address
+from tfs_client.wire import tensors
 
 QUICK = Retry(backoff_s=0.001)
 CANARY = Servable(model="echo", label="canary")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from tfs_client import contract
 from tfs_client.errors import ImageError
-from tfs_client.picture_header import MAX_BLOCKS, PictureHeader, check_header, read_header
+from tfs_client.images.headers import MAX_BLOCKS, PictureHeader, check_header, read_header
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 MAGICS = (b"\xff\xd8\xff", PNG_MAGIC, b"GIF8", b"BM")
@@ -559,7 +559,7 @@ def test_headers_are_read_without_pillow():
     script = f"""
 import sys
 sys.modules["PIL"] = None  # as if it were not installed
-from tfs_client.picture_header import read_header
+from tfs_client.images.headers import read_header
 print(read_header({pictures()["GIF"].file!r}).width)
 """
     done = subprocess.run(

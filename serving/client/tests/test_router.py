@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from tfs_client import callbacks, jsonl, router as module, split
+from tfs_client.background import callbacks, jsonl
 from tfs_client.errors import RequestError
-from tfs_client.router import Assignment, Exposure, ExposureLog, Router, Split
+from tfs_client.routing import router as module, split
+from tfs_client.routing.router import Assignment, Exposure, ExposureLog, Router, Split
 
 KEYS = 20_000
 
@@ -225,7 +226,7 @@ def test_the_formula_is_the_documented_one(weights, experiment, key):
 
 def test_another_process_with_other_hash_seeds_deals_the_same():
     script = (
-        "from tfs_client.router import Router\n"
+        "from tfs_client.routing.router import Router\n"
         "router = Router({'canary': 1, 'b': 2, 'stable': 3}, experiment='e')\n"
         "print(*(router.assign(f'user-{n}').label for n in range(300)))"
     )
@@ -511,7 +512,7 @@ def test_a_file_that_goes_wrong_later_is_told_once_and_changes_nothing(deck, cap
     deck.write(text=text)
     assert [deck.label for _ in range(5)] == ["canary"] * 5
     (record,) = caplog.records
-    assert (record.name, record.levelname) == ("tfs_client.router", "ERROR")
+    assert (record.name, record.levelname) == ("tfs_client.routing.router", "ERROR")
     assert str(deck.path) in record.message
     assert "last good split stays" in record.message
 
@@ -679,9 +680,9 @@ def test_reviving_another_label_does_not_let_a_killed_control_in(deck):
 @pytest.fixture
 def handler() -> Iterator[logging.Handler]:
     handler = logging.Handler()
-    logging.getLogger("tfs_client.router").addHandler(handler)
+    logging.getLogger("tfs_client.routing.router").addHandler(handler)
     yield handler
-    logging.getLogger("tfs_client.router").removeHandler(handler)
+    logging.getLogger("tfs_client.routing.router").removeHandler(handler)
 
 
 def test_a_log_handler_may_react_by_killing(deck, handler):
@@ -791,7 +792,7 @@ def test_a_closed_log_is_an_error_that_the_router_tells(tmp_path, caplog):
 
 WRITER = """
 import dataclasses, sys, threading
-from tfs_client.router import Exposure, ExposureLog
+from tfs_client.routing.router import Exposure, ExposureLog
 exposure = Exposure(experiment="e", unit="", label="x" * 3000, answered_by="", model="m", version=0,
                     request_id="", time_s=0, latency_s=0, error="", needs_review=False)
 path, who = sys.argv[1], sys.argv[2]
@@ -852,7 +853,7 @@ def test_a_rotated_log_whose_folder_is_gone_is_told_and_tried_again(clock, tmp_p
 FORKS = """
 import os, signal, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
-from tfs_client.router import Exposure, ExposureLog, Router
+from tfs_client.routing.router import Exposure, ExposureLog, Router
 exposure = Exposure(experiment="e", unit="", label="x", answered_by="", model="m", version=0,
                     request_id="", time_s=0, latency_s=0, error="", needs_review=False)
 log = ExposureLog(sys.argv[1])
@@ -890,7 +891,7 @@ def test_after_a_fork_both_sides_write_even_if_a_thread_held_the_locks(tmp_path)
 
 TORN = """
 import os, resource, sys
-from tfs_client.router import Exposure, ExposureLog
+from tfs_client.routing.router import Exposure, ExposureLog
 exposure = Exposure(experiment="e", unit="", label="x", answered_by="", model="m", version=0,
                     request_id="", time_s=0, latency_s=0, error="", needs_review=False)
 log = ExposureLog(sys.argv[1])

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tfs_client import Guards, ImageError, RequestError, UnavailableError, tensors
+from tfs_client import Guards, ImageError, RequestError, UnavailableError
+from tfs_client.wire import tensors
 
 
 def turned(picture, as_file, orientation: int, kind: str = "JPEG") -> bytes:
@@ -160,7 +161,7 @@ def test_a_server_that_takes_smaller_batches_is_followed(server, client, make_cl
 
 
 def test_files_are_sent_in_requests_of_bounded_size(server, client, make_classifier, monkeypatch):
-    monkeypatch.setattr("tfs_client.pictures.BATCH_BYTES", 40_000)
+    monkeypatch.setattr("tfs_client.images.pictures.BATCH_BYTES", 40_000)
     file = Image.effect_noise((100, 100), 50)
     buffer = io.BytesIO()
     file.save(buffer, "BMP")  # 11 kB

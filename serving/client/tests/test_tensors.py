@@ -6,8 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tfs_client import AnswerError, RequestError, tensors
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client import AnswerError, RequestError
+from tfs_client.wire import serving_pb2 as pb, tensors
 
 DTYPES = [
     *("float16", "float32", "float64", "int8", "int16", "int32", "int64"),

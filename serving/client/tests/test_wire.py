@@ -14,7 +14,7 @@ COMPARE = textwrap.dedent(
     import json
 
     import numpy as np
-    from tfs_client import tensors
+    from tfs_client.wire import tensors
     from tfs_client.wire import serving_pb2 as ours  # first, as a service would
 
     import tensorflow as tf

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
         TensorSpec,
         VersionStatus,
     )
-    from tfs_client.channel import Tls
+    from tfs_client.call.channel import Tls
+    from tfs_client.call.observer import Call, Observer
+    from tfs_client.call.policy import Breaker, Retry
     from tfs_client.client import Client
     from tfs_client.errors import (
         AnswerError,
@@ -65,14 +67,12 @@ if TYPE_CHECKING:
         ValueRangeError,
         WrongLoopError,
     )
-    from tfs_client.images import AsyncImageClassifier, ImageClassifier
-    from tfs_client.observer import Call, Observer
-    from tfs_client.pictures import Guards
-    from tfs_client.pixels import image_to_array
-    from tfs_client.policy import Breaker, Retry
-    from tfs_client.router import Assignment, Exposure, ExposureLog, Router
+    from tfs_client.images.classifier import AsyncImageClassifier, ImageClassifier
+    from tfs_client.images.pictures import Guards
+    from tfs_client.images.pixels import image_to_array
+    from tfs_client.routing.router import Assignment, Exposure, ExposureLog, Router
     from tfs_client.servable import Servable
-    from tfs_client.shadow import Comparison, Shadow, ShadowLog
+    from tfs_client.shadow.shadow import Comparison, Shadow, ShadowLog
 
 __all__ = [
     "AnswerError",
@@ -140,8 +140,9 @@ __all__ = [
 
 # Looked through in this order; router and shadow last: their libraries cost time that others save.
 _HOMES = (
-    *("errors", "answers", "servable", "client", "aio", "images", "policy", "observer", "channel"),
-    *("pixels", "pictures", "router", "shadow"),
+    *("errors", "answers", "servable", "client", "aio", "images.classifier", "call.policy"),
+    *("call.observer", "call.channel", "images.pixels", "images.pictures"),
+    *("routing.router", "shadow.shadow"),
 )
 
 

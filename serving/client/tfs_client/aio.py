@@ -24,17 +24,17 @@ from tfs_client.answers import (
     Regression,
     VersionStatus,
 )
+from tfs_client.background.forks import Poller
+from tfs_client.call.connection import Connection
+from tfs_client.call.route import Key
 from tfs_client.client import RELOAD_TIMEOUT_S
-from tfs_client.connection import Connection
 from tfs_client.errors import WrongLoopError
-from tfs_client.forks import Poller
-from tfs_client.route import Key
 from tfs_client.servable import Servable, servable
 from tfs_client.steps import Metadata as Pairs, walk_async
 
 if TYPE_CHECKING:
-    from tfs_client.router import Router
-    from tfs_client.shadow import Shadow
+    from tfs_client.routing.router import Router
+    from tfs_client.shadow.shadow import Shadow
 
 
 class AsyncClient(Connection):

@@ -24,14 +24,14 @@ from tfs_client.answers import (
     Regression,
     VersionStatus,
 )
-from tfs_client.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
-from tfs_client.route import Key
+from tfs_client.call.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
+from tfs_client.call.route import Key
 from tfs_client.servable import Servable, servable
 from tfs_client.steps import Metadata as Pairs, walk
 
 if TYPE_CHECKING:
-    from tfs_client.router import Router
-    from tfs_client.shadow import Shadow
+    from tfs_client.routing.router import Router
+    from tfs_client.shadow.shadow import Shadow
 
 __all__ = ["DEFAULT_TARGET", "DEFAULT_TIMEOUT_S", "Client"]
 

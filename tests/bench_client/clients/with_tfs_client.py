@@ -12,9 +12,10 @@ from typing import Any
 import frame
 import numpy as np
 
-from tfs_client import AsyncClient, Client, codec
-from tfs_client.known import KnownRequest
+from tfs_client import AsyncClient, Client
+from tfs_client.call.known import KnownRequest
 from tfs_client.servable import Servable
+from tfs_client.wire import codec
 
 
 class Unconnected(Client):

@@ -23,7 +23,7 @@ from tfs_client.answers import Metadata, TensorSpec
 from tfs_client.cli.output import Progress, print_json, print_table
 from tfs_client.cli.verbs import connection, image_files, read_inputs, version_of
 from tfs_client.errors import CallError, RequestError, TfsError
-from tfs_client.inputs import as_array, find_signature
+from tfs_client.wire.inputs import as_array, find_signature
 
 _PERCENTILES = (50, 90, 99, 100)
 

@@ -10,7 +10,7 @@ from typing import Any
 from tfs_client import contract
 from tfs_client.cli import bench, shadow_report, verbs
 from tfs_client.client import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
-from tfs_client.connection_flags import add_connection_flags
+from tfs_client.flags import add_connection_flags
 
 _INPUTS_HELP = (
     "arrays by input name, in place of images: JSON such as '{\"x\": [1, 2]}', or a .json or .npz "

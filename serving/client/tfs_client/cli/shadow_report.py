@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from tfs_client.cli.output import print_json, print_table
-from tfs_client.comparisons import Comparison
+from tfs_client.shadow.comparisons import Comparison
 
 SHOWN: Final = 20
 """Disagreements listed for each pair of versions."""

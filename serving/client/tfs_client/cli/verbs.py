@@ -20,9 +20,9 @@ from tfs_client import contract
 from tfs_client.answers import Prediction
 from tfs_client.cli.output import Progress, print_json, print_table, values_as_json
 from tfs_client.client import Client
-from tfs_client.connection_flags import connection_arguments
 from tfs_client.errors import RequestError
-from tfs_client.images import ImageClassifier, ImagePrediction
+from tfs_client.flags import connection_arguments
+from tfs_client.images.classifier import ImageClassifier, ImagePrediction
 
 
 def predict(arguments: argparse.Namespace) -> int:

@@ -17,9 +17,9 @@ from typing import Any, Final
 import grpc
 
 from tfs_client.answers import ImagePrediction
-from tfs_client.channel import METHODS, checked_metadata
+from tfs_client.call.channel import METHODS, checked_metadata
+from tfs_client.call.observer import Call, Observer
 from tfs_client.errors import AnswerError, CallError, TfsError
-from tfs_client.observer import Call, Observer
 
 try:
     from opentelemetry import propagate, trace

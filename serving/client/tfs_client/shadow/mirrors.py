@@ -17,18 +17,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from tfs_client.comparisons import Answer, Comparison, compared, failed, version_of
-from tfs_client.core import Core
+from tfs_client.call.core import Core
+from tfs_client.call.policy import Retry
+from tfs_client.call.sender import Sender
 from tfs_client.errors import ClosedClientError
-from tfs_client.policy import Retry
-from tfs_client.sender import Sender
 from tfs_client.servable import Servable
+from tfs_client.shadow.comparisons import Answer, Comparison, compared, failed, version_of
 from tfs_client.steps import Steps, Work, walk, walk_async
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    from tfs_client.shadow import Shadow
+    from tfs_client.shadow.shadow import Shadow
 
 METADATA: Final = (("x-shadow", "1"),)
 """Sent along, so that servers and meshes can tell."""

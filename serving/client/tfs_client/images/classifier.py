@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from tfs_client.answers import ImagePrediction
-from tfs_client.classifier import (
+from tfs_client.call.route import Key
+from tfs_client.errors import RequestError
+from tfs_client.images.asking import (
     BATCH_SIZE,
     CONCURRENCY,
     Classifier,
     OnBadImage,
     check_some,
 )
-from tfs_client.errors import RequestError
-from tfs_client.pixels import ImageSource, Pixels, describe, is_file
-from tfs_client.route import Key
+from tfs_client.images.pixels import ImageSource, Pixels, describe, is_file
 from tfs_client.steps import walk, walk_async
 
 if TYPE_CHECKING:

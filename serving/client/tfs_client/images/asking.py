@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from tfs_client import contract, pictures
+from tfs_client import contract
 from tfs_client.answers import ImagePrediction, Prediction
-from tfs_client.core import Core, check_shadow, checked_timeout
+from tfs_client.call.core import Core, check_shadow, checked_timeout
+from tfs_client.call.fallback import DEFAULT
+from tfs_client.call.route import Key, Route
 from tfs_client.errors import (
     AnswerError,
     EmptyBatchError,
@@ -26,17 +28,16 @@ from tfs_client.errors import (
     RequestError,
     TfsError,
 )
-from tfs_client.fallback import DEFAULT
-from tfs_client.pictures import Guards, Picture
-from tfs_client.pixels import ImageSource
-from tfs_client.route import Key, Route
+from tfs_client.images import pictures
+from tfs_client.images.pictures import Guards, Picture
+from tfs_client.images.pixels import ImageSource
 from tfs_client.servable import Servable, servable
 from tfs_client.steps import Steps, Work
 
 if TYPE_CHECKING:
-    from tfs_client.connection import Connection
-    from tfs_client.router import Router
-    from tfs_client.shadow import Shadow
+    from tfs_client.call.connection import Connection
+    from tfs_client.routing.router import Router
+    from tfs_client.shadow.shadow import Shadow
 
 BATCH_SIZE: Final = 32
 """Images a request; a server with batching refuses more than its max_batch_size."""

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tfs_client.channel import Tls
+from tfs_client.call.channel import Tls
 
 
 def add_connection_flags(parser: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfs_client.jsonl import JsonLines
+from tfs_client.background.jsonl import JsonLines
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import grpc
 
-from tfs_client import codec, messages
 from tfs_client.answers import (
     Classification,
     Metadata,
@@ -23,8 +22,12 @@ from tfs_client.answers import (
     Regression,
     VersionStatus,
 )
-from tfs_client.channel import checked_metadata
-from tfs_client.codes import from_code
+from tfs_client.call.channel import checked_metadata
+from tfs_client.call.codes import from_code
+from tfs_client.call.fallback import DEFAULT, Answered, Fallbacks, first_answer
+from tfs_client.call.known import Known, KnownRequest
+from tfs_client.call.route import Key, Route
+from tfs_client.call.sender import About, Sender
 from tfs_client.errors import (
     CallError,
     DeadlineExceededError,
@@ -36,21 +39,17 @@ from tfs_client.errors import (
     RequestError,
     TfsError,
 )
-from tfs_client.fallback import DEFAULT, Answered, Fallbacks, first_answer
-from tfs_client.inputs import as_array, check_mapping
-from tfs_client.known import Known, KnownRequest
-from tfs_client.route import Key, Route
-from tfs_client.sender import About, Sender
 from tfs_client.servable import Servable
 from tfs_client.steps import Metadata as Pairs, Pause, Steps
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client.wire import codec, messages, serving_pb2 as pb
+from tfs_client.wire.inputs import as_array, check_mapping
 
 if TYPE_CHECKING:
     import asyncio
 
-    from tfs_client.mirrors import Aside
-    from tfs_client.router import Router
-    from tfs_client.shadow import Shadow
+    from tfs_client.routing.router import Router
+    from tfs_client.shadow.mirrors import Aside
+    from tfs_client.shadow.shadow import Shadow
 
 Answer = TypeVar("Answer")
 
@@ -435,7 +434,7 @@ def check_shadow(shadow: object) -> None:
     Raises:
         RequestError: it is something else.
     """
-    from tfs_client.shadow import Shadow
+    from tfs_client.shadow.shadow import Shadow
 
     if not isinstance(shadow, Shadow):
         raise RequestError(f"Expected shadow as a Shadow. Received: {type(shadow).__name__}")

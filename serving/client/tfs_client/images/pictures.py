@@ -15,8 +15,8 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 
 from tfs_client.errors import ImageError, RequestError
-from tfs_client.picture_header import check_header, read_header
-from tfs_client.pixels import (
+from tfs_client.images.headers import check_header, read_header
+from tfs_client.images.pixels import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
     ImageSource,

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfs_client import messages
 from tfs_client.answers import Metadata
-from tfs_client.codec import RequestTemplate
 from tfs_client.errors import RequestError, SignatureError
-from tfs_client.inputs import (
+from tfs_client.servable import Servable
+from tfs_client.wire import messages
+from tfs_client.wire.codec import RequestTemplate
+from tfs_client.wire.inputs import (
     as_array,
     check_inputs,
     check_mapping,
     check_outputs,
     find_signature,
 )
-from tfs_client.servable import Servable
 
 
 class KnownRequest:

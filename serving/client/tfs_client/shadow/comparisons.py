@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from tfs_client.answers import ImagePrediction, Prediction
-from tfs_client.jsonl import JsonLines
+from tfs_client.background.jsonl import JsonLines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

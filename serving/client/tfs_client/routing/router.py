@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Mapping
 
 from tfs_client import contract
-from tfs_client.callbacks import Callback
+from tfs_client.background.callbacks import Callback
+from tfs_client.background.forks import renew_after_fork
 from tfs_client.errors import RequestError
-from tfs_client.exposures import Exposure, ExposureLog
-from tfs_client.forks import renew_after_fork
-from tfs_client.split import Assignment, Split, SplitFile
+from tfs_client.routing.exposures import Exposure, ExposureLog
+from tfs_client.routing.split import Assignment, Split, SplitFile
 
 __all__ = ["Assignment", "Exposure", "ExposureLog", "Router", "Split"]
 

@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 from google.protobuf.message import DecodeError, EncodeError, Message
 
-from tfs_client import servable, tensors
+from tfs_client import servable
 from tfs_client.answers import (
     Classification,
     ClassScore,
@@ -30,7 +30,7 @@ from tfs_client.errors import (
     RequestError,
     ValueRangeError,
 )
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client.wire import serving_pb2 as pb, tensors
 
 _SIGNATURE_FIELD: Final = "signature_def"
 

@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from tfs_client import tensors
 from tfs_client.errors import AnswerError, InputNameError, RequestError
-from tfs_client.inputs import STRING, as_bytes
-from tfs_client.tensors import Kind
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client.wire import serving_pb2 as pb, tensors
+from tfs_client.wire.inputs import STRING, as_bytes
+from tfs_client.wire.tensors import Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,7 @@ from tfs_client.errors import RequestError, TfsError
 from tfs_client.servable import Servable
 
 if TYPE_CHECKING:  # imported by whoever makes a router; its libraries cost others their time
-    from tfs_client.router import Assignment, Router
+    from tfs_client.routing.router import Assignment, Router
 
 Key: TypeAlias = str | bytes | int
 """What stays on one side of an experiment: a user, a device, an order."""
@@ -138,7 +138,7 @@ class Route:
         predicted: str,
         probability: float | None,
     ) -> None:
-        from tfs_client.exposures import Exposure
+        from tfs_client.routing.exposures import Exposure
 
         assert self.router is not None
         assert self.assignment is not None

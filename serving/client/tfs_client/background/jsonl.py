@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
+from tfs_client.background.forks import renew_after_fork
 from tfs_client.errors import RequestError
-from tfs_client.forks import renew_after_fork
 
 ROTATION_CHECK_S: Final = 1.0
 """At least so long between two looks whether a log was rotated away."""

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tfs_client.errors import AnswerError
-from tfs_client.inputs import as_array, as_bytes
 from tfs_client.wire import serving_pb2 as pb
+from tfs_client.wire.inputs import as_array, as_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

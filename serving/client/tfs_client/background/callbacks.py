@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-from tfs_client.forks import renew_after_fork
+from tfs_client.background.forks import renew_after_fork
 
 COMPLAINT_S: Final = 1.0
 """At least so long between two log lines about one that fails."""

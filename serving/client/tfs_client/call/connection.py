@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import grpc
 
-from tfs_client import channel as channels, contract
-from tfs_client.core import Core, checked_timeout
+from tfs_client import contract
+from tfs_client.call import channel as channels
+from tfs_client.call.core import Core, checked_timeout
+from tfs_client.call.observer import Observer
+from tfs_client.call.policy import Breaker, Retry
+from tfs_client.call.sender import Sender, Settings
 from tfs_client.errors import RequestError, TargetError
-from tfs_client.observer import Observer
-from tfs_client.policy import Breaker, Retry
-from tfs_client.sender import Sender, Settings
 
 DEFAULT_TARGET: Final = f"localhost:{contract.GRPC_PORT}"
 DEFAULT_TIMEOUT_S: Final = 10.0

@@ -17,8 +17,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
-from tfs_client.channel import METHODS, checked_metadata
-from tfs_client.codes import from_rpc_error
+from tfs_client.background.forks import Poller
+from tfs_client.call.channel import METHODS, checked_metadata
+from tfs_client.call.codes import from_rpc_error
+from tfs_client.call.observer import Call, Observer
+from tfs_client.call.policy import Breaker, Budget, Circuit, Retry, says_something
 from tfs_client.errors import (
     CallError,
     CircuitOpenError,
@@ -27,9 +30,6 @@ from tfs_client.errors import (
     ForkedClientError,
     RequestError,
 )
-from tfs_client.forks import Poller
-from tfs_client.observer import Call, Observer
-from tfs_client.policy import Breaker, Budget, Circuit, Retry, says_something
 from tfs_client.servable import Servable
 from tfs_client.steps import Metadata, Pause, Send, Start, Steps, WaitAny
 

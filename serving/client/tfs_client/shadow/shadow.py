@@ -21,14 +21,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tfs_client import contract
-from tfs_client.callbacks import Callback
-from tfs_client.comparisons import TOLERANCE, Answer, Comparison, ShadowLog, version_of
-from tfs_client.core import Core, checked_timeout
+from tfs_client.background.callbacks import Callback
+from tfs_client.background.forks import renew_after_fork
+from tfs_client.call.core import Core, checked_timeout
+from tfs_client.call.fallback import DEFAULT
 from tfs_client.errors import ClosedClientError, RequestError
-from tfs_client.fallback import DEFAULT
-from tfs_client.forks import renew_after_fork
-from tfs_client.mirrors import Aside, Ask, Mirror
 from tfs_client.servable import Servable
+from tfs_client.shadow.comparisons import TOLERANCE, Answer, Comparison, ShadowLog, version_of
+from tfs_client.shadow.mirrors import Aside, Ask, Mirror
 from tfs_client.steps import Steps
 
 __all__ = ["Comparison", "Shadow", "ShadowLog"]

@@ -1,0 +1,1 @@
+"""What runs beside the calls: callers' functions, logs that processes share, forks."""

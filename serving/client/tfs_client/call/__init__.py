@@ -1,0 +1,1 @@
+"""One call on its way: checked, sent, repeated, handed to whom comes after, and watched."""

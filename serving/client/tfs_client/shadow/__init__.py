@@ -1,0 +1,1 @@
+"""A second version asked the same, whose answers are compared and not used."""
