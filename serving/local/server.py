@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING, Final
 
 import tensorflow as tf
 
-from serving.local import batching_parameters, config_files, metrics, model_store
-from serving.local.batch_scheduler import BatchScheduler
-from serving.local.batching import Scheduler
-from serving.local.batching_parameters import BatchingParameters
+from serving.local import config_files, metrics
+from serving.local.batching import parameters as batching_parameters
+from serving.local.batching.batching import Scheduler
+from serving.local.batching.parameters import BatchingParameters
+from serving.local.batching.scheduler import BatchScheduler
 from serving.local.config_watcher import ConfigWatcher
 from serving.local.core import CoreOptions, ServerCore
 from serving.local.errors import ServingError
 from serving.local.flags import HOST, Flags
-from serving.local.grpc_server import GrpcOptions, GrpcServer, credentials
+from serving.local.grpc.grpc_server import GrpcOptions, GrpcServer, credentials
 from serving.local.inference import InferenceOptions
-from serving.local.loading import ModelLoader, WarmupOptions
-from serving.local.versions import LoadOptions
+from serving.local.loading import model_store
+from serving.local.loading.loading import ModelLoader, WarmupOptions
+from serving.local.versions.versions import LoadOptions
 from serving.models_config import ModelsConfig
 
 if TYPE_CHECKING:
-    from serving.local.http_server import HttpServer
-    from serving.local.rest_server import RestApi
+    from serving.local.rest.http_server import HttpServer
+    from serving.local.rest.rest_server import RestApi
 
 _log = logging.getLogger(__name__)
 
@@ -148,8 +150,8 @@ class Server:
 
 
 def _rest_types() -> tuple[type[HttpServer], type[RestApi]]:
-    from serving.local.http_server import HttpServer
-    from serving.local.rest_server import RestApi
+    from serving.local.rest.http_server import HttpServer
+    from serving.local.rest.rest_server import RestApi
 
     return HttpServer, RestApi
 

@@ -29,7 +29,7 @@ def main() -> int:
     """Answers until stdin ends."""
     folder, files_path, pixels_path = (Path(part) for part in sys.argv[1:])
     quiet_tensorflow.import_tensorflow(keras=False)
-    from serving.local import model_store
+    from serving.local.loading import model_store
 
     model_store.prepare_tensorflow()
     model = model_store.LoadedModel(folder, model_store.SessionOptions())

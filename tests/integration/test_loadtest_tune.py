@@ -14,7 +14,7 @@ from PIL import Image
 from loadtest import tune
 from loadtest.tuning import in_turns
 from loadtest.verdicts.knee_search import Limits
-from serving.local import batching_parameters
+from serving.local.batching import parameters as batching_parameters
 from tests import slow_versions
 from tests.e2e.launching import ROOT, first_config
 from tfs_client import contract

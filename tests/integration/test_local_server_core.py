@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.local import json_text, tensor_proto
+from serving.local.apis import tensor_proto
 from serving.local.errors import ServingError, invalid_argument
+from serving.local.rest import json_text
 
 DTYPES = [
     *(tf.float32, tf.float64, tf.float16, tf.bfloat16, tf.int8, tf.int16, tf.int32, tf.int64),

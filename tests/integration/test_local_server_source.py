@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.local.source import FolderSource, mapped, versions_in
+from serving.local.versions.source import FolderSource, mapped, versions_in
 from serving.models_config import All, Latest, Model, Policy, Specific
 from tests.integration.local_server_fixtures import eventually
 

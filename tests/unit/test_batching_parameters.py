@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.local import batching_parameters
-from serving.local.batching_parameters import BatchingParameters
+from serving.local.batching import parameters as batching_parameters
+from serving.local.batching.parameters import BatchingParameters
 from serving.local.errors import ServingError
 
 

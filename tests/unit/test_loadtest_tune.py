@@ -16,7 +16,7 @@ from loadtest.tuning.in_turns import InTurns
 from loadtest.tuning.recommendation import Tried, choose, finalists, rivals, words
 from loadtest.verdicts.knee_search import Knee
 from loadtest.verdicts.objectives import Objectives
-from serving.local import batching_parameters
+from serving.local.batching import parameters as batching_parameters
 
 BEST = Candidate(max_batch_size=32, batch_timeout_micros=1000, num_batch_threads=2)
 OTHER = Candidate(max_batch_size=8)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tensorflow.core.example import example_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving.local import json_examples, json_outputs, json_tensors, json_text
-from serving.local.classification import Classes
+from serving.local.apis.classification import Classes
+from serving.local.apis.prediction import Prediction
 from serving.local.errors import ServingError
-from serving.local.prediction import Prediction
+from serving.local.rest import json_examples, json_outputs, json_tensors, json_text
 from serving.local.signature import Signature, from_signature_def
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from grpc import StatusCode
 from numpy.typing import NDArray
 
-from serving.local import tensor_proto
+from serving.local.apis import tensor_proto
 from serving.local.errors import ServingError, failed_precondition, invalid_argument, refuse
 from serving.local.inference import (
     CLASSIFY_METHOD,

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.local import examples
+from serving.local.apis import examples
 from serving.local.errors import refuse
 from serving.local.inference import CLASSIFY_METHOD, InferenceOptions
 from serving.local.signature import DT_STRING, ServableModel, Signature, dtype_of

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from serving.local import json_text
 from serving.local.errors import ServingError, invalid_argument, refuse
+from serving.local.rest import json_text
 
 INT64: Final = (-(2**63), 2**63 - 1)
 UINT64: Final = (0, 2**64 - 1)

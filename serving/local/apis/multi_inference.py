@@ -12,8 +12,8 @@ from typing import Any
 from grpc import StatusCode
 from numpy.typing import NDArray
 
-from serving.local import classification, examples, regression
-from serving.local.classification import Classes
+from serving.local.apis import classification, examples, regression
+from serving.local.apis.classification import Classes
 from serving.local.errors import ServingError, refuse
 from serving.local.inference import CLASSIFY_METHOD, REGRESS_METHOD, InferenceOptions
 from serving.local.signature import (

@@ -12,9 +12,9 @@ import numpy as np
 from google.protobuf import text_format
 from numpy.typing import NDArray
 
+from serving.local.apis.prediction import check_dtypes
 from serving.local.errors import refuse
 from serving.local.inference import InferenceOptions
-from serving.local.prediction import check_dtypes
 from serving.local.signature import DEFAULT_SIGNATURE, DTYPE_NAMES, ServableModel, Signature
 
 EXAMPLES: Final = "inputs"

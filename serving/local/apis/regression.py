@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from serving.local import examples
+from serving.local.apis import examples
 from serving.local.errors import refuse
 from serving.local.inference import REGRESS_METHOD, InferenceOptions
 from serving.local.signature import ServableModel, Signature, dtype_of

@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 from grpc import StatusCode
 
-from serving.local.batching_parameters import BatchingParameters
+from serving.local.batching.parameters import BatchingParameters
 from serving.local.errors import ServingError, invalid_argument
 
 

@@ -13,13 +13,16 @@ from typing import Any
 
 from grpc import StatusCode
 
-from serving.local import load_errors, messages, metrics, source, tflite_model, warmup
-from serving.local.batching import BatchedModel, Scheduler
+from serving.local import metrics
+from serving.local.apis import messages
+from serving.local.batching.batching import BatchedModel, Scheduler
 from serving.local.errors import ServingError, invalid_argument
 from serving.local.inference import InferenceOptions
-from serving.local.model_store import LoadedModel, SessionOptions
+from serving.local.loading import load_errors, tflite_model, warmup
+from serving.local.loading.model_store import LoadedModel, SessionOptions
+from serving.local.loading.tflite_model import TfliteModel
 from serving.local.signature import ServableModel
-from serving.local.tflite_model import TfliteModel
+from serving.local.versions import source
 
 _log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from grpc import StatusCode
 from numpy.typing import NDArray
 
 from serving.local import metrics
-from serving.local.batch_scheduler import BatchQueue, BatchScheduler
-from serving.local.batching_parameters import BatchingParameters
+from serving.local.batching.parameters import BatchingParameters
+from serving.local.batching.scheduler import BatchQueue, BatchScheduler
 from serving.local.errors import ServingError, failed_precondition, refuse
 from serving.local.signature import ServableModel, Signature
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from serving.local import rapidjson
 from serving.local.errors import refuse
+from serving.local.rest import rapidjson
 
 INDENT: Final = "    "
 

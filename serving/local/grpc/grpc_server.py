@@ -18,7 +18,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from serving.local import config_files, messages, metrics
+from serving.local import config_files, metrics
+from serving.local.apis import messages
 from serving.local.core import ServerCore
 from serving.local.errors import ServingError, invalid_argument
 from serving.local.flags import HOST

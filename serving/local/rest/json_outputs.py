@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.local import json_text
-from serving.local.classification import Classes
+from serving.local.apis.classification import Classes
+from serving.local.apis.prediction import Prediction
 from serving.local.errors import invalid_argument, refuse
-from serving.local.json_text import INDENT
-from serving.local.prediction import Prediction
+from serving.local.rest import json_text
+from serving.local.rest.json_text import INDENT
 from serving.local.signature import DT_STRING, TensorSpec, dtype_of
 
 _DT_BOOL: Final = 10

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from tensorflow.core.example import example_pb2
 
-from serving.local import json_text, json_values
 from serving.local.errors import refuse
+from serving.local.rest import json_text, json_values
 
 _KIND_NAMES: Final = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 

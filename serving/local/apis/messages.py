@@ -21,21 +21,21 @@ from tensorflow_serving.apis import (
 )
 
 from serving import models_config
-from serving.local import (
+from serving.local.apis import (
     classification,
     multi_inference as multi_inference_module,
     prediction,
     regression,
     tensor_proto,
 )
-from serving.local.classification import Classes
+from serving.local.apis.classification import Classes
+from serving.local.apis.measured_model import MeasuredModel
+from serving.local.apis.multi_inference import Task
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import invalid_argument, refuse
 from serving.local.inference import InferenceOptions
-from serving.local.measured_model import MeasuredModel
-from serving.local.multi_inference import Task
 from serving.local.signature import DEFAULT_SIGNATURE, ServableModel, Signature, dtype_of
-from serving.local.versions import VersionStatus
+from serving.local.versions.versions import VersionStatus
 from serving.models_config import ConfigError
 from tfs_client.wire import serving_pb2
 

@@ -16,22 +16,13 @@ from google.protobuf import json_format
 from grpc import StatusCode
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from serving.local import (
-    classification,
-    json_examples,
-    json_outputs,
-    json_tensors,
-    json_text,
-    messages,
-    metrics,
-    prediction,
-    rapidjson,
-    regression,
-)
+from serving.local import metrics
+from serving.local.apis import classification, messages, prediction, regression
+from serving.local.apis.measured_model import MeasuredModel
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import HTTP_STATUS, ServingError, refuse
-from serving.local.http_server import HttpRequest, HttpResponse
-from serving.local.measured_model import MeasuredModel
+from serving.local.rest import json_examples, json_outputs, json_tensors, json_text, rapidjson
+from serving.local.rest.http_server import HttpRequest, HttpResponse
 from serving.local.signature import DEFAULT_SIGNATURE
 
 _log = logging.getLogger(__name__)

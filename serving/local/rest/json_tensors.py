@@ -14,8 +14,8 @@ import numpy as np
 from grpc import StatusCode
 from numpy.typing import NDArray
 
-from serving.local import json_text, json_values
 from serving.local.errors import ServingError, invalid_argument, refuse
+from serving.local.rest import json_text, json_values
 from serving.local.signature import (
     DEFAULT_SIGNATURE,
     DT_STRING,

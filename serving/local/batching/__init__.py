@@ -1,0 +1,1 @@
+"""Requests of different callers merged into one run of the model."""

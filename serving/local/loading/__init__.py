@@ -1,0 +1,1 @@
+"""A version's folder into a version that answers, or the error TensorFlow Serving gives."""
