@@ -18,9 +18,9 @@ from serving import models_config
 from serving.local.errors import ServingError, failed_precondition, invalid_argument, refuse
 from serving.local.inference import InferenceOptions
 from serving.local.signature import ServableModel, Signature
+from serving.local.versions.manager import VersionManager
 from serving.local.versions.source import FolderSource
-from serving.local.versions.version_manager import VersionManager
-from serving.local.versions.versions import Handle, LoadOptions, State, VersionStatus
+from serving.local.versions.states import Handle, LoadOptions, State, VersionStatus
 from serving.models_config import ConfigError, ModelsConfig
 
 _log = logging.getLogger(__name__)

@@ -19,16 +19,16 @@ from serving.local.config_watcher import ConfigWatcher
 from serving.local.core import CoreOptions, ServerCore
 from serving.local.errors import ServingError
 from serving.local.flags import HOST, Flags
-from serving.local.grpc.grpc_server import GrpcOptions, GrpcServer, credentials
+from serving.local.grpc.server import GrpcOptions, GrpcServer, credentials
 from serving.local.inference import InferenceOptions
 from serving.local.loading import model_store
-from serving.local.loading.loading import ModelLoader, WarmupOptions
-from serving.local.versions.versions import LoadOptions
+from serving.local.loading.loader import ModelLoader, WarmupOptions
+from serving.local.versions.states import LoadOptions
 from serving.models_config import ModelsConfig
 
 if TYPE_CHECKING:
-    from serving.local.rest.http_server import HttpServer
-    from serving.local.rest.rest_server import RestApi
+    from serving.local.rest.api import RestApi
+    from serving.local.rest.http import HttpServer
 
 _log = logging.getLogger(__name__)
 
@@ -150,8 +150,8 @@ class Server:
 
 
 def _rest_types() -> tuple[type[HttpServer], type[RestApi]]:
-    from serving.local.rest.http_server import HttpServer
-    from serving.local.rest.rest_server import RestApi
+    from serving.local.rest.api import RestApi
+    from serving.local.rest.http import HttpServer
 
     return HttpServer, RestApi
 

@@ -12,7 +12,7 @@ import pytest
 from serving.local.core import CoreOptions, ModelSpec, ServerCore
 from serving.local.errors import ServingError, invalid_argument
 from serving.local.signature import Signature
-from serving.local.versions.versions import LoadOptions, State
+from serving.local.versions.states import LoadOptions, State
 from serving.models_config import Latest, Model, ModelsConfig, Policy, Specific
 from tests.integration.local_server_fixtures import eventually
 

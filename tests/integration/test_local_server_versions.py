@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from serving.local.errors import ServingError, invalid_argument
-from serving.local.versions.version_manager import VersionManager
-from serving.local.versions.versions import LoadOptions, State
+from serving.local.versions.manager import VersionManager
+from serving.local.versions.states import LoadOptions, State
 from tests.integration.local_server_fixtures import eventually
 
 ONCE = LoadOptions(max_retries=0)

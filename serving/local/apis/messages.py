@@ -35,7 +35,7 @@ from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import invalid_argument, refuse
 from serving.local.inference import InferenceOptions
 from serving.local.signature import DEFAULT_SIGNATURE, ServableModel, Signature, dtype_of
-from serving.local.versions.versions import VersionStatus
+from serving.local.versions.states import VersionStatus
 from serving.models_config import ConfigError
 from tfs_client.wire import serving_pb2
 

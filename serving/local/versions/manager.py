@@ -18,7 +18,7 @@ from typing import Final, Generic
 from grpc import StatusCode
 
 from serving.local.errors import ServingError, not_found
-from serving.local.versions.versions import (
+from serving.local.versions.states import (
     Action,
     Handle,
     Loaded,

@@ -22,7 +22,7 @@ from serving.local.apis.measured_model import MeasuredModel
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import HTTP_STATUS, ServingError, refuse
 from serving.local.rest import json_examples, json_outputs, json_tensors, json_text, rapidjson
-from serving.local.rest.http_server import HttpRequest, HttpResponse
+from serving.local.rest.http import HttpRequest, HttpResponse
 from serving.local.signature import DEFAULT_SIGNATURE
 
 _log = logging.getLogger(__name__)
