@@ -30,13 +30,13 @@ from typing import Any, Final
 
 from foundation.command_line import InputError, Parser, configure_logging, run
 from foundation.figures import BUILD_DIR, Figures
-from loadtest import running
-from loadtest.flags import parse
+from loadtest.loops import running
+from loadtest.plan.flags import parse
+from loadtest.plan.settings import CLOSED, Settings
 from loadtest.report import compare_page
 from loadtest.results import generator, run_file
 from loadtest.results.run_file import RunFile
 from loadtest.results.taken import INTERRUPTED
-from loadtest.settings import CLOSED, Settings
 from loadtest.verdicts import comparison
 from loadtest.verdicts.comparison import LEAST, Comparison, Slices
 

@@ -27,12 +27,12 @@ from typing import Final
 
 from foundation.command_line import InputError, Parser, configure_logging, run
 from foundation.figures import BUILD_DIR, Figures, git_commit, machine, write_json
-from loadtest import running
-from loadtest.flags import parse
-from loadtest.measuring import Measuring
+from loadtest.loops import running
+from loadtest.loops.measuring import Measuring
+from loadtest.plan.flags import parse
+from loadtest.plan.settings import Settings
 from loadtest.report import knee_page
 from loadtest.results.point import Point
-from loadtest.settings import Settings
 from loadtest.verdicts import knee_search
 from loadtest.verdicts.knee_search import Knee, Limits
 from loadtest.verdicts.objectives import Objectives

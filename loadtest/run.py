@@ -28,10 +28,11 @@ from typing import Any
 
 from foundation.command_line import configure_logging, run
 from foundation.figures import BUILD_DIR, Figures
-from loadtest import running
 from loadtest.change.commands import PATIENCE_S, Commands
 from loadtest.change.cost import Cost, costs
-from loadtest.flags import parse
+from loadtest.loops import running
+from loadtest.plan.flags import parse
+from loadtest.plan.settings import CLOSED, Settings
 from loadtest.report import page
 from loadtest.results import generator, samples
 from loadtest.results.recording import SENT
@@ -40,7 +41,6 @@ from loadtest.results.taken import INTERRUPTED, Taken
 from loadtest.server.measured import Selection
 from loadtest.server.view import ServerView
 from loadtest.server.watch import watching
-from loadtest.settings import CLOSED, Settings
 from loadtest.traffic import images
 from loadtest.traffic.answers import read_known
 from loadtest.verdicts.objectives import judge

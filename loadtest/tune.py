@@ -34,11 +34,11 @@ import tqdm
 from foundation.command_line import InputError, Parser, configure_logging, run
 from foundation.figures import BUILD_DIR, Figures
 from loadtest import knee
-from loadtest.flags import parse
-from loadtest.measuring import Measuring
+from loadtest.loops.measuring import Measuring
+from loadtest.plan.flags import parse
+from loadtest.plan.settings import Settings
 from loadtest.report import tune_page
 from loadtest.results.taken import INTERRUPTED
-from loadtest.settings import Settings
 from loadtest.tuning import candidates, in_turns, recommendation, servers
 from loadtest.tuning.candidates import OFF, Candidate
 from loadtest.tuning.in_turns import InTurns

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from loadtest.loops.job import plain
+from loadtest.plan.settings import Settings
 from loadtest.results import samples
 from loadtest.results.generator import State
 from loadtest.results.recording import Recording
 from loadtest.results.taken import INTERRUPTED, Taken
-from loadtest.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 

@@ -36,13 +36,15 @@ from locust import User, events, task  # noqa: E402
 from locust.runners import MasterRunner, WorkerRunner  # noqa: E402
 
 from foundation.command_line import InputError  # noqa: E402
-from loadtest.loops import think_time  # noqa: E402
 from loadtest.loops.gathering import Gathering  # noqa: E402
 from loadtest.loops.job import connection_from, open_client  # noqa: E402
 from loadtest.loops.rest_client import RestAnswer, RestClient, Rows  # noqa: E402
+from loadtest.plan.settings import GRPC, REST  # noqa: E402
 from loadtest.results import samples  # noqa: E402
-from loadtest.settings import GRPC, REST  # noqa: E402
-from loadtest.traffic import workload  # noqa: E402
+from loadtest.traffic import (
+    think_time,  # noqa: E402
+    workload,  # noqa: E402
+)
 from loadtest.traffic.answers import Answers, code_of, read_known  # noqa: E402
 from tfs_client import Client, Prediction, TfsError, contract  # noqa: E402
 

@@ -15,7 +15,7 @@ import random
 from collections.abc import Sequence
 from typing import Final
 
-from loadtest.measuring import Measuring
+from loadtest.loops.measuring import Measuring
 from loadtest.results.point import Point
 from loadtest.verdicts.objectives import Objectives
 

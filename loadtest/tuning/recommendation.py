@@ -11,7 +11,7 @@ from typing import Final
 
 from foundation.figures import machine
 from loadtest.knee import Found
-from loadtest.settings import Settings
+from loadtest.plan.settings import Settings
 from loadtest.tuning.candidates import OFF, Candidate
 from loadtest.tuning.in_turns import InTurns
 from loadtest.verdicts.objectives import Objectives

@@ -32,8 +32,8 @@ import numpy as np
 
 from loadtest.loops import closed_loop, open_loop
 from loadtest.loops.job import Job
+from loadtest.plan.settings import Settings
 from loadtest.results.generator import summarise
-from loadtest.settings import Settings
 from loadtest.traffic import images, workload
 from loadtest.traffic.arrivals import Plan
 from tests.bench_loadtest import delaying, servers

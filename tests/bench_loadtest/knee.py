@@ -16,10 +16,10 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from loadtest import knee
-from loadtest.measuring import Measuring
+from loadtest.loops.measuring import Measuring
+from loadtest.plan.settings import Settings
 from loadtest.results.histograms import empty, percentiles
 from loadtest.results.point import Point
-from loadtest.settings import Settings
 from loadtest.verdicts.knee_search import Knee, Limits
 from loadtest.verdicts.objectives import Objectives
 from tests.bench_loadtest.servers import delaying

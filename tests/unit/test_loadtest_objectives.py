@@ -7,7 +7,7 @@ import json
 import pytest
 
 from foundation.command_line import InputError
-from loadtest.flags import parse
+from loadtest.plan.flags import parse
 from loadtest.results import generator, samples
 from loadtest.results.generator import State
 from loadtest.results.recording import Recording

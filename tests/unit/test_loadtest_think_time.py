@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foundation.command_line import InputError
-from loadtest.loops import think_time
+from loadtest.traffic import think_time
 
 
 def drawn(text: str, count: int = 4000) -> np.ndarray:

@@ -13,9 +13,8 @@ from typing import Any
 
 from foundation.command_line import InputError
 from loadtest.change.commands import At, parse_at
-from loadtest.loops import think_time
 from loadtest.server.scraper import page_url
-from loadtest.traffic import arrivals
+from loadtest.traffic import arrivals, think_time
 from loadtest.traffic.workload import AS_IS, Mix, parse_weights
 from loadtest.verdicts import objectives
 from loadtest.verdicts.objectives import Objectives

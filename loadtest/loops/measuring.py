@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Final
 
 from foundation.command_line import InputError
-from loadtest import running
+from loadtest.loops import running
+from loadtest.plan.settings import Settings
 from loadtest.results import generator
 from loadtest.results.point import Point
 from loadtest.results.samples import OK
 from loadtest.results.taken import INTERRUPTED, Taken
-from loadtest.settings import Settings
 from loadtest.traffic import workload
 from loadtest.verdicts.knee_search import LostError, Measurement
 from loadtest.verdicts.objectives import LEAST_BEYOND, PERCENTILES, Objectives, missed_anyway

@@ -20,9 +20,9 @@ from foundation.command_line import InputError
 from loadtest.loops import closed_loop, open_loop
 from loadtest.loops.job import Job, open_client
 from loadtest.loops.rest_client import RestClient
+from loadtest.plan.settings import CLOSED, REST, Settings
 from loadtest.results import samples
 from loadtest.results.taken import Taken
-from loadtest.settings import CLOSED, REST, Settings
 from tfs_client import Client, TfsError
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foundation.command_line import Parser
-from loadtest.settings import CLOSED_DURATION_S, USERS, Settings
+from loadtest.plan.settings import CLOSED_DURATION_S, USERS, Settings
 from loadtest.traffic import arrivals
 from loadtest.traffic.workload import FORMATS, SIGNATURES
 from tfs_client import contract
