@@ -20,8 +20,8 @@ from foundation.command_line import InputError
 from serving import models_config
 from serving.cluster.kubectl import FIELD_MANAGER, LABELS, ConflictError, Kubectl, NotFoundError
 from serving.cluster.lease import Lease
+from serving.fleet.place import EditedMeanwhileError
 from serving.models_config import ConfigError, ModelsConfig
-from serving.rollout.place import EditedMeanwhileError
 
 CONFIG: Final = "image-classifier-config"
 KEY: Final = "models.config"

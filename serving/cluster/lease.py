@@ -21,7 +21,7 @@ from serving.cluster.kubectl import (
     NoClusterError,
     NotFoundError,
 )
-from serving.rollout.place import operator_in_words
+from serving.fleet.place import operator_in_words
 
 NAME: Final = "image-classifier-rollout"
 

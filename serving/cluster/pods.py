@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from serving.cluster.kubectl import ForbiddenError, Kubectl, KubectlError, NoClusterError
-from serving.rollout.fleet import Member
+from serving.fleet.fleet import Member
 from tfs_client import contract
 
 _log = logging.getLogger("serving.rollout")

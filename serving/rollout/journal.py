@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from foundation.command_line import InputError
-from serving.rollout.place import Place
+from serving.fleet.place import Place
 from serving.rollout.states import State, words
 
 

@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from foundation.command_line import InputError
+from serving.fleet.fleet import Fleet, Problem, Wanted
+from serving.fleet.place import EditedMeanwhileError, Place
 from serving.models_config import ModelsConfig
 from serving.rollout import states
-from serving.rollout.fleet import Fleet, Problem, Wanted
 from serving.rollout.journal import Change, Journal
-from serving.rollout.place import EditedMeanwhileError, Place
 from serving.rollout.states import Plan, State
 
 _log = logging.getLogger("serving.rollout")

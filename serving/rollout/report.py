@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.rollout.fleet import Seen
+from serving.fleet.fleet import Seen
 from serving.rollout.journal import Change
 from serving.rollout.operation import Done
 from serving.rollout.states import Plan, State, arrows

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from foundation.command_line import InputError
-from serving.rollout.addresses import Addresses
-from serving.rollout.config_file import ConfigFile
-from serving.rollout.fleet import Fleet
+from serving.fleet.addresses import Addresses
+from serving.fleet.config_file import ConfigFile
+from serving.fleet.fleet import Fleet
+from serving.fleet.place import Place
 from serving.rollout.operation import SETTLED_S, TIMEOUT_S, Settings
-from serving.rollout.place import Place
 from tfs_client import contract
 from tfs_client.flags import add_connection_flags, connection_arguments
 

@@ -28,9 +28,9 @@ from serving.cluster.kubectl import (
     NoClusterError,
     NotFoundError,
 )
+from serving.fleet.place import EditedMeanwhileError
 from serving.rollout import __main__ as rollout
 from serving.rollout.journal import Change, Journal
-from serving.rollout.place import EditedMeanwhileError
 from tests.cluster import crds
 from tests.cluster.cluster import Cluster
 from tests.cluster.serving_fleet import NAMESPACE

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from serving.rollout import fleet
+from serving.fleet import fleet
 from serving.rollout.__main__ import main
 
 

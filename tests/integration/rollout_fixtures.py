@@ -7,9 +7,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from serving.fleet.config_file import ConfigFile
 from serving.rollout import states
 from serving.rollout.__main__ import main
-from serving.rollout.config_file import ConfigFile
 from serving.rollout.journal import Change, Journal
 from serving.rollout.states import State
 from tests import tiny_models

@@ -14,13 +14,13 @@ import pytest
 from foundation.command_line import InputError
 from foundation.digests import version_digest
 from foundation.figures import write_json
+from serving.fleet.addresses import addresses
+from serving.fleet.config_file import ConfigFile
+from serving.fleet.place import EditedMeanwhileError
 from serving.models_config import ConfigError
 from serving.rollout import gate_verdict
 from serving.rollout.__main__ import main
-from serving.rollout.addresses import addresses
-from serving.rollout.config_file import ConfigFile
 from serving.rollout.journal import Change, Journal
-from serving.rollout.place import EditedMeanwhileError
 from tfs_client.contract import GATE_VERDICT
 
 TEXT = """# ours

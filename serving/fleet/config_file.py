@@ -21,8 +21,8 @@ from typing import IO, Any
 
 from foundation.command_line import InputError
 from serving import models_config
+from serving.fleet.place import EditedMeanwhileError, operator_in_words
 from serving.models_config import ModelsConfig
-from serving.rollout.place import EditedMeanwhileError, operator_in_words
 
 
 class ConfigFile:

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 
-from serving.rollout import probe
+from serving.fleet import probe
 from tfs_client.answers import VersionStatus
 from tfs_client.call.channel import Tls
 from tfs_client.client import Client

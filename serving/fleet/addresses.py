@@ -11,7 +11,7 @@ import socket
 from collections.abc import Mapping, Sequence
 
 from foundation.command_line import InputError
-from serving.rollout.fleet import Member
+from serving.fleet.fleet import Member
 
 
 class Addresses:

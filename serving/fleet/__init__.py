@@ -1,0 +1,1 @@
+"""The servers that a rollout reaches, and where their models.config lies."""
