@@ -28,7 +28,8 @@ from export import versions
 from foundation import command_line, figures, quiet_tensorflow
 from foundation.command_line import InputError
 from tfs_client import contract
-from training import config, dataset
+from training import config
+from training.data import dataset
 
 quiet_tensorflow.import_tensorflow(keras=False)
 
@@ -36,7 +37,7 @@ import tensorflow as tf  # noqa: E402 - after it was imported quietly
 from tensorflow.core.protobuf import config_pb2  # noqa: E402
 
 from export.verify import Loaded  # noqa: E402
-from training import preprocessing  # noqa: E402
+from training.data import preprocessing  # noqa: E402
 
 PICTURES = 64
 BATCH_SIZE = 32

@@ -181,7 +181,8 @@ def _as_jpeg(file: bytes) -> bytes:
 def _own_evaluation(made: run.Run, files: Sequence[bytes]) -> np.ndarray:
     """The run's model on other files, through the same pipeline that evaluated it."""
     quiet_tensorflow.import_tensorflow()
-    from training import architectures, evaluation, pipeline
+    from training import architectures, evaluation
+    from training.data import pipeline
 
     model = architectures.build_model(made.config)
     model.load_weights(made.weights)

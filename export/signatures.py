@@ -14,8 +14,8 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from tfs_client import contract
-from training import preprocessing
 from training.config import RunConfig
+from training.data import preprocessing
 
 
 class Servable(tf.Module):

@@ -15,8 +15,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from export.versions import EXTRA_ASSETS
 from tfs_client import contract
-from training import preprocessing
 from training.config import RunConfig
+from training.data import preprocessing
 
 WARMUP_FILE = f"{EXTRA_ASSETS}/tf_serving_warmup_requests"
 """TensorFlow Serving's name for it."""

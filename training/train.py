@@ -21,8 +21,9 @@ from pathlib import Path
 
 from foundation import command_line, quiet_tensorflow
 from foundation.command_line import InputError
-from training import dataset, run
+from training import run
 from training.config import RunConfig, add_flags, config_from_args
+from training.data import dataset
 
 logger = logging.getLogger("training.train")
 
@@ -75,7 +76,9 @@ def train(
     """
     # TensorFlow takes seconds to import, so what can be refused without it was refused above.
     quiet_tensorflow.import_tensorflow()
-    from training import architectures, devices, inspection, loop, prepared, results
+    from training import architectures, devices, loop
+    from training.data import inspection, prepared
+    from training.results import results
 
     timings: dict[str, float] = {}
     strategy = devices.prepare(config.seed)

@@ -20,7 +20,8 @@ import numpy as np
 
 from export import versions
 from foundation.command_line import InputError
-from training import dataset, run
+from training import run
+from training.data import dataset
 
 logger = logging.getLogger("export.gate")
 
@@ -215,7 +216,7 @@ def _of_folder(
     from foundation import quiet_tensorflow
 
     quiet_tensorflow.import_tensorflow(keras=False)
-    from training import inspection  # decodes as training does: its hashes are of those pixels
+    from training.data import inspection  # decodes as training does: its hashes are of those pixels
 
     limit = max(version.made.config.max_pixels for version in both)
     looked = inspection.inspect(found, max_pixels=limit, max_broken_share=1.0)

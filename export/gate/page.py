@@ -15,7 +15,7 @@ from export.gate.child import Evidence
 from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import Image, Version
 from foundation import page
-from training.report import BLUE, GREY, ORANGE
+from training.results.report import BLUE, GREY, ORANGE
 
 TEMPLATE = Path(__file__).with_name("gate.html")
 DISAGREEMENTS_SHOWN = 40

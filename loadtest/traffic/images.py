@@ -11,7 +11,7 @@ from typing import Final
 
 from foundation.command_line import InputError
 from tfs_client import contract
-from training.dataset import sample_set_folder
+from training.data.dataset import sample_set_folder
 
 LIMIT: Final = 256
 """At most so many files are held in memory."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foundation.command_line import InputError
-from training import dataset
+from training.data import dataset
 
 
 def test_a_folder_with_two_sub_folders_is_two_classes(image_folder: Path) -> None:

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from foundation.command_line import InputError
-from training import dataset, inspection
+from training.data import dataset, inspection
 
 
 def _inspect(folder: Path, share: float = 0.5) -> inspection.Inspection:

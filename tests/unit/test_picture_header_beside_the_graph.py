@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from serving.client.tests.test_picture_header import HEIGHT, UNUSUAL_JPEGS, WIDTH, pictures, refusal
 from tfs_client.images.headers import check_header, read_header
-from training import dataset, preprocessing
+from training.data import dataset, preprocessing
 
 LIMIT = 200_000
 

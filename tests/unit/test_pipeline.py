@@ -10,8 +10,8 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from training import dataset, pipeline
 from training.config import RunConfig
+from training.data import dataset, pipeline
 
 STILL = RunConfig(image_height=24, image_width=24, batch_size=8)
 CONFIG = dataclasses.replace(STILL, flip_horizontal=True, flip_vertical=True)

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from training import dataset, preprocessing
+from training.data import dataset, preprocessing
 
 LIMIT = 50_000_000
 

@@ -7,9 +7,9 @@ import collections
 import pytest
 
 from foundation.command_line import InputError
-from training import dataset
-from training.dataset import Item
-from training.split import split
+from training.data import dataset
+from training.data.dataset import Item
+from training.data.split import split
 
 SHARES = {"train_share": 0.6, "validation_share": 0.15}
 

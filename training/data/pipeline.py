@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from training import preprocessing
 from training.config import RunConfig
+from training.data import preprocessing
 
 SHUFFLE_BUFFER = 8192
 """Images held for shuffling: 100 MB at 64x64. Beyond it see `file_order`."""

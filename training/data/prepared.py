@@ -12,11 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from foundation.command_line import InputError
-from training import loop, pipeline
+from training import loop
 from training.config import RunConfig
-from training.dataset import SPLITS, Dataset, Item
-from training.inspection import Inspection
-from training.split import split
+from training.data import pipeline
+from training.data.dataset import SPLITS, Dataset, Item
+from training.data.inspection import Inspection
+from training.data.split import split
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,10 @@ import keras
 import numpy as np
 
 from foundation import figures
-from training import evaluation, loop, report, run
+from training import evaluation, loop, run
 from training.config import RunConfig
-from training.prepared import PreparedData
+from training.data.prepared import PreparedData
+from training.results import report
 
 logger = logging.getLogger(__name__)
 

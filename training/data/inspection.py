@@ -1,6 +1,6 @@
 """Looks at every picture once before training: what is broken, and what stands there twice.
 
-A picture is usable if the one decoder of this project (training/preprocessing.py) reads it, because
+A picture is usable if the one decoder of this project (training/data/preprocessing.py) reads it, because
 that is what the training pipeline and the served graph will do.
 """
 
@@ -18,8 +18,8 @@ import tensorflow as tf
 import tqdm
 
 from foundation.command_line import InputError
-from training import preprocessing
-from training.dataset import Dataset, Item
+from training.data import preprocessing
+from training.data.dataset import Dataset, Item
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

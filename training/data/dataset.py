@@ -3,7 +3,7 @@
     dataset = find("my_images/", positive="defective")
 
 Says what is there and what is wrong with the listing, and fingerprints the files. Does not decode a
-picture (training/inspection.py does) and does not split (training/split.py does).
+picture (training/data/inspection.py does) and does not split (training/data/split.py does).
 """
 
 from __future__ import annotations
