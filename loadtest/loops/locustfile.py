@@ -41,10 +41,7 @@ from loadtest.loops.job import connection_from, open_client  # noqa: E402
 from loadtest.loops.rest_client import RestAnswer, RestClient, Rows  # noqa: E402
 from loadtest.plan.settings import GRPC, REST  # noqa: E402
 from loadtest.results import samples  # noqa: E402
-from loadtest.traffic import (
-    think_time,  # noqa: E402
-    workload,  # noqa: E402
-)
+from loadtest.traffic import think_time, workload  # noqa: E402
 from loadtest.traffic.answers import Answers, code_of, read_known  # noqa: E402
 from tfs_client import Client, Prediction, TfsError, contract  # noqa: E402
 

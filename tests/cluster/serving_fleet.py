@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from tests.bench_rollout.callers import FAILED, WRONG
+from tests.bench.rollout.callers import FAILED, WRONG
 from tests.cluster.cluster import Cluster
 from tests.cluster.places import RUN
 from tests.environments import ROOT
@@ -220,7 +220,7 @@ def callers(
     """Callers of the headless Service, as tfs_client makes them: round_robin over all pods."""
     service = cluster.name_of("image-classifier-grpc", NAMESPACE)
     out = folder / "rows.npz"
-    command = [sys.executable, "-m", "tests.bench_rollout.callers", f"{cluster.dns}/{service}:8500"]
+    command = [sys.executable, "-m", "tests.bench.rollout.callers", f"{cluster.dns}/{service}:8500"]
     command += [str(out), f"--callers={count}", f"--per-s={per_s}", "--model=image_classifier"]
     command += ["--retry"] if retry else []
     heard = Heard()

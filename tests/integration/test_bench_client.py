@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from foundation.figures import Figures
-from tests.bench_client import calls, environments, imports, material, outage, verdict
-from tests.bench_client.arrays import Arrays
-from tests.bench_client.calls import Calls
-from tests.bench_client.clients.frame import CASES, FORMS
-from tests.bench_client.imports import BARE, BASELINE, Import
-from tests.bench_client.outage import CANARY, ERROR, STABLE, STAND_IN, WRONG, Outage
+from tests.bench.client import calls, environments, imports, material, outage, verdict
+from tests.bench.client.arrays import Arrays
+from tests.bench.client.calls import Calls
+from tests.bench.client.clients.frame import CASES, FORMS
+from tests.bench.client.imports import BARE, BASELINE, Import
+from tests.bench.client.outage import CANARY, ERROR, STABLE, STAND_IN, WRONG, Outage
 from tfs_client import Prediction
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +34,7 @@ OURS, TENSORFLOW = environments.OURS, verdict.TENSORFLOW
 def bench(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """A quick run in a folder of its own, without a network."""
     return subprocess.run(
-        [sys.executable, "-m", "tests.bench_client", "--quick", *flags],
+        [sys.executable, "-m", "tests.bench.client", "--quick", *flags],
         cwd=folder,
         env={
             **os.environ,
@@ -94,7 +94,7 @@ def test_a_quick_run_leaves_plausible_figures(quick: Path) -> None:
 
 def test_a_quick_run_judges_errors_only(quick: Path) -> None:
     content = json.loads((quick / "bench-client.json").read_text())
-    assert content["command"] == "python -m tests.bench_client --quick"
+    assert content["command"] == "python -m tests.bench.client --quick"
     judged = {row["name"] for row in content["results"] if row["bar"]}
     assert {name.rpartition(".")[2] for name in judged} == {"wrong", "errors"}
 

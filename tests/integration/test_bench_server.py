@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench_server import contest, environments, payloads, servers
-from tests.bench_server.contest import FILES, PIXELS
+from tests.bench.server import contest, environments, payloads, servers
+from tests.bench.server.contest import FILES, PIXELS
 from tests.e2e.launching import first_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ def quick(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a quick run without a network leaves in build/."""
     folder = tmp_path_factory.mktemp("bench")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench_server", "--quick", "--models", str(store)]
+        [sys.executable, "-m", "tests.bench.server", "--quick", "--models", str(store)]
         + ["--config", str(first_config(folder))],
         cwd=folder,
         env={
@@ -44,7 +44,7 @@ def quick(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_quick_run_leaves_plausible_figures(quick: Path) -> None:
     content = json.loads((quick / "bench-server.json").read_text())
     assert content["name"] == "bench-server"
-    assert content["command"].startswith("python -m tests.bench_server --quick")
+    assert content["command"].startswith("python -m tests.bench.server --quick")
     value = {row["name"]: row["value"] for row in content["results"]}
     assert value["errors"] == value["soak.errors"] == 0
     for signature in (FILES, PIXELS):
@@ -92,7 +92,7 @@ def test_samples_and_the_page_lie_beside_the_figures(quick: Path) -> None:
 
 
 def test_a_version_that_was_not_exported_is_named(tmp_path: Path, command) -> None:
-    done = command("tests.bench_server", "--models", str(tmp_path), cwd=ROOT)
+    done = command("tests.bench.server", "--models", str(tmp_path), cwd=ROOT)
     assert done.returncode == 2
     assert "Expected version 1 in" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_a_quick_look_measures_all_parts_and_leaves_figures_samples_and_page(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench_loadtest", "--quick"],
+        [sys.executable, "-m", "tests.bench.loadtest", "--quick"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         capture_output=True,

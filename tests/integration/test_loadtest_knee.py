@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from loadtest import knee
-from tests.bench_loadtest.servers import delaying
-from tests.bench_loadtest.truth import Slowness
-from tests.bench_server.servers import Server
+from tests.bench.loadtest.servers import delaying
+from tests.bench.loadtest.truth import Slowness
+from tests.bench.server.servers import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from foundation.figures import Figures
-from tests.bench_server import contest, load, payloads, servers, verdict
-from tests.bench_server.contest import FILES, PIXELS, InProcess, Measured
-from tests.bench_server.soak import Memory
-from tests.bench_server.starts import Start
+from tests.bench.server import contest, load, payloads, servers, verdict
+from tests.bench.server.contest import FILES, PIXELS, InProcess, Measured
+from tests.bench.server.soak import Memory
+from tests.bench.server.starts import Start
 from tfs_client import contract
 from tfs_client.wire import serving_pb2 as pb, tensors
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.bench_rollout import timeline
-from tests.bench_rollout.callers import FAILED, ROW
-from tests.bench_rollout.timeline import Command
+from tests.bench.rollout import timeline
+from tests.bench.rollout.callers import FAILED, ROW
+from tests.bench.rollout.timeline import Command
 
 STABLE, CANARY = 0, 1
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from foundation.figures import Figures
-from tests.bench_loadtest import __main__ as bench, accuracy
-from tests.bench_loadtest.accuracy import Accuracy, Seen
-from tests.bench_loadtest.throughput import Throughput
-from tests.bench_loadtest.truth import AT_ONCE, Slowness, percentiles_ms
+from tests.bench.loadtest import __main__ as bench, accuracy
+from tests.bench.loadtest.accuracy import Accuracy, Seen
+from tests.bench.loadtest.throughput import Throughput
+from tests.bench.loadtest.truth import AT_ONCE, Slowness, percentiles_ms
 
 
 def test_an_answer_that_would_fall_into_a_stall_is_given_at_its_end():

@@ -1,7 +1,7 @@
 """Looks at every picture once before training: what is broken, and what stands there twice.
 
-A picture is usable if the one decoder of this project (training/data/preprocessing.py) reads it, because
-that is what the training pipeline and the served graph will do.
+A picture is usable if the one decoder of this project (preprocessing.py beside this file) reads it,
+because that is what the training pipeline and the served graph will do.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The benchmarks: each measures the product beside something in the same run."""

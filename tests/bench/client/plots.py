@@ -1,0 +1,244 @@
+"""The benchmark's plots, as SVG. Knows nothing about bars but where their lines are."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import matplotlib.figure
+import numpy as np
+
+from foundation import page
+from tests.bench.client import calls, imports, outage, verdict
+from tests.bench.client.arrays import Arrays
+from tests.bench.client.calls import Calls
+from tests.bench.client.clients.frame import CASES, FORMS
+from tests.bench.client.environments import OURS, RIVALS
+from tests.bench.client.outage import Outage
+from tests.bench.server.report import BLUE, GREY, INK, ORANGE
+
+RED = "#b3261e"
+
+CLIENTS = {
+    OURS: "tfs_client",
+    "ovmsclient": "ovmsclient",
+    "tensorflow_serving_api": "tensorflow-serving-api",
+}
+
+KINDS = {calls.THREADS: "tfs_client, threads", calls.ASYNCIO: "tfs_client, asyncio"}
+
+CASE_TITLES = {
+    "pixels": "uint8 [32, 64, 64, 3], 0.4 MB",
+    "tensor": "float32 [256, 256, 16], 4 MiB",
+    "files": "32 PNG files, 0.4 MB",
+}
+
+FORM_TITLES = {
+    "content": "float32 [1024, 1024] as tensor_content",
+    "values": "float32 [1024, 1024] as float_val",
+}
+
+OUTCOMES = (
+    (outage.STABLE, "the version asked for", BLUE),
+    (outage.CANARY, "the fallback version", GREY),
+    (outage.STAND_IN, "the caller's default", ORANGE),
+    (outage.WRONG, "a wrong answer", RED),
+    (outage.ERROR, "an error", INK),
+)
+
+Row = tuple[str, Sequence[float], str]
+"""What is shown, its values, and the words beside them."""
+
+
+def import_costs(rounds: imports.Rounds) -> str:
+    """Time and memory of each import."""
+    names = {
+        imports.BARE: "tfs_client, no name used",
+        imports.BASELINE: "grpcio, numpy, protobuf",
+        **CLIENTS,
+    }
+    figure = matplotlib.figure.Figure(figsize=(9, 2.9), layout="constrained")
+    both = figure.subplots(1, 2, sharey=True)
+    for axes, field, unit in zip(both, ("seconds", "mb"), ("s", "MB")):
+        rows: list[Row] = []
+        for name, title in names.items():
+            values = [getattr(one[name], field) for one in rounds if name in one]
+            if values:
+                rows.append((title, values, f"{statistics.median(values):.3g} {unit}"))
+        _dots(axes, rows)
+        axes.set_xlabel(f"{unit}, logarithmic")
+    return page.svg(figure)
+
+
+def encoding(taken: Arrays) -> str:
+    """Request bytes, in copies of the data."""
+    figure = matplotlib.figure.Figure(figsize=(9, 5.2), layout="constrained")
+    every = figure.subplots(len(CASES), 1, sharex=True)
+    for axes, case in zip(every, CASES):
+        ways = [(title, f"{case}.{name}", f"{case}.{name}.copy") for name, title in CLIENTS.items()]
+        ways.insert(1, ("tfs_client, until sent", f"{case}.until_sent", f"{case}.{OURS}.copy"))
+        rows = [
+            (title, taken.samples.ratios(of, copy, min), f"{taken.samples.us(of, min):,.0f} µs")
+            for title, of, copy in ways
+            if of in taken.samples
+        ]
+        axes.set_title(CASE_TITLES[case])
+        _dots(axes, rows)
+        if case in verdict.JUDGED_CASES:
+            axes.axvline(verdict.COPIES, color=RED, linestyle="--", linewidth=1)
+    every[-1].set_xlabel("copies of the data in the same process, logarithmic (dots: rounds)")
+    return page.svg(figure)
+
+
+def decoding(taken: Arrays) -> str:
+    """Arrays from answers."""
+    figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout="constrained")
+    every = figure.subplots(len(FORMS), 1, sharex=True)
+    for axes, form in zip(every, FORMS):
+        rows = [
+            (
+                title,
+                taken.samples.each(f"{form}.{name}", min),
+                f"{taken.samples.us(f'{form}.{name}', min):,.0f} µs",
+            )
+            for name, title in CLIENTS.items()
+            if f"{form}.{name}" in taken.samples
+        ]
+        axes.set_title(FORM_TITLES[form])
+        _dots(axes, rows)
+    every[-1].set_xlabel("µs, logarithmic (dots: rounds)")
+    return page.svg(figure)
+
+
+def latency_ratios(taken: Calls) -> str:
+    """Median latencies over those of the bare stub in the same process."""
+    figure = matplotlib.figure.Figure(figsize=(9, 2.4), layout="constrained")
+    axes = figure.subplots()
+    rows = []
+    for name, title in {**KINDS, **{name: CLIENTS[name] for name in RIVALS}}.items():
+        if name in taken.samples:
+            ratios = taken.samples.ratios(name, f"{name}.bare", statistics.median)
+            p50 = taken.samples.us(name, statistics.median)
+            bare = taken.samples.us(f"{name}.bare", statistics.median)
+            rows.append((title, ratios, f"{p50:,.0f} µs over {bare:,.0f} µs"))
+    axes.axvline(verdict.LATENCY, color=RED, linestyle="--", linewidth=1)
+    axes.axvline(1, color=GREY, linewidth=1)
+    _dots(axes, rows, logarithmic=False)
+    axes.set_xlabel("times the bare stub's median latency (dots: rounds)")
+    return page.svg(figure)
+
+
+def latencies(taken: Calls) -> str:
+    """How the single calls are spread."""
+    figure = matplotlib.figure.Figure(figsize=(9, 2.9), layout="constrained")
+    both = figure.subplots(1, 2, sharey=True)
+    for axes, (kind, title) in zip(both, KINDS.items()):
+        for name, label, color in (
+            (f"{kind}.bare", "bare stub", GREY),
+            (kind, "tfs_client", BLUE),
+        ):
+            seconds = np.concatenate([np.asarray(one) for one in taken.samples.rounds[name]])
+            shares = np.linspace(0, 99.5, 400)
+            axes.plot(np.percentile(seconds, shares) * 1e6, shares, color=color, label=label)
+        axes.set(title=title, xlabel="µs", xlim=(0, None))
+        _style(axes)
+    both[0].set_ylabel("% of the calls took less")
+    both[1].legend(frameon=False, loc="lower right")
+    return page.svg(figure)
+
+
+def memory(taken: Calls) -> str:
+    """Growth since the warm-up."""
+    figure = matplotlib.figure.Figure(figsize=(9, 2.6), layout="constrained")
+    axes = figure.subplots()
+    for color, (kind, resident) in zip((BLUE, ORANGE), taken.memory.items()):
+        at = np.linspace(0, taken.calls, len(resident))
+        axes.plot(at, np.subtract(resident, resident[0]), color=color, label=KINDS[kind])
+    axes.axhline(verdict.MEMORY_GROWTH_MB, color=RED, linestyle="--", linewidth=1, label="bar")
+    axes.set(xlabel="calls after the warm-up", ylabel="MB more")
+    _style(axes)
+    axes.legend(frameon=False, loc="center right")
+    return page.svg(figure)
+
+
+def outages(taken: Mapping[str, Outage]) -> str:
+    """Who answered, and how long each call took."""
+    figure = matplotlib.figure.Figure(figsize=(9, 3.9 * len(taken)), layout="constrained")
+    every = figure.subplots(2 * len(taken), 1, sharex=True, squeeze=False)[:, 0]
+    for at, (kind, one) in enumerate(taken.items()):
+        counts, times = every[2 * at : 2 * at + 2]
+        shown = [row for row in OUTCOMES if one.count(row[0])]
+        edges = np.arange(0, one.begun_s.max() + 0.2, 0.2)
+        counts.hist(
+            [one.begun_s[one.outcomes == outcome] for outcome, _, _ in shown],
+            edges,
+            weights=[np.full(one.count(outcome), 5.0) for outcome, _, _ in shown],
+            stacked=True,
+            color=[color for _, _, color in shown],
+            label=[label for _, label, _ in shown],
+        )
+        counts.set(title=KINDS[kind], ylabel="calls a second")
+        for outcome, _, color in shown:
+            those = one.outcomes == outcome
+            times.plot(
+                one.begun_s[those], one.took_s[those] * 1e3, ".", color=color, markersize=1.5
+            )
+        times.set_yscale("log")
+        times.yaxis.set_major_formatter("{x:g}")
+        times.set_ylabel("ms a call")
+        for axes in (counts, times):
+            for when, style in ((one.killed_s, "-"), (one.ready_s, "--")):
+                axes.axvline(when, color=RED, linestyle=style, linewidth=1)
+            _style(axes)
+        # Above the bars, which reach as high as the callers' rate.
+        counts.margins(y=0.7)
+        counts.legend(
+            edgecolor="none", framealpha=1, loc="upper left", ncols=len(shown), fontsize=8
+        )
+        top = counts.get_ylim()[1]
+        counts.text(one.killed_s, top * 0.65, " killed", color=RED)
+        counts.text(one.ready_s, top * 0.65, " its port is open again", color=RED)
+    every[-1].set_xlabel("s")
+    figure.align_ylabels()
+    # Thousands of dots: drawn as a picture, or the page would be huge.
+    for axes in every[1::2]:
+        for line in axes.lines:
+            line.set_rasterized(True)
+    return page.svg(figure)
+
+
+def _dots(axes: Any, rows: Sequence[Row], logarithmic: bool = True) -> None:
+    """A line for each row: a dot a round, a bold one for the median, and its words."""
+    for at, (title, values, words) in enumerate(rows):
+        middle = statistics.median(values)
+        axes.plot(values, [at] * len(values), ".", color=INK, markersize=3, alpha=0.5)
+        color = BLUE if title.startswith(CLIENTS[OURS]) else ORANGE
+        axes.plot(middle, at, "o", color=color, zorder=3)
+        axes.annotate(
+            words,
+            (max(values), at),
+            (8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            bbox={"color": "white", "pad": 1},
+        )
+    axes.set_yticks(range(len(rows)), [title for title, _, _ in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:,.7g}")
+        axes.xaxis.set_minor_formatter("")
+    _style(axes)
+    low, high = axes.get_xlim()
+    room = (high / low) ** 0.3 if logarithmic else 1  # for the words
+    axes.set_xlim(low, high * room if logarithmic else high + (high - low) * 0.3)
+
+
+def _style(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e6e9ed", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.title.set_fontsize(10)

@@ -1,0 +1,225 @@
+"""The benchmark as one self-contained HTML page.
+
+Knows nothing about how anything was measured, nor about bars: those come with the figures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.figure
+
+from foundation import page
+from foundation.figures import Figures, git_commit, machine
+from tests.bench.server import verdict
+from tests.bench.server.contest import CALLERS, FILES, PIXELS, Measured
+from tests.bench.server.soak import Memory
+from tests.bench.server.starts import Start
+
+TEMPLATE = Path(__file__).with_name("report.html")
+
+COLORS = {1: "#9dbbdc", 8: "#5a8fc7", 32: "#2563a8"}
+"""By callers."""
+
+BLUE, ORANGE, GREY, INK = "#2563a8", "#c8641e", "#9aa3ad", "#1c2733"
+
+TITLES = {FILES: "Image files: serving_default", PIXELS: "Pixels: predict_images"}
+
+NAMES = {
+    "batching": "local server, gRPC, batching",
+    "unbatched": "local server, gRPC, no batching",
+    "rest": "local server, REST base64, batching",
+    "fastapi_b64": "FastAPI, base64",
+    "fastapi_bytes": "FastAPI, raw bytes",
+    "mlserver": "MLServer, base64",
+    "echo": "bare gRPC echo",
+}
+"""By the last part of a target's name, in the order in which they are shown."""
+
+
+@dataclasses.dataclass
+class Page:
+    """What there is to show; a part that was not measured is left out."""
+
+    starts: Sequence[Start] = ()
+    measured: Measured | None = None
+    memory: Sequence[Memory] = ()
+
+    def write(self, path: Path, figures: Figures) -> None:
+        """Writes the page."""
+        plots = []
+        if self.measured is not None:
+            plots += [
+                ("Throughput", page.svg(_throughput(self.measured))),
+                ("Latency with 32 callers", page.svg(_latency(self.measured))),
+                ("Where the CPU goes, with 32 callers", page.svg(_cpu(self.measured))),
+            ]
+        if self.memory:
+            plots.append(("Memory", page.svg(_memory(self.memory))))
+        text = page.render(
+            TEMPLATE,
+            command=figures.command,
+            commit=git_commit(),
+            machine=machine(),
+            figures=figures.results,
+            holds=figures.hold,
+            plots=plots,
+            starts=self.starts,
+            rows=_rows(self.measured) if self.measured is not None else [],
+            absent=self.measured.absent if self.measured is not None else {},
+        )
+        path.write_text(text, encoding="utf-8")
+
+
+def _shown(measured: Measured, signature: str, count: int) -> list[str]:
+    return [way for way in NAMES if (f"{signature}.{way}", count) in measured.loads]
+
+
+def _throughput(measured: Measured) -> matplotlib.figure.Figure:
+    """A bar for each number of callers, a dot for each round; TensorFlow's own limit as a line."""
+    figure = matplotlib.figure.Figure(figsize=(9, 6.4), layout="constrained")
+    ways = [_shown(measured, signature, CALLERS[-1]) for signature in (FILES, PIXELS)]
+    both = figure.subplots(2, 1, height_ratios=[len(one) + 1 for one in ways])
+    for axes, signature, shown in zip(both, (FILES, PIXELS), ways):
+        for at, way in enumerate(shown):
+            for place, count in enumerate(CALLERS):
+                rounds = measured.loads.get((f"{signature}.{way}", count))
+                if rounds is None:
+                    continue
+                y = at + (place - 1) * 0.27
+                rates = [one.per_s for one in rounds]
+                label = f"{count} caller{'s' * (count > 1)}" if at == 0 else None
+                axes.barh(y, statistics.median(rates), 0.25, color=COLORS[count], label=label)
+                axes.plot(rates, [y] * len(rates), ".", color=INK, markersize=3)
+        threads = verdict.best_threads(measured, signature)
+        rounds = measured.in_process[signature, threads]
+        limit = statistics.median(one.images_per_s for one in rounds)
+        axes.axvline(
+            limit, color=ORANGE, linestyle="--", label=f"in process, batches of 32: {limit:,.0f}/s"
+        )
+        axes.set_yticks(range(len(shown)), [NAMES[way] for way in shown])
+        axes.invert_yaxis()
+        axes.set(title=TITLES[signature], xlabel="answers a second (dots: rounds)")
+        _style(axes, "x")
+    return figure
+
+
+def _latency(measured: Measured) -> matplotlib.figure.Figure:
+    """From p50 to p99, medians of the rounds."""
+    count = CALLERS[-1]
+    figure = matplotlib.figure.Figure(figsize=(9, 4.6), layout="constrained")
+    ways = [_shown(measured, signature, count) for signature in (FILES, PIXELS)]
+    both = figure.subplots(2, 1, sharex=True, height_ratios=[len(one) + 1 for one in ways])
+    for axes, signature, shown in zip(both, (FILES, PIXELS), ways):
+        for at, way in enumerate(shown):
+            rounds = measured.loads[f"{signature}.{way}", count]
+            p50, p99 = (
+                statistics.median(one.percentile_ms(share) for one in rounds) for share in (50, 99)
+            )
+            axes.plot([p50, p99], [at, at], color=GREY, linewidth=3, zorder=1)
+            axes.plot(p50, at, "o", color=BLUE, label="p50" if at == 0 else None)
+            axes.plot(p99, at, "o", color=ORANGE, label="p99" if at == 0 else None)
+            axes.annotate(
+                f"{p50:.3g} to {p99:.3g}",
+                (p99, at),
+                (8, 0),
+                textcoords="offset points",
+                va="center",
+            )
+        axes.set_yticks(range(len(shown)), [NAMES[way] for way in shown])
+        axes.margins(y=0.15)
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set(title=TITLES[signature])
+        _style(axes, "x")
+    both[-1].set_xlabel("ms, logarithmic")
+    low, high = both[-1].get_xlim()
+    both[-1].set_xlim(low, high * 1.6)  # room for the numbers
+    return figure
+
+
+def _cpu(measured: Measured) -> matplotlib.figure.Figure:
+    """CPU for each answer: callers, TensorFlow's share as it is in process, the server's rest."""
+    count = CALLERS[-1]
+    figure = matplotlib.figure.Figure(figsize=(9, 4.6), layout="constrained")
+    ways = [_shown(measured, signature, count) for signature in (FILES, PIXELS)]
+    both = figure.subplots(2, 1, height_ratios=[len(one) + 1 for one in ways])
+    for axes, signature, shown in zip(both, (FILES, PIXELS), ways):
+        threads = verdict.best_threads(measured, signature)
+        tensorflow = statistics.median(
+            one.cpu_s_per_image * 1e3 for one in measured.in_process[signature, threads]
+        )
+        for at, way in enumerate(shown):
+            rounds = measured.loads[f"{signature}.{way}", count]
+            server = statistics.median(map(verdict.server_cpu_ms, rounds))
+            client = statistics.median(map(verdict.client_cpu_ms, rounds))
+            batch = 0.0 if way == "echo" else min(tensorflow, server)
+            parts = (
+                ("callers", client, GREY),
+                ("TensorFlow, as in batches of 32", batch, ORANGE),
+                ("the rest of the server", server - batch, BLUE),
+            )
+            left = 0.0
+            for name, width, color in parts:
+                axes.barh(at, width, 0.6, left, color=color, label=name if at == 0 else None)
+                left += width
+        axes.set_yticks(range(len(shown)), [NAMES[way] for way in shown])
+        axes.invert_yaxis()
+        axes.set(title=TITLES[signature], xlabel="ms of CPU for each answer")
+        _style(axes, "x")
+    return figure
+
+
+def _memory(points: Sequence[Memory]) -> matplotlib.figure.Figure:
+    figure = matplotlib.figure.Figure(figsize=(9, 2.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(
+        [point.answers for point in points],
+        [point.resident_mb for point in points],
+        color=BLUE,
+        marker=".",
+        label="resident memory",
+    )
+    axes.set_ylim(bottom=0)
+    axes.set(xlabel="answers given", ylabel="MB")
+    _style(axes, "both")
+    return figure
+
+
+def _rows(measured: Measured) -> list[dict[str, Any]]:
+    rows = []
+    for signature in (FILES, PIXELS):
+        for way in _shown(measured, signature, CALLERS[-1]):
+            for count in CALLERS:
+                rounds = measured.loads.get((f"{signature}.{way}", count))
+                if rounds is None:
+                    continue
+                rates = [one.per_s for one in rounds]
+                rows.append(
+                    {
+                        "signature": signature,
+                        "name": NAMES[way],
+                        "callers": count,
+                        "per_s": statistics.median(rates),
+                        "least": min(rates),
+                        "most": max(rates),
+                        "p50": statistics.median(one.percentile_ms(50) for one in rounds),
+                        "p99": statistics.median(one.percentile_ms(99) for one in rounds),
+                        "client": statistics.median(map(verdict.client_cpu_ms, rounds)),
+                        "server": statistics.median(map(verdict.server_cpu_ms, rounds)),
+                    }
+                )
+    return rows
+
+
+def _style(axes: Any, grid: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e6e9ed", linewidth=0.8, axis=grid)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)

@@ -1,0 +1,70 @@
+"""Whether the local server's memory grows with the requests it has answered.
+
+Knows nothing about time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import tqdm
+
+from tests.bench.server import contest, payloads, servers
+
+CALLERS = 32
+
+CHUNK_S = 2.0
+"""The signatures take turns of so long."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """What the server held after so many answers."""
+
+    answers: int
+    resident_mb: float
+
+
+def run(
+    server: servers.LocalServer, material: payloads.Material, count: int
+) -> tuple[list[Memory], int]:
+    """Lets callers of both signatures, in turn, have so many answers.
+
+    Args:
+        server: fresh.
+        material: what is sent.
+        count: answers in all.
+
+    Returns:
+        A point for each turn, and how many answers were wrong.
+
+    Raises:
+        InputError: the server stopped answering.
+    """
+    targets = [
+        contest.grpc_target("soak", signature, server, material)
+        for signature in (contest.FILES, contest.PIXELS)
+    ]
+    points = [Memory(0, server.resident_mb())]
+    errors = 0
+    with tqdm.tqdm(total=count, desc="soak", leave=False, disable=None) as bar:
+        while points[-1].answers < count:
+            taken = contest.ask(targets[len(points) % 2], CALLERS, CHUNK_S)
+            if not taken.answered:
+                raise server.failed(f"no answer: {taken.first_error}")
+            errors += taken.errors
+            points.append(Memory(points[-1].answers + taken.answered, server.resident_mb()))
+            bar.update(taken.answered)
+    return points, errors
+
+
+def resident_after(points: list[Memory], answers: int) -> float:
+    """What the server held once it had given so many answers, in MB."""
+    return next(point.resident_mb for point in points if point.answers >= answers)
+
+
+def write(points: list[Memory], path: Path) -> None:
+    """A line a point, CSV."""
+    lines = ["answers,resident_mb", *(f"{at.answers},{at.resident_mb:.1f}" for at in points)]
+    path.write_text("\n".join(lines) + "\n")

@@ -1,0 +1,172 @@
+"""What was measured, as figures with their bars.
+
+The value of a measurement is the median of its rounds; a ratio is the median of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from foundation.figures import Figures
+from tests.bench.server import soak
+from tests.bench.server.contest import CALLERS, FILES, PIXELS, THREADS, Measured
+from tests.bench.server.load import Load
+from tests.bench.server.soak import Memory
+from tests.bench.server.starts import Start
+
+OURS = ("batching", "unbatched", "rest")
+RIVALS = ("fastapi_b64", "fastapi_bytes", "mlserver")
+
+OF_IN_PROCESS = 0.42
+P99_OVER_P50 = 4.0
+OWN_START_S = 1.5
+MEMORY_GROWTH = 1.05
+
+
+def add_starts(figures: Figures, starts: Sequence[Start], bars: bool) -> None:
+    """Readiness beside TensorFlow's import."""
+    figures.add("start.ready_s", statistics.median(start.ready_s for start in starts), "s")
+    figures.add("start.import_s", statistics.median(start.import_s for start in starts), "s")
+    own_s = statistics.median(start.own_s for start in starts)
+    figures.add("start.own_s", own_s, "s", at_most=OWN_START_S if bars else None)
+
+
+def add_load(figures: Figures, measured: Measured, bars: bool) -> None:
+    """Throughput, latencies, ratios and where the CPU goes.
+
+    Args:
+        figures: receives them.
+        measured: all rounds.
+        bars: whether what depends on the machine is judged; errors always are.
+    """
+    figures.add("errors", measured.errors, "", at_most=0)
+    had = "fastapi" not in measured.absent
+    figures.add("fastapi.had", had, "", at_least=1 if bars else None)
+    for name, reason in measured.absent.items():
+        figures.add(f"{name}.absent", reason, "")
+    for signature in (FILES, PIXELS):
+        threads = best_threads(measured, signature)
+        rounds = measured.in_process[signature, threads]
+        figures.add(
+            f"{signature}.in_process.images_per_s", _median(rounds, lambda r: r.images_per_s), "/s"
+        )
+        figures.add(f"{signature}.in_process.threads", threads, "")
+        figures.add(
+            f"{signature}.in_process.cpu_ms",
+            _median(rounds, lambda r: r.cpu_s_per_image * 1e3),
+            "ms",
+        )
+    figures.add("pillow.images_per_s_per_core", statistics.median(measured.pillow_per_s), "/s")
+    for (name, count), rounds in sorted(measured.loads.items()):
+        start = f"{name}.{count}_callers"
+        figures.add(f"{start}.per_s", _median(rounds, lambda r: r.per_s), "/s")
+        figures.add(f"{start}.p50_ms", _median(rounds, lambda r: r.percentile_ms(50)), "ms")
+        figures.add(f"{start}.p99_ms", _median(rounds, lambda r: r.percentile_ms(99)), "ms")
+        figures.add(f"{start}.client_cpu_ms", _median(rounds, client_cpu_ms), "ms")
+        figures.add(f"{start}.server_cpu_ms", _median(rounds, server_cpu_ms), "ms")
+    _add_bounds(figures, measured, bars)
+    for count in CALLERS[1:]:
+        _add_rivals(figures, measured, count, bars)
+
+
+def add_soak(figures: Figures, points: Sequence[Memory], few: int, many: int, bars: bool) -> None:
+    """Growth of memory from `few` answers to `many`."""
+    before, after = (soak.resident_after(points, answers) for answers in (few, many))
+    figures.add(f"soak.resident_mb_after_{few}", before, "MB")
+    figures.add(f"soak.resident_mb_after_{many}", after, "MB")
+    figures.add("soak.growth", after / before, "", at_most=MEMORY_GROWTH if bars else None)
+
+
+def best_threads(measured: Measured, signature: str) -> int:
+    """How many threads get the most out of TensorFlow."""
+    return max(
+        THREADS,
+        key=lambda threads: _median(
+            measured.in_process[signature, threads], lambda r: r.images_per_s
+        ),
+    )
+
+
+def best_of_ours(measured: Measured, count: int) -> str:
+    """The local server's fastest way to have a file classified."""
+    names = [f"{FILES}.{way}" for way in OURS if (f"{FILES}.{way}", count) in measured.loads]
+    return max(names, key=lambda name: _median(measured.loads[name, count], lambda r: r.per_s))
+
+
+def client_cpu_ms(taken: Load) -> float:
+    """CPU of the callers for each answer."""
+    return taken.client_cpu_s * 1e3 / max(1, len(taken.latencies_s))
+
+
+def server_cpu_ms(taken: Load) -> float:
+    """CPU of the server for each answer."""
+    return taken.server_cpu_s * 1e3 / max(1, len(taken.latencies_s))
+
+
+def _add_bounds(figures: Figures, measured: Measured, bars: bool) -> None:
+    """Beside what TensorFlow can do at most, and what Python's gRPC can."""
+    for signature in (FILES, PIXELS):
+        ceiling = measured.in_process[signature, best_threads(measured, signature)]
+        for way in OURS:
+            for count in CALLERS:
+                rounds = measured.loads.get((f"{signature}.{way}", count))
+                if rounds is None:
+                    continue
+                start = f"{signature}.{way}.{count}_callers"
+                judged = bars and count == CALLERS[-1]
+                ratios = [ours.per_s / most.images_per_s for ours, most in zip(rounds, ceiling)]
+                asked = judged and (signature, way) == (PIXELS, "batching")
+                figures.add(
+                    f"{start}.of_in_process",
+                    statistics.median(ratios),
+                    "",
+                    at_least=OF_IN_PROCESS if asked else None,
+                )
+                echoes = measured.loads[f"{signature}.echo", count]
+                figures.add(f"{start}.of_echo", _ratio(rounds, echoes, lambda r: r.per_s), "")
+                figures.add(
+                    f"{start}.p99_over_p50",
+                    _median(rounds, lambda r: r.percentile_ms(99) / r.percentile_ms(50)),
+                    "",
+                    at_most=P99_OVER_P50 if judged else None,
+                )
+
+
+def _add_rivals(figures: Figures, measured: Measured, count: int, bars: bool) -> None:
+    """Our best way for files against each of theirs, and base64 over HTTP against the same."""
+    ours = best_of_ours(measured, count)
+    figures.add(f"best_for_files.{count}_callers", ours, "")
+    rest = f"{FILES}.rest"
+    for rival in RIVALS:
+        theirs = measured.loads.get((f"{FILES}.{rival}", count))
+        if theirs is None:
+            continue
+        for name, held in ((ours, bars), (rest, False)):
+            against = measured.loads[name, count]
+            start = f"{name if name == rest else 'best_for_files'}.{count}_callers"
+            figures.add(
+                f"{start}.per_s_over_{rival}",
+                _ratio(against, theirs, lambda r: r.per_s),
+                "",
+                at_least=1 if held else None,
+            )
+            figures.add(
+                f"{start}.p99_over_{rival}",
+                _ratio(against, theirs, lambda r: r.percentile_ms(99)),
+                "",
+                at_most=1 if held else None,
+            )
+
+
+def _median(rounds: Sequence[Any], value: Callable[[Any], float]) -> float:
+    return statistics.median(value(one) for one in rounds)
+
+
+def _ratio(ours: Sequence[Load], theirs: Sequence[Load], value: Callable[[Load], float]) -> float:
+    """The median of the rounds' ratios; infinite where they gave no answer at all."""
+    return statistics.median(
+        value(our) / value(their) if value(their) else float("inf")
+        for our, their in zip(ours, theirs)
+    )
