@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LOST_INTERRUPT = """
 import os, signal, sys
-from training import command_line
+from foundation import command_line
 
 class Interrupting:
     def __del__(self):
