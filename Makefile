@@ -148,6 +148,10 @@ k8s-rollback: $(ENVIRONMENT) ## end the trial, or go back to the version before,
 test: $(ENVIRONMENT) ## run all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+.PHONY: test-thorough
+test-thorough: $(ENVIRONMENT) ## what is too slow for `make test`: marked tests, and properties with many examples
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "thorough or hypothesis" --hypothesis-profile=thorough $(ARGS)
+
 .PHONY: conformance
 conformance: $(ENVIRONMENT) ## hold the local server, or GRPC=host:port REST=host:port, against TF Serving's answers
 	$(BIN)/python -m tests.conformance.run $(if $(GRPC),--grpc $(GRPC)) $(if $(REST),--rest $(REST)) $(ARGS)
@@ -166,7 +170,7 @@ test-cluster: $(ENVIRONMENT) ## k8s/ and the rollout's verbs on a real cluster, 
 
 .PHONY: check-alerts
 check-alerts: $(ENVIRONMENT) ## alert rules, their tests and the dashboard, with promtool where it is found
-	$(BIN)/python -m pytest -q tests/unit/test_monitoring_files.py tests/integration/test_alerts.py $(ARGS)
+	$(BIN)/python -m pytest -q tests/unit/deployment/test_monitoring_files.py tests/integration/deployment/test_alerts.py $(ARGS)
 
 .PHONY: check
 check: lint types imports ## lint, types and import rules

@@ -16,14 +16,21 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from serving.client.tests import examples
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # TensorFlow's C++ lines would be taken for part of a command's answer; and every test that imports
 # it should find it imported the same way.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+examples.register_profiles()
 
-LONGEST = ("test_training", "test_gate", "test_rollout_killed", "test_export")
+
+LONGEST = tuple(
+    ROOT / "tests" / "integration" / name
+    for name in ("training/test_training.py", "export", "rollout/test_killed.py")
+)
 
 QUICK = (ROOT / "tests" / "unit", ROOT / "serving" / "client")
 """Most of the tests, less than a tenth of the time: they fill the end."""
@@ -33,9 +40,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first, so that no process is left alone with one at the end."""
 
     def place(item: pytest.Item) -> int:
-        if item.path.stem in LONGEST:
+        lineage = (item.path, *item.path.parents)
+        if any(folder in lineage for folder in LONGEST):
             return 0
-        return 2 if any(folder in item.path.parents for folder in QUICK) else 1
+        return 2 if any(folder in lineage for folder in QUICK) else 1
 
     items.sort(key=place)
 

@@ -21,10 +21,10 @@ from foundation import command_line
 from tests.container import stand_in
 
 TESTS = (
-    "tests/integration/test_container_python.py",
-    "tests/integration/test_container.py",
-    "tests/integration/test_container_stack.py",
-    "tests/integration/test_serve.py",
+    "tests/integration/deployment/test_container_python.py",
+    "tests/integration/deployment/test_container.py",
+    "tests/integration/deployment/test_container_stack.py",
+    "tests/integration/deployment/test_serve.py",
 )
 
 

@@ -121,7 +121,7 @@ def _step(module: str, *flags: str) -> float:
 
 def _tensorflow_import() -> float:
     """Seconds that a fresh process needs to import TensorFlow as the server does."""
-    code = "from training import quiet_tensorflow as q; q.import_tensorflow(keras=False)"
+    code = "from foundation import quiet_tensorflow as q; q.import_tensorflow(keras=False)"
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     return time.monotonic() - started

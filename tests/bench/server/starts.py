@@ -18,7 +18,7 @@ from tests.bench.server.environments import ROOT
 IMPORT = """\
 import time
 begin = time.monotonic()
-from training import quiet_tensorflow
+from foundation import quiet_tensorflow
 quiet_tensorflow.import_tensorflow(keras=False)
 print(time.monotonic() - begin)
 """

@@ -1,0 +1,80 @@
+"""Calls go round all addresses of a name, as behind a headless Service.
+
+The name stands in a hosts file of the test's own, which only the process started here sees (a mount
+namespace; that takes root).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+SCRIPT = """
+import asyncio
+from serving.client.tests.model_server import ModelServer
+from tfs_client import AsyncClient, Client
+
+ask = dict(inputs={"x": [1.0]}, model="echo")
+first = ModelServer(host="127.0.0.1")
+second = ModelServer(port=first.port, host="127.0.0.2")
+target = f"dns:///models.test:{first.port}"
+
+def counts():
+    found = [len(server.asked("Predict")) for server in (first, second)]
+    for server in (first, second):
+        server.requests.clear()
+    return found
+
+async def many():
+    async with AsyncClient(target) as client:
+        for _ in range(60):
+            await client.predict(**ask)
+
+asyncio.run(many())
+print(*counts())
+with Client(target) as client:
+    for _ in range(60):
+        client.predict(**ask)
+    print(*counts())
+    second.stop()
+    for _ in range(60):
+        client.predict(**ask)
+    print(*counts())
+first.stop()
+"""
+
+
+def test_calls_go_round_all_addresses_of_a_name_and_round_one_that_died(tmp_path: Path) -> None:
+    hosts, script = tmp_path / "hosts", tmp_path / "script.py"
+    hosts.write_text("127.0.0.1 localhost\n127.0.0.1 models.test\n127.0.0.2 models.test\n")
+    script.write_text(textwrap.dedent(SCRIPT))
+    mount = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"']
+    try:
+        able = subprocess.run([*mount, str(hosts), "true"], capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("no unshare on this machine")
+    if able.returncode:
+        pytest.skip(f"no mount namespace of one's own: {able.stderr.decode().strip()}")
+    done = subprocess.run(
+        [*mount, str(hosts), sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    asynchronous, threads, after = (
+        [int(count) for count in line.split()] for line in done.stdout.splitlines()
+    )
+    for counts in (asynchronous, threads):
+        assert sum(counts) == 60
+        assert min(counts) >= 20, counts
+    assert after == [60, 0]

@@ -1,0 +1,180 @@
+"""Exporting as a person runs it: versions, verification, interruptions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import pytest
+import tensorflow as tf
+
+from export import saved_model, warmup
+from foundation.command_line import InputError
+from tfs_client import contract
+from training import run
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def version(store: Path) -> Path:
+    return store / contract.MODEL_NAME / "1"
+
+
+def test_a_version_describes_itself(version: Path, sample_run: Path) -> None:
+    card = json.loads((version / "assets.extra" / "model_card.json").read_text())
+    made = json.loads((sample_run / "run.json").read_text())
+    assert card["run"] == made["id"]
+    assert card["version"] == 1
+    assert card["input"] == {"height": 64, "width": 64}
+    assert card["classes"] == {"negative": "sound", "positive": "defective"}
+    assert card["data"]["fingerprint"] == made["data"]["fingerprint"]
+    assert card["metrics"] == json.loads((sample_run / "metrics.json").read_text())
+    assert card["checks"]["max_difference"] <= 1e-5
+    assert card["checks"]["images_compared"] == 80
+    on_disk = {
+        path.relative_to(version).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in version.rglob("*")
+        if path.is_file() and path.name != "model_card.json"
+    }
+    assert {name: entry["sha256"] for name, entry in card["files"].items()} == on_disk
+
+
+def test_each_weight_is_inside_once(version: Path) -> None:
+    weights = 1_625_281 * 4
+    total = sum(path.stat().st_size for path in version.rglob("saved_model.pb"))
+    assert weights < total < weights * 1.1
+    assert sum(path.stat().st_size for path in (version / "variables").iterdir()) < 1000
+
+
+def test_exporting_again_makes_the_next_version_unless_it_stands(
+    store: Path, sample_run: Path, tmp_path: Path, command: Callable
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(store, models)
+    flags = ("export.saved_model", "--run", str(sample_run), "--models", str(models))
+    standing = command(*flags, "--if-new")
+    assert standing.returncode == 0
+    assert "nothing to export" in standing.stderr
+    assert standing.stdout.strip().endswith("/1")
+    again = command(*flags)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.strip().endswith("/2")
+    names = sorted(path.name for path in (models / contract.MODEL_NAME).iterdir())
+    assert [name for name in names if not name.startswith(".")] == ["1", "2"]
+
+
+def test_a_missing_run_is_one_line_and_makes_nothing(tmp_path: Path, command: Callable) -> None:
+    done = command("export.saved_model", "--run", "runs/nope", "--models", str(tmp_path / "m"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("export: error: Expected a run in runs/nope.")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_killed_export_publishes_nothing(sample_run: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "export.saved_model"]
+        + ["--run", str(sample_run), "--models", str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    aside = tmp_path / contract.MODEL_NAME / ".exporting" / "saved_model.pb"
+    deadline = time.monotonic() + 60
+    while not aside.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, "nothing was written aside"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    left = [path.name for path in (tmp_path / contract.MODEL_NAME).iterdir()]
+    assert all(name.startswith(".") for name in left)
+
+
+def _no_shape_guard(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tf, "ensure_shape", lambda value, shape: value)
+
+
+def _other_weights(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(keras.Model, "load_weights", lambda model, path: None)
+
+
+def _no_guard_of_rows(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tf.data.Dataset, "ignore_errors", lambda dataset: dataset)
+
+
+def _warmup_of_the_wrong_shape(patch: pytest.MonkeyPatch) -> None:
+    real = warmup._predict
+    patch.setattr(
+        warmup,
+        "_predict",
+        lambda signature, name, value: real(
+            signature, name, value[..., :1] if value.ndim == 4 else value
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "message"),
+    [
+        # without the guard a convolution ends the process, or computes what it should refuse
+        (_no_shape_guard, "exit code|ended by a signal"),
+        (_other_weights, "the run's own probabilities"),
+        (_no_guard_of_rows, "exit code"),
+        (_warmup_of_the_wrong_shape, "exit code"),
+    ],
+)
+def test_a_version_that_would_fail_in_the_server_is_not_published(
+    sabotage: Callable,
+    message: str,
+    sample_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sabotage(monkeypatch)
+    with pytest.raises(InputError, match=f"to pass its checks.*({message})"):
+        saved_model.export(run.load(sample_run), tmp_path / "model")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == [".lock"]
+
+
+def test_the_command_line_of_tensorflow_lists_the_contract(version: Path) -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("saved_model_cli")), "show", "--dir", str(version)]
+        + ["--tag_set", "serve", "--all"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for signature in contract.SIGNATURES:
+        assert f"signature_def['{signature}']" in done.stdout
+    assert f"inputs['{contract.INPUT_IMAGES}'] tensor_info" in done.stdout
+    assert "shape: (-1, 64, 64, 3)" in done.stdout
+    assert f"Method name is: {contract.METHOD_CLASSIFY}" in done.stdout
+
+
+def test_the_decoding_benchmark_sets_files_beside_pixels_and_pillow(
+    version: Path, tmp_path: Path, command: Callable
+) -> None:
+    done = command("export.decoding", "--version", str(version), "--seconds", "0.01", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / done.stdout.strip()).read_text())
+    values = {row["name"]: row["value"] for row in written["results"]}
+    assert {
+        "serving_default.rows_1.callers_2",
+        "serving_default.rows_32.callers_4",
+        "predict_images.rows_32.callers_2",
+    } < values.keys()
+    # decoding is in the graph's figures, not pruned away
+    assert values["graph.decode_and_resize.one_core"] > 0.5 * values["graph.decode.one_core"] > 0
+    assert values["pillow.decode_and_resize.one_core"] > 0

@@ -1,0 +1,250 @@
+"""Training as a person runs it: equal runs, interruptions, several devices, mistakes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import PIL.Image
+import pytest
+
+from tests.ports import free_ports
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# Batch normalisation and dropout: the state that an interruption could lose.
+FLAGS = (
+    "--image-height", "24", "--image-width", "24", "--architecture", "cnn_batch_norm",
+    "--epochs", "4", "--patience", "4", "--batch-size", "8",
+    "--brightness", "0.1", "--flip-vertical",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 25 noisy pictures that overlap, and one broken file."""
+    folder = tmp_path_factory.mktemp("data") / "images"
+    random = np.random.default_rng(5)
+    for label, mean in (("good", 110), ("bad", 140)):
+        (folder / label).mkdir(parents=True)
+        for index in range(25):
+            pixels = random.normal(mean, 60, (24, 24, 3)).clip(0, 255).astype(np.uint8)
+            PIL.Image.fromarray(pixels).save(folder / label / f"{index:02}.png")
+    (folder / "bad" / "broken.png").write_bytes(b"not a picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(images: Path, tmp_path_factory: pytest.TempPathFactory, command: Callable) -> Path:
+    """A run that nothing interrupted."""
+    runs = tmp_path_factory.mktemp("whole")
+    done = command("training.train", "--data", str(images), "--runs", str(runs), *FLAGS)
+    assert done.returncode == 0, done.stderr
+    return runs / "latest"
+
+
+def _weights(run: Path) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(run / "model.weights.h5") as file:
+        file.visititems(
+            lambda name, item: (
+                found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    return found
+
+
+def _assert_same_result(one: Path, other: Path) -> None:
+    first, second = _weights(one), _weights(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+    for file in ("metrics.json", "predictions.csv", "split.csv"):
+        assert (one / file).read_text() == (other / file).read_text()
+
+
+def _start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", *arguments],  # a crash says where it was
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for_line(process: subprocess.Popen[str], text: str, timeout_s: float = 90) -> None:
+    deadline = time.monotonic() + timeout_s
+    seen = []
+    while time.monotonic() < deadline:
+        line = process.stderr.readline()
+        if not line:
+            break
+        seen.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"no line with {text!r} in {''.join(seen)}")
+
+
+def test_a_run_leaves_everything_it_should(whole: Path, images: Path) -> None:
+    assert sorted(path.name for path in whole.iterdir()) == [
+        "metrics.json", "model.weights.h5", "predictions.csv", "report.html", "run.json",
+        "samples", "set_aside.csv", "split.csv", "tensorboard",
+    ]  # fmt: skip
+    made = json.loads((whole / "run.json").read_text())
+    assert made["classes"] == ["good", "bad"]
+    assert made["config"]["epochs"] == 4
+    assert made["data"]["images"] == {"train": 30, "validation": 8, "test": 12}
+    assert {"tensorflow", "keras", "numpy", "python"} <= set(made["versions"])
+    assert {"training_s", "inspection_s", "evaluation_s"} <= set(made["timings"])
+    assert re.fullmatch("[0-9a-f]{64}", made["data"]["fingerprint"])
+    metrics = json.loads((whole / "metrics.json").read_text())
+    assert {"accuracy", "balanced_accuracy", "roc_auc", "pr_auc", "f1", "confusion_matrix"} <= set(
+        metrics["test"]
+    )
+    with (whole / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["split"] for row in rows].count("test") == 12
+    hits = sum(row["label"] == row["predicted"] for row in rows if row["split"] == "test")
+    assert metrics["test"]["accuracy"] == pytest.approx(hits / 12)
+    assert list((whole / "tensorboard").iterdir())
+    assert sorted(path.name for path in (whole / "samples").iterdir()) == ["bad.png", "good.png"]
+
+
+def test_a_broken_file_is_named_with_the_reason(whole: Path) -> None:
+    with (whole / "set_aside.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["path"] == "bad/broken.png"
+    assert "not a JPEG" in row["reason"]
+
+
+def test_the_page_needs_nothing_from_elsewhere(whole: Path) -> None:
+    page = (whole / "report.html").read_text()
+    assert page.count("<svg") == 3
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", page)
+
+
+def test_an_interrupted_run_is_no_run_and_goes_on_to_the_same_result(
+    whole: Path, images: Path, tmp_path: Path, command: Callable
+) -> None:
+    flags = ["training.train", "--data", str(images), "--runs", str(tmp_path), *FLAGS]
+    killed = _start("-m", *flags)
+    _wait_for_line(killed, "epoch 2/4")
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / "latest").exists()
+    assert all(path.name.startswith(".") for path in tmp_path.iterdir())
+    refused = command("export.saved_model", "--run", str(tmp_path / "latest"))
+    assert refused.returncode == 2
+    assert "make train" in refused.stderr
+
+    resumed = command(*flags, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on after epoch 2" in resumed.stderr
+    assert "epoch 1/4" not in resumed.stderr
+    _assert_same_result(tmp_path / "latest", whole)
+
+
+def test_a_run_that_stands_is_not_made_again(whole: Path, images: Path, command: Callable) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    done = command("training.train", "--data", str(images), "--runs", str(whole.parent), *FLAGS)
+    assert done.returncode == 0
+    assert "stands already" in done.stderr
+    assert done.stdout.strip() == str(whole.resolve())
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
+
+
+def test_ctrl_c_ends_in_one_line_and_leaves_no_run(images: Path, tmp_path: Path) -> None:
+    endless = (*FLAGS, "--epochs", "500", "--patience", "500")
+    process = _start(
+        "-m", "training.train", "--data", str(images), "--runs", str(tmp_path), *endless
+    )
+    _wait_for_line(process, "epoch 1/500")
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, rest
+    assert rest.splitlines()[-1] == "train: interrupted"
+    assert "Traceback" not in rest
+    assert not (tmp_path / "latest").exists()
+
+
+def test_two_mirrored_devices_learn_what_one_learns(images: Path, tmp_path: Path) -> None:
+    # no batch normalisation: its averages are a replica's own
+    flags = ["--image-height", "24", "--image-width", "24", "--epochs", "2", "--batch-size", "8"]
+    code = (
+        "import sys; from training import quiet_tensorflow; quiet_tensorflow.import_tensorflow()\n"
+        "import tensorflow as tf\n"
+        "cpu, = tf.config.list_physical_devices('CPU')\n"
+        "tf.config.set_logical_device_configuration("
+        "cpu, [tf.config.LogicalDeviceConfiguration()] * int(sys.argv.pop(1)))\n"
+        "from training.train import main; sys.exit(main(sys.argv[1:]))"
+    )
+    losses = {}
+    for devices in ("1", "2"):
+        runs = tmp_path / devices
+        flags_here = ["--data", str(images), "--runs", str(runs), *flags]
+        done = _start("-c", code, devices, *flags_here)
+        _, talk = done.communicate(timeout=120)
+        assert done.returncode == 0, talk
+        made = json.loads((runs / "latest" / "run.json").read_text())
+        losses[made["strategy"]] = [row["loss"] for row in made["training"]["history"]]
+    assert set(losses) == {"_DefaultDistributionStrategy", "MirroredStrategy"}
+    one, two = losses.values()
+    np.testing.assert_allclose(one, two, rtol=1e-4)
+
+
+def test_two_machines_train_one_run(images: Path, tmp_path: Path) -> None:
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    processes = [
+        _start(
+            "-m", "training.train", "--data", str(images), "--runs", str(tmp_path), *FLAGS,
+            TF_CONFIG=json.dumps(
+                {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            ),
+        )
+        for index in range(2)
+    ]  # fmt: skip
+    talks = [process.communicate(timeout=150)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], talks
+    made = json.loads((tmp_path / "latest" / "run.json").read_text())
+    assert "MultiWorker" in made["strategy"] or "CollectiveAllReduce" in made["strategy"]
+    assert made["training"]["epochs"] == 4
+    assert [path.name for path in tmp_path.iterdir() if path.name != "latest"] == [made["id"]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data", "no/such/folder"], "does not exist"),
+        (["--epochs", "0"], "--epochs to be 1 or more"),
+        (["--epochs", "many"], "--epochs: invalid int value: 'many'"),
+        (["--architecture", "resnet"], "out of cnn, cnn_batch_norm. Received: resnet"),
+        (["--resume"], "interrupted run"),
+        (["--max-images", "4"], "at least 3 usable images"),
+    ],
+)
+def test_a_mistake_is_one_line_with_exit_code_2_and_leaves_what_was_there(
+    flags: list[str], message: str, tmp_path: Path, command: Callable
+) -> None:
+    (tmp_path / "older-run").mkdir()
+    done = command("training.train", "--runs", str(tmp_path), *flags)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if not re.match(r"[IW] \d\d:", line)]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("train: error: ")
+    assert message in lines[0]
+    assert done.stdout == ""
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == [
+        "older-run"
+    ]
