@@ -102,19 +102,19 @@ bench-decoding: $(ENVIRONMENT) ## what picture files cost in the newest version,
 
 .PHONY: bench-server
 bench-server: $(ENVIRONMENT) ## measure the local server beside its rivals -> build/bench-server.json and .html
-	$(BIN)/python -m tests.bench.server $(ARGS)
+	$(BIN)/python -m tests.bench server $(ARGS)
 
 .PHONY: bench-client
 bench-client: $(ENVIRONMENT) ## measure the client beside a bare stub and its rivals -> build/bench-client.json and .html
-	$(BIN)/python -m tests.bench.client $(ARGS)
+	$(BIN)/python -m tests.bench client $(ARGS)
 
 .PHONY: bench-loadtest
 bench-loadtest: $(ENVIRONMENT) ## hold the load test's figures against known ones -> build/bench-loadtest.json
-	$(BIN)/python -m tests.bench.loadtest $(ARGS)
+	$(BIN)/python -m tests.bench loadtest $(ARGS)
 
 .PHONY: bench-rollout
 bench-rollout: $(ENVIRONMENT) ## measure what rollouts cost callers, and the A/B verdict -> build/bench-rollout.json and .html
-	$(BIN)/python -m tests.bench.rollout $(ARGS)
+	$(BIN)/python -m tests.bench rollout $(ARGS)
 
 .PHONY: tensorboard
 tensorboard: $(ENVIRONMENT) ## look at the learning curves of all runs in a browser

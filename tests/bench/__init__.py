@@ -1,1 +1,1 @@
-"""The benchmarks: each measures the product beside something in the same run."""
+"""The benchmarks: each measures a part of the product beside something else in the same run."""

@@ -1,7 +1,6 @@
 """From arrays to request bytes, and from answer bytes to arrays: ours beside the rivals.
 
 Each client computes in a process of its own; they take turns, in an order that changes.
-Knows nothing about bars.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import Any
 
 import tqdm
 
-from tests.bench.client import environments, material
+from tests.bench.client import material, processes
 from tests.bench.client.clients.frame import CASES, FORMS
-from tests.bench.client.environments import OURS
-from tests.bench.client.samples import Samples
-from tests.bench.server.servers import Server
+from tests.bench.client.processes import OURS
+from tests.bench.processes import Server
+from tests.bench.samples import Samples
 
 
 @dataclasses.dataclass
@@ -47,7 +46,7 @@ def encode(pythons: Mapping[str, Path], folder: Path, rounds: int, repeats: int)
     """
     taken = Arrays()
     with contextlib.ExitStack() as stack:
-        clients = environments.start(stack, (OURS, *pythons), pythons, folder)
+        clients = processes.start(stack, (OURS, *pythons), pythons, folder)
         for case in CASES:
             for client in clients.values():
                 data = base64.b64decode(client.ask({"do": "request_bytes", "case": case}))
@@ -66,7 +65,7 @@ def decode(pythons: Mapping[str, Path], folder: Path, rounds: int, repeats: int)
     """Reads answers of both forms; arguments as encode's."""
     taken = Arrays()
     with contextlib.ExitStack() as stack:
-        clients = environments.start(stack, (OURS, *pythons), pythons, folder)
+        clients = processes.start(stack, (OURS, *pythons), pythons, folder)
         for form in FORMS:
             for client in clients.values():
                 taken.wrong += not client.ask({"do": "is_right_answer", "form": form})

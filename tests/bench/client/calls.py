@@ -1,7 +1,6 @@
 """Calls of a server that answers at once, beside a bare gRPC stub that sends the same bytes.
 
 Each client is in a process of its own, with a bare stub beside it: they take turns, call by call.
-Knows nothing about bars.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from pathlib import Path
 
 import tqdm
 
-from tests.bench.client import environments
-from tests.bench.client.environments import OURS
-from tests.bench.client.samples import Samples
-from tests.bench.server.servers import HOST, Server
+from tests.bench.client import processes
+from tests.bench.client.processes import OURS
+from tests.bench.processes import Server
+from tests.bench.samples import Samples, write_csv
 
 THREADS, ASYNCIO = "threads", "asyncio"
 """Ours, called from a thread, and from an event loop."""
@@ -39,7 +38,7 @@ class Calls:
     calls: int = 0
     """Of each of these."""
     wrong: int = 0
-    """Answers that were none, or not what was sent."""
+    """Calls without an answer, or with a wrong one."""
 
 
 def measure(
@@ -59,7 +58,7 @@ def measure(
         server, address = answering(folder)
         stack.enter_context(server)
         own = {
-            kind: environments.start(stack, (OURS,), pythons, folder)[OURS]
+            kind: processes.start(stack, (OURS,), pythons, folder)[OURS]
             for kind in (THREADS, ASYNCIO)
         }
         for kind, client in own.items():
@@ -68,7 +67,7 @@ def measure(
             found = client.ask(question)
             taken.memory[kind] = found["resident_mb"]
             taken.wrong += found["wrong"]
-        clients = own | environments.start(stack, pythons, pythons, folder)
+        clients = own | processes.start(stack, pythons, pythons, folder)
         for number in tqdm.trange(rounds + 1, desc="call", leave=False, disable=None):
             turn = list(clients.items())
             random.Random(number).shuffle(turn)
@@ -87,17 +86,13 @@ def answering(folder: Path) -> tuple[Server, str]:
     """The server and its address."""
     command = [sys.executable, "-m", "tests.bench.client.answering", str(folder)]
     server = Server("the answering server", command, folder / "answering.log", pipes=True)
-    assert server.process.stdout is not None
-    port = server.process.stdout.readline().strip()
-    if not port:
-        raise server.failed("its end")
-    return server.wait_until(lambda: True), f"{HOST}:{port}"
+    return server, server.read_port()
 
 
 def write_memory(taken: Calls, path: Path) -> None:
     """A line a sample, CSV."""
-    lines = ["kind,calls,resident_mb"]
+    rows = []
     for kind, resident in taken.memory.items():
         step = taken.calls / (len(resident) - 1)
-        lines += [f"{kind},{round(at * step)},{mb:.3f}" for at, mb in enumerate(resident)]
-    path.write_text("\n".join(lines) + "\n")
+        rows += [(kind, round(at * step), f"{mb:.3f}") for at, mb in enumerate(resident)]
+    write_csv(path, "kind,calls,resident_mb", rows)

@@ -1,12 +1,11 @@
 """What importing the client costs, beside what it stands on and beside other clients.
 
-Each import is in a process of its own, without the interpreter's start. Knows nothing about bars.
+Each import is in a process of its own, without the interpreter's start.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import random
 import subprocess
@@ -18,9 +17,8 @@ from typing import Final
 import tqdm
 
 from foundation.command_line import InputError
-from tests.bench.client.environments import OURS
-
-logger = logging.getLogger("tests.bench.client")
+from tests.bench.client.processes import OURS
+from tests.bench.samples import write_csv
 
 BASELINE: Final = "grpcio_numpy_protobuf"
 BARE: Final = "package_alone"
@@ -116,10 +114,9 @@ def take(name: str, python: Path | None = None) -> Import:
 
 def write(rounds: Rounds, path: Path) -> None:
     """A line an import, CSV."""
-    lines = ["round,name,seconds,mb,tensorflow_modules"]
-    lines += [
-        f"{number},{name},{one.seconds:.6f},{one.mb:.2f},{one.tensorflow_modules}"
+    rows = [
+        (number, name, f"{one.seconds:.6f}", f"{one.mb:.2f}", one.tensorflow_modules)
         for number, taken in enumerate(rounds)
         for name, one in taken.items()
     ]
-    path.write_text("\n".join(lines) + "\n")
+    write_csv(path, "round,name,seconds,mb,tensorflow_modules", rows)

@@ -1,7 +1,7 @@
 """What is sent and what is answered: the same bytes for all clients, made once into a folder.
 
-The answers are messages of TensorFlow Serving's, written with protobuf itself. clients/frame.py
-tells the names. Knows nothing about clients.
+The answers are TensorFlow Serving's messages, written with protobuf itself. clients/frame.py has
+the names.
 """
 
 from __future__ import annotations

@@ -1,16 +1,14 @@
 """A server that is killed and started again in the middle of many calls with retries and fallbacks.
 
-The server is the local one, with a model of two versions; every answer tells which version gave it,
-and what it has to be. Callers keep to a rate, so that the outage lies in the middle: while the
-server is down, calls take next to no time. Knows nothing about bars.
+The server is the local one, with a model of two versions: every answer shows which version gave it,
+and whether it is right. Callers keep to a rate, so that the outage lies in the middle: while the
+server is down, calls take next to no time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import subprocess
-import sys
 import threading
 import time
 from concurrent import futures
@@ -20,19 +18,19 @@ from typing import Any, Final
 import numpy as np
 import tqdm
 
-from foundation.command_line import InputError
-from tests.bench.server.environments import ROOT
-from tests.bench.server.servers import LocalServer
+from tests.bench import line_model
+from tests.bench.line_model import MODEL
+from tests.bench.processes import LocalServer
+from tests.bench.samples import write_arrays
 from tfs_client import AsyncClient, Client, Prediction, Servable, contract
 
 THREADS, ASYNCIO = "threads", "asyncio"
 
-MODEL: Final = "line"
 OFFSETS: Final = {1: 1.0, 2: 100.0}
 """Version → y = x / 2 + offset."""
 
 DEFAULT: Final = -1.0
-"""Stands in for y where nobody answers."""
+"""Stands in for y where no server answers."""
 
 CALLERS: Final = {THREADS: 8, ASYNCIO: 32}
 TIMEOUT_S: Final = 5.0
@@ -76,10 +74,9 @@ class Outage:
 
 def make_store(folder: Path) -> None:
     """Writes the model and models.config into the folder."""
-    command = [sys.executable, "-m", "tests.bench.client.tiny_store", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise InputError(f"Expected a model to be written. Received: {done.stderr[-300:]}")
+    line_model.write(folder / "models", OFFSETS)
+    labels = {contract.LABEL_STABLE: 1, contract.LABEL_CANARY: 2}
+    (folder / "models.config").write_text(line_model.config(labels, versions=len(OFFSETS)))
 
 
 def run(folder: Path, kind: str, count: int, per_s: float) -> Outage:
@@ -128,7 +125,7 @@ def run(folder: Path, kind: str, count: int, per_s: float) -> Outage:
 
 
 class _Pace:
-    """Tells callers when to call: never faster than the rate, and nothing is made up for."""
+    """Tells callers when to call: never faster than the rate, and lost time is not caught up."""
 
     def __init__(self, count: int, per_s: float, bar: Any) -> None:
         self.third = threading.Event()
@@ -185,7 +182,7 @@ def _from_threads(address: str, pace: _Pace, calls: _Record) -> None:
             begun = time.perf_counter()
             try:
                 answer = client.predict(_inputs(index), **_ASKED)
-            except Exception as error:  # whatever it is, it is no answer
+            except Exception as error:  # of any kind: there is no answer
                 calls.keep(index, begun, ERROR, f"{type(error).__name__}: {error}")
             else:
                 calls.keep(index, begun, outcome_of(index, answer))
@@ -206,7 +203,7 @@ async def _from_tasks(address: str, pace: _Pace, calls: _Record) -> None:
             begun = time.perf_counter()
             try:
                 answer = await client.predict(_inputs(index), **_ASKED)
-            except Exception as error:  # whatever it is, it is no answer
+            except Exception as error:  # of any kind: there is no answer
                 calls.keep(index, begun, ERROR, f"{type(error).__name__}: {error}")
             else:
                 calls.keep(index, begun, outcome_of(index, answer))
@@ -224,7 +221,7 @@ def _x(index: int) -> float:
 
 
 def outcome_of(index: int, answer: Prediction) -> int:
-    """What became of a call, by its answer: right for whom it names, or wrong."""
+    """What became of a call: whether the answer is right for the version that it names."""
     y = answer["y"].tolist()
     if answer.needs_review:
         is_default = y == [DEFAULT] and answer.answered_by == "default" and answer.reason
@@ -240,8 +237,8 @@ def outcome_of(index: int, answer: Prediction) -> int:
 def write(outages: dict[str, Outage], path: Path) -> None:
     """Every call, as an .npz file."""
     arrays = {
-        f"{kind}.{name}": np.asarray(getattr(outage, name))
+        f"{kind}.{name}": getattr(outage, name)
         for kind, outage in outages.items()
         for name in ("begun_s", "took_s", "outcomes", "killed_s", "ready_s")
     }
-    np.savez_compressed(path, **arrays)
+    write_arrays(path, arrays)

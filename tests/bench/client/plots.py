@@ -1,4 +1,4 @@
-"""The benchmark's plots, as SVG. Knows nothing about bars but where their lines are."""
+"""The plots of the client's page."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
-import matplotlib.figure
 import numpy as np
+from matplotlib.figure import Figure
 
-from foundation import page
 from tests.bench.client import calls, imports, outage, verdict
 from tests.bench.client.arrays import Arrays
 from tests.bench.client.calls import Calls
 from tests.bench.client.clients.frame import CASES, FORMS
-from tests.bench.client.environments import OURS, RIVALS
 from tests.bench.client.outage import Outage
-from tests.bench.server.report import BLUE, GREY, INK, ORANGE
-
-RED = "#b3261e"
+from tests.bench.client.processes import OURS
+from tests.bench.environments import RIVAL_CLIENTS
+from tests.bench.page import BLUE, GREY, INK, ORANGE, RED, figure as new_figure, style
 
 CLIENTS = {
     OURS: "tfs_client",
@@ -52,14 +49,14 @@ Row = tuple[str, Sequence[float], str]
 """What is shown, its values, and the words beside them."""
 
 
-def import_costs(rounds: imports.Rounds) -> str:
+def import_costs(rounds: imports.Rounds) -> Figure:
     """Time and memory of each import."""
     names = {
         imports.BARE: "tfs_client, no name used",
         imports.BASELINE: "grpcio, numpy, protobuf",
         **CLIENTS,
     }
-    figure = matplotlib.figure.Figure(figsize=(9, 2.9), layout="constrained")
+    figure = new_figure(2.9)
     both = figure.subplots(1, 2, sharey=True)
     for axes, field, unit in zip(both, ("seconds", "mb"), ("s", "MB")):
         rows: list[Row] = []
@@ -69,12 +66,12 @@ def import_costs(rounds: imports.Rounds) -> str:
                 rows.append((title, values, f"{statistics.median(values):.3g} {unit}"))
         _dots(axes, rows)
         axes.set_xlabel(f"{unit}, logarithmic")
-    return page.svg(figure)
+    return figure
 
 
-def encoding(taken: Arrays) -> str:
+def encoding(taken: Arrays) -> Figure:
     """Request bytes, in copies of the data."""
-    figure = matplotlib.figure.Figure(figsize=(9, 5.2), layout="constrained")
+    figure = new_figure(5.2)
     every = figure.subplots(len(CASES), 1, sharex=True)
     for axes, case in zip(every, CASES):
         ways = [(title, f"{case}.{name}", f"{case}.{name}.copy") for name, title in CLIENTS.items()]
@@ -89,12 +86,12 @@ def encoding(taken: Arrays) -> str:
         if case in verdict.JUDGED_CASES:
             axes.axvline(verdict.COPIES, color=RED, linestyle="--", linewidth=1)
     every[-1].set_xlabel("copies of the data in the same process, logarithmic (dots: rounds)")
-    return page.svg(figure)
+    return figure
 
 
-def decoding(taken: Arrays) -> str:
+def decoding(taken: Arrays) -> Figure:
     """Arrays from answers."""
-    figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout="constrained")
+    figure = new_figure(3.6)
     every = figure.subplots(len(FORMS), 1, sharex=True)
     for axes, form in zip(every, FORMS):
         rows = [
@@ -109,15 +106,15 @@ def decoding(taken: Arrays) -> str:
         axes.set_title(FORM_TITLES[form])
         _dots(axes, rows)
     every[-1].set_xlabel("µs, logarithmic (dots: rounds)")
-    return page.svg(figure)
+    return figure
 
 
-def latency_ratios(taken: Calls) -> str:
+def latency_ratios(taken: Calls) -> Figure:
     """Median latencies over those of the bare stub in the same process."""
-    figure = matplotlib.figure.Figure(figsize=(9, 2.4), layout="constrained")
+    figure = new_figure(2.4)
     axes = figure.subplots()
     rows = []
-    for name, title in {**KINDS, **{name: CLIENTS[name] for name in RIVALS}}.items():
+    for name, title in {**KINDS, **{name: CLIENTS[name] for name in RIVAL_CLIENTS}}.items():
         if name in taken.samples:
             ratios = taken.samples.ratios(name, f"{name}.bare", statistics.median)
             p50 = taken.samples.us(name, statistics.median)
@@ -127,12 +124,12 @@ def latency_ratios(taken: Calls) -> str:
     axes.axvline(1, color=GREY, linewidth=1)
     _dots(axes, rows, logarithmic=False)
     axes.set_xlabel("times the bare stub's median latency (dots: rounds)")
-    return page.svg(figure)
+    return figure
 
 
-def latencies(taken: Calls) -> str:
+def latencies(taken: Calls) -> Figure:
     """How the single calls are spread."""
-    figure = matplotlib.figure.Figure(figsize=(9, 2.9), layout="constrained")
+    figure = new_figure(2.9)
     both = figure.subplots(1, 2, sharey=True)
     for axes, (kind, title) in zip(both, KINDS.items()):
         for name, label, color in (
@@ -146,12 +143,12 @@ def latencies(taken: Calls) -> str:
         _style(axes)
     both[0].set_ylabel("% of the calls took less")
     both[1].legend(frameon=False, loc="lower right")
-    return page.svg(figure)
+    return figure
 
 
-def memory(taken: Calls) -> str:
+def memory(taken: Calls) -> Figure:
     """Growth since the warm-up."""
-    figure = matplotlib.figure.Figure(figsize=(9, 2.6), layout="constrained")
+    figure = new_figure(2.6)
     axes = figure.subplots()
     for color, (kind, resident) in zip((BLUE, ORANGE), taken.memory.items()):
         at = np.linspace(0, taken.calls, len(resident))
@@ -160,12 +157,12 @@ def memory(taken: Calls) -> str:
     axes.set(xlabel="calls after the warm-up", ylabel="MB more")
     _style(axes)
     axes.legend(frameon=False, loc="center right")
-    return page.svg(figure)
+    return figure
 
 
-def outages(taken: Mapping[str, Outage]) -> str:
-    """Who answered, and how long each call took."""
-    figure = matplotlib.figure.Figure(figsize=(9, 3.9 * len(taken)), layout="constrained")
+def outages(taken: Mapping[str, Outage]) -> Figure:
+    """Which version answered, and how long each call took."""
+    figure = new_figure(3.9 * len(taken))
     every = figure.subplots(2 * len(taken), 1, sharex=True, squeeze=False)[:, 0]
     for at, (kind, one) in enumerate(taken.items()):
         counts, times = every[2 * at : 2 * at + 2]
@@ -189,8 +186,8 @@ def outages(taken: Mapping[str, Outage]) -> str:
         times.yaxis.set_major_formatter("{x:g}")
         times.set_ylabel("ms a call")
         for axes in (counts, times):
-            for when, style in ((one.killed_s, "-"), (one.ready_s, "--")):
-                axes.axvline(when, color=RED, linestyle=style, linewidth=1)
+            for when, line in ((one.killed_s, "-"), (one.ready_s, "--")):
+                axes.axvline(when, color=RED, linestyle=line, linewidth=1)
             _style(axes)
         # Above the bars, which reach as high as the callers' rate.
         counts.margins(y=0.7)
@@ -206,7 +203,7 @@ def outages(taken: Mapping[str, Outage]) -> str:
     for axes in every[1::2]:
         for line in axes.lines:
             line.set_rasterized(True)
-    return page.svg(figure)
+    return figure
 
 
 def _dots(axes: Any, rows: Sequence[Row], logarithmic: bool = True) -> None:
@@ -238,7 +235,5 @@ def _dots(axes: Any, rows: Sequence[Row], logarithmic: bool = True) -> None:
 
 
 def _style(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e6e9ed", linewidth=0.8)
-    axes.set_axisbelow(True)
+    style(axes)
     axes.title.set_fontsize(10)

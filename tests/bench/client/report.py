@@ -1,29 +1,19 @@
-"""The benchmark as one self-contained HTML page.
-
-Knows nothing about how anything was measured, nor about bars: those come with the figures.
-"""
+"""What the client's page shows."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 
-from foundation import page
-from foundation.figures import Figures, git_commit, machine
 from tests.bench.client import imports, plots
 from tests.bench.client.arrays import Arrays
 from tests.bench.client.calls import Calls
 from tests.bench.client.outage import Outage
-
-TEMPLATE = Path(__file__).parents[1] / "report.html"
-
-ABOUT = """Clients and servers share the cores; all clients stand on the same gRPC, protobuf and
-numpy."""
+from tests.bench.page import Section
 
 IMPORT = """Fresh processes, in turns; resident memory includes the interpreter, time does not.
 tfs_client: the clients, the classifiers, Retry and Router. protobuf: what every generated file
-imports, and no message."""
+imports, without a message."""
 
 ENCODE = """The best of each turn. From inputs that are held against a known signature to the bytes
 of the request; "until sent": from calling Client.predict to handing the bytes to gRPC. The red line
@@ -42,48 +32,38 @@ SPREAD = "Single calls of all rounds, up to the slowest 0.5 %."
 
 MEMORY = "Resident memory of a fresh process after its warm-up."
 
-OUTAGE = """Above: who answered, by when the call began. Below: how long each call took. Solid line:
-the server was killed; dashed: the new one had opened its port."""
+OUTAGE = """Above: which version answered, by when the call began. Below: how long each call took.
+Solid line: the server was killed; dashed: the new one had opened its port."""
 
 
 @dataclasses.dataclass
-class Page:
-    """What there is to show; a part that was not measured is left out."""
+class Found:
+    """What was measured; a part that was not is left out."""
 
     imports: imports.Rounds | None = None
     encoded: Arrays | None = None
     decoded: Arrays | None = None
     calls: Calls | None = None
     outages: Mapping[str, Outage] = dataclasses.field(default_factory=dict)
-    absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def write(self, path: Path, figures: Figures) -> None:
-        """Writes the page."""
-        shown = []
-        if self.imports is not None:
-            shown.append(("Import", IMPORT, plots.import_costs(self.imports)))
-        if self.encoded is not None:
-            shown.append(("From arrays to request bytes", ENCODE, plots.encoding(self.encoded)))
-        if self.decoded is not None:
-            shown.append(("From answer bytes to arrays", DECODE, plots.decoding(self.decoded)))
-        if self.calls is not None:
-            shown += [
-                ("Calls beside a bare stub", RATIO, plots.latency_ratios(self.calls)),
-                ("Latency", SPREAD, plots.latencies(self.calls)),
-                ("Memory", MEMORY, plots.memory(self.calls)),
-            ]
-        if self.outages:
-            shown.append(("A server killed and restarted", OUTAGE, plots.outages(self.outages)))
-        text = page.render(
-            TEMPLATE,
-            title="The client, measured",
-            about=ABOUT,
-            command=figures.command,
-            commit=git_commit(),
-            machine=machine(),
-            figures=figures.results,
-            holds=figures.hold,
-            plots=shown,
-            absent=self.absent,
-        )
-        path.write_text(text, encoding="utf-8")
+
+def sections(found: Found) -> list[Section]:
+    """The page's sections, in order."""
+    shown = []
+    if found.imports is not None:
+        shown.append(Section("Import", IMPORT, plots.import_costs(found.imports)))
+    if found.encoded is not None:
+        plot = plots.encoding(found.encoded)
+        shown.append(Section("From arrays to request bytes", ENCODE, plot))
+    if found.decoded is not None:
+        plot = plots.decoding(found.decoded)
+        shown.append(Section("From answer bytes to arrays", DECODE, plot))
+    if found.calls is not None:
+        shown += [
+            Section("Calls beside a bare stub", RATIO, plots.latency_ratios(found.calls)),
+            Section("Latency", SPREAD, plots.latencies(found.calls)),
+            Section("Memory", MEMORY, plots.memory(found.calls)),
+        ]
+    if found.outages:
+        shown.append(Section("A server killed and restarted", OUTAGE, plots.outages(found.outages)))
+    return shown

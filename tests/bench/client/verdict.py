@@ -8,18 +8,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from foundation.figures import Figures
 from tests.bench.client import calls, imports, outage
 from tests.bench.client.arrays import Arrays
 from tests.bench.client.calls import Calls
 from tests.bench.client.clients.frame import CASES, FORMS
-from tests.bench.client.environments import OURS, RIVALS
 from tests.bench.client.imports import BARE, BASELINE, Import
 from tests.bench.client.outage import Outage
-from tests.bench.client.samples import p99
+from tests.bench.client.processes import OURS
+from tests.bench.environments import RIVAL_CLIENTS as RIVALS
+from tests.bench.samples import p99
+from tests.bench.verdict import Verdict
 
 TENSORFLOW = "tensorflow_serving_api"
-"""The rival that the issue names."""
+"""The official package: encoding has to be FASTER than its way."""
 
 JUDGED_CASES = ("pixels", "tensor")
 
@@ -34,134 +35,134 @@ LONGEST_CALL_S = outage.TIMEOUT_S + 0.5
 """A call's deadline, and a moment to notice it on a busy machine."""
 
 
-def add_rivals(figures: Figures, absent: Mapping[str, str], bars: bool) -> None:
-    """Who could be had; without TensorFlow's own way there is nothing to be faster than."""
+def add_rivals(verdict: Verdict, absent: Mapping[str, str]) -> None:
+    """Which rivals could be had; without TensorFlow's own the main comparison is missing."""
     for name in RIVALS:
-        asked = bars and name == TENSORFLOW
-        figures.add(f"{name}.had", name not in absent, "", at_least=1 if asked else None)
+        asked = name == TENSORFLOW
+        verdict.add(f"{name}.had", name not in absent, "", at_least=1 if asked else None)
         if name in absent:
-            figures.add(f"{name}.absent", absent[name], "")
+            verdict.add(f"{name}.absent", absent[name], "")
 
 
-def add_imports(figures: Figures, rounds: imports.Rounds, bars: bool) -> None:
+def add_imports(verdict: Verdict, rounds: imports.Rounds) -> None:
     """Imports beside the baseline of the same round."""
     for name in (BASELINE, OURS, BARE, *RIVALS):
         taken = [one[name] for one in rounds if name in one]
         if not taken:
             continue
-        figures.add(f"import.{name}.seconds", _median(taken, lambda one: one.seconds), "s")
-        figures.add(f"import.{name}.mb", _median(taken, lambda one: one.mb), "MB")
+        verdict.add(f"import.{name}.seconds", _median(taken, lambda one: one.seconds), "s")
+        verdict.add(f"import.{name}.mb", _median(taken, lambda one: one.mb), "MB")
         pairs = [(one[name], one[BASELINE]) for one in rounds if name in one]
         if name == BASELINE:
             continue
-        judged = bars and name == OURS
-        figures.add(
+        judged = name == OURS
+        verdict.add(
             f"import.{name}.time_ratio",
             statistics.median(one.seconds / base.seconds for one, base in pairs),
             "",
             at_most=IMPORT_TIME if judged else None,
         )
-        figures.add(
+        verdict.add(
             f"import.{name}.extra_mb",
             statistics.median(one.mb - base.mb for one, base in pairs),
             "MB",
             at_most=IMPORT_EXTRA_MB if judged else None,
         )
-    figures.add(
+    verdict.add(
         "import.ours.tensorflow_modules",
         max(one[name].tensorflow_modules for one in rounds for name in (OURS, BARE)),
         "",
-        at_most=0 if bars else None,
+        at_most=0,
     )
 
 
-def add_encode(figures: Figures, taken: Arrays, bars: bool) -> None:
+def add_encode(verdict: Verdict, taken: Arrays) -> None:
     """From arrays to request bytes: the best of each turn, in copies of the data."""
-    figures.add("encode.wrong", taken.wrong, "", at_most=0)
+    verdict.require("encode.wrong", taken.wrong, "", at_most=0)
     samples = taken.samples
     for case in CASES:
-        judged = bars and case in JUDGED_CASES
+        judged = case in JUDGED_CASES
         for name in (OURS, *RIVALS):
             of = f"{case}.{name}"
             if of not in samples:
                 continue
-            figures.add(f"encode.{of}.us", samples.us(of, min), "us")
-            figures.add(
+            verdict.add(f"encode.{of}.us", samples.us(of, min), "us")
+            verdict.add(
                 f"encode.{of}.copies",
                 samples.ratio(of, f"{of}.copy", min),
                 "",
                 at_most=COPIES if judged and name == OURS else None,
             )
             if name != OURS:
-                figures.add(
+                verdict.add(
                     f"encode.{case}.faster_than_{name}",
                     samples.ratio(of, f"{case}.{OURS}", min),
                     "",
                     at_least=FASTER if judged and name == TENSORFLOW else None,
                 )
         sent = f"{case}.until_sent"
-        figures.add(f"encode.{sent}.us", samples.us(sent, min), "us")
-        figures.add(f"encode.{sent}.copies", samples.ratio(sent, f"{case}.{OURS}.copy", min), "")
+        verdict.add(f"encode.{sent}.us", samples.us(sent, min), "us")
+        verdict.add(f"encode.{sent}.copies", samples.ratio(sent, f"{case}.{OURS}.copy", min), "")
 
 
-def add_decode(figures: Figures, taken: Arrays, bars: bool) -> None:
+def add_decode(verdict: Verdict, taken: Arrays) -> None:
     """From answer bytes to arrays."""
-    figures.add("decode.wrong", taken.wrong, "", at_most=0)
+    verdict.require("decode.wrong", taken.wrong, "", at_most=0)
     samples = taken.samples
     for form in FORMS:
         memory = taken.memory[form]
-        figures.add(
+        verdict.add(
             f"decode.{form}.allocated_kib",
             memory["allocated"] / 1024,
             "KiB",
-            at_most=ALLOCATED_KIB if bars else None,
+            at_most=ALLOCATED_KIB,
         )
-        figures.add(
+        verdict.add(
             f"decode.{form}.lies_in_answer",
             memory["lies_in_answer"],
             "",
-            at_least=1 if bars else None,
+            at_least=1,
         )
         for name in (OURS, *RIVALS):
             of = f"{form}.{name}"
             if of not in samples:
                 continue
-            figures.add(f"decode.{of}.us", samples.us(of, min), "us")
+            verdict.add(f"decode.{of}.us", samples.us(of, min), "us")
             if name != OURS:
                 ratio = samples.ratio(of, f"{form}.{OURS}", min)
-                figures.add(f"decode.{form}.faster_than_{name}", ratio, "")
+                verdict.add(f"decode.{form}.faster_than_{name}", ratio, "")
 
 
-def add_calls(figures: Figures, taken: Calls, bars: bool) -> None:
+def add_calls(verdict: Verdict, taken: Calls) -> None:
     """Latency beside the bare stub in the same process, and memory."""
-    figures.add("call.wrong", taken.wrong, "", at_most=0)
+    verdict.require("call.wrong", taken.wrong, "", at_most=0)
     ours = (calls.THREADS, calls.ASYNCIO)
     for name in (*ours, *RIVALS):
         if name not in taken.samples:
             continue
         for part, of in (("", name), ("bare_", f"{name}.bare")):
             p50_us = taken.samples.us(of, statistics.median)
-            figures.add(f"call.{name}.{part}p50_us", p50_us, "us")
-            figures.add(f"call.{name}.{part}p99_us", taken.samples.us(of, p99), "us")
-        figures.add(
+            verdict.add(f"call.{name}.{part}p50_us", p50_us, "us")
+            verdict.add(f"call.{name}.{part}p99_us", taken.samples.us(of, p99), "us")
+        verdict.add(
             f"call.{name}.latency_ratio",
             taken.samples.ratio(name, f"{name}.bare", statistics.median),
             "",
-            at_most=LATENCY if bars and name in ours else None,
+            at_most=LATENCY if name in ours else None,
         )
         p99_ratio = taken.samples.ratio(name, f"{name}.bare", p99)
-        figures.add(f"call.{name}.p99_ratio", p99_ratio, "")
+        verdict.add(f"call.{name}.p99_ratio", p99_ratio, "")
     for kind, resident in taken.memory.items():
-        figures.add(f"call.{kind}.resident_mb", resident[0], "MB")
-        figures.add(
+        verdict.add(f"call.{kind}.resident_mb", resident[0], "MB")
+        verdict.add(
             f"call.{kind}.memory_growth_mb",
             max(resident) - resident[0],
             "MB",
-            at_most=MEMORY_GROWTH_MB if bars else None,
+            at_most=MEMORY_GROWTH_MB,
         )
 
 
-def add_outage(figures: Figures, kind: str, taken: Outage, bars: bool) -> None:
+def add_outage(verdict: Verdict, kind: str, taken: Outage) -> None:
     """What became of the calls; those that failed or never came back are errors."""
     count = len(taken.outcomes)
     stable, canary, stand_in, wrong = (
@@ -169,23 +170,23 @@ def add_outage(figures: Figures, kind: str, taken: Outage, bars: bool) -> None:
         for outcome in (outage.STABLE, outage.CANARY, outage.STAND_IN, outage.WRONG)
     )
     start = f"outage.{kind}"
-    figures.add(f"{start}.calls", count, "")
-    figures.add(f"{start}.errors", count - stable - canary - stand_in - wrong, "", at_most=0)
-    figures.add(f"{start}.wrong", wrong, "", at_most=0)
-    figures.add(f"{start}.fallback_share", (canary + stand_in) / count, "")
-    figures.add(f"{start}.of_these_default", stand_in, "")
-    figures.add(f"{start}.of_these_canary", canary, "")
-    figures.add(
+    verdict.add(f"{start}.calls", count, "")
+    verdict.require(f"{start}.errors", count - stable - canary - stand_in - wrong, "", at_most=0)
+    verdict.require(f"{start}.wrong", wrong, "", at_most=0)
+    verdict.add(f"{start}.fallback_share", (canary + stand_in) / count, "")
+    verdict.add(f"{start}.of_these_default", stand_in, "")
+    verdict.add(f"{start}.of_these_canary", canary, "")
+    verdict.add(
         f"{start}.longest_call_s",
         float(taken.took_s.max()),
         "s",
-        at_most=LONGEST_CALL_S if bars else None,
+        at_most=LONGEST_CALL_S,
     )
-    figures.add(f"{start}.server_back_after_s", taken.ready_s - taken.killed_s, "s")
+    verdict.add(f"{start}.server_back_after_s", taken.ready_s - taken.killed_s, "s")
     real = taken.real_after_s
     first = float(real[0]) - taken.killed_s if len(real) else float("nan")
-    figures.add(f"{start}.first_answer_after_s", first, "s")
-    figures.add(f"{start}.answers_after_restart", len(real), "", at_least=1 if bars else None)
+    verdict.add(f"{start}.first_answer_after_s", first, "s")
+    verdict.add(f"{start}.answers_after_restart", len(real), "", at_least=1)
 
 
 def _median(taken: Sequence[Import], value: Callable[[Import], float]) -> float:

@@ -1,13 +1,13 @@
 """What the open loop reports of a server of known slowness, beside what is true of it.
 
-The truth is the model's latency from the intended start (truth.py); plus how late the server let
-this very answer go, after the time that the model set, as it logs (it shares two cores with all
-others, and after a stall it wakes dozens of threads at once); plus what the road takes: the
-median that one thread, in a process that does nothing else, sees meanwhile of an answer that is
-given at once. It takes the road by the same client, for that is what a service that calls waits
-for; and with a bare stub, which is shown beside it and is ghz's. The generator's lateness, its
-threads' waiting and its bookkeeping are no part of the truth: they are what is measured. Knows
-nothing about bars.
+The truth is the sum of three times. First, the model's latency from the intended start (truth.py).
+Second, how late the server sent this very answer after the time that the model set, which the
+server records: it shares two cores with all others, and after a stall dozens of its threads wake at
+once. Third, the road: what an answer takes that is given at once, as the median that one thread of
+an otherwise idle process sees meanwhile. The road is measured with the client, since that is what
+a calling service waits for, and with a bare stub, which is shown beside it and is ghz's. The
+generator's lateness, its threads' waiting and its bookkeeping are no part of the truth: they are
+what is measured.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ from tfs_client import Client, contract
 from tfs_client.call.channel import METHODS
 
 SHARES = (50.0, 99.0, 99.9)
+
+LOOPS = ("open", "closed", "ghz")
 
 USERS = 1
 """Of the closed loop: at this slowness it asks about as often as the open loop."""
@@ -84,13 +86,19 @@ class Seen:
 
 @dataclasses.dataclass
 class Accuracy:
-    """All generators; None: not there."""
+    """All generators; None: not on this machine."""
 
     open: Seen
     closed: Seen
     ghz: Seen | None
     slowness: Slowness
     rate_per_s: float
+
+    @property
+    def loops(self) -> dict[str, Seen]:
+        """Those that ran, by the names of LOOPS."""
+        every = zip(LOOPS, (self.open, self.closed, self.ghz))
+        return {name: seen for name, seen in every if seen is not None}
 
 
 def measure(folder: Path, rate_per_s: float, duration_s: float) -> Accuracy:
@@ -199,7 +207,7 @@ def _unix_s(text: str) -> float:
 
 @dataclasses.dataclass
 class _Road:
-    """Seconds that answers took which are given at once."""
+    """Seconds that answers took that are given at once."""
 
     client_s: list[float] = dataclasses.field(default_factory=list)
     bare_s: list[float] = dataclasses.field(default_factory=list)
@@ -215,7 +223,7 @@ class _Road:
 
 @contextlib.contextmanager
 def _walked(target: str) -> Iterator[_Road]:
-    """Takes the road 20 times a second, in this process, which does nothing else meanwhile."""
+    """Measures the road 20 times a second, in this process, which does nothing else meanwhile."""
     (picture,) = images.choose(None, seed=0, limit=1)
     content = picture.read_bytes()
     asked = delaying.request(content)

@@ -2,10 +2,10 @@
 
     python -m tests.bench.loadtest.delaying '{"median_s": 0.004, …}'      truth.Slowness
 
-Prints its port; asked for anything on stdin, tells how late each answer was let go, in the order in
-which requests came: this machine wakes nobody at once, and that is not the generator's fault.
-Reads no request. One with AT_ONCE_KEY in its metadata is answered at once, stall
-or not: who sends it sees what the road to this server costs.
+Prints its port. A line on stdin is answered with how late each answer was sent, in the order in
+which the requests came: a thread wakes up later than it asked for, which is not the generator's
+fault. No request is read. One with AT_ONCE_KEY in its metadata is answered at once, even in a
+stall: its latency is the cost of the way to this server and back.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ import json
 import sys
 import threading
 import time
-from concurrent import futures
 from typing import Any, Final
 
-import grpc
 import numpy as np
 
 from loadtest.loops.worker import sleep_precisely
+from tests.bench import bare_server
 from tests.bench.loadtest.truth import Slowness
 from tfs_client import contract
 from tfs_client.call.channel import METHODS
@@ -39,56 +38,48 @@ def main() -> int:
     """Serves until it is killed."""
     sleep_precisely()
     slowness = Slowness(**json.loads(sys.argv[1]))
-    server = grpc.server(futures.ThreadPoolExecutor(THREADS), options=[("grpc.so_reuseport", 0)])
-    handlers = _Delaying(slowness)
-    server.add_generic_rpc_handlers((handlers,))
-    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
-    server.start()
+    answer = prediction()
+    behaviour_of = bare_server.prepared(
+        {METHODS["Predict"]: answer, METHODS["GetModelMetadata"]: metadata()}
+    )
+    delayed = _Delayed(slowness, answer)
+
+    def delayed_of(path: str) -> bare_server.Behaviour | None:
+        slow = path == METHODS["Predict"] and slowness.median_s
+        return delayed if slow else behaviour_of(path)
+
+    server = bare_server.start(delayed_of, THREADS)
     for _ in sys.stdin:
-        print(json.dumps([late_s for _, late_s in sorted(handlers.late_s)]), flush=True)
+        print(json.dumps([late_s for _, late_s in sorted(delayed.late_s)]), flush=True)
     server.wait_for_termination()
     return 0
 
 
-class _Delaying(grpc.GenericRpcHandler):  # type: ignore[misc]
-    def __init__(self, slowness: Slowness) -> None:
-        answer, known = prediction(), metadata()
-        delays_s = enumerate(slowness.delays_s(MOST).tolist() if slowness.median_s else ())
+class _Delayed:
+    """Answers each request after its own delay."""
+
+    def __init__(self, slowness: Slowness, answer: bytes) -> None:
         self.late_s: list[tuple[int, float]] = []
-        """Number of the request, and how long after its time the answer was let go."""
+        """Number of the request, and how long after its time the answer was sent."""
+        self._slowness, self._answer = slowness, answer
+        self._delays_s = enumerate(slowness.delays_s(MOST).tolist() if slowness.median_s else ())
+        self._places = threading.Semaphore(slowness.places) if slowness.places else None
 
-        places = threading.Semaphore(slowness.places) if slowness.places else None
+    def __call__(self, request: bytes, context: Any) -> bytes:
+        """See bare_server.Behaviour."""
+        with self._places or contextlib.nullcontext():
+            if not any(key == AT_ONCE_KEY for key, _ in context.invocation_metadata()):
+                self._wait()
+            return self._answer
 
-        def predict(request: bytes, context: Any) -> bytes:
-            with places or contextlib.nullcontext():
-                return delayed(context)
-
-        def delayed(context: Any) -> bytes:
-            if any(key == AT_ONCE_KEY for key, _ in context.invocation_metadata()):
-                return answer
-            come_s = time.time()
-            number, delay_s = next(delays_s)
-            released_s = float(slowness.released_s(come_s + delay_s))
-            rest_s = released_s - time.time()
-            if rest_s > 0:
-                time.sleep(rest_s)
-            self.late_s.append((number, time.time() - released_s))
-            return answer
-
-        def at_once(request: bytes, context: Any) -> bytes:
-            return answer
-
-        behaviours = {
-            METHODS["Predict"]: predict if slowness.median_s else at_once,
-            METHODS["GetModelMetadata"]: lambda request, context: known,
-        }
-        self._handlers = {
-            path: grpc.unary_unary_rpc_method_handler(behaviour)
-            for path, behaviour in behaviours.items()
-        }
-
-    def service(self, call: Any) -> Any:
-        return self._handlers.get(call.method)
+    def _wait(self) -> None:
+        come_s = time.time()
+        number, delay_s = next(self._delays_s)
+        released_s = float(self._slowness.released_s(come_s + delay_s))
+        rest_s = released_s - time.time()
+        if rest_s > 0:
+            time.sleep(rest_s)
+        self.late_s.append((number, time.time() - released_s))
 
 
 def prediction() -> bytes:

@@ -2,8 +2,8 @@
 
 The server works on a few requests at a time, each as long as its draw says, so that it bends where
 any queue does. The sweep measures every rate of a ladder several times, pools what each rate's
-requests waited, and looks where the pooled p99 crosses the objective: it knows nothing of the
-search's curve. Searches and rounds of the sweep take turns, so that both see the same weather.
+requests waited, and looks where the pooled p99 crosses the objective, without the search's curve.
+Searches and rounds of the sweep take turns, so that a slower minute of the machine meets both.
 """
 
 from __future__ import annotations

@@ -1,36 +1,24 @@
-"""The benchmark as one self-contained HTML page.
-
-Knows nothing about how anything was measured.
-"""
+"""What the load test's page shows."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import matplotlib.figure
 import numpy as np
 
-from foundation import page
-from foundation.figures import Figures, git_commit, machine
 from tests.bench.loadtest.accuracy import Accuracy
 from tests.bench.loadtest.knee import OBJECTIVES, Knees
 from tests.bench.loadtest.throughput import Throughput
+from tests.bench.page import BLUE, GREEN, INK, ORANGE, Section, figure as new_figure, style
 
-TEMPLATE = Path(__file__).parents[1] / "report.html"
-
-COLORS = {"open": "#2563a8", "closed": "#c8641e", "ghz": "#3f8f5f", "truth": "#30363d"}
+COLORS = {"open": BLUE, "closed": ORANGE, "ghz": GREEN, "truth": INK}
 
 LOOPS = {"open": "the open loop", "closed": "the closed loop", "ghz": "ghz"}
-
-ABOUT = "Generator and server share the cores."
 
 THROUGHPUT = """One generator process, with its bookkeeping, and a bare stub in a loop take turns at
 a server that answers at once. Each point is a turn."""
 
 ACCURACY = """The share of requests that took longer. Every answer is delayed by its own draw, and
 now and then the whole server stalls. Truth: the model's latency from when a request was due, and
-the road to the server. The closed loop does not ask while it waits, so that it hardly sees a
+the road to the server. The closed loop sends nothing while it waits, so that it hardly sees a
 stall."""
 
 
@@ -39,39 +27,9 @@ found, with their intervals, and the one that the sweep found. The server works 
 time."""
 
 
-def write(
-    path: Path,
-    figures: Figures,
-    sent: Throughput | None,
-    seen: Accuracy | None,
-    knees: Knees | None,
-) -> None:
-    """Writes the page; a part that was not measured is left out."""
-    plots = []
-    if sent is not None:
-        plots.append(("Requests a second", THROUGHPUT, page.svg(_throughput(sent))))
-    if seen is not None:
-        plots.append(("What is reported, and what is true", ACCURACY, page.svg(_tails(seen))))
-    if knees is not None:
-        plots.append(("The knee, searched and swept", KNEE, page.svg(_knees(knees))))
-    absent = {"ghz": "not on the PATH"} if seen is not None and seen.ghz is None else {}
-    text = page.render(
-        TEMPLATE,
-        title="The load test, measured",
-        about=ABOUT,
-        command=figures.command,
-        commit=git_commit(),
-        machine=machine(),
-        figures=figures.results,
-        holds=figures.hold,
-        plots=plots,
-        absent=absent,
-    )
-    path.write_text(text, encoding="utf-8")
-
-
-def _throughput(taken: Throughput) -> matplotlib.figure.Figure:
-    figure = matplotlib.figure.Figure(figsize=(9, 2.4), layout="constrained")
+def throughput(taken: Throughput) -> Section:
+    """Requests a second, a point a turn."""
+    figure = new_figure(2.4)
     axes = figure.subplots()
     rows = (("bare stub", taken.bare_per_s, "closed"), ("generator", taken.ours_per_s, "open"))
     for at, (_, values, color) in enumerate(rows):
@@ -79,12 +37,13 @@ def _throughput(taken: Throughput) -> matplotlib.figure.Figure:
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     axes.set(xlabel="requests/s", ylim=(-0.5, 1.5))
     axes.set_xlim(left=0)
-    _style(axes)
-    return figure
+    style(axes)
+    return Section("Requests a second", THROUGHPUT, figure)
 
 
-def _knees(taken: Knees) -> matplotlib.figure.Figure:
-    figure = matplotlib.figure.Figure(figsize=(9, 3.4), layout="constrained")
+def knees(taken: Knees) -> Section:
+    """The knees that search and sweep found."""
+    figure = new_figure(3.4)
     axes = figure.subplots()
     answered = [(one.rate, one.p99_ms) for one in taken.points if one.p99_ms is not None]
     axes.plot(*zip(*answered), "o", color=COLORS["truth"], alpha=0.6, label="p99, sweep")
@@ -99,16 +58,15 @@ def _knees(taken: Knees) -> matplotlib.figure.Figure:
         axes.axvspan(found.low, found.high, color=COLORS["closed"], alpha=0.12)
     axes.set_yscale("log")
     axes.set(xlabel="requests offered a second", ylabel="p99, ms")
-    _style(axes)
-    return figure
+    style(axes)
+    return Section("The knee, searched and swept", KNEE, figure)
 
 
-def _tails(taken: Accuracy) -> matplotlib.figure.Figure:
-    figure = matplotlib.figure.Figure(figsize=(9, 4.2), layout="constrained")
+def tails(taken: Accuracy) -> Section:
+    """The share of requests that took longer, as each loop sees it."""
+    figure = new_figure(4.2)
     axes = figure.subplots()
-    for name, seen in (("open", taken.open), ("closed", taken.closed), ("ghz", taken.ghz)):
-        if seen is None:
-            continue
+    for name, seen in taken.loops.items():
         latencies_ms = 1000 * np.sort(seen.latencies_s)
         beyond = 1 - np.arange(len(latencies_ms)) / len(latencies_ms)
         axes.plot(latencies_ms, beyond, color=COLORS[name], label=f"as {LOOPS[name]} sees it")
@@ -116,11 +74,5 @@ def _tails(taken: Accuracy) -> matplotlib.figure.Figure:
     axes.plot(truth, [0.5, 0.01, 0.001], "x", color=COLORS["truth"], label="truth: p50, p99, p99.9")
     axes.set(xscale="log", yscale="log", xlabel="ms", ylabel="share that took longer")
     axes.legend(frameon=False)
-    _style(axes)
-    return figure
-
-
-def _style(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e6e9ed", linewidth=0.8)
-    axes.set_axisbelow(True)
+    style(axes)
+    return Section("What is reported, and what is true", ACCURACY, figure)

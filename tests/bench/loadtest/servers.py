@@ -1,4 +1,4 @@
-"""Starts the delaying server, and knows its address."""
+"""Starts the delaying server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.loadtest.truth import Slowness
-from tests.bench.server.servers import HOST, Server
+from tests.bench.processes import Server
 
 
 @contextlib.contextmanager
@@ -19,8 +19,4 @@ def delaying(slowness: Slowness, folder: Path) -> Iterator[tuple[Server, str]]:
     words = json.dumps(dataclasses.asdict(slowness))
     command = [sys.executable, "-m", "tests.bench.loadtest.delaying", words]
     with Server("the delaying server", command, folder / "delaying.log", pipes=True) as server:
-        assert server.process.stdout is not None
-        port = server.process.stdout.readline().strip()
-        if not port:
-            raise server.failed("its end")
-        yield server.wait_until(lambda: True), f"{HOST}:{port}"
+        yield server, server.read_port()

@@ -1,7 +1,6 @@
 """Requests a second that one generator process can send, beside a bare stub in a loop.
 
-They take turns at the same server, which answers at once, and share the cores with it. Knows
-nothing about bars.
+They take turns at the same server, which answers at once, and share the cores with it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from loadtest.traffic import images, workload
 from loadtest.traffic.arrivals import Plan
 from tests.bench.loadtest import servers
 from tests.bench.loadtest.truth import AT_ONCE
-from tests.bench.server.environments import ROOT
+from tests.environments import ROOT
 from tfs_client import contract
 
 FASTER_THAN_ANY_PER_S = 50_000.0

@@ -2,8 +2,8 @@
 
 Every request is delayed by its own draw, however many there are (a server that is never full,
 unless it has `places`), and now and then the whole server stalls: an answer that would fall into a
-stall is given at its end. So what a request waits for follows from when it should have come, and
-from nothing that the generator did. Knows nothing about requests.
+stall is given at its end. So a request's latency follows from when it should have come, and from
+nothing that the generator did.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Slowness:
     stall_s: float = 0.3
     seed: int = 0
     places: int = 0
-    """So many requests are worked on at once, and others wait for them: a server that bends. 0: all
-    are. `latencies_s` is of a server without."""
+    """So many requests are worked on at once, and others wait: the server gets slower under load.
+    0: no limit, which is what `latencies_s` assumes."""
 
     def delays_s(self, count: int) -> Any:
         """Those of the first requests, in the order in which they come: float64 [count]."""
@@ -35,13 +35,13 @@ class Slowness:
         return self.median_s * np.exp(self.sigma * random.standard_normal(count))
 
     def released_s(self, done_s: Any) -> Any:
-        """When an answer that is done at a Unix time is given: then, or at the end of the stall."""
+        """When an answer is sent that is ready at a Unix time: then, or at the end of the stall."""
         done_s = np.asarray(done_s)
         into_s = done_s % self.period_s
         return np.where(into_s < self.stall_s, done_s - into_s + self.stall_s, done_s)
 
     def latencies_s(self, arrivals_s: Any) -> Any:
-        """What requests wait that come at these Unix times, ascending: float64 [requests]."""
+        """How long requests wait that come at these Unix times, ascending: float64 [requests]."""
         arrivals_s = np.asarray(arrivals_s)
         return self.released_s(arrivals_s + self.delays_s(len(arrivals_s))) - arrivals_s
 

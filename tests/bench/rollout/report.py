@@ -1,29 +1,18 @@
-"""The benchmark as one self-contained HTML page.
-
-Knows nothing about bars: those come with the figures.
-"""
+"""What the rollout's page shows."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import matplotlib
-import matplotlib.figure
 import numpy as np
+from matplotlib.figure import Figure
 
-from foundation import page
-from foundation.figures import Figures, git_commit, machine
+from tests.bench.page import BLUE, GREY, INK, ORANGE, Section, figure as new_figure
 from tests.bench.rollout import timeline
 from tests.bench.rollout.callers import FAILED, LABELS
 from tests.bench.rollout.traffic import Traffic
-from tests.bench.server.report import BLUE, GREY, INK, ORANGE
-
-TEMPLATE = Path(__file__).parents[1] / "report.html"
-
-ABOUT = """Server, callers and commands share the cores."""
 
 TRAFFIC = """Answers a second by the version that gave them, for callers who ask for stable. Grey:
 a command runs."""
@@ -33,52 +22,35 @@ the version that is left."""
 
 LATENCY = """Requests that were under way while a command ran, beside all others."""
 
-EXPERIMENT = """Share of simulated experiments without a difference that are ever called one, while
-looking after every outcome; and with the difference that was planned for."""
-
-
-class Simulated(NamedTuple):
-    """One figure of the simulation."""
-
-    name: str
-    value: float | int | None
+EXPERIMENT = """Share of simulated experiments in which a difference is declared, with a look after
+every outcome: where there is none, and where it is the one that was planned for."""
 
 
 @dataclasses.dataclass
-class Page:
-    """What there is to show; a part that was not measured is left out."""
+class Found:
+    """What was measured; a part that was not is left out."""
 
     traffic: dict[str, Traffic] = dataclasses.field(default_factory=dict)
-    simulated: list[Simulated] = dataclasses.field(default_factory=list)
-
-    def write(self, path: Path, figures: Figures) -> None:
-        """Writes the page."""
-        shown = []
-        if "rpc" in self.traffic or "file" in self.traffic:
-            shown.append(("Rollback", ROLLBACK, _rollbacks(self.traffic)))
-        for part, found in self.traffic.items():
-            shown.append((f"Who answered: {part}", TRAFFIC, _answers(found)))
-        if self.traffic:
-            shown.append(("Latency", LATENCY, _latencies(self.traffic)))
-        if self.simulated:
-            shown.append(("Experiments", EXPERIMENT, _experiments(self.simulated)))
-        text = page.render(
-            TEMPLATE,
-            title="The rollout, measured",
-            about=ABOUT,
-            absent={},
-            command=figures.command,
-            commit=git_commit(),
-            machine=machine(),
-            figures=figures.results,
-            holds=figures.hold,
-            plots=shown,
-        )
-        path.write_text(text, encoding="utf-8")
+    simulated: Mapping[str, float | int | None] = dataclasses.field(default_factory=dict)
+    """Figures of the simulation."""
 
 
-def _rollbacks(traffic: Mapping[str, Traffic]) -> str:
-    figure = matplotlib.figure.Figure(figsize=(9, 2.2), layout="constrained")
+def sections(found: Found) -> list[Section]:
+    """The page's sections, in order."""
+    shown = []
+    if "rpc" in found.traffic or "file" in found.traffic:
+        shown.append(Section("Rollback", ROLLBACK, _rollbacks(found.traffic)))
+    for part, taken in found.traffic.items():
+        shown.append(Section(f"Who answered: {part}", TRAFFIC, _answers(taken)))
+    if found.traffic:
+        shown.append(Section("Latency", LATENCY, _latencies(found.traffic)))
+    if found.simulated:
+        shown.append(Section("Experiments", EXPERIMENT, _experiments(found.simulated)))
+    return shown
+
+
+def _rollbacks(traffic: Mapping[str, Traffic]) -> Figure:
+    figure = new_figure(2.2)
     axes = figure.subplots()
     for part, found in traffic.items():
         seconds = np.sort(timeline.last_answers_s(found.commands, found.rows))
@@ -88,16 +60,16 @@ def _rollbacks(traffic: Mapping[str, Traffic]) -> str:
     axes.set_ylabel("% of rollbacks")
     axes.set_xlim(left=0)
     axes.legend(frameon=False)
-    return page.svg(figure)
+    return figure
 
 
-def _answers(found: Traffic) -> str:
+def _answers(found: Traffic) -> Figure:
     """A stretch of the beginning: at most 20 seconds, or the whole would be a blur."""
     start = found.commands[0].begun - 1
     end = min(found.commands[-1].ended + 1, start + 20)
     own = found.rows[found.rows["label"] == 0]
     edges = np.arange(start, end, 0.1)
-    figure = matplotlib.figure.Figure(figsize=(9, 2.2), layout="constrained")
+    figure = new_figure(2.2)
     axes = figure.subplots()
     for version, colour in ((1, BLUE), (2, ORANGE), (FAILED, INK)):
         counts, _ = np.histogram(own["ended"][own["version"] == version], edges)
@@ -109,11 +81,11 @@ def _answers(found: Traffic) -> str:
     axes.set_xlabel("seconds")
     axes.set_ylabel(f"answers/s, {LABELS[0]}")
     axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.98))
-    return page.svg(figure)
+    return figure
 
 
-def _latencies(traffic: Mapping[str, Traffic]) -> str:
-    figure = matplotlib.figure.Figure(figsize=(9, 2.4), layout="constrained")
+def _latencies(traffic: Mapping[str, Traffic]) -> Figure:
+    figure = new_figure(2.4)
     each: Any = figure.subplots(1, len(traffic), squeeze=False)[0]
     for axes, (part, found) in zip(each, traffic.items()):
         took = 1000 * (found.rows["ended"] - found.rows["begun"])
@@ -136,24 +108,21 @@ def _latencies(traffic: Mapping[str, Traffic]) -> str:
         axes.set_xlabel("ms")
     each[0].set_ylabel("% of requests")
     each[0].legend(frameon=False)
-    return page.svg(figure)
+    return figure
 
 
-def _experiments(simulated: list[Simulated]) -> str:
-    shares = [row for row in simulated if row.value is not None and "outcomes" not in row.name]
-    shares = [row for row in shares if float(row.value or 0) <= 1][::-1]
-    figure = matplotlib.figure.Figure(figsize=(9, 0.3 * len(shares) + 0.8), layout="constrained")
+def _experiments(simulated: Mapping[str, float | int | None]) -> Figure:
+    shares = [
+        (name.replace("_", " "), 100 * float(value))
+        for name, value in simulated.items()
+        if value is not None and "outcomes" not in name and float(value) <= 1
+    ][::-1]
+    figure = new_figure(0.3 * len(shares) + 0.8)
     axes = figure.subplots()
-    axes.barh(
-        [row.name.replace("_", " ") for row in shares],
-        [100 * float(row.value or 0) for row in shares],
-        color=BLUE,
-    )
-    for at, row in enumerate(shares):
-        axes.text(
-            100 * float(row.value or 0) + 1, at, f"{100 * float(row.value or 0):.2f} %", va="center"
-        )
+    axes.barh([name for name, _ in shares], [percent for _, percent in shares], color=BLUE)
+    for at, (_, percent) in enumerate(shares):
+        axes.text(percent + 1, at, f"{percent:.2f} %", va="center")
     axes.axvline(5, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlim(0, 112)
     axes.set_xlabel("% of experiments (dotted: 5 %)")
-    return page.svg(figure)
+    return figure

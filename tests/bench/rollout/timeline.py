@@ -1,7 +1,4 @@
-"""Who may answer a label when: an answer is judged by what the label pointed at meanwhile.
-
-Knows nothing about servers.
-"""
+"""Which version may answer a label at which time: the one that the label pointed at meanwhile."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ class Command:
 
 
 def unlabelled_answers(commands: Sequence[Command], rows: NDArray[np.void]) -> int:
-    """Counts answers by versions that their label pointed at at no time of the request.
+    """Counts answers by versions that their label did not point at during the request.
 
     While a command moves a label, its old and its new version may answer.
 

@@ -1,4 +1,4 @@
-"""Commands against a local server while callers ask it: nothing may be lost.
+"""Commands against a local server while callers ask it: no request may be lost.
 
 Every command is a process of its own, as an operator runs it.
 """
@@ -19,13 +19,25 @@ import tqdm
 from numpy.typing import NDArray
 
 from serving import models_config
-from tests.bench.rollout.callers import FAILED, MODEL, WRONG
+from tests.bench import line_model
+from tests.bench.line_model import MODEL
+from tests.bench.processes import LocalServer
+from tests.bench.rollout.callers import FAILED, WRONG
 from tests.bench.rollout.timeline import Command
-from tests.integration.local_server_fixtures import RunningServer, line_config, running_server
 
-START = line_config("specific { versions: 1 }", {"stable": 1, "canary": 1, "previous": 1})
+START = line_model.config({"stable": 1, "canary": 1, "previous": 1})
 
-FLAGS = ("--allow_version_labels_for_unavailable_models=true", "--max_num_load_retries=0")
+FLAGS = ("--max_num_load_retries=0",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Callers:
+    """Who asks while commands run."""
+
+    count: int
+    """At once."""
+    per_s: float = 0.0
+    """Their rate, all together; 0: as fast as they can."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,9 +67,8 @@ def run(
     verbs: Sequence[str],
     *,
     by: str,
-    callers: int,
-    per_s: float,
-    pause_s: tuple[float, float],
+    callers: Callers,
+    pause_s: tuple[float, float] = (0.0, 0.0),
     flags: Sequence[str] = (),
 ) -> Traffic:
     """Starts a server and its callers, and gives one command after the other.
@@ -66,31 +77,32 @@ def run(
         folder: holds models/line/1, 2, …; receives models.config.
         verbs: such as "canary 2".
         by: rpc or file.
-        callers: at once.
-        per_s: their rate, all together; 0: as fast as they can.
-        pause_s: between two commands: drawn from this range, so that they fall anywhere between two
-            looks of a server at its file.
+        callers: ask meanwhile.
+        pause_s: between two commands: drawn from this range, so that a command may come at any time
+            between two reads of models.config by the server.
         flags: more of the server's.
     """
-    with running_server(folder, *FLAGS, *flags, config=START) as server:
-        target = f"127.0.0.1:{server.ports['grpc']}"
+    config = folder / "models.config"
+    config.write_text(START)
+    with LocalServer(folder, "local", folder / "models", config, *FLAGS, *flags) as server:
+        target = server.wait().grpc
         out = folder / "rows.npz"
-        before = _memory_mb(server)
-        with _calling(target, out, callers, per_s):
+        before = server.resident_mb()
+        with _calling(target, out, callers):
             commands, random = [], np.random.default_rng(0)
             for verb in tqdm.tqdm(verbs, desc=f"by {by}", unit="command", disable=None):
-                commands.append(_command(verb, folder / "models.config", target, by))
+                commands.append(_command(verb, config, target, by))
                 time.sleep(random.uniform(*pause_s))
-        after = _memory_mb(server)
+        after = server.resident_mb()
     with np.load(out, allow_pickle=True) as saved:
         rows, errors = saved["rows"], tuple(str(one) for one in saved["errors"])
     return Traffic(commands=tuple(commands), rows=rows, errors=errors, memory_mb=(before, after))
 
 
 @contextlib.contextmanager
-def _calling(target: str, out: Path, callers: int, per_s: float) -> Iterator[None]:
+def _calling(target: str, out: Path, callers: Callers) -> Iterator[None]:
     command = [sys.executable, "-m", "tests.bench.rollout.callers", target, str(out)]
-    command += [f"--callers={callers}", f"--per-s={per_s}"]
+    command += [f"--callers={callers.count}", f"--per-s={callers.per_s}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdin is not None
         assert running.stdout is not None
@@ -139,9 +151,3 @@ def _command(verb: str, config: Path, target: str, by: str) -> Command:
 
 def _labels(config: Path) -> dict[str, int]:
     return dict(models_config.read(config).model(MODEL).labels)
-
-
-def _memory_mb(server: RunningServer) -> float:
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
-    return int(line.split()[1]) / 1024

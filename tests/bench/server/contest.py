@@ -2,7 +2,6 @@
 
 The machine is shared and its speed drifts, so what is compared is measured within seconds of each
 other, in an order that changes, again and again; ratios are taken within a round.
-Knows nothing about bars.
 """
 
 from __future__ import annotations
@@ -19,9 +18,11 @@ from typing import Any, Final
 
 import numpy as np
 import tqdm
-from numpy.typing import NDArray
 
-from tests.bench.server import environments, load, payloads, servers
+from tests.bench import environments
+from tests.bench.processes import LocalServer, Server
+from tests.bench.samples import rounds_of, write_arrays
+from tests.bench.server import load, payloads, servers
 from tfs_client import contract, image_to_array
 
 logger = logging.getLogger("tests.bench.server")
@@ -47,9 +48,21 @@ class Target:
     callers: load.Callers
     requests: Sequence[bytes]
     check: load.Check
-    server: servers.Server
+    server: Server
     counts: Sequence[int] = CALLERS
     """Concurrent callers, each measured."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Served:
+    """The model that all servers have."""
+
+    models: Path
+    """The store."""
+    config: Path
+    """models.config."""
+    version: Path
+    """The folder of the version that `config` labels stable."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,14 +94,14 @@ class Measured:
         self.count_errors(name, taken)
 
     def count_errors(self, name: str, taken: load.Load) -> None:
-        """Counts what went wrong; the first one's words are kept."""
+        """Counts what went wrong; the text of the first error is kept."""
         self.errors += taken.errors
         if taken.errors and not self.first_error:
             self.first_error = f"{name}: {taken.first_error}"
             logger.error("%d errors, %s", taken.errors, self.first_error)
 
 
-def prepare(worker: servers.Server, files: Sequence[Path], pixels: Path) -> payloads.Material:
+def prepare(worker: Server, files: Sequence[Path], pixels: Path) -> payloads.Material:
     """Makes what is sent, and has the right answers computed in process.
 
     Args:
@@ -110,7 +123,7 @@ def prepare(worker: servers.Server, files: Sequence[Path], pixels: Path) -> payl
 
 
 def grpc_target(
-    name: str, signature: str, server: servers.LocalServer, material: payloads.Material
+    name: str, signature: str, server: LocalServer, material: payloads.Material
 ) -> Target:
     """A local server's signature over gRPC."""
     return Target(
@@ -123,9 +136,9 @@ def grpc_target(
     )
 
 
-def echo_target(signature: str, server: servers.Server, address: str, alike: Target) -> Target:
+def echo_target(signature: str, server: Server, address: str, alike: Target) -> Target:
     """The echo of a target's requests, with answers of the same size."""
-    assert isinstance(alike.server, servers.LocalServer)
+    assert isinstance(alike.server, LocalServer)
     length = len(load.ask_once(alike.server.grpc, PREDICT, alike.requests[0]))
     return Target(
         name=f"{signature}.echo",
@@ -138,7 +151,7 @@ def echo_target(signature: str, server: servers.Server, address: str, alike: Tar
 
 
 def http_target(
-    name: str, server: servers.Server, address: tuple[str, int], material: payloads.Material
+    name: str, server: Server, address: tuple[str, int], material: payloads.Material
 ) -> Target:
     """Files over HTTP, in one of the ways of payloads.HTTP."""
     callers = load.HttpCallers(address)
@@ -155,29 +168,21 @@ def http_target(
 
 
 class Contest:
-    """All servers, running; use it in a `with` block, which ends them."""
+    """All servers, running; a `with` block ends them.
 
-    def __init__(
-        self,
-        version: Path,
-        models: Path,
-        config: Path,
-        folder: Path,
-        worker: servers.Server,
-        material: payloads.Material,
-    ) -> None:
-        """Args:
-        version: the folder of the version that `config` labels stable.
-        models: the store.
-        config: models.config.
+    Args:
+        served: what they serve.
         folder: for logs and settings.
         worker: computes in process.
         material: what is sent.
-        """
+    """
+
+    def __init__(
+        self, served: Served, folder: Path, worker: Server, material: payloads.Material
+    ) -> None:
         self.measured = Measured()
         self.targets: list[Target] = []
-        self._version, self._folder = version, folder
-        self._models, self._config = models, config
+        self._served, self._folder = served, folder
         self._worker, self._material = worker, material
         self._stack = contextlib.ExitStack()
 
@@ -191,12 +196,13 @@ class Contest:
         self._stack.close()
 
     def _start(self) -> None:
-        """Starts all at the same time, most of which is importing, and waits for each."""
+        """Starts all at the same time, since most of a start is importing, and waits for each."""
         material = self._material
         batching = self._local("batching", *servers.batching_flags(self._folder))
         unbatched = self._local("unbatched")
-        fastapi = self._rival("fastapi", servers.fastapi)
-        mlserver = self._rival("mlserver", servers.mlserver)
+        pythons, self.measured.absent = environments.make_all(environments.RIVAL_SERVERS)
+        fastapi = self._rival(pythons.get("fastapi"), servers.fastapi)
+        mlserver = self._rival(pythons.get("mlserver"), servers.mlserver)
         echo, echo_address = servers.echo(self._folder)
         self._stack.enter_context(echo)
         batching.wait(), unbatched.wait()
@@ -216,21 +222,17 @@ class Contest:
             mlserver.wait()
             self.targets.append(http_target("mlserver", mlserver, mlserver.address, material))
 
-    def _local(self, name: str, *flags: str) -> servers.LocalServer:
-        server = servers.LocalServer(self._folder, name, self._models, self._config, *flags)
+    def _local(self, name: str, *flags: str) -> LocalServer:
+        server = LocalServer(self._folder, name, self._served.models, self._served.config, *flags)
         self._stack.enter_context(server)
         return server
 
     def _rival(
-        self, name: str, start: Callable[[Path, Path, Path], servers.Rival]
+        self, python: Path | None, start: Callable[[Path, Path, Path], servers.Rival]
     ) -> servers.Rival | None:
-        try:
-            python = environments.make(name)
-        except environments.UnavailableError as error:
-            logger.warning("no %s: %s", name, error)
-            self.measured.absent[name] = str(error)
+        if python is None:
             return None
-        server = start(python, self._folder, self._version)
+        server = start(python, self._folder, self._served.version)
         self._stack.enter_context(server)
         return server
 
@@ -292,7 +294,7 @@ class Contest:
         )
 
     def _pillow_per_s(self, seconds: float) -> float:
-        """What a client needs that decodes and resizes for itself, in one thread."""
+        """How many files a client decodes and resizes a second, in one thread."""
         contents = self._material.files
         height, width = self._material.pixels.shape[1:3]
         done, begin = 0, time.perf_counter()
@@ -316,12 +318,11 @@ def ask(target: Target, count: int, seconds: float) -> load.Load:
 
 def write_latencies(measured: Measured, path: Path) -> None:
     """Every latency in ms, an array for each target, number of callers and round."""
-    arrays: dict[str, NDArray[np.float32]] = {
-        f"{name}.{count}_callers.round_{number}": (taken.latencies_s * 1000).astype(np.float32)
+    latencies_ms = {
+        f"{name}.{count}_callers": [taken.latencies_s * 1000 for taken in rounds]
         for (name, count), rounds in measured.loads.items()
-        for number, taken in enumerate(rounds)
     }
-    np.savez_compressed(path, **arrays)
+    write_arrays(path, rounds_of(latencies_ms))
 
 
 def write_rounds(measured: Measured, path: Path) -> None:

@@ -7,7 +7,7 @@ interleaved rounds, client's CPU per call 234 µs; threads with the synchronous 
 grpc.aio 260 µs; a channel for each caller 343, 310 and 277 µs. HTTP callers are plain sockets with
 kept connections in one thread.
 
-Knows nothing about models, nor what a right answer is: a `Check` does.
+A `Check` says whether an answer is right.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Callers(Protocol):
 
 
 class Taken:
-    """What callers take down, and when they stop."""
+    """What callers record, and when they stop."""
 
     def __init__(self, check: Check, callers: int) -> None:
         self.check = check
@@ -84,7 +84,7 @@ class Taken:
         self._lock = threading.Lock()
 
     def answer(self, index: int, started: float, data: bytes) -> None:
-        """Takes down an answer, right or wrong."""
+        """Records an answer, right or wrong."""
         now = time.perf_counter()
         wrong = self.check(index, data)
         if wrong:
@@ -93,19 +93,19 @@ class Taken:
             self.answers.append((now, now - started))
 
     def error(self, what: str) -> None:
-        """Takes down a failure; the first one's words are kept."""
+        """Counts a failure; the text of the first one is kept."""
         self.first_error = self.first_error or what
         self.errors += 1
 
     def caller_ended(self) -> None:
-        """Each caller says so once."""
+        """Called once by each caller when it stops."""
         with self._lock:
             self._running -= 1
             if not self._running:
                 self._ended.set()
 
     def wait(self) -> None:
-        """Until all callers have ended; one that does not is an error."""
+        """Waits until all callers have stopped; one that does not is an error."""
         if not self._ended.wait(TIMEOUT_S + 5):
             self.error(f"{self._running} callers got no answer in {TIMEOUT_S:.0f} s")
 
@@ -156,13 +156,14 @@ def ask_once(target: str, method: str, request: bytes) -> bytes:
 
 
 class GrpcCallers:
-    """Callers on one channel, driven by its callbacks."""
+    """Callers on one channel, driven by its callbacks.
 
-    def __init__(self, target: str, method: str) -> None:
-        """Args:
+    Args:
         target: host:port.
         method: path of a unary call.
-        """
+    """
+
+    def __init__(self, target: str, method: str) -> None:
         # A pool of its own: or channels to one target would share a connection.
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
         self._call = grpc.insecure_channel(target, options=options).unary_unary(method)
@@ -180,7 +181,7 @@ class GrpcCallers:
             future = self._call.future(requests[index], timeout=TIMEOUT_S)
 
             def answered(future: Any) -> None:
-                # gRPC only logs what a callback raises: the caller would end without a word.
+                # gRPC only logs what a callback raises: the caller would stop unnoticed.
                 try:
                     taken.answer(index, started, future.result())
                 except grpc.RpcError as error:
@@ -199,12 +200,13 @@ _CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNOR
 
 
 class HttpCallers:
-    """Callers with a kept connection each, all in one thread."""
+    """Callers with a kept connection each, all in one thread.
+
+    Args:
+        address: host and port.
+    """
 
     def __init__(self, address: tuple[str, int]) -> None:
-        """Args:
-        address: host and port.
-        """
         self._address = address
 
     def request(self, path: str, content_type: str, body: bytes) -> bytes:
@@ -275,7 +277,7 @@ class HttpCallers:
 
 
 class _Connection:
-    """One caller's connection; what it waits for."""
+    """One caller's connection, and the request whose answer it waits for."""
 
     def __init__(self, address: tuple[str, int], largest_request: int) -> None:
         self.socket = socket.create_connection(address, TIMEOUT_S)

@@ -1,6 +1,6 @@
 """What the callers send, and whether what comes back is right.
 
-Knows nothing about connections or time. Needs no TensorFlow: the right answers are told to it.
+TensorFlow computes the right answers beforehand, in another process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOLERANCE: Final = 1e-4
 """Of a probability: a batch is not computed in the order of a single row."""
 
 CHECKED_EVERY: Final = 50
-"""One answer in so many is parsed and compared; each one's length is looked at."""
+"""One answer in so many is parsed and compared; of the others the length is checked."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,13 +111,14 @@ class GrpcCheck:
 
 
 class JsonCheck:
-    """Checks JSON; that an answer is whole, HTTP has told."""
+    """Checks JSON; HTTP itself shows whether an answer is whole.
 
-    def __init__(self, expected: Expected, read: Callable[[Any], tuple[float, str]]) -> None:
-        """Args:
+    Args:
         expected: the right answers.
         read: JSON → (probability, label).
-        """
+    """
+
+    def __init__(self, expected: Expected, read: Callable[[Any], tuple[float, str]]) -> None:
         self._expected = expected
         self._read = read
         self._seen = itertools.count()

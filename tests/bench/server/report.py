@@ -1,32 +1,31 @@
-"""The benchmark as one self-contained HTML page.
-
-Knows nothing about how anything was measured, nor about bars: those come with the figures.
-"""
+"""What the local server's page shows."""
 
 from __future__ import annotations
 
 import dataclasses
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
-import matplotlib.figure
+from matplotlib.figure import Figure
 
-from foundation import page
-from foundation.figures import Figures, git_commit, machine
+from tests.bench.page import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    Section,
+    Table,
+    figure as new_figure,
+    style,
+)
 from tests.bench.server import verdict
 from tests.bench.server.contest import CALLERS, FILES, PIXELS, Measured
 from tests.bench.server.soak import Memory
 from tests.bench.server.starts import Start
 
-TEMPLATE = Path(__file__).with_name("report.html")
-
 COLORS = {1: "#9dbbdc", 8: "#5a8fc7", 32: "#2563a8"}
 """By callers."""
-
-BLUE, ORANGE, GREY, INK = "#2563a8", "#c8641e", "#9aa3ad", "#1c2733"
 
 TITLES = {FILES: "Image files: serving_default", PIXELS: "Pixels: predict_images"}
 
@@ -42,47 +41,43 @@ NAMES = {
 """By the last part of a target's name, in the order in which they are shown."""
 
 
+EVERY = "Medians of the rounds; least and most are single rounds. CPU is that of one answer."
+
+
 @dataclasses.dataclass
-class Page:
-    """What there is to show; a part that was not measured is left out."""
+class Found:
+    """What was measured; a part that was not is left out."""
 
     starts: Sequence[Start] = ()
     measured: Measured | None = None
     memory: Sequence[Memory] = ()
 
-    def write(self, path: Path, figures: Figures) -> None:
-        """Writes the page."""
-        plots = []
-        if self.measured is not None:
-            plots += [
-                ("Throughput", page.svg(_throughput(self.measured))),
-                ("Latency with 32 callers", page.svg(_latency(self.measured))),
-                ("Where the CPU goes, with 32 callers", page.svg(_cpu(self.measured))),
-            ]
-        if self.memory:
-            plots.append(("Memory", page.svg(_memory(self.memory))))
-        text = page.render(
-            TEMPLATE,
-            command=figures.command,
-            commit=git_commit(),
-            machine=machine(),
-            figures=figures.results,
-            holds=figures.hold,
-            plots=plots,
-            starts=self.starts,
-            rows=_rows(self.measured) if self.measured is not None else [],
-            absent=self.measured.absent if self.measured is not None else {},
-        )
-        path.write_text(text, encoding="utf-8")
+
+def sections(found: Found) -> list[Section]:
+    """The page's sections, in order."""
+    shown = []
+    if found.measured is not None:
+        shown += [
+            Section("Throughput", "", _throughput(found.measured)),
+            Section("Latency with 32 callers", "", _latency(found.measured)),
+            Section("Where the CPU goes, with 32 callers", "", _cpu(found.measured)),
+        ]
+    if found.memory:
+        shown.append(Section("Memory", "", _memory(found.memory)))
+    if found.measured is not None:
+        shown.append(Section("Every measurement", EVERY, _every(found.measured)))
+    if found.starts:
+        shown.append(Section("Starts", "", _starts(found.starts)))
+    return shown
 
 
 def _shown(measured: Measured, signature: str, count: int) -> list[str]:
     return [way for way in NAMES if (f"{signature}.{way}", count) in measured.loads]
 
 
-def _throughput(measured: Measured) -> matplotlib.figure.Figure:
+def _throughput(measured: Measured) -> Figure:
     """A bar for each number of callers, a dot for each round; TensorFlow's own limit as a line."""
-    figure = matplotlib.figure.Figure(figsize=(9, 6.4), layout="constrained")
+    figure = new_figure(6.4)
     ways = [_shown(measured, signature, CALLERS[-1]) for signature in (FILES, PIXELS)]
     both = figure.subplots(2, 1, height_ratios=[len(one) + 1 for one in ways])
     for axes, signature, shown in zip(both, (FILES, PIXELS), ways):
@@ -109,10 +104,10 @@ def _throughput(measured: Measured) -> matplotlib.figure.Figure:
     return figure
 
 
-def _latency(measured: Measured) -> matplotlib.figure.Figure:
+def _latency(measured: Measured) -> Figure:
     """From p50 to p99, medians of the rounds."""
     count = CALLERS[-1]
-    figure = matplotlib.figure.Figure(figsize=(9, 4.6), layout="constrained")
+    figure = new_figure(4.6)
     ways = [_shown(measured, signature, count) for signature in (FILES, PIXELS)]
     both = figure.subplots(2, 1, sharex=True, height_ratios=[len(one) + 1 for one in ways])
     for axes, signature, shown in zip(both, (FILES, PIXELS), ways):
@@ -144,10 +139,10 @@ def _latency(measured: Measured) -> matplotlib.figure.Figure:
     return figure
 
 
-def _cpu(measured: Measured) -> matplotlib.figure.Figure:
+def _cpu(measured: Measured) -> Figure:
     """CPU for each answer: callers, TensorFlow's share as it is in process, the server's rest."""
     count = CALLERS[-1]
-    figure = matplotlib.figure.Figure(figsize=(9, 4.6), layout="constrained")
+    figure = new_figure(4.6)
     ways = [_shown(measured, signature, count) for signature in (FILES, PIXELS)]
     both = figure.subplots(2, 1, height_ratios=[len(one) + 1 for one in ways])
     for axes, signature, shown in zip(both, (FILES, PIXELS), ways):
@@ -176,8 +171,8 @@ def _cpu(measured: Measured) -> matplotlib.figure.Figure:
     return figure
 
 
-def _memory(points: Sequence[Memory]) -> matplotlib.figure.Figure:
-    figure = matplotlib.figure.Figure(figsize=(9, 2.8), layout="constrained")
+def _memory(points: Sequence[Memory]) -> Figure:
+    figure = new_figure(2.8)
     axes = figure.subplots()
     axes.plot(
         [point.answers for point in points],
@@ -192,8 +187,9 @@ def _memory(points: Sequence[Memory]) -> matplotlib.figure.Figure:
     return figure
 
 
-def _rows(measured: Measured) -> list[dict[str, Any]]:
-    rows = []
+def _every(measured: Measured) -> Table:
+    """A row for each target and number of callers."""
+    median, rows = statistics.median, []
     for signature in (FILES, PIXELS):
         for way in _shown(measured, signature, CALLERS[-1]):
             for count in CALLERS:
@@ -201,25 +197,32 @@ def _rows(measured: Measured) -> list[dict[str, Any]]:
                 if rounds is None:
                     continue
                 rates = [one.per_s for one in rounds]
-                rows.append(
-                    {
-                        "signature": signature,
-                        "name": NAMES[way],
-                        "callers": count,
-                        "per_s": statistics.median(rates),
-                        "least": min(rates),
-                        "most": max(rates),
-                        "p50": statistics.median(one.percentile_ms(50) for one in rounds),
-                        "p99": statistics.median(one.percentile_ms(99) for one in rounds),
-                        "client": statistics.median(map(verdict.client_cpu_ms, rounds)),
-                        "server": statistics.median(map(verdict.server_cpu_ms, rounds)),
-                    }
-                )
-    return rows
+                per_s = [f"{rate:,.0f}" for rate in (median(rates), min(rates), max(rates))]
+                latencies_ms = [
+                    f"{median(one.percentile_ms(share) for one in rounds):.1f}"
+                    for share in (50, 99)
+                ]
+                cpu_ms = [
+                    f"{median(map(cpu_of, rounds)):.2f}"
+                    for cpu_of in (verdict.client_cpu_ms, verdict.server_cpu_ms)
+                ]
+                rows.append([signature, NAMES[way], str(count), *per_s, *latencies_ms, *cpu_ms])
+    columns = "signature,answered by,callers,per s,least,most,p50 ms,p99 ms"
+    return Table(
+        columns=[*columns.split(","), "callers' CPU ms", "server's CPU ms"], rows=rows, words=2
+    )
+
+
+def _starts(starts: Sequence[Start]) -> Table:
+    return Table(
+        columns=["ready s", "TensorFlow's import s", "the server's own s"],
+        rows=[
+            [f"{value:.2f}" for value in (start.ready_s, start.import_s, start.own_s)]
+            for start in starts
+        ],
+    )
 
 
 def _style(axes: Any, grid: str) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e6e9ed", linewidth=0.8, axis=grid)
-    axes.set_axisbelow(True)
+    style(axes, grid)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)

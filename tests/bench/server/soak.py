@@ -1,7 +1,4 @@
-"""Whether the local server's memory grows with the requests it has answered.
-
-Knows nothing about time.
-"""
+"""Whether the local server's memory grows with the requests it has answered."""
 
 from __future__ import annotations
 
@@ -10,7 +7,9 @@ from pathlib import Path
 
 import tqdm
 
-from tests.bench.server import contest, payloads, servers
+from tests.bench.processes import LocalServer
+from tests.bench.samples import write_csv
+from tests.bench.server import contest, payloads
 
 CALLERS = 32
 
@@ -26,10 +25,8 @@ class Memory:
     resident_mb: float
 
 
-def run(
-    server: servers.LocalServer, material: payloads.Material, count: int
-) -> tuple[list[Memory], int]:
-    """Lets callers of both signatures, in turn, have so many answers.
+def run(server: LocalServer, material: payloads.Material, count: int) -> tuple[list[Memory], int]:
+    """Sends requests of both signatures, in turn, until so many answers have come.
 
     Args:
         server: fresh.
@@ -66,5 +63,5 @@ def resident_after(points: list[Memory], answers: int) -> float:
 
 def write(points: list[Memory], path: Path) -> None:
     """A line a point, CSV."""
-    lines = ["answers,resident_mb", *(f"{at.answers},{at.resident_mb:.1f}" for at in points)]
-    path.write_text("\n".join(lines) + "\n")
+    rows = [(at.answers, f"{at.resident_mb:.1f}") for at in points]
+    write_csv(path, "answers,resident_mb", rows)

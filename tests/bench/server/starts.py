@@ -1,7 +1,4 @@
-"""How long the local server takes to be ready, beside what importing TensorFlow takes.
-
-Knows nothing about requests.
-"""
+"""How long the local server takes to be ready, beside what importing TensorFlow takes."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ from pathlib import Path
 
 import tqdm
 
-from tests.bench.server import servers
-from tests.bench.server.environments import ROOT
+from tests.bench.processes import LocalServer
+from tests.environments import ROOT
 
 IMPORT = """\
 import time
@@ -50,7 +47,7 @@ def measure(models: Path, config: Path, folder: Path, count: int) -> list[Start]
         done = subprocess.run(
             [sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, check=True
         )
-        with servers.LocalServer(folder, "start", models, config) as server:
+        with LocalServer(folder, "start", models, config) as server:
             ready_s = server.wait().ready_s
         starts.append(Start(ready_s, float(done.stdout)))
     return starts

@@ -9,12 +9,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from foundation.figures import Figures
 from tests.bench.server import soak
 from tests.bench.server.contest import CALLERS, FILES, PIXELS, THREADS, Measured
 from tests.bench.server.load import Load
 from tests.bench.server.soak import Memory
 from tests.bench.server.starts import Start
+from tests.bench.verdict import Verdict
 
 OURS = ("batching", "unbatched", "rest")
 RIVALS = ("fastapi_b64", "fastapi_bytes", "mlserver")
@@ -25,58 +25,53 @@ OWN_START_S = 1.5
 MEMORY_GROWTH = 1.05
 
 
-def add_starts(figures: Figures, starts: Sequence[Start], bars: bool) -> None:
+def add_starts(verdict: Verdict, starts: Sequence[Start]) -> None:
     """Readiness beside TensorFlow's import."""
-    figures.add("start.ready_s", statistics.median(start.ready_s for start in starts), "s")
-    figures.add("start.import_s", statistics.median(start.import_s for start in starts), "s")
+    verdict.add("start.ready_s", statistics.median(start.ready_s for start in starts), "s")
+    verdict.add("start.import_s", statistics.median(start.import_s for start in starts), "s")
     own_s = statistics.median(start.own_s for start in starts)
-    figures.add("start.own_s", own_s, "s", at_most=OWN_START_S if bars else None)
+    verdict.add("start.own_s", own_s, "s", at_most=OWN_START_S)
 
 
-def add_load(figures: Figures, measured: Measured, bars: bool) -> None:
+def add_load(verdict: Verdict, measured: Measured) -> None:
     """Throughput, latencies, ratios and where the CPU goes.
 
     Args:
-        figures: receives them.
+        verdict: receives them.
         measured: all rounds.
-        bars: whether what depends on the machine is judged; errors always are.
     """
-    figures.add("errors", measured.errors, "", at_most=0)
+    verdict.require("errors", measured.errors, "", at_most=0)
     had = "fastapi" not in measured.absent
-    figures.add("fastapi.had", had, "", at_least=1 if bars else None)
+    verdict.add("fastapi.had", had, "", at_least=1)
     for name, reason in measured.absent.items():
-        figures.add(f"{name}.absent", reason, "")
+        verdict.add(f"{name}.absent", reason, "")
     for signature in (FILES, PIXELS):
         threads = best_threads(measured, signature)
         rounds = measured.in_process[signature, threads]
-        figures.add(
-            f"{signature}.in_process.images_per_s", _median(rounds, lambda r: r.images_per_s), "/s"
-        )
-        figures.add(f"{signature}.in_process.threads", threads, "")
-        figures.add(
-            f"{signature}.in_process.cpu_ms",
-            _median(rounds, lambda r: r.cpu_s_per_image * 1e3),
-            "ms",
-        )
-    figures.add("pillow.images_per_s_per_core", statistics.median(measured.pillow_per_s), "/s")
+        start = f"{signature}.in_process"
+        verdict.add(f"{start}.images_per_s", _median(rounds, lambda r: r.images_per_s), "/s")
+        verdict.add(f"{start}.threads", threads, "")
+        cpu_ms = _median(rounds, lambda r: r.cpu_s_per_image * 1e3)
+        verdict.add(f"{start}.cpu_ms", cpu_ms, "ms")
+    verdict.add("pillow.images_per_s_per_core", statistics.median(measured.pillow_per_s), "/s")
     for (name, count), rounds in sorted(measured.loads.items()):
         start = f"{name}.{count}_callers"
-        figures.add(f"{start}.per_s", _median(rounds, lambda r: r.per_s), "/s")
-        figures.add(f"{start}.p50_ms", _median(rounds, lambda r: r.percentile_ms(50)), "ms")
-        figures.add(f"{start}.p99_ms", _median(rounds, lambda r: r.percentile_ms(99)), "ms")
-        figures.add(f"{start}.client_cpu_ms", _median(rounds, client_cpu_ms), "ms")
-        figures.add(f"{start}.server_cpu_ms", _median(rounds, server_cpu_ms), "ms")
-    _add_bounds(figures, measured, bars)
+        verdict.add(f"{start}.per_s", _median(rounds, lambda r: r.per_s), "/s")
+        verdict.add(f"{start}.p50_ms", _median(rounds, lambda r: r.percentile_ms(50)), "ms")
+        verdict.add(f"{start}.p99_ms", _median(rounds, lambda r: r.percentile_ms(99)), "ms")
+        verdict.add(f"{start}.client_cpu_ms", _median(rounds, client_cpu_ms), "ms")
+        verdict.add(f"{start}.server_cpu_ms", _median(rounds, server_cpu_ms), "ms")
+    _add_bounds(verdict, measured)
     for count in CALLERS[1:]:
-        _add_rivals(figures, measured, count, bars)
+        _add_rivals(verdict, measured, count)
 
 
-def add_soak(figures: Figures, points: Sequence[Memory], few: int, many: int, bars: bool) -> None:
+def add_soak(verdict: Verdict, points: Sequence[Memory], few: int, many: int) -> None:
     """Growth of memory from `few` answers to `many`."""
     before, after = (soak.resident_after(points, answers) for answers in (few, many))
-    figures.add(f"soak.resident_mb_after_{few}", before, "MB")
-    figures.add(f"soak.resident_mb_after_{many}", after, "MB")
-    figures.add("soak.growth", after / before, "", at_most=MEMORY_GROWTH if bars else None)
+    verdict.add(f"soak.resident_mb_after_{few}", before, "MB")
+    verdict.add(f"soak.resident_mb_after_{many}", after, "MB")
+    verdict.add("soak.growth", after / before, "", at_most=MEMORY_GROWTH)
 
 
 def best_threads(measured: Measured, signature: str) -> int:
@@ -105,7 +100,7 @@ def server_cpu_ms(taken: Load) -> float:
     return taken.server_cpu_s * 1e3 / max(1, len(taken.latencies_s))
 
 
-def _add_bounds(figures: Figures, measured: Measured, bars: bool) -> None:
+def _add_bounds(verdict: Verdict, measured: Measured) -> None:
     """Beside what TensorFlow can do at most, and what Python's gRPC can."""
     for signature in (FILES, PIXELS):
         ceiling = measured.in_process[signature, best_threads(measured, signature)]
@@ -115,49 +110,35 @@ def _add_bounds(figures: Figures, measured: Measured, bars: bool) -> None:
                 if rounds is None:
                     continue
                 start = f"{signature}.{way}.{count}_callers"
-                judged = bars and count == CALLERS[-1]
-                ratios = [ours.per_s / most.images_per_s for ours, most in zip(rounds, ceiling)]
+                judged = count == CALLERS[-1]
+                ratios = [ours.per_s / limit.images_per_s for ours, limit in zip(rounds, ceiling)]
                 asked = judged and (signature, way) == (PIXELS, "batching")
-                figures.add(
-                    f"{start}.of_in_process",
-                    statistics.median(ratios),
-                    "",
-                    at_least=OF_IN_PROCESS if asked else None,
-                )
+                least = OF_IN_PROCESS if asked else None
+                of_in_process = statistics.median(ratios)
+                verdict.add(f"{start}.of_in_process", of_in_process, "", at_least=least)
                 echoes = measured.loads[f"{signature}.echo", count]
-                figures.add(f"{start}.of_echo", _ratio(rounds, echoes, lambda r: r.per_s), "")
-                figures.add(
-                    f"{start}.p99_over_p50",
-                    _median(rounds, lambda r: r.percentile_ms(99) / r.percentile_ms(50)),
-                    "",
-                    at_most=P99_OVER_P50 if judged else None,
-                )
+                verdict.add(f"{start}.of_echo", _ratio(rounds, echoes, lambda r: r.per_s), "")
+                spread = _median(rounds, lambda r: r.percentile_ms(99) / r.percentile_ms(50))
+                most = P99_OVER_P50 if judged else None
+                verdict.add(f"{start}.p99_over_p50", spread, "", at_most=most)
 
 
-def _add_rivals(figures: Figures, measured: Measured, count: int, bars: bool) -> None:
+def _add_rivals(verdict: Verdict, measured: Measured, count: int) -> None:
     """Our best way for files against each of theirs, and base64 over HTTP against the same."""
     ours = best_of_ours(measured, count)
-    figures.add(f"best_for_files.{count}_callers", ours, "")
+    verdict.add(f"best_for_files.{count}_callers", ours, "")
     rest = f"{FILES}.rest"
     for rival in RIVALS:
         theirs = measured.loads.get((f"{FILES}.{rival}", count))
         if theirs is None:
             continue
-        for name, held in ((ours, bars), (rest, False)):
+        for name, start, bar in ((ours, "best_for_files", 1), (rest, rest, None)):
             against = measured.loads[name, count]
-            start = f"{name if name == rest else 'best_for_files'}.{count}_callers"
-            figures.add(
-                f"{start}.per_s_over_{rival}",
-                _ratio(against, theirs, lambda r: r.per_s),
-                "",
-                at_least=1 if held else None,
-            )
-            figures.add(
-                f"{start}.p99_over_{rival}",
-                _ratio(against, theirs, lambda r: r.percentile_ms(99)),
-                "",
-                at_most=1 if held else None,
-            )
+            per_s = _ratio(against, theirs, lambda r: r.per_s)
+            p99 = _ratio(against, theirs, lambda r: r.percentile_ms(99))
+            of = f"{start}.{count}_callers"
+            verdict.add(f"{of}.per_s_over_{rival}", per_s, "", at_least=bar)
+            verdict.add(f"{of}.p99_over_{rival}", p99, "", at_most=bar)
 
 
 def _median(rounds: Sequence[Any], value: Callable[[Any], float]) -> float:

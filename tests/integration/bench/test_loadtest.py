@@ -7,16 +7,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_a_quick_look_measures_all_parts_and_leaves_figures_samples_and_page(tmp_path):
+def quick_look(folder: Path, *flags: str) -> dict[str, Any]:
+    """The figures of a quick run without ghz, by name."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.loadtest", "--quick"],
-        cwd=tmp_path,
+        [sys.executable, "-m", "tests.bench", "loadtest", "--quick", *flags],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
@@ -25,9 +28,21 @@ def test_a_quick_look_measures_all_parts_and_leaves_figures_samples_and_page(tmp
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["build/bench-loadtest.json", "build/bench-loadtest.html"]
+    content = json.loads((folder / "build" / "bench-loadtest.json").read_text())
+    return {row["name"]: row["value"] for row in content["results"]}
+
+
+def test_a_part_can_be_measured_alone(tmp_path: Path) -> None:
+    found = quick_look(tmp_path, "--parts", "throughput")
+    assert {name.partition(".")[0] for name in found} == {"throughput"}
+    assert found["throughput.failures"] == 0
+    assert (tmp_path / "build" / "bench-loadtest.html").read_text().count("<svg") == 1
+
+
+@pytest.mark.thorough
+def test_a_quick_look_measures_all_parts_and_leaves_figures_samples_and_page(tmp_path):
+    found = quick_look(tmp_path)
     build = tmp_path / "build"
-    content = json.loads((build / "bench-loadtest.json").read_text())
-    found = {row["name"]: row["value"] for row in content["results"]}
     assert found["throughput.ratio"] > 0.1
     assert found["accuracy.ghz"] == "not on the PATH"
     # However busy the machine is: an open loop sees the stalls, a closed one hardly.

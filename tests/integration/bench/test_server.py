@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.server import contest, environments, payloads, servers
+from tests.bench import environments
+from tests.bench.server import contest, payloads, servers
 from tests.bench.server.contest import FILES, PIXELS
 from tests.e2e.launching import first_config
 
@@ -22,7 +23,7 @@ def quick(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a quick run without a network leaves in build/."""
     folder = tmp_path_factory.mktemp("bench")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.server", "--quick", "--models", str(store)]
+        [sys.executable, "-m", "tests.bench", "server", "--quick", "--models", str(store)]
         + ["--config", str(first_config(folder))],
         cwd=folder,
         env={
@@ -41,10 +42,11 @@ def quick(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "build"
 
 
+@pytest.mark.thorough
 def test_a_quick_run_leaves_plausible_figures(quick: Path) -> None:
     content = json.loads((quick / "bench-server.json").read_text())
     assert content["name"] == "bench-server"
-    assert content["command"].startswith("python -m tests.bench.server --quick")
+    assert content["command"].startswith("python -m tests.bench server --quick")
     value = {row["name"]: row["value"] for row in content["results"]}
     assert value["errors"] == value["soak.errors"] == 0
     for signature in (FILES, PIXELS):
@@ -67,6 +69,7 @@ def test_a_quick_run_leaves_plausible_figures(quick: Path) -> None:
     assert value["pillow.images_per_s_per_core"] > 20
 
 
+@pytest.mark.thorough
 def test_a_server_that_cannot_be_had_is_left_out_with_the_reason(quick: Path) -> None:
     content = json.loads((quick / "bench-server.json").read_text())
     value = {row["name"]: row["value"] for row in content["results"]}
@@ -77,6 +80,7 @@ def test_a_server_that_cannot_be_had_is_left_out_with_the_reason(quick: Path) ->
     assert "Not measured: fastapi" in (quick / "bench-server.html").read_text()
 
 
+@pytest.mark.thorough
 def test_samples_and_the_page_lie_beside_the_figures(quick: Path) -> None:
     kept = {path.name for path in quick.iterdir() if path.is_file()}
     assert kept == {
@@ -92,13 +96,14 @@ def test_samples_and_the_page_lie_beside_the_figures(quick: Path) -> None:
 
 
 def test_a_version_that_was_not_exported_is_named(tmp_path: Path, command) -> None:
-    done = command("tests.bench.server", "--models", str(tmp_path), cwd=ROOT)
+    done = command("tests.bench", "server", "--models", str(tmp_path), cwd=ROOT)
     assert done.returncode == 2
     assert "Expected version 1 in" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", environments.PACKAGES)
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", environments.RIVAL_SERVERS)
 def test_the_servers_that_it_is_measured_against_answer_rightly(
     name: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +111,7 @@ def test_the_servers_that_it_is_measured_against_answer_rightly(
     try:
         python = environments.make(name)
     except environments.UnavailableError as error:
-        pytest.skip(f"no environment for {name}: {error}")
+        pytest.skip(f"needs {name}: a package index that answers ({error})")
     version = store / "image_classifier" / "1"
     files, pixels = payloads.choose_files(), tmp_path / "pixels.npy"
     start = {"fastapi": servers.fastapi, "mlserver": servers.mlserver}[name]

@@ -19,7 +19,7 @@ from PIL import Image
 from loadtest import knee
 from tests.bench.loadtest.servers import delaying
 from tests.bench.loadtest.truth import Slowness
-from tests.bench.server.servers import Server
+from tests.bench.processes import Server
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foundation.figures import Figures
 from tests.bench.server import contest, load, payloads, servers, verdict
 from tests.bench.server.contest import FILES, PIXELS, InProcess, Measured
 from tests.bench.server.soak import Memory
 from tests.bench.server.starts import Start
+from tests.bench.verdict import Verdict
 from tfs_client import contract
 from tfs_client.wire import serving_pb2 as pb, tensors
 
@@ -197,9 +197,9 @@ def measured() -> Measured:
     return found
 
 
-def figures(found: Measured, bars: bool = True) -> dict[str, tuple[object, bool | None]]:
-    made = Figures("bench", "test")
-    verdict.add_load(made, found, bars)
+def figures(found: Measured, quick: bool = False) -> dict[str, tuple[object, bool | None]]:
+    made = Verdict("bench", "test", quick=quick)
+    verdict.add_load(made, found)
     return {row.name: (row.value, row.holds) for row in made.results}
 
 
@@ -247,28 +247,28 @@ def test_a_quick_look_judges_errors_only():
     found = measured()
     found.loads[f"{PIXELS}.batching", 32] = rounds([16, 8])
     found.errors = 2
-    rows = figures(found, bars=False)
+    rows = figures(found, quick=True)
     assert {name for name, (_, holds) in rows.items() if holds is not None} == {"errors"}
     assert rows["errors"] == (2, False)
 
 
 @pytest.mark.parametrize(("last_mb", "holds"), [(524, True), (526, False)])
 def test_memory_may_grow_by_a_twentieth(last_mb, holds):
-    made = Figures("bench", "test")
+    made = Verdict("bench", "test")
     points = [Memory(0, 400), Memory(9_000, 450), Memory(11_000, 500), Memory(101_000, last_mb)]
-    verdict.add_soak(made, points, 10_000, 100_000, bars=True)
+    verdict.add_soak(made, points, 10_000, 100_000)
     assert made.hold is holds
     assert made.results[-1].value == last_mb / 500
 
 
 def test_a_start_is_judged_by_what_is_not_tensorflows_import():
-    made = Figures("bench", "test")
+    made = Verdict("bench", "test")
     starts = [Start(5.0, 3.9), Start(9.0, 7.4), Start(6.0, 4.8)]
-    verdict.add_starts(made, starts, bars=True)
+    verdict.add_starts(made, starts)
     own = {row.name: row for row in made.results}["start.own_s"]
     assert own.value == pytest.approx(1.2)
     assert own.holds
-    verdict.add_starts(made, [Start(5.0, 3.4)], bars=True)
+    verdict.add_starts(made, [Start(5.0, 3.4)])
     assert not made.hold
 
 

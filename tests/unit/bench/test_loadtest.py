@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foundation.figures import Figures
-from tests.bench.loadtest import __main__ as bench, accuracy
+from tests.bench.loadtest import accuracy, verdict
 from tests.bench.loadtest.accuracy import Accuracy, Seen
 from tests.bench.loadtest.throughput import Throughput
 from tests.bench.loadtest.truth import AT_ONCE, Slowness, percentiles_ms
+from tests.bench.verdict import Verdict
 
 
 def test_an_answer_that_would_fall_into_a_stall_is_given_at_its_end():
@@ -67,10 +67,10 @@ TRUTH_MS = [5.0, 200.0, 300.0]
     ],
 )
 def test_the_open_loop_is_held_to_3_percent_or_0_3_ms(reported_ms, failures, holds):
-    figures = Figures("x", "x")
+    figures = Verdict("x", "x")
     wrong = seen([5.0, 15.0, 36.0], TRUTH_MS)
     taken = Accuracy(seen(reported_ms, TRUTH_MS, failures), wrong, None, Slowness(), 200.0)
-    bench.add_accuracy(figures, taken, bars=True)
+    verdict.add_accuracy(figures, taken)
     assert figures.hold is holds
 
 
@@ -82,13 +82,13 @@ def test_the_throughput_is_held_to_half_of_the_bare_stubs_in_the_same_round():
         ours_cpu_us=[1, 1, 1],
         server_cpu_us=[1, 1, 1],
     )
-    figures = Figures("x", "x")
-    bench.add_throughput(figures, taken, bars=True)
+    figures = Verdict("x", "x")
+    verdict.add_throughput(figures, taken)
     assert figures.results[0].value == pytest.approx(0.5)
     assert figures.hold
     taken.ours_per_s = [490, 1900, 900]
-    worse = Figures("x", "x")
-    bench.add_throughput(worse, taken, bars=True)
+    worse = Verdict("x", "x")
+    verdict.add_throughput(worse, taken)
     assert not worse.hold
 
 

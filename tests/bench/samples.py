@@ -1,10 +1,11 @@
-"""What was taken, in seconds: by name, a list for each round. Knows nothing about what it means."""
+"""Raw samples: kept by name and round, and written beside the figures."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,12 +45,27 @@ class Samples:
 
     def write(self, path: Path) -> None:
         """As an .npz file: seconds, an array for each name and round."""
-        arrays = {
-            f"{name}.round_{number}": np.array(seconds, np.float32)
-            for name, rounds in self.rounds.items()
-            for number, seconds in enumerate(rounds)
-        }
-        np.savez_compressed(path, **arrays)
+        write_arrays(path, rounds_of(self.rounds))
+
+
+def rounds_of(rounds: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """Arrays "<name>.round_<number>" of float32, one for each name and round."""
+    return {
+        f"{name}.round_{number}": np.asarray(values, np.float32)
+        for name, each in rounds.items()
+        for number, values in enumerate(each)
+    }
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """As an .npz file."""
+    np.savez_compressed(path, **{name: np.asarray(array) for name, array in arrays.items()})
+
+
+def write_csv(path: Path, columns: str, rows: Iterable[Sequence[object]]) -> None:
+    """A heading such as "round,seconds", and a line a row."""
+    lines = [columns, *(",".join(map(str, row)) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def p99(seconds: Sequence[float]) -> float:

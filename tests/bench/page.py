@@ -1,0 +1,96 @@
+"""A benchmark as one self-contained HTML page: its bars, plots and tables, and every figure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure
+
+from foundation import page
+from foundation.figures import Figures, git_commit, machine
+
+TEMPLATE = Path(__file__).with_name("report.html")
+
+BLUE, ORANGE, GREEN, RED = "#2563a8", "#c8641e", "#3f8f5f", "#b3261e"
+GREY, INK, RULE = "#9aa3ad", "#1c2733", "#e6e9ed"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of text; the first columns are words, the others numbers."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 0
+    """How many columns are words: they stand on the left."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A heading, a note, and what is shown."""
+
+    title: str
+    note: str
+    shown: matplotlib.figure.Figure | Table
+
+    @property
+    def plot(self) -> str:
+        """The plot as SVG; empty where a table is shown."""
+        return "" if isinstance(self.shown, Table) else page.svg(self.shown)
+
+    @property
+    def table(self) -> Table | None:
+        """The table; None where a plot is shown."""
+        return self.shown if isinstance(self.shown, Table) else None
+
+
+@dataclasses.dataclass
+class Page:
+    """What there is to show, in order."""
+
+    title: str
+    about: str
+    sections: list[Section] = dataclasses.field(default_factory=list)
+    absent: dict[str, str] = dataclasses.field(default_factory=dict)
+    """What could not be measured, and why."""
+
+    def write(self, path: Path, figures: Figures) -> None:
+        """Writes the page.
+
+        Args:
+            path: of the HTML file.
+            figures: those with a bar come first; all stand at the end.
+        """
+        text = page.render(
+            TEMPLATE,
+            title=self.title,
+            about=self.about,
+            command=figures.command,
+            commit=git_commit(),
+            machine=machine(),
+            figures=figures.results,
+            holds=figures.hold,
+            sections=self.sections,
+            absent=self.absent,
+        )
+        path.write_text(text, encoding="utf-8")
+
+
+def figure(height: float) -> matplotlib.figure.Figure:
+    """An empty plot as wide as the page; the height in inches."""
+    return matplotlib.figure.Figure(figsize=(9, height), layout="constrained")
+
+
+def style(axes: Any, grid: str = "both") -> None:
+    """The look that all plots share.
+
+    Args:
+        axes: matplotlib's.
+        grid: x, y or both.
+    """
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=RULE, linewidth=0.8, axis=grid)
+    axes.set_axisbelow(True)
