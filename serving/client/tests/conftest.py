@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.client.tests.model_server import ModelServer
 from tfs_client import AsyncClient, AsyncImageClassifier, Client, ImageClassifier
+
+from .model_server import ModelServer
 
 
 class Loop:

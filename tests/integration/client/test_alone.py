@@ -40,10 +40,6 @@ SCRIPT_S = 120
 # What the client's tests import beside the client and its extras.
 TOOLS = ("pytest", "hypothesis", "opentelemetry-sdk", "trustme")
 
-# Tests that cannot hold without TensorFlow, each with its reason.
-NEEDS_TENSORFLOW = {
-    f"{TESTS}/test_wire.py": "compares the messages with TensorFlow's own descriptors",
-}
 
 # What uv says when the package index gives no answer.
 UNREACHABLE = ("Request failed", "Failed to fetch", "network was disabled", "timed out")
@@ -320,8 +316,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def written_tests(folder: Path) -> set[str]:
     """The names of all tests that are written in a folder's files."""
-    skipped = {Path(name).name for name in NEEDS_TENSORFLOW}
-    texts = [path.read_text() for path in folder.glob("test_*.py") if path.name not in skipped]
+    texts = [path.read_text() for path in folder.rglob("test_*.py")]
     return set(re.findall(r"^ *(?:async )?def (test_\w+)", "\n".join(texts), re.MULTILINE))
 
 
@@ -332,10 +327,9 @@ def test_all_its_own_tests_pass(end: End, furnished: Path, room: Path) -> None:
     assert Path(where.stdout.strip()).is_relative_to(furnished.parents[1]), where.stderr
     report = room / f"{end.name}.xml"
     pytest_flags = ["-q", "-p", "no:cacheprovider", *end.warnings, f"--junit-xml={report}"]
-    deselected = [word for name in NEEDS_TENSORFLOW for word in ("--deselect", name)]
 
     done = run(
-        *[python, "-m", "pytest", *pytest_flags, *deselected, TESTS],
+        *[python, "-m", "pytest", *pytest_flags, TESTS],
         cwd=room,
         timeout_s=TESTS_S,
     )

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from serving.client.tests import wire_bytes
-from serving.client.tests.wire_bytes import field, varint
 from tfs_client import AnswerError, InputNameError, ValueRangeError
 from tfs_client.wire import codec, serving_pb2 as pb, tensors
+
+from .. import wire_bytes
+from ..wire_bytes import field, varint
 
 bounded = settings(
     max_examples=150,
