@@ -26,6 +26,7 @@ REST ?=
 A ?=
 B ?=
 LABELS ?=
+DIST ?= dist
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -167,6 +168,10 @@ test-container: $(ENVIRONMENT) ## walk the container road with the engine that a
 .PHONY: test-cluster
 test-cluster: $(ENVIRONMENT) ## k8s/ and the rollout's verbs on a real cluster, built here from Go -> build/cluster.json
 	$(BIN)/python -m tests.cluster $(ARGS)
+
+.PHONY: build-client
+build-client: $(ENVIRONMENT) ## wheel and source distribution of the client, without network -> dist/
+	$(BIN)/uv build --quiet --offline --no-build-isolation --python $(BIN)/python --out-dir "$(DIST)" serving/client
 
 .PHONY: check-alerts
 check-alerts: $(ENVIRONMENT) ## alert rules, their tests and the dashboard, with promtool where it is found
