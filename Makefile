@@ -173,6 +173,10 @@ test-cluster: $(ENVIRONMENT) ## k8s/ and the rollout's verbs on a real cluster, 
 build-client: $(ENVIRONMENT) ## wheel and source distribution of the client, without network -> dist/
 	$(BIN)/uv build --quiet --offline --no-build-isolation --python $(BIN)/python --out-dir "$(DIST)" serving/client
 
+.PHONY: docs
+docs: $(ENVIRONMENT) ## the client's API reference, from its docstrings -> docs/client/
+	$(BIN)/python -m docs.api_reference
+
 .PHONY: check-alerts
 check-alerts: $(ENVIRONMENT) ## alert rules, their tests and the dashboard, with promtool where it is found
 	$(BIN)/python -m pytest -q tests/unit/deployment/test_monitoring_files.py tests/integration/deployment/test_alerts.py $(ARGS)
