@@ -32,7 +32,7 @@ pytestmark = pytest.mark.thorough
 UV = str(Path(sys.executable).with_name("uv"))
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 INSTALL_S = 240
-TESTS_S = 240
+TESTS_S = 900
 SCRIPT_S = 120
 
 
