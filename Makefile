@@ -26,6 +26,7 @@ REST ?=
 A ?=
 B ?=
 LABELS ?=
+DIST ?= dist
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -167,6 +168,14 @@ test-container: $(ENVIRONMENT) ## walk the container road with the engine that a
 .PHONY: test-cluster
 test-cluster: $(ENVIRONMENT) ## k8s/ and the rollout's verbs on a real cluster, built here from Go -> build/cluster.json
 	$(BIN)/python -m tests.cluster $(ARGS)
+
+.PHONY: build-client
+build-client: $(ENVIRONMENT) ## wheel and source distribution of the client, without network -> dist/
+	$(BIN)/uv build --quiet --offline --no-build-isolation --python $(BIN)/python --out-dir "$(DIST)" serving/client
+
+.PHONY: docs
+docs: $(ENVIRONMENT) ## the client's API reference, from its docstrings -> docs/client/
+	$(BIN)/python -m docs.api_reference
 
 .PHONY: check-alerts
 check-alerts: $(ENVIRONMENT) ## alert rules, their tests and the dashboard, with promtool where it is found

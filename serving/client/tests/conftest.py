@@ -1,7 +1,7 @@
-"""What the client's tests stand on: a real server on a free port, and clients of it.
+"""Fixtures: a real server on a free port, clients of it, and pictures.
 
-Every test that takes `client` or `open_client` runs twice: with Client, and with AsyncClient on a
-loop in a thread of its own, so that both are held to one suite.
+Every test that takes `client` or `open_client` runs twice: with Client, and with AsyncClient on an
+event loop in a thread of its own. So one suite tests both.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.client.tests.model_server import ModelServer
 from tfs_client import AsyncClient, AsyncImageClassifier, Client, ImageClassifier
+
+from . import examples
+from .model_server import ModelServer
+
+examples.register_profiles()
 
 
 class Loop:

@@ -2,10 +2,13 @@
 
     python -m pytest --hypothesis-profile=thorough
 
-Tests say nothing, or `@examples.of_quick_run(20)` where an example is dear.
+A property test needs no settings of its own; `@examples.of_quick_run(20)` is for one whose examples
+take long.
 """
 
 from __future__ import annotations
+
+import functools
 
 from hypothesis import HealthCheck, settings
 
@@ -13,10 +16,12 @@ FEW = 50
 MANY = 500
 
 
+@functools.cache
 def register_profiles() -> None:
-    """Makes both profiles known to Hypothesis and takes the quick one.
+    """Makes both profiles known to Hypothesis and chooses the quick one.
 
-    Both try the same examples in every run, so that a failure is there again in the next one.
+    Both try the same examples in every run, so that a failure comes again in the next run. Called a
+    second time it does nothing: the command line may have chosen the other profile meanwhile.
     """
     for name, number in (("quick", FEW), ("thorough", MANY)):
         settings.register_profile(
@@ -31,9 +36,9 @@ def register_profiles() -> None:
 
 
 def of_quick_run(number: int) -> settings:
-    """So many examples in the quick run, and as many times more as others in the thorough one.
+    """The number of examples for a test whose examples take long, or are very cheap.
 
     Args:
-        number: for tests whose examples are dear, or cheap.
+        number: in the quick run; the thorough run tries MANY / FEW times as many.
     """
     return settings(max_examples=number * settings.default.max_examples // FEW)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import tfs_client
-from serving.client.tests.model_server import ModelServer
 from tfs_client import (
     AnswerError,
     CallError,
@@ -28,6 +27,8 @@ from tfs_client import (
 )
 from tfs_client.call import codes
 from tfs_client.wire import serving_pb2 as pb
+
+from .model_server import ModelServer
 
 
 def refuse(code: grpc.StatusCode, text: str = "no"):

@@ -1,9 +1,9 @@
-"""The client installed alone, as other services install it: with the oldest and the newest allowed.
+"""The wheel installed alone, with the oldest and with the newest dependencies that it allows.
 
-The wheel is built as for a release and goes into environments that know nothing of this project:
-the oldest Python with the lowest versions that the wheel's own metadata allows, and the newest
-Python with the newest versions. The client's own tests run in both. The packages come from the
-package index; where that cannot be reached, what needs them is skipped.
+It goes into two empty environments: the oldest Python with the lowest versions that the wheel's
+metadata allows, and the newest Python with the newest versions. The tests of the unpacked source
+distribution run in both. The packages come from the package index; where it cannot be reached, the
+tests are skipped. What needs no such environment is in test_package.py.
 """
 
 from __future__ import annotations
@@ -18,32 +18,23 @@ import subprocess
 import sys
 import tarfile
 import xml.etree.ElementTree as ElementTree
-import zipfile
-from email.parser import Parser
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.conftest import ROOT, made_once
+from tests.conftest import made_once
+from tests.integration.client.wheels import requirements
 
-CLIENT = ROOT / "serving" / "client"
-TESTS = "serving/client/tests"
+pytestmark = pytest.mark.thorough
+
 UV = str(Path(sys.executable).with_name("uv"))
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 INSTALL_S = 240
-TESTS_S = 240
+TESTS_S = 900
 SCRIPT_S = 120
 
-# What the client's tests import beside the client and its extras.
-TOOLS = ("pytest", "hypothesis", "opentelemetry-sdk", "trustme")
-
-# Tests that cannot hold without TensorFlow, each with its reason.
-NEEDS_TENSORFLOW = {
-    f"{TESTS}/test_wire.py": "compares the messages with TensorFlow's own descriptors",
-}
 
 # What uv says when the package index gives no answer.
 UNREACHABLE = ("Request failed", "Failed to fetch", "network was disabled", "timed out")
@@ -72,8 +63,8 @@ class End:
     def warnings(self) -> tuple[str, ...]:
         """Flags beside the project's own "a warning is an error".
 
-        Old grpcio and protobuf use what Python 3.12 and later deprecate. That is no news of the
-        client's; and it occurs only where the Python meant for the oldest end is missing.
+        Old grpcio and protobuf use what Python 3.12 and later deprecate. The client cannot change
+        that, and it occurs only where the Python meant for the oldest end is missing.
         """
         return () if self.nearest[0] == self.python else ("-W", "ignore::DeprecationWarning")
 
@@ -99,7 +90,7 @@ def interpreter_of(version: str) -> str | None:
 
 
 def run(*command: str, cwd: Path, timeout_s: float = SCRIPT_S) -> subprocess.CompletedProcess[str]:
-    """Runs a command that is to find nothing of this project, but what its folder has."""
+    """Runs a command without the variables that lead Python, pytest or uv to this project."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -119,8 +110,8 @@ def run(*command: str, cwd: Path, timeout_s: float = SCRIPT_S) -> subprocess.Com
 def install(python: Path, *arguments: str) -> None:
     """Installs from the package index, or skips the test where that gives no answer.
 
-    Wheels only: nothing is compiled here, and a version without a wheel for a Python is none that
-    can be promised for it.
+    Only wheels are taken: nothing is compiled here, and a version without a wheel for a Python
+    cannot be promised for it.
     """
     command = [UV, "pip", "install", "--quiet", "--only-binary", ":all:", "--python", str(python)]
     try:
@@ -139,78 +130,18 @@ def installed_in(python: Path) -> dict[str, str]:
     return {canonicalize_name(one["name"]): one["version"] for one in json.loads(done.stdout)}
 
 
-# ---- what is built ----
-
-
-@pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the source distribution, and the wheel that was built from that alone."""
-
-    def make(folder: Path) -> None:
-        build = [UV, "build", "--quiet", "--no-build-isolation", "--python", sys.executable]
-        done = run(*build, "--out-dir", str(folder), str(CLIENT), cwd=ROOT)
-        assert done.returncode == 0, done.stderr
-        straight = ["--wheel", "--out-dir", str(folder / "straight")]
-        done = run(*build, *straight, str(CLIENT), cwd=ROOT)
-        assert done.returncode == 0, done.stderr
-
-    return made_once(tmp_path_factory, "client-dist", make)
-
-
-@pytest.fixture(scope="module")
-def wheel(dist: Path) -> Path:
-    (wheel,) = dist.glob("*.whl")
-    return wheel
-
-
-def contents(wheel: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(wheel) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def requirements(wheel: Path) -> list[Requirement]:
-    """What the wheel's own metadata asks for."""
-    (name,) = [name for name in contents(wheel) if name.endswith(".dist-info/METADATA")]
-    metadata = Parser().parsestr(contents(wheel)[name].decode())
-    return [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
-
-
-def test_the_wheel_from_the_source_distribution_is_the_wheel_from_the_checkout(
-    dist: Path, wheel: Path
-) -> None:
-    assert contents(wheel) == contents(dist / "straight" / wheel.name)
-
-
-def test_the_source_distribution_brings_its_tests_and_its_changelog(dist: Path) -> None:
-    (source,) = dist.glob("*.tar.gz")
-    with tarfile.open(source) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-
-    assert {"README.md", "CHANGELOG.md", "pyproject.toml", "tests/conftest.py"} <= names
-    assert not [name for name in names if name.endswith(".pyc")]
-
-
-def test_the_wheel_holds_the_typed_package_and_nothing_else(wheel: Path) -> None:
-    package = CLIENT / "tfs_client"
-    files = {
-        str(path.relative_to(CLIENT))
-        for path in package.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-
-    packed = {name for name in contents(wheel) if ".dist-info/" not in name}
-    assert packed == files
-    assert "tfs_client/py.typed" in packed
-
-
-def test_the_wheel_asks_for_grpc_protobuf_and_numpy_alone(wheel: Path) -> None:
-    always = {one.name for one in requirements(wheel) if one.marker is None}
-    assert always == {"grpcio", "protobuf", "numpy"}
-    names = {canonicalize_name(one.name) for one in requirements(wheel)}
-    assert not [name for name in names if name.startswith(("tensorflow", "keras"))]
-
-
 # ---- where it is installed ----
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path:
+    """The unpacked source distribution without the package: its tests find the wheel's."""
+    folder = tmp_path_factory.mktemp("room")
+    with tarfile.open(source) as archive:
+        archive.extractall(folder, **({"filter": "data"} if sys.version_info >= (3, 12) else {}))
+    (unpacked,) = folder.iterdir()
+    shutil.rmtree(unpacked / "tfs_client")
+    return unpacked
 
 
 @each_end
@@ -236,8 +167,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory, end: End, wheel: Path) -> Pa
 
 
 @pytest.fixture(scope="module")
-def furnished(tmp_path_factory: pytest.TempPathFactory, end: End, wheel: Path, alone: Path) -> Path:
-    """The Python of a second environment like that one, with the extras and the tests' tools."""
+def furnished(
+    tmp_path_factory: pytest.TempPathFactory, end: End, wheel: Path, room: Path, alone: Path
+) -> Path:
+    """The Python of a second environment like that one, with the extras and what tests need."""
 
     def make(folder: Path) -> None:
         venv = [UV, "venv", "--quiet", "--clear", "--no-project", "--python", str(alone)]
@@ -256,7 +189,8 @@ def furnished(tmp_path_factory: pytest.TempPathFactory, end: End, wheel: Path, a
         arguments = ("--constraint", str(pins), "--resolution", end.resolution)
         install(python, *arguments, str(wheel), *extras)
         pin(python)
-        install(python, "--constraint", str(pins), *TOOLS)
+        tools = ("--group", f"{room / 'pyproject.toml'}:tests")
+        install(python, "--constraint", str(pins), *tools)
 
     return made_once(tmp_path_factory, f"client-{end.name}", make) / "bin" / "python"
 
@@ -309,19 +243,9 @@ def test_its_command_is_there(end: End, alone: Path) -> None:
 # ---- its own tests ----
 
 
-@pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the client's tests and the project's test settings, and no client."""
-    folder = tmp_path_factory.mktemp("room")
-    shutil.copytree(CLIENT / "tests", folder / TESTS, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    return folder
-
-
 def written_tests(folder: Path) -> set[str]:
     """The names of all tests that are written in a folder's files."""
-    skipped = {Path(name).name for name in NEEDS_TENSORFLOW}
-    texts = [path.read_text() for path in folder.glob("test_*.py") if path.name not in skipped]
+    texts = [path.read_text() for path in folder.rglob("test_*.py")]
     return set(re.findall(r"^ *(?:async )?def (test_\w+)", "\n".join(texts), re.MULTILINE))
 
 
@@ -332,10 +256,9 @@ def test_all_its_own_tests_pass(end: End, furnished: Path, room: Path) -> None:
     assert Path(where.stdout.strip()).is_relative_to(furnished.parents[1]), where.stderr
     report = room / f"{end.name}.xml"
     pytest_flags = ["-q", "-p", "no:cacheprovider", *end.warnings, f"--junit-xml={report}"]
-    deselected = [word for name in NEEDS_TENSORFLOW for word in ("--deselect", name)]
 
     done = run(
-        *[python, "-m", "pytest", *pytest_flags, *deselected, TESTS],
+        *[python, "-m", "pytest", *pytest_flags],
         cwd=room,
         timeout_s=TESTS_S,
     )
@@ -346,7 +269,7 @@ def test_all_its_own_tests_pass(end: End, furnished: Path, room: Path) -> None:
         for case in ElementTree.parse(report).iter("testcase")
         if not {child.tag for child in case} & {"failure", "error", "skipped"}
     }
-    assert passed == written_tests(room / TESTS)
+    assert passed == written_tests(room / "tests")
 
 
 # ---- its types ----
@@ -399,32 +322,3 @@ def test_a_strict_mypy_knows_the_types_of_the_installed_wheel(
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-# ---- beside TensorFlow ----
-
-BOTH_WAYS = """
-array = np.arange(6, dtype=np.float32).reshape(2, 3)
-theirs = tf.io.parse_tensor(tensors.to_proto(array).SerializeToString(), tf.float32)
-ours = serving_pb2.TensorProto.FromString(tf.make_tensor_proto(theirs * 2).SerializeToString())
-request = predict_pb2.PredictRequest(inputs={"x": tf.make_tensor_proto(theirs)})
-read = serving_pb2.PredictRequest.FromString(request.SerializeToString())
-print(tensors.from_proto(ours).tolist(), tensors.from_proto(read.inputs["x"]).tolist())
-"""
-CLIENT_IMPORTS = ["import numpy as np", "from tfs_client import Client, tensors"]
-CLIENT_IMPORTS += ["from tfs_client.wire import serving_pb2"]
-THEIR_IMPORTS = ["import tensorflow as tf", "from tensorflow_serving.apis import predict_pb2"]
-
-
-@pytest.mark.parametrize(
-    "imports",
-    [CLIENT_IMPORTS + THEIR_IMPORTS, THEIR_IMPORTS + CLIENT_IMPORTS],
-    ids=["the client first", "tensorflow first"],
-)
-def test_beside_tensorflow_a_tensor_goes_through_both(imports: list[str]) -> None:
-    done = run(sys.executable, "-c", "\n".join([*imports, BOTH_WAYS]), cwd=ROOT)
-
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip() == (
-        "[[0.0, 2.0, 4.0], [6.0, 8.0, 10.0]] [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]"
-    )

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from tfs_client import Comparison, ShadowLog
 from tfs_client.cli import main
@@ -205,7 +205,6 @@ def test_the_tables_line_up(write, capsys):
     assert capsys.readouterr().out == SAMPLE
 
 
-@settings(deadline=None, max_examples=50, database=None)
 @given(st.integers(1, 10_000), st.floats(0, 1))
 def test_the_interval_holds_the_share_and_lies_within_0_and_1(trials, part):
     hits = round(trials * part)

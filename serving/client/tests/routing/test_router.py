@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from tfs_client.background import callbacks, jsonl
 from tfs_client.errors import RequestError
@@ -42,7 +42,6 @@ EXPOSURE = Exposure(
     probability=0.75,
 )
 
-quick = settings(deadline=None, max_examples=50, database=None)
 weight = st.floats(1e-6, 1e6)
 
 
@@ -212,7 +211,6 @@ def by_the_formula(weights, experiment, key: bytes) -> tuple[str, str]:
     return label, h(n("unit") + n(experiment) + key).hex()
 
 
-@quick
 @given(
     st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), weight),
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
@@ -296,7 +294,6 @@ def test_a_growing_canary_loses_nobody_on_its_way_to_everybody():
     assert len(within) == 3000
 
 
-@quick
 @given(st.tuples(weight, weight, weight), st.floats(1, 1e6))
 def test_growing_one_of_three_moves_keys_only_into_it(weights, factor):
     before = dict(zip(("stable", "b", "canary"), weights))
@@ -306,7 +303,6 @@ def test_growing_one_of_three_moves_keys_only_into_it(weights, factor):
     assert {new[key] for key in old if new[key] != old[key]} <= {"b"}
 
 
-@quick
 @given(st.tuples(weight, weight, weight), st.floats(1e-250, 1e250))
 def test_only_the_proportions_of_weights_count(weights, factor):
     before = dict(zip(("stable", "b", "canary"), weights))

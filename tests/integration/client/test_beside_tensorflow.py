@@ -1,4 +1,4 @@
-"""Our wire messages against TensorFlow's own, in one process: TensorFlow is imported only here."""
+"""The client beside TensorFlow in one process: its messages are TensorFlow's, field by field."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 import textwrap
 
 import pytest
+
+from tests.conftest import ROOT
 
 COMPARE = textwrap.dedent(
     """
@@ -179,3 +181,38 @@ def test_the_comparison_covers_the_whole_protocol_beside_tensorflow(comparison):
     assert ends | parts <= set(comparison["messages"])
     assert len(comparison["messages"]) > 50
     assert comparison["fields"] > 110
+
+
+BOTH_WAYS = """
+array = np.arange(6, dtype=np.float32).reshape(2, 3)
+theirs = tf.io.parse_tensor(tensors.to_proto(array).SerializeToString(), tf.float32)
+ours = serving_pb2.TensorProto.FromString(tf.make_tensor_proto(theirs * 2).SerializeToString())
+request = predict_pb2.PredictRequest(inputs={"x": tf.make_tensor_proto(theirs)})
+read = serving_pb2.PredictRequest.FromString(request.SerializeToString())
+print(tensors.from_proto(ours).tolist(), tensors.from_proto(read.inputs["x"]).tolist())
+"""
+CLIENT_IMPORTS = ["import numpy as np", "from tfs_client import Client, tensors"]
+CLIENT_IMPORTS += ["from tfs_client.wire import serving_pb2"]
+THEIR_IMPORTS = ["import tensorflow as tf", "from tensorflow_serving.apis import predict_pb2"]
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        # The comparison of the messages imports in this order too.
+        pytest.param(
+            CLIENT_IMPORTS + THEIR_IMPORTS, id="the client first", marks=pytest.mark.thorough
+        ),
+        pytest.param(THEIR_IMPORTS + CLIENT_IMPORTS, id="tensorflow first"),
+    ],
+)
+def test_beside_tensorflow_a_tensor_goes_through_both(imports: list[str]) -> None:
+    script = "\n".join([*imports, BOTH_WAYS])
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip() == (
+        "[[0.0, 2.0, 4.0], [6.0, 8.0, 10.0]] [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]"
+    )

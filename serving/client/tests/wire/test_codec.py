@@ -10,22 +10,14 @@ import tracemalloc
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from serving.client.tests import wire_bytes
-from serving.client.tests.wire_bytes import field, varint
 from tfs_client import AnswerError, InputNameError, ValueRangeError
 from tfs_client.wire import codec, serving_pb2 as pb, tensors
 
-bounded = settings(
-    max_examples=150,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-"""The same examples in every run, as many as take some seconds."""
+from .. import wire_bytes
+from ..wire_bytes import field, varint
 
 SPEC = pb.ModelSpec(name="modèle", version={"value": 3}, signature_name="été")
 
@@ -152,7 +144,6 @@ texts = st.one_of(st.binary(max_size=300), st.text(st.characters(exclude_categor
 any_strings = hnp.arrays(object, any_shape, elements=texts)
 
 
-@bounded
 @given(st.dictionaries(names, st.one_of(any_array, any_strings), max_size=4), st.lists(names))
 def test_any_names_shapes_and_dtypes_are_written_as_protobuf_would(arrays, outputs):
     check_requests(arrays, tuple(outputs))
@@ -227,22 +218,15 @@ def test_every_form_of_a_tensor_is_read_as_what_was_meant(dtype, form):
         np.testing.assert_array_equal(answer.outputs["score"], expected, strict=True)
 
 
-@bounded
-@given(wire_bytes.responses())
-def test_whatever_protobuf_reads_or_refuses_is_read_or_refused_alike(data):
-    check_answer(data)
-
-
-def test_what_is_generated_is_both_read_and_refused():
+def test_whatever_protobuf_reads_or_refuses_is_read_or_refused_alike():
     outcomes = set()
 
-    @bounded
     @given(wire_bytes.responses())
     def look(data):
         parsed = check_answer(data)
         outcomes.add("refused" if parsed is None else "empty" if not parsed.outputs else "read")
 
-    look()
+    look()  # and each of the three occurs among what is generated
     assert outcomes == {"read", "empty", "refused"}
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from PIL import Image
 
 from tfs_client import contract
@@ -499,17 +499,12 @@ def test_changed_bytes_raise_nothing_unexpected(name):
         read_or_refused(bytes(changed))
 
 
-quick = settings(deadline=None, max_examples=300, database=None)
-
-
-@quick
 @given(st.sampled_from(MAGICS), st.binary(max_size=300))
 def test_any_bytes_behind_a_magic_number_raise_nothing_unexpected(magic, noise):
     read_or_refused(magic + noise)
     read_or_refused(noise)
 
 
-@quick
 @given(st.lists(st.tuples(st.integers(1, 254), st.integers(0, 40), st.binary(max_size=20))))
 def test_any_segments_raise_nothing_unexpected(segments):
     read_or_refused(
@@ -520,7 +515,6 @@ def test_any_segments_raise_nothing_unexpected(segments):
     )
 
 
-@quick
 @given(
     st.lists(
         st.tuples(

@@ -1,0 +1,356 @@
+"""Writes the client's API reference, docs/client/*.md, from its docstrings.
+
+    python -m docs.api_reference            writes the pages
+    python -m docs.api_reference --check    exit code 1 if they are not what it would write
+
+A public name's page is chosen by the room that its module is in: a new name needs no entry here.
+The source is parsed, not only inspected: the text below a field is not kept at run time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import tfs_client
+
+FOLDER: Final = Path(__file__).parent / "client"
+
+PAGES: Final = {
+    "client": "The client: calls from threads and from asyncio, and how they are sent",
+    "images": "Images: one typed answer for files, bytes and pixels",
+    "answers": "Answers: what calls return",
+    "routing": "A/B tests: the router and its log",
+    "shadow": "Shadow: ask another version without using its answers",
+    "observers": "Observers: tracing, metrics, and your own",
+    "errors": "Errors: what is raised, and when",
+}
+"""Page -> its title. A page holds the names of the room with its name; "client" the rest."""
+
+OBSERVED: Final = ("tfs_client.call.observer",)
+"""Modules whose names are on the page "observers" although they lie in another room."""
+
+BESIDE: Final = {
+    "observers": (
+        ("tfs_client.observers.opentelemetry", "Tracing"),
+        ("tfs_client.observers.prometheus", "Metrics"),
+    )
+}
+"""Public names that are imported from a module of their own, since they need an extra."""
+
+MODULES: Final = {
+    "contract": "contract: names that server and client agree on",
+    "protocol": "protocol: messages and method names of the wire",
+}
+"""Public modules -> the title of their page, where they exist."""
+
+SECTION: Final = re.compile(r"^(Args|Attributes|Returns|Yields|Raises):$")
+ITEM: Final = re.compile(r"^(\*{0,2}\w+): (.*)$")
+WIDTH: Final = 96
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Name(NamedTuple):
+    """A public name, and where it is written."""
+
+    module: str
+    name: str
+    imported_from: str = "tfs_client"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the pages, or compares them with what it would write."""
+    parser = argparse.ArgumentParser(prog="python -m docs.api_reference")
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 if pages are old")
+    check = parser.parse_args(argv).check
+    written = pages()
+    old = {path.name for path in FOLDER.glob("*.md")} - written.keys()
+    stale = sorted(old | {name for name, text in written.items() if read(FOLDER / name) != text})
+    if check:
+        for name in stale:
+            print(f"{FOLDER / name} is not up to date: run `make docs`", file=sys.stderr)
+        return 1 if stale else 0
+    FOLDER.mkdir(exist_ok=True)
+    for name in old:
+        (FOLDER / name).unlink()
+    for name, text in written.items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+def read(path: Path) -> str | None:
+    """A file's text; None if there is no file."""
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+# ---- pages ----
+
+
+def pages() -> dict[str, str]:
+    """File name -> text of every page, the index (README.md) among them."""
+    found: dict[str, list[Name]] = {page: [] for page in PAGES}
+    for name in sorted(tfs_client.__all__, key=str.lower):
+        value = getattr(tfs_client, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            found[page_of(value.__module__)].append(Name(value.__module__, name))
+    for page, others in BESIDE.items():
+        found[page] += [Name(module, name, module) for module, name in others]
+    written = {f"{page}.md": page_text(PAGES[page], names) for page, names in found.items()}
+    lines = ["# API reference of `tfs_client`", ""]
+    lines += ["Written by `make docs` from the docstrings; do not edit.", ""]
+    for page, names in found.items():
+        links = ", ".join(f"[`{one.name}`]({page}.md#{one.name.lower()})" for one in names)
+        lines += [f"- [{PAGES[page]}]({page}.md): {links}"]
+    for module, title in MODULES.items():
+        if importlib.util.find_spec(f"tfs_client.{module}"):
+            written[f"{module}.md"] = module_text(f"tfs_client.{module}", title)
+            lines += [f"- [{title}]({module}.md)"]
+    return {"README.md": "\n".join(lines) + "\n", **written}
+
+
+def page_of(module: str) -> str:
+    """The page of a module's names."""
+    if module in OBSERVED:
+        return "observers"
+    room = module.split(".")[1]
+    return room if room in PAGES else "client"
+
+
+def page_text(title: str, names: Sequence[Name]) -> str:
+    """A page with a chapter for each name."""
+    lines = [f"# {title}", ""]
+    for one in names:
+        lines += [f"## {one.name}", ""]
+        if one.imported_from != "tfs_client":
+            lines += [f"From `{one.imported_from}`.", ""]
+        definition = definitions(one.module)[one.name]
+        if isinstance(definition, ast.ClassDef):
+            lines += class_lines(one.module, definition)
+        else:
+            lines += function_lines(definition, definition.name)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def module_text(module: str, title: str) -> str:
+    """A page of a public module: what it says of itself, its constants, its functions."""
+    tree = parsed(module)
+    lines = [f"# {title}", "", *markdown(ast.get_docstring(tree) or ""), ""]
+    for name, value, text in constants(tree):
+        lines += [f"- `{name} = {value}`" + (f": {one_line(text)}" if text else "")]
+    lines += [""]
+    public = getattr(importlib.import_module(module), "__all__", None)
+    for name, definition in definitions(module).items():
+        if name.startswith("_") or (public is not None and name not in public):
+            continue
+        lines += [f"## {name}", ""]
+        if isinstance(definition, ast.ClassDef):
+            lines += class_lines(module, definition)
+        else:
+            lines += function_lines(definition, name)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+# ---- classes and functions ----
+
+
+def class_lines(module: str, definition: ast.ClassDef) -> list[str]:
+    """A class: its constructor, what it says of itself, its fields and its methods.
+
+    What a private base class says of its arguments, and its methods, are the class's own here.
+    """
+    lineage = [definition, *private_bases(module, definition)]
+    lines = [*constructor(lineage), *markdown(ast.get_docstring(definition) or ""), ""]
+    for base in lineage[1:]:
+        lines += [*markdown(sections_of(ast.get_docstring(base) or "")), ""]
+    public_bases = [ast.unparse(base) for base in definition.bases]
+    if public_bases and len(lineage) == 1:
+        lines += [f"Derives from {', '.join(f'`{one}`' for one in public_bases)}.", ""]
+    fields = [
+        f"- `{name}: {kind}`" + (f": {one_line(text)}" if text else "")
+        for name, kind, text in annotated(definition)
+    ]
+    lines += [*fields, ""] if fields else []
+    seen: set[str] = set()
+    for one in lineage:
+        for member in one.body:
+            if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                if member.name.startswith("_") or member.name in seen:
+                    continue
+                if ast.get_docstring(member) is None:  # a base class documents it
+                    continue
+                seen.add(member.name)
+                lines += [f"### {definition.name}.{member.name}", ""]
+                lines += function_lines(member, member.name, method=True)
+    return lines
+
+
+def private_bases(module: str, definition: ast.ClassDef) -> Iterator[ast.ClassDef]:
+    """The bases of a class that are this package's and not public themselves."""
+    for base in getattr(importlib.import_module(module), definition.name).__mro__[1:]:
+        if base.__module__.startswith("tfs_client.") and base.__name__ not in tfs_client.__all__:
+            found = definitions(base.__module__)[base.__name__]
+            if isinstance(found, ast.ClassDef):
+                yield found
+
+
+def constructor(lineage: Sequence[ast.ClassDef]) -> list[str]:
+    """The call that makes one; nothing for errors and for classes without arguments."""
+    for one in lineage:
+        for member in one.body:
+            if isinstance(member, ast.FunctionDef) and member.name == "__init__":
+                return signature(member, lineage[0].name, method=True, returns=False)
+    return []
+
+
+def function_lines(
+    definition: ast.FunctionDef | ast.AsyncFunctionDef, name: str, *, method: bool = False
+) -> list[str]:
+    """A function: how it is called, and what it says of itself."""
+    decorators = {ast.unparse(one) for one in definition.decorator_list}
+    if "property" in decorators:
+        kind = ast.unparse(definition.returns) if definition.returns else "Any"
+        lines = ["```python", f"{name}: {kind}", "```", ""]
+    else:
+        lines = signature(definition, name, method=method and "staticmethod" not in decorators)
+    return [*lines, *markdown(ast.get_docstring(definition) or ""), ""]
+
+
+def signature(
+    definition: ast.FunctionDef | ast.AsyncFunctionDef,
+    name: str,
+    *,
+    method: bool,
+    returns: bool = True,
+) -> list[str]:
+    """A block of code with the call; one parameter a line where it is too long for one."""
+    words = "async def " if isinstance(definition, ast.AsyncFunctionDef) else ""
+    arguments = parameters(definition.args)[1 if method else 0 :]
+    arrow = f" -> {ast.unparse(definition.returns)}" if returns and definition.returns else ""
+    line = f"{words}{name}({', '.join(arguments)}){arrow}"
+    if len(line) > WIDTH:
+        line = "\n".join([f"{words}{name}(", *(f"    {one}," for one in arguments), f"){arrow}"])
+    return ["```python", line, "```", ""]
+
+
+def parameters(given: ast.arguments) -> list[str]:
+    """Each parameter as it is written in a call's definition, with annotation and default."""
+
+    def written(one: ast.arg, default: ast.expr | None, stars: str = "") -> str:
+        kind = f": {ast.unparse(one.annotation)}" if one.annotation else ""
+        equals = " = " if kind else "="
+        return f"{stars}{one.arg}{kind}" + (f"{equals}{ast.unparse(default)}" if default else "")
+
+    positional = [*given.posonlyargs, *given.args]
+    lacking = len(positional) - len(given.defaults)
+    defaults: list[ast.expr | None] = [*[None] * lacking, *given.defaults]
+    found = [written(one, default) for one, default in zip(positional, defaults)]
+    if given.vararg:
+        found.append(written(given.vararg, None, "*"))
+    elif given.kwonlyargs:
+        found.append("*")
+    found += [written(one, default) for one, default in zip(given.kwonlyargs, given.kw_defaults)]
+    if given.kwarg:
+        found.append(written(given.kwarg, None, "**"))
+    return found
+
+
+# ---- source ----
+
+
+@functools.cache
+def parsed(module: str) -> ast.Module:
+    """A module's source as a tree."""
+    return ast.parse(inspect.getsource(importlib.import_module(module)))
+
+
+def definitions(module: str) -> dict[str, Definition]:
+    """The classes and functions at the top of a module."""
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name: node for node in parsed(module).body if isinstance(node, kinds)}
+
+
+def annotated(definition: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
+    """The public fields of a class: (name, type and default, the text below it)."""
+    for node, text in with_text(definition.body):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            default = f" = {ast.unparse(node.value)}" if node.value else ""
+            if not node.target.id.startswith("_"):
+                yield node.target.id, ast.unparse(node.annotation) + default, text
+
+
+def constants(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
+    """The public constants of a module: (name, value, the text below it)."""
+    for node, text in with_text(tree.body):
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        target = node.target if isinstance(node, ast.AnnAssign) else target
+        if isinstance(target, ast.Name) and target.id.isupper():
+            yield target.id, ast.unparse(node.value), text  # type: ignore[attr-defined]
+
+
+def with_text(body: Sequence[ast.stmt]) -> Iterator[tuple[ast.stmt, str]]:
+    """Each statement with the string that stands below it."""
+    for node, below in zip(body, [*body[1:], None]):
+        text = below.value if isinstance(below, ast.Expr) else None
+        if isinstance(text, ast.Constant) and isinstance(text.value, str):
+            yield node, inspect.cleandoc(text.value)
+        else:
+            yield node, ""
+
+
+# ---- docstrings ----
+
+
+def sections_of(text: str) -> str:
+    """A docstring from its first section on."""
+    lines = text.splitlines()
+    starts = [at for at, line in enumerate(lines) if SECTION.match(line)]
+    return "\n".join(lines[starts[0] :]) if starts else ""
+
+
+def markdown(text: str) -> list[str]:
+    """A docstring in Google's style as lines of Markdown."""
+    lines: list[str] = []
+    section = ""
+    for line in text.splitlines():
+        if SECTION.match(line):
+            section = line.rstrip(":")
+            lines += [f"**{section}**", ""]
+        elif section and line.startswith("    "):
+            inner = line[4:]
+            item = ITEM.match(inner)
+            if item and section not in ("Returns", "Yields"):
+                lines.append(f"- `{item[1]}`: {escaped(item[2])}")
+            elif section in ("Returns", "Yields"):
+                lines.append(escaped(inner))
+            else:
+                lines.append(f"  {escaped(textwrap.dedent(inner))}")
+        else:
+            lines.append(line if line.startswith("    ") else escaped(line))
+    return lines
+
+
+def one_line(text: str) -> str:
+    """The text without its line breaks."""
+    return escaped(" ".join(text.split()))
+
+
+def escaped(text: str) -> str:
+    """Text in which <name> is shown and not taken for HTML; code in backticks stays as it is."""
+    parts = text.split("`")
+    parts[::2] = [part.replace("<", r"\<") for part in parts[::2]]
+    return "`".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
