@@ -29,14 +29,12 @@ def checked_timeout(timeout_s: float) -> float:
     return float(timeout_s)
 
 
-def checked_outputs(outputs: Sequence[str] | None) -> tuple[str, ...]:
-    """The names of the outputs wanted; empty means all.
+def checked_outputs(outputs: Sequence[str]) -> tuple[str, ...]:
+    """The names of the outputs wanted.
 
     Raises:
         RequestError: not a list of names.
     """
-    if outputs is None:
-        return ()
     if (
         isinstance(outputs, str)
         or not isinstance(outputs, Iterable)

@@ -22,10 +22,10 @@ from tfs_client.answers import (
     VersionStatus,
 )
 from tfs_client.call.arguments import checked_outputs, checked_timeout
-from tfs_client.call.channel import checked_metadata
 from tfs_client.call.codes import from_code
 from tfs_client.call.fallback import DEFAULT, Answered, Fallbacks, first_answer
-from tfs_client.call.predictor import Predictor, Question, Sent, model_spec
+from tfs_client.call.known import KnownRequest
+from tfs_client.call.predictor import Predictor, Question, Sent, model_spec, with_request_id
 from tfs_client.call.route import Key, Route
 from tfs_client.call.sender import About, Sender
 from tfs_client.errors import (
@@ -122,43 +122,52 @@ class Core:
         """Arrays to arrays: the first servable of the chain that answers."""
         if type(inputs) is not dict or not inputs:  # a dict's names are looked at with its values
             check_mapping(inputs)
-        wanted = checked_outputs(outputs)
+        wanted = () if outputs is None else checked_outputs(outputs)
         timeout_s = self.timeout_s(timeout_s)
         end = time.monotonic() + timeout_s
         if shadow is not None:
             check_shadow(shadow)
         question = Question(inputs, signature, wanted, timeout_s, metadata, request_id)
         if router is None and key is None and not fallback and default is None:
-            return self._predicted(self.predictor.predict(question, servable, end), shadow)
+            return self._answer(self.predictor.predict(question, servable, end), metadata, shadow)
         stand_in = None if default is None else _stand_in(default, servable, signature)
         route = Route.begin(servable, fallback, router, key, request_id)
-        return self._predicted(self._predict_on_route(question, route, end, stand_in), shadow)
+        steps = self._predict_on_route(question, route, end, stand_in)
+        return self._answer(steps, metadata, shadow)
 
-    def _predicted(
-        self, steps: Steps[tuple[Prediction, Sent | None]], shadow: Mirrors | None
+    def _answer(
+        self,
+        steps: Steps[tuple[Prediction, bytes, KnownRequest | None]],
+        metadata: Pairs,
+        shadow: Mirrors | None,
     ) -> Steps[Prediction]:
         """The answer of a call's steps, mirrored if there is a shadow."""
-        answer, sent = yield from steps
-        if shadow is not None and sent is not None:  # the default stands in where nobody answered
-            yield from shadow.mirror(self, answer.request_id, [answer], lambda: _repeats(sent))
+        answer, request, known = yield from steps
+        if shadow is not None and known is not None:  # None: the default stands in
+
+            def prepare() -> Callable[[Predictor, Servable, float], Steps[list[Prediction]]]:
+                kept = with_request_id(metadata, answer.request_id)
+                return _repeats(Sent(request, known, kept))
+
+            yield from shadow.mirror(self, answer.request_id, [answer], prepare)
         return answer
 
     def _predict_on_route(
         self, question: Question, route: Route, end: float, stand_in: Prediction | None
-    ) -> Steps[tuple[Prediction, Sent | None]]:
-        """The answer of the first on the route, or the one that stands in; without it, no Sent."""
+    ) -> Steps[tuple[Prediction, bytes, KnownRequest | None]]:
+        """The first on the route that answers, or the one that stands in, which nobody was sent."""
         question = question._replace(request_id=route.request_id)
 
-        def ask(one: Servable, its_end: float) -> Steps[tuple[Prediction, Sent]]:
+        def ask(one: Servable, its_end: float) -> Steps[tuple[Prediction, bytes, KnownRequest]]:
             core: Core = self if one.client is None else one.client.core
             chosen = question.signature if one.signature is None else one.signature
             return core.predictor.predict(question._replace(signature=chosen), one, its_end)
 
-        sent = None
+        request, known = b"", None
         try:
             found, answered = yield from self.ask_chain(route, end, ask)
             if found is not None:
-                answer, sent = found
+                answer, request, known = found
             elif stand_in is not None:
                 answer = dataclasses.replace(stand_in, request_id=route.request_id)
             else:
@@ -169,7 +178,7 @@ class Core:
         if answered.reason:
             answer = dataclasses.replace(answer, reason=answered.reason)
         route.expose(answer, answer.version, answer.needs_review)
-        return answer, sent
+        return answer, request, known
 
     def ask_chain(
         self, route: Route, end: float, ask: Callable[[Servable, float], Steps[Answer]]
@@ -306,11 +315,10 @@ def check_shadow(shadow: object) -> None:
 
 
 def _repeats(sent: Sent) -> Callable[[Predictor, Servable, float], Steps[list[Prediction]]]:
-    """What asks another servable the same, of the bytes that were sent, which nobody changes."""
-    kept = sent._replace(metadata=checked_metadata(sent.metadata))
+    """What asks another servable the same, with the bytes that were sent, which nobody changes."""
 
     def repeat(predictor: Predictor, servable: Servable, end: float) -> Steps[list[Prediction]]:
-        return [(yield from predictor.repeat(kept, servable, end))]
+        return [(yield from predictor.repeat(sent, servable, end))]
 
     return repeat
 

@@ -39,7 +39,7 @@ class KnownRequest:
         RequestError: a name that cannot be sent.
     """
 
-    __slots__ = ("_inputs", "metadata", "signature", "template")
+    __slots__ = ("_inputs", "metadata", "name", "signature", "template")
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class KnownRequest:
         metadata: Metadata | None,
     ):
         self.metadata = metadata
+        self.name = signature
         self.signature = None
         if not isinstance(signature, str):
             raise _no_name(signature)

@@ -5,6 +5,7 @@ The signatures that inputs are checked against are asked for once and kept (know
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -45,7 +46,7 @@ class Sent(NamedTuple):
 
     request: bytes
     known: KnownRequest
-    signature: str
+    """How it was made."""
     metadata: Pairs
 
 
@@ -63,6 +64,7 @@ class Predictor:
         self.known = Known()
         self._max_bytes = max_message_bytes
         self._check = check
+        self._read = functools.partial(codec.decode_answer, max_bytes=max_message_bytes)
 
     def beside(self, sender: Sender) -> Predictor:
         """One that shares nothing with this one but the connection, and checks nothing."""
@@ -70,8 +72,8 @@ class Predictor:
 
     def predict(
         self, question: Question, servable: Servable, end: float
-    ) -> Steps[tuple[Prediction, Sent]]:
-        """Asks one servable.
+    ) -> Steps[tuple[Prediction, bytes, KnownRequest]]:
+        """Asks one servable; gives the answer, and the request with what made it.
 
         Args:
             question: what to ask.
@@ -92,7 +94,7 @@ class Predictor:
             known, request = yield from self._encode_anew(question, servable, end)
         metadata = question.metadata
         if question.request_id:
-            metadata = (*checked_metadata(metadata), ("x-request-id", question.request_id))
+            metadata = with_request_id(metadata, question.request_id)
         about = About("Predict", servable, question.signature, question.timeout_s, end, metadata)
         try:
             answer, latency_s = yield from self.sender.exchange(about, request, self._read)
@@ -110,11 +112,11 @@ class Predictor:
             answered_by=servable.name,
             request_id=question.request_id,
         )
-        return prediction, Sent(request, known, question.signature, metadata)
+        return prediction, request, known
 
     def repeat(self, sent: Sent, servable: Servable, end: float) -> Steps[Prediction]:
         """Asks a servable what another one was asked, with the same bytes and unchecked."""
-        signature = sent.signature if servable.signature is None else servable.signature
+        signature = sent.known.name if servable.signature is None else servable.signature
         request = sent.known.template.readdressed(sent.request, model_spec(servable, signature))
         left_s = end - time.monotonic()
         about = About("Predict", servable, signature, left_s, end, sent.metadata)
@@ -162,8 +164,11 @@ class Predictor:
         self.known.learn(servable, found)
         return found
 
-    def _read(self, data: bytes) -> codec.Answer:
-        return codec.decode_answer(data, self._max_bytes)
+
+def with_request_id(metadata: Pairs, request_id: str) -> Pairs:
+    """The pairs of a call as they are sent: checked, with its id if it has one."""
+    checked = checked_metadata(metadata)
+    return (*checked, ("x-request-id", request_id)) if request_id else checked
 
 
 def model_spec(servable: Servable, signature: str = "") -> pb.ModelSpec:

@@ -163,20 +163,27 @@ class Sender:
         stub = self._stubs.get(about.method)
         if stub is None:
             stub = self._stubs[about.method] = self.stub_for(METHODS[about.method])
-        wait_for_ready = self.settings.wait_for_ready or None
+        settings = self.settings
+        hedge_after_s = None if about.once else settings.hedge_after_s
         self._budget.deposit()
         attempts = 0
         while True:
             left_s = self._check_may_send(about, attempts, circuit)
             attempts += 1
-            send = Send(stub, request, left_s, metadata, wait_for_ready)
+            if call is not None:
+                call.attempts += 1
+            send = Send(stub, request, left_s, metadata, settings.wait_for_ready or None)
             try:
-                data = yield from self._attempt(about, send, call)
-            except CallError as error:
+                if hedge_after_s is None:
+                    data: bytes = yield send
+                else:
+                    data = yield from self._hedged(send, hedge_after_s, call)
+            except (Exception, asyncio.CancelledError) as failure:
+                error = self._call_error(about, failure)
                 error.attempts = attempts
                 pause_s = self._pause_after(about, error, circuit, call)
                 if pause_s is None:
-                    raise
+                    raise error from failure
             else:
                 if circuit is not None:
                     circuit.succeeded()
@@ -197,32 +204,29 @@ class Sender:
             raise _blocked(self.settings.target, about, reason)
         return left_s
 
-    def _attempt(self, about: About, send: Send, call: Call | None) -> Steps[bytes]:
-        """One attempt, with its hedge if there is one; what gRPC raises becomes our error."""
-        if call is not None:
-            call.attempts += 1
-        hedge_after_s = None if about.once else self.settings.hedge_after_s
-        try:
-            if hedge_after_s is None:
-                data: bytes = yield send
-            else:
-                data = yield from self._hedged(send, hedge_after_s, call)
-        except grpc.RpcError as failure:
-            self.check_usable()  # closed meanwhile: that is why
-            target, timeout_s = self.settings.target, about.timeout_s
-            raise from_rpc_error(
-                failure, target=target, call=about.method, timeout_s=timeout_s
-            ) from failure
-        except asyncio.CancelledError:
+    def _call_error(self, about: About, failure: BaseException) -> CallError:
+        """The error for what gRPC raised over one attempt; raises what is no failure of the call.
+
+        Raises:
+            ClosedClientError: the client was closed meanwhile, which ends what is under way.
+            asyncio.CancelledError: the caller's task was cancelled.
+            RequestError: gRPC could not send it.
+        """
+        if isinstance(failure, asyncio.CancelledError):
             if not _task_is_cancelled():
                 self.check_usable()  # grpc.aio cancels what is under way on a closed channel
-            raise
-        except Exception as failure:  # gRPC's own for a channel that is closed at this moment
-            self.check_usable()
+            raise failure
+        self.check_usable()
+        if not isinstance(failure, grpc.RpcError):  # of a channel that is closed at this moment
             raise RequestError(
                 f"Expected gRPC to send {about.method}. Received: {failure}"
             ) from failure
-        return data
+        return from_rpc_error(
+            failure,
+            target=self.settings.target,
+            call=about.method,
+            timeout_s=about.timeout_s,
+        )
 
     def _pause_after(
         self, about: About, error: CallError, circuit: Circuit | None, call: Call | None

@@ -262,7 +262,7 @@ class Classifier:
 
     def _predict(self, signature: str, inputs: dict[str, Any], turn: _Turn) -> Steps[Prediction]:
         question = Question(inputs, signature, (), self._timeout_s, request_id=turn.request_id)
-        answer, _ = yield from turn.predictor.predict(question, turn.servable, turn.end)
+        answer, _, _ = yield from turn.predictor.predict(question, turn.servable, turn.end)
         return answer
 
     def _size(self, turn: _Turn, *, anew: bool = False) -> Steps[tuple[int, int]]:
