@@ -1,22 +1,23 @@
-"""Whom to ask: one version of one model, by label, by number, or the latest.
-
-Knows nothing about what is asked.
-"""
+"""Whom to ask: one version of one model, by label, by number, or the latest."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 
 from tfs_client import contract
 from tfs_client.errors import RequestError
 
-if TYPE_CHECKING:
-    from tfs_client.aio import AsyncClient
-    from tfs_client.client import Client
+
+class HasCore(Protocol):
+    """An open Client or AsyncClient, as far as a Servable needs one."""
+
+    @property
+    def core(self) -> Any:
+        """What asks; a call.core.Core."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,9 @@ class Servable:
     """None means that of the call."""
     timeout_s: float | None = None
     """At most so long; None means an equal part of the time that is left for all to come."""
-    client: Client | AsyncClient | None = None
-    """Another server's client, of the same kind; None means the one that is asked."""
+    client: HasCore | None = None
+    """Another server's Client, or AsyncClient where an AsyncClient is asked; None means the client
+    that is asked."""
 
     name: str = dataclasses.field(init=False, repr=False, compare=False)
     """As in TensorFlow Serving's REST paths: "image_classifier/labels/stable", "…/versions/2", or

@@ -71,7 +71,7 @@ class Send:
         grpc.RpcError: it failed.
     """
 
-    __slots__ = ("_metadata", "_request", "_stub", "_timeout_s", "_wait_for_ready")
+    __slots__ = ("_metadata", "_request", "_stub", "_wait_for_ready", "timeout_s")
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Send:
     ):
         self._stub = stub
         self._request = request
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._metadata = metadata
         self._wait_for_ready = wait_for_ready
 
@@ -95,7 +95,7 @@ class Send:
         """Sends it and waits for the answer."""
         return self._stub(
             self._request,
-            timeout=self._timeout_s,
+            timeout=self.timeout_s,
             metadata=self._metadata,
             wait_for_ready=self._wait_for_ready,
         )
@@ -108,7 +108,7 @@ class Send:
         """Sends it; returns gRPC's future."""
         return self._stub.future(
             self._request,
-            timeout=self._timeout_s,
+            timeout=self.timeout_s,
             metadata=self._metadata,
             wait_for_ready=self._wait_for_ready,
         )

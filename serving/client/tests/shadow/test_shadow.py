@@ -678,7 +678,7 @@ def test_a_drain_gives_up_what_takes_longer_and_tells_nobody_later(client, shado
 
 def test_what_was_given_up_is_told_nobody_when_it_is_answered_after_all(client, shadow, held, told):
     ask(client, shadow)
-    (mirror,) = shadow._under_way
+    (mirror,) = shadow.mirrors
     assert shadow.drain(timeout_s=0) == 1
     shadow.conclude(mirror, RuntimeError("late"))
     assert (told, shadow.counts) == ([], {"given_up": 1})
@@ -785,7 +785,7 @@ def test_after_a_fork_both_sides_mirror_and_write(server, tmp_path):
         shadow.drain(20)
         done, held = threading.Event(), threading.Event()
         def hold():
-            with shadow._lock, log._lock:
+            with shadow._lock, shadow.mirrors._lock, log._lock:
                 held.set()
                 done.wait()
         thread = threading.Thread(target=hold)

@@ -13,7 +13,8 @@ import grpc
 
 from tfs_client import contract
 from tfs_client.call import channel as channels
-from tfs_client.call.core import Core, checked_timeout
+from tfs_client.call.arguments import checked_timeout
+from tfs_client.call.core import Core
 from tfs_client.call.observer import Observer
 from tfs_client.call.policy import Breaker, Retry
 from tfs_client.call.sender import Sender, Settings

@@ -1,17 +1,16 @@
 """What a client does, as steps: the same for a thread and an event loop.
 
-Checks what is asked against the version's signature (known.py), sends it (sender.py), and follows
-fallbacks and routers. Knows nothing about images.
+Predict goes from servable to servable along a route (route.py, fallback.py) until one answers
+(predictor.py), and may then be mirrored. The other calls are sent once to one servable.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, runtime_checkable
 
 import grpc
 
@@ -22,53 +21,65 @@ from tfs_client.answers import (
     Regression,
     VersionStatus,
 )
-from tfs_client.call.channel import checked_metadata
+from tfs_client.call.arguments import checked_outputs, checked_timeout
 from tfs_client.call.codes import from_code
 from tfs_client.call.fallback import DEFAULT, Answered, Fallbacks, first_answer
-from tfs_client.call.known import Known, KnownRequest
+from tfs_client.call.known import KnownRequest
+from tfs_client.call.predictor import Predictor, Question, Sent, model_spec, with_request_id
 from tfs_client.call.route import Key, Route
 from tfs_client.call.sender import About, Sender
 from tfs_client.errors import (
     CallError,
     DeadlineExceededError,
-    FailedPreconditionError,
-    InvalidRequestError,
     NotAllowedError,
-    NotFoundError,
     NotServedError,
     RequestError,
     TfsError,
 )
 from tfs_client.servable import Servable
 from tfs_client.steps import Metadata as Pairs, Pause, Steps
-from tfs_client.wire import codec, messages, serving_pb2 as pb
+from tfs_client.wire import messages, serving_pb2 as pb
 from tfs_client.wire.inputs import as_array, check_mapping
 
 if TYPE_CHECKING:
     import asyncio
 
     from tfs_client.routing.router import Router
-    from tfs_client.shadow.mirrors import Aside
-    from tfs_client.shadow.shadow import Shadow
 
 Answer = TypeVar("Answer")
 
 _POLL_S: Final = 0.2
 
-LONGEST_S: Final = 366 * 24 * 3600
-"""gRPC takes deadlines that are centuries away for past ones."""
 
-_MAYBE_ANOTHER_VERSION: Final = (InvalidRequestError, FailedPreconditionError, NotFoundError)
-"""Refusals after which the signature is asked for anew."""
+class Aside(Protocol):
+    """What asks beside a client's own calls, and ends with the client."""
+
+    def close(self) -> list[asyncio.Task[None]]:
+        """Gives up what is under way; returns the tasks that end by that."""
 
 
-class Sent(NamedTuple):
-    """A Predict request that was answered: what it takes to ask somebody else the same."""
+@runtime_checkable
+class Mirrors(Protocol):
+    """What mirrors calls that were answered: a Shadow."""
 
-    request: bytes
-    known: KnownRequest
-    signature: str
-    metadata: Pairs
+    def mirror(
+        self,
+        core: Core,
+        request_id: str,
+        answers: Sequence[Any],
+        prepare: Callable[[], Callable[[Predictor, Servable, float], Steps[Sequence[Any]]]],
+    ) -> Steps[None]:
+        """Mirrors a call, perhaps; never waits for the mirror's answer and never raises.
+
+        Args:
+            core: of the client that was asked.
+            request_id: of the call; empty where it has none.
+            answers: what the caller gets, all from one servable: Predictions or ImagePredictions.
+            prepare: makes the function that asks the same again, through a Predictor, of a
+                servable, until a time on time.monotonic()'s clock; it gives as many answers. What
+                the caller may change from now on is copied by prepare. Called before this returns,
+                and only if the call is mirrored.
+        """
 
 
 class Core:
@@ -77,21 +88,15 @@ class Core:
     Args:
         sender: of this client's bytes.
         max_message_bytes: refuse tensors that would be larger in memory.
-        check: hold inputs against the signature.
+        check: check inputs against the signature before they are sent.
     """
 
     def __init__(self, sender: Sender, *, max_message_bytes: int, check: bool):
         self.sender = sender
+        self.predictor = Predictor(sender, max_message_bytes=max_message_bytes, check=check)
         self.fallbacks = Fallbacks()
-        self._max_bytes = max_message_bytes
-        self._check = check
-        self._known = Known()
-        self.asides: weakref.WeakKeyDictionary[Shadow, Aside] = weakref.WeakKeyDictionary()
+        self.asides: weakref.WeakKeyDictionary[Mirrors, Aside] = weakref.WeakKeyDictionary()
         """Where the client's calls are mirrored."""
-
-    def beside(self, sender: Sender) -> Core:
-        """One that shares nothing with this one but the connection, and checks nothing."""
-        return Core(sender, max_message_bytes=self._max_bytes, check=False)
 
     def close(self) -> list[asyncio.Task[None]]:
         """Refuses calls from now on, and gives up mirrored ones; returns the tasks that end."""
@@ -104,94 +109,76 @@ class Core:
         servable: Servable,
         *,
         signature: str,
-        outputs: Sequence[str] | None,
-        timeout_s: float | None,
-        fallback: Sequence[Servable],
-        default: Mapping[str, Any] | None,
-        router: Router | None,
-        key: Key | None,
-        request_id: str,
-        metadata: Pairs,
-        shadow: Shadow | None,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+        fallback: Sequence[Servable] = (),
+        default: Mapping[str, Any] | None = None,
+        router: Router | None = None,
+        key: Key | None = None,
+        request_id: str = "",
+        metadata: Pairs = (),
+        shadow: Mirrors | None = None,
     ) -> Steps[Prediction]:
         """Arrays to arrays: the first servable of the chain that answers."""
         if type(inputs) is not dict or not inputs:  # a dict's names are looked at with its values
             check_mapping(inputs)
-        wanted = () if outputs is None else _checked_outputs(outputs)
+        wanted = () if outputs is None else checked_outputs(outputs)
         timeout_s = self.timeout_s(timeout_s)
         end = time.monotonic() + timeout_s
-        sent: list[Sent] | None = None
         if shadow is not None:
             check_shadow(shadow)
-            sent = []
+        question = Question(inputs, signature, wanted, timeout_s, metadata, request_id)
         if router is None and key is None and not fallback and default is None:
-            steps = self.predict_servable(
-                inputs, servable, signature, wanted, timeout_s, end, metadata, request_id, sent
-            )
-        else:
-            stand_in = None if default is None else _stand_in(default, servable, signature)
-            route = Route.begin(servable, fallback, router, key, request_id)
-            steps = self._predict_route(
-                inputs, route, signature, wanted, timeout_s, end, metadata, stand_in, sent
-            )
-        if shadow is None or sent is None:
-            return steps
-        return self._mirrored(steps, shadow, sent)
+            return self._answer(self.predictor.predict(question, servable, end), metadata, shadow)
+        stand_in = None if default is None else _stand_in(default, servable, signature)
+        route = Route.begin(servable, fallback, router, key, request_id)
+        steps = self._predict_on_route(question, route, end, stand_in)
+        return self._answer(steps, metadata, shadow)
 
-    def _mirrored(
-        self, steps: Steps[Prediction], shadow: Shadow, sent: list[Sent]
+    def _answer(
+        self,
+        steps: Steps[tuple[Prediction, bytes, KnownRequest | None]],
+        metadata: Pairs,
+        shadow: Mirrors | None,
     ) -> Steps[Prediction]:
-        """A call's steps, then its mirror: of the bytes that were sent, which nobody changes."""
+        """The answer of a call's steps, mirrored if there is a shadow."""
+        answer, request, known = yield from steps
+        if shadow is not None and known is not None:  # None: the default stands in
 
-        def prepare() -> Callable[[Core, Servable, float], Steps[list[Prediction]]]:
-            return lambda core, one, end: core.repeat(sent[0], one, end)
+            def prepare() -> Callable[[Predictor, Servable, float], Steps[list[Prediction]]]:
+                kept = with_request_id(metadata, answer.request_id)
+                return _repeats(Sent(request, known, kept))
 
-        answer = yield from steps
-        if sent:  # the default stands in where nobody answered
             yield from shadow.mirror(self, answer.request_id, [answer], prepare)
         return answer
 
-    def repeat(self, sent: Sent, servable: Servable, end: float) -> Steps[list[Prediction]]:
-        """Asks a servable what another one was asked, unchecked."""
-        signature = sent.signature if servable.signature is None else servable.signature
-        request = sent.known.template.readdressed(sent.request, _spec(servable, signature))
-        left_s = end - time.monotonic()
-        about = About("Predict", servable, signature, left_s, end, sent.metadata)
-        answer, latency_s = yield from self.sender.exchange(about, request, self._read)
-        return [Prediction(**answer._asdict(), latency_s=latency_s, answered_by=servable.name)]
+    def _predict_on_route(
+        self, question: Question, route: Route, end: float, stand_in: Prediction | None
+    ) -> Steps[tuple[Prediction, bytes, KnownRequest | None]]:
+        """The first on the route that answers, or the one that stands in, which nobody was sent."""
+        question = question._replace(request_id=route.request_id)
 
-    def _predict_route(
-        self,
-        inputs: Mapping[str, Any],
-        route: Route,
-        signature: str,
-        wanted: tuple[str, ...],
-        timeout_s: float,
-        end: float,
-        metadata: Pairs,
-        stand_in: Prediction | None,
-        sent: list[Sent] | None,
-    ) -> Steps[Prediction]:
-        def ask(one: Servable, its_end: float) -> Steps[Prediction]:
-            core = self if one.client is None else one.client.core
-            chosen = signature if one.signature is None else one.signature
-            return core.predict_servable(
-                inputs, one, chosen, wanted, timeout_s, its_end, metadata, route.request_id, sent
-            )
+        def ask(one: Servable, its_end: float) -> Steps[tuple[Prediction, bytes, KnownRequest]]:
+            core: Core = self if one.client is None else one.client.core
+            chosen = question.signature if one.signature is None else one.signature
+            return core.predictor.predict(question._replace(signature=chosen), one, its_end)
 
+        request, known = b"", None
         try:
-            answer, answered = yield from self.ask_chain(route, end, ask)
-            if answer is None:
-                if stand_in is None:
-                    raise answered.failures[0]
+            found, answered = yield from self.ask_chain(route, end, ask)
+            if found is not None:
+                answer, request, known = found
+            elif stand_in is not None:
                 answer = dataclasses.replace(stand_in, request_id=route.request_id)
+            else:
+                raise answered.failures[0]
         except TfsError as error:
-            route.expose_failure(error, timeout_s - (end - time.monotonic()))
+            route.expose_failure(error, question.timeout_s - (end - time.monotonic()))
             raise
         if answered.reason:
             answer = dataclasses.replace(answer, reason=answered.reason)
         route.expose(answer, answer.version, answer.needs_review)
-        return answer
+        return answer, request, known
 
     def ask_chain(
         self, route: Route, end: float, ask: Callable[[Servable, float], Steps[Answer]]
@@ -218,7 +205,7 @@ class Core:
     ) -> Steps[Classification]:
         """Examples to labels with scores."""
         about = self._about("Classify", servable, signature, timeout_s, metadata)
-        request = messages.classify_request(_spec(servable, signature), examples)
+        request = messages.classify_request(model_spec(servable, signature), examples)
         answer, latency_s = yield from self.sender.exchange(
             about, messages.encode(request), _read_classification
         )
@@ -235,7 +222,7 @@ class Core:
     ) -> Steps[Regression]:
         """Examples to numbers."""
         about = self._about("Regress", servable, signature, timeout_s, metadata)
-        request = messages.regress_request(_spec(servable, signature), examples)
+        request = messages.regress_request(model_spec(servable, signature), examples)
         answer, latency_s = yield from self.sender.exchange(
             about, messages.encode(request), _read_regression
         )
@@ -246,14 +233,14 @@ class Core:
     ) -> Steps[Metadata]:
         """The signatures of a version; asked now, and kept for the checks to come."""
         about = self._about("GetModelMetadata", servable, "", timeout_s)
-        return self._fetch_metadata(servable, about, once=once)
+        return self.predictor.fetch_metadata(about._replace(once=once), servable)
 
     def status(
         self, servable: Servable, *, timeout_s: float | None
     ) -> Steps[tuple[VersionStatus, ...]]:
         """The states of a model's versions."""
         about = self._about("GetModelStatus", servable, "", timeout_s)
-        request = messages.encode(messages.status_request(_spec(servable)))
+        request = messages.encode(messages.status_request(model_spec(servable)))
         response, _ = yield from self.sender.exchange(
             about, request, _reads(pb.GetModelStatusResponse)
         )
@@ -278,7 +265,7 @@ class Core:
                 )
 
         yield from self.sender.exchange(about, messages.encode(request), read)
-        self._known.clear()
+        self.predictor.known.clear()
 
     def wait_ready(self, servable: Servable, timeout_s: float) -> Steps[Metadata]:
         """Asks for metadata again and again, without circuit, until it is there."""
@@ -304,99 +291,6 @@ class Core:
         """The call's own deadline, or the client's."""
         return self.sender.settings.timeout_s if timeout_s is None else checked_timeout(timeout_s)
 
-    def predict_servable(
-        self,
-        inputs: Mapping[str, Any],
-        servable: Servable,
-        signature: str,
-        outputs: tuple[str, ...],
-        timeout_s: float,
-        end: float,
-        metadata: Pairs,
-        request_id: str,
-        sent: list[Sent] | None = None,
-    ) -> Steps[Prediction]:
-        """Asks one servable: checked, encoded, sent and read; `sent` gets what was answered."""
-        known, request = None, None
-        try:
-            known = self._known.request(servable, signature, outputs, check=self._check)
-            request = None if known is None else known.encode(inputs)
-        except RequestError:
-            if not self._check:
-                raise
-            # The label may have moved to a version that takes it.
-        if known is None or request is None:
-            known, request = yield from self._encode_anew(
-                inputs, servable, signature, outputs, timeout_s, end, metadata
-            )
-        if request_id:
-            metadata = (*checked_metadata(metadata), ("x-request-id", request_id))
-        about = About("Predict", servable, signature, timeout_s, end, metadata)
-        try:
-            answer, latency_s = yield from self.sender.exchange(about, request, self._read)
-        except _MAYBE_ANOTHER_VERSION:
-            self._known.forget(servable)
-            raise
-        if known.metadata is not None and answer.version != known.metadata.version:
-            self._known.answered(servable, answer.version)
-        if sent is not None:
-            sent.append(Sent(request, known, signature, checked_metadata(metadata)))
-        return Prediction(
-            outputs=answer.outputs,
-            model=answer.model,
-            version=answer.version,
-            signature=answer.signature,
-            latency_s=latency_s,
-            answered_by=servable.name,
-            request_id=request_id,
-        )
-
-    def signatures(
-        self, servable: Servable, timeout_s: float, end: float, *, anew: bool = False
-    ) -> Steps[Metadata]:
-        """The signatures of the version that would answer; as known, or asked for anew."""
-        known = None if anew else self._known.metadata(servable)
-        if known is not None:
-            return known
-        about = About("GetModelMetadata", servable, "", timeout_s, end)
-        return (yield from self._fetch_metadata(servable, about))
-
-    def _encode_anew(
-        self,
-        inputs: Mapping[str, Any],
-        servable: Servable,
-        signature: str,
-        outputs: tuple[str, ...],
-        timeout_s: float,
-        end: float,
-        metadata: Pairs,
-    ) -> Steps[tuple[KnownRequest, bytes]]:
-        """Checks and encodes against the signature of the version that would answer now."""
-        about = About("GetModelMetadata", servable, "", timeout_s, end, metadata)
-        met, found = self._known.met(servable), None
-        if met is not None:
-            by_number = Servable(model=servable.model, version=met)
-            with contextlib.suppress(NotFoundError):  # that pod does not have it: by label then
-                found = yield from self._fetch_metadata(
-                    by_number, about._replace(servable=by_number)
-                )
-                self._known.learn(servable, found)
-        if found is None:
-            found = yield from self._fetch_metadata(servable, about)
-        known = KnownRequest(servable, signature, outputs, found)
-        return known, known.encode(inputs)
-
-    def _fetch_metadata(
-        self, servable: Servable, about: About, *, once: bool = False
-    ) -> Steps[Metadata]:
-        request = messages.encode(messages.metadata_request(_spec(servable)))
-        found, _ = yield from self.sender.exchange(about, request, _read_metadata, once=once)
-        self._known.learn(servable, found)
-        return found
-
-    def _read(self, data: bytes) -> codec.Answer:
-        return codec.decode_answer(data, self._max_bytes)
-
     def _about(
         self,
         method: str,
@@ -410,44 +304,23 @@ class Core:
         return About(method, servable, signature, timeout_s, end, metadata)
 
 
-def checked_timeout(timeout_s: float) -> float:
-    """The deadline of a call, in seconds.
-
-    Raises:
-        RequestError: none, or none that ends.
-    """
-    if (
-        isinstance(timeout_s, bool)
-        or not isinstance(timeout_s, (int, float))
-        or not 0 < timeout_s <= LONGEST_S
-    ):
-        raise RequestError(
-            "Expected timeout_s as a number of seconds above 0, a year at most: every call has a "
-            f"deadline. Received: timeout_s={timeout_s!r:.40}"
-        )
-    return float(timeout_s)
-
-
 def check_shadow(shadow: object) -> None:
     """Refuses what is no Shadow, before anything is sent.
 
     Raises:
         RequestError: it is something else.
     """
-    from tfs_client.shadow.shadow import Shadow
-
-    if not isinstance(shadow, Shadow):
+    if not isinstance(shadow, Mirrors) or isinstance(shadow, type):
         raise RequestError(f"Expected shadow as a Shadow. Received: {type(shadow).__name__}")
 
 
-def _checked_outputs(outputs: Sequence[str]) -> tuple[str, ...]:
-    if (
-        isinstance(outputs, str)
-        or not isinstance(outputs, Iterable)
-        or not all(isinstance(name, str) for name in outputs)
-    ):
-        raise RequestError(f"Expected outputs as a list of names. Received: outputs={outputs!r}")
-    return tuple(outputs)
+def _repeats(sent: Sent) -> Callable[[Predictor, Servable, float], Steps[list[Prediction]]]:
+    """What asks another servable the same, with the bytes that were sent, which nobody changes."""
+
+    def repeat(predictor: Predictor, servable: Servable, end: float) -> Steps[list[Prediction]]:
+        return [(yield from predictor.repeat(sent, servable, end))]
+
+    return repeat
 
 
 def _stand_in(default: Mapping[str, Any], servable: Servable, signature: str) -> Prediction:
@@ -464,12 +337,6 @@ def _stand_in(default: Mapping[str, Any], servable: Servable, signature: str) ->
     )
 
 
-def _spec(servable: Servable, signature: str = "") -> pb.ModelSpec:
-    return messages.model_spec(
-        servable.model, label=servable.label, version=servable.version, signature=signature
-    )
-
-
 def _reads(kind: type[messages.AnyMessage]) -> Callable[[bytes], messages.AnyMessage]:
     return lambda data: messages.decode(kind, data)
 
@@ -482,7 +349,3 @@ def _read_classification(data: bytes) -> Classification:
 def _read_regression(data: bytes) -> Regression:
     response = messages.decode(pb.RegressionResponse, data)
     return messages.read_regression(response, latency_s=0.0)
-
-
-def _read_metadata(data: bytes) -> Metadata:
-    return messages.read_metadata(messages.decode(pb.GetModelMetadataResponse, data))

@@ -1,7 +1,8 @@
 """What a client knows of the versions it asks: their signatures, and how requests are built.
 
-Asked once, and again when another version answers or an input does not fit: a label may have moved.
-Used by all of a client's threads or tasks; at worst two of them ask the same at the same time.
+The server is asked once, and again when another version answers or an input does not fit: a label
+may have moved. All threads or tasks of a client share one Known without a lock; at worst two of
+them ask the server the same at the same time.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class KnownRequest:
         RequestError: a name that cannot be sent.
     """
 
-    __slots__ = ("_inputs", "metadata", "signature", "template")
+    __slots__ = ("_inputs", "metadata", "name", "signature", "template")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class KnownRequest:
         metadata: Metadata | None,
     ):
         self.metadata = metadata
+        self.name = signature
         self.signature = None
         if not isinstance(signature, str):
             raise _no_name(signature)
@@ -97,11 +99,14 @@ class Known:
 
     def __init__(self) -> None:
         self._current: dict[str, Metadata] = {}
+        """Servable's name → metadata of the version that answers for it now."""
         self._requests: dict[tuple[str, str, tuple[str, ...]], KnownRequest] = {}
         self._versions: dict[tuple[str, int], Metadata] = {}
-        self._strangers: dict[tuple[str, int], int] = {}
-        """Versions that answered without being known → how often."""
-        self._met: dict[str, int] = {}
+        """Model and version → its metadata, also of versions that answered earlier."""
+        self._unknown_answers: dict[tuple[str, int], int] = {}
+        """Model and version without known metadata → how often it answered."""
+        self._unknown_version: dict[str, int] = {}
+        """Servable's name → such a version, to be asked about next."""
 
     def metadata(self, servable: Servable) -> Metadata | None:
         """Of the version that answered for it last."""
@@ -111,8 +116,9 @@ class Known:
         """The server's answer about a servable, as of now."""
         self.forget(servable)
         self._current[servable.name] = metadata
-        self._versions[metadata.model, metadata.version] = metadata
-        self._strangers.pop((metadata.model, metadata.version), None)
+        version = (metadata.model, metadata.version)
+        self._versions[version] = metadata
+        self._unknown_answers.pop(version, None)
 
     def request(
         self, servable: Servable, signature: str, outputs: tuple[str, ...], *, check: bool = True
@@ -121,7 +127,7 @@ class Known:
 
         Raises:
             SignatureError: the version has no such signature.
-            OutputNameError: nor one of the outputs.
+            OutputNameError: the signature has no such output.
         """
         key = (servable.name, signature, outputs)
         try:
@@ -137,28 +143,36 @@ class Known:
         return request
 
     def answered(self, servable: Servable, version: int) -> None:
-        """Another version answered than the one that is known: the label moved, say."""
-        key = (servable.model, version)
-        metadata = self._versions.get(key)
+        """Another version answered than the one that is known: the label moved, say.
+
+        One that is known from before takes its place at once, so that pods that disagree for a
+        while cost no question each time. One that is unknown is asked about before the next call.
+        """
+        metadata = self._versions.get((servable.model, version))
         if metadata is not None:
-            # Known from before: pods that disagree for a while do not cost a question each time.
             self.forget(servable)
             self._current[servable.name] = metadata
-            return
-        # Nor do they where the question always meets a pod without it: asked after the first
-        # answer of an unknown version, the second, the fourth, the eighth.
-        times = self._strangers[key] = self._strangers.get(key, 0) + 1
-        if times & (times - 1) == 0:
+        elif self._is_to_be_asked(servable.model, version):
             self.forget(servable)
-            self._met[servable.name] = version
+            self._unknown_version[servable.name] = version
 
-    def met(self, servable: Servable) -> int | None:
+    def _is_to_be_asked(self, model: str, version: int) -> bool:
+        """Whether to ask about an unknown version that answered: after its answers 1, 2, 4, 8, …
+
+        The question may reach a pod that does not have the version, each time anew; then it is
+        asked ever more seldom.
+        """
+        times = self._unknown_answers.get((model, version), 0) + 1
+        self._unknown_answers[model, version] = times
+        return times.bit_count() == 1
+
+    def unknown_version(self, servable: Servable) -> int | None:
         """The version that answered last, if nothing is known of it; told once.
 
         It is to be asked about by its number: among pods that disagree, the one that is asked what
         the label means need not be the one that answers.
         """
-        return self._met.pop(servable.name, None)
+        return self._unknown_version.pop(servable.name, None)
 
     def forget(self, servable: Servable) -> None:
         """It is to be asked about anew."""
@@ -168,5 +182,8 @@ class Known:
 
     def clear(self) -> None:
         """Everything is to be asked anew: the server was given another configuration."""
-        for kept in (self._current, self._requests, self._versions, self._strangers, self._met):
-            kept.clear()
+        self._current.clear()
+        self._requests.clear()
+        self._versions.clear()
+        self._unknown_answers.clear()
+        self._unknown_version.clear()

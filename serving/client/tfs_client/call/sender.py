@@ -1,7 +1,6 @@
-"""One call, from bytes to bytes: attempts, pauses, hedges, the circuit, and those who watch.
+"""One call, from bytes to bytes: attempts, pauses, hedges, the circuit, and the observers.
 
-As steps (steps.py), so that a thread and an event loop take the same road. Knows nothing about
-what the bytes say, beyond whom they are for.
+As steps (steps.py), so that a thread and an event loop run the same code.
 """
 
 from __future__ import annotations
@@ -69,6 +68,8 @@ class About(NamedTuple):
     """When the time is up, on time.monotonic()'s clock."""
     metadata: Metadata = ()
     """Of this call, beside the client's."""
+    once: bool = False
+    """No retries, no hedge, and no circuit."""
 
 
 class Sender:
@@ -90,7 +91,7 @@ class Sender:
         self._metadata: Metadata | None = settings.metadata or None
 
     def exchange(
-        self, about: About, request: bytes, read: Callable[[bytes], Answer], *, once: bool = False
+        self, about: About, request: bytes, read: Callable[[bytes], Answer]
     ) -> Steps[tuple[Answer, float]]:
         """Sends the request and reads the answer; gives it with the seconds that it took.
 
@@ -98,7 +99,6 @@ class Sender:
             about: what the call is.
             request: its bytes.
             read: bytes to answer; what it raises is the call's error.
-            once: no retries, no hedge, and no circuit.
 
         Raises:
             RequestError: the client cannot be used (any more).
@@ -113,7 +113,7 @@ class Sender:
             if call is not None:
                 self.notify(operator.methodcaller("call_started", call))
                 metadata = call.metadata or None
-            data = yield from self._attempts(about, request, metadata, call, once)
+            data = yield from self._attempts(about, request, metadata, call)
             if call is not None:
                 call.answer_bytes = len(data)
             answer = read(data)
@@ -156,65 +156,94 @@ class Sender:
             _tell(observer, tell)
 
     def _attempts(
-        self, about: About, request: bytes, metadata: Metadata | None, call: Call | None, once: bool
+        self, about: About, request: bytes, metadata: Metadata | None, call: Call | None
     ) -> Steps[bytes]:
-        settings = self.settings
-        circuit = (
-            None if once or settings.breaker is None else self._circuit(about, settings.breaker)
-        )
+        """Sends until one attempt is answered, or there is to be no other."""
+        circuit = self._circuit(about)
         stub = self._stubs.get(about.method)
         if stub is None:
             stub = self._stubs[about.method] = self.stub_for(METHODS[about.method])
-        attempts = 0
+        settings = self.settings
+        hedge_after_s = None if about.once else settings.hedge_after_s
         self._budget.deposit()
+        attempts = 0
         while True:
-            left_s = about.end - time.monotonic()
-            if left_s <= 0:
-                raise _late(settings.target, about, attempts)
-            if circuit is not None and (reason := circuit.blocked()):
-                raise _blocked(settings.target, about, reason)
+            left_s = self._check_may_send(about, attempts, circuit)
             attempts += 1
             if call is not None:
                 call.attempts += 1
             send = Send(stub, request, left_s, metadata, settings.wait_for_ready or None)
             try:
-                if settings.hedge_after_s is None or once:
+                if hedge_after_s is None:
                     data: bytes = yield send
                 else:
-                    data = yield from self._hedged(send, settings.hedge_after_s, left_s, call)
-            except grpc.RpcError as failure:
-                self.check_usable()  # closed meanwhile: that is why
-                error = from_rpc_error(
-                    failure, target=settings.target, call=about.method, timeout_s=about.timeout_s
-                )
+                    data = yield from self._hedged(send, hedge_after_s, call)
+            except (Exception, asyncio.CancelledError) as failure:
+                error = self._call_error(about, failure)
                 error.attempts = attempts
-                if circuit is not None:
-                    _report(circuit, error)
-                pause_s = None if once else self._pause_s(about, error, attempts)
-                if call is not None:
-                    self.notify(operator.methodcaller("attempt_failed", call, error, pause_s))
+                pause_s = self._pause_after(about, error, circuit, call)
                 if pause_s is None:
                     raise error from failure
-                logger.debug("%s; again in %.3f s", error, pause_s)
-            except asyncio.CancelledError:
-                if not _task_is_cancelled():
-                    self.check_usable()  # grpc.aio cancels what is under way on a closed channel
-                raise
-            except Exception as failure:  # gRPC's own for a channel that is closed at this moment
-                self.check_usable()
-                raise RequestError(
-                    f"Expected gRPC to send {about.method}. Received: {failure}"
-                ) from failure
             else:
                 if circuit is not None:
                     circuit.succeeded()
                 return data
             yield Pause(pause_s)
 
-    def _hedged(
-        self, send: Send, hedge_after_s: float, left_s: float, call: Call | None
-    ) -> Steps[bytes]:
+    def _check_may_send(self, about: About, attempts: int, circuit: Circuit | None) -> float:
+        """The seconds that are left for the next attempt.
+
+        Raises:
+            DeadlineExceededError: none are left.
+            CircuitOpenError: the servable is left alone now.
+        """
+        left_s = about.end - time.monotonic()
+        if left_s <= 0:
+            raise _late(self.settings.target, about, attempts)
+        if circuit is not None and (reason := circuit.blocked()):
+            raise _blocked(self.settings.target, about, reason)
+        return left_s
+
+    def _call_error(self, about: About, failure: BaseException) -> CallError:
+        """The error for what gRPC raised over one attempt; raises what is no failure of the call.
+
+        Raises:
+            ClosedClientError: the client was closed meanwhile, which ends what is under way.
+            asyncio.CancelledError: the caller's task was cancelled.
+            RequestError: gRPC could not send it.
+        """
+        if isinstance(failure, asyncio.CancelledError):
+            if not _task_is_cancelled():
+                self.check_usable()  # grpc.aio cancels what is under way on a closed channel
+            raise failure
+        self.check_usable()
+        if not isinstance(failure, grpc.RpcError):  # of a channel that is closed at this moment
+            raise RequestError(
+                f"Expected gRPC to send {about.method}. Received: {failure}"
+            ) from failure
+        return from_rpc_error(
+            failure,
+            target=self.settings.target,
+            call=about.method,
+            timeout_s=about.timeout_s,
+        )
+
+    def _pause_after(
+        self, about: About, error: CallError, circuit: Circuit | None, call: Call | None
+    ) -> float | None:
+        """Reports a failed attempt; the seconds until the next one, None if there is to be none."""
+        if circuit is not None:
+            _report(circuit, error)
+        pause_s = self._pause_s(about, error)
+        if call is not None:
+            self.notify(operator.methodcaller("attempt_failed", call, error, pause_s))
+        if pause_s is not None:
+            logger.debug("%s; again in %.3f s", error, pause_s)
+        return pause_s
+
+    def _hedged(self, send: Send, hedge_after_s: float, call: Call | None) -> Steps[bytes]:
         """One attempt, and a second one if the first is slow; the first answer counts."""
+        left_s = send.timeout_s
         futures = [(yield Start(send))]
         try:
             done = yield WaitAny(futures, min(hedge_after_s, left_s))
@@ -236,17 +265,17 @@ class Sender:
             for future in futures:
                 _dismiss(future)
 
-    def _pause_s(self, about: About, error: CallError, attempts: int) -> float | None:
-        if about.method == "HandleReloadConfigRequest":
-            return None  # it may have been carried out, and another one since
-        pause_s = self.settings.retry.pause_s(error, attempts)
+    def _pause_s(self, about: About, error: CallError) -> float | None:
+        if about.once or about.method == "HandleReloadConfigRequest":
+            return None  # a reload may have been carried out, and another one since
+        pause_s = self.settings.retry.pause_s(error, error.attempts)
         if pause_s is None or time.monotonic() + pause_s >= about.end:
             return None
         return pause_s if self._budget.withdraw() else None
 
-    def _circuit(self, about: About, breaker: Breaker) -> Circuit | None:
-        servable = about.servable
-        if servable is None or about.method not in _WITH_CIRCUIT:
+    def _circuit(self, about: About) -> Circuit | None:
+        servable, breaker = about.servable, self.settings.breaker
+        if servable is None or breaker is None or about.once or about.method not in _WITH_CIRCUIT:
             return None
         circuit = self._circuits.get(servable.name)
         if circuit is None:

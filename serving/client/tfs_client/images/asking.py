@@ -1,7 +1,7 @@
 """Images to decisions, as steps: what ImageClassifier and AsyncImageClassifier have in common.
 
-Knows how the contract's classifier is asked, in batches, with fallbacks and routers; nothing about
-thresholds, class names or scaling: those are in the model's graph.
+It asks the contract's classifier in batches, with fallbacks and routers. Thresholds, class names
+and scaling are not here: they are in the model's graph.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from tfs_client import contract
 from tfs_client.answers import ImagePrediction, Prediction
-from tfs_client.call.core import Core, check_shadow, checked_timeout
+from tfs_client.call.arguments import checked_timeout
+from tfs_client.call.core import Core, check_shadow
 from tfs_client.call.fallback import DEFAULT
+from tfs_client.call.predictor import Predictor, Question
 from tfs_client.call.route import Key, Route
 from tfs_client.errors import (
     AnswerError,
@@ -49,6 +51,17 @@ OnBadImage: TypeAlias = Literal["raise", "mark"]
 
 _BATCH_TOO_LARGE: Final = re.compile(r"Task size \d+ is larger than maximum input batch size (\d+)")
 """TensorFlow Serving's words; they are the only way to learn its max_batch_size."""
+
+
+class _Turn(NamedTuple):
+    """Who is asked, and until when: one on the route of a call, or a shadow."""
+
+    predictor: Predictor
+    """What to ask through."""
+    servable: Servable
+    end: float
+    """When the time is up, on time.monotonic()'s clock."""
+    request_id: str
 
 
 class Classifier:
@@ -142,15 +155,16 @@ class Classifier:
         start = time.monotonic()
         end = start + self._timeout_s
         if self._router is None and key is None and not self._fallback and not self._default:
-            answers = yield from self._ask(self._core, batch, self._servable, end, request_id)
+            turn = _Turn(self._core.predictor, self._servable, end, request_id)
+            answers = yield from self._ask(batch, turn)
             answers = _numbered(answers, request_id, ids)
             self._tell(self._servable, answers)
             return answers
         route = Route.begin(self._servable, self._fallback, self._router, key, request_id)
 
         def ask(one: Servable, its_end: float) -> Steps[list[ImagePrediction]]:
-            core = self._core if one.client is None else one.client.core
-            return self._ask(core, batch, one, its_end, route.request_id)
+            core: Core = self._core if one.client is None else one.client.core
+            return self._ask(batch, _Turn(core.predictor, one, its_end, route.request_id))
 
         try:
             found, answered = yield from self._core.ask_chain(route, end, ask)
@@ -186,84 +200,76 @@ class Classifier:
         """Has a batch that was answered mirrored."""
         request_id = answers[0].request_id.removesuffix(first_id)
 
-        def prepare() -> Callable[[Core, Servable, float], Steps[list[ImagePrediction]]]:
+        def prepare() -> Callable[[Predictor, Servable, float], Steps[list[ImagePrediction]]]:
             pictures_then = pictures.kept(batch)
             twin = copy.copy(self)  # what it learns of the shadow's batch size is not for this one
-            return lambda core, one, end: twin._ask(core, pictures_then, one, end, request_id)
+            return lambda predictor, one, end: twin._ask(
+                pictures_then, _Turn(predictor, one, end, request_id)
+            )
 
         return shadow.mirror(self._core, request_id, answers, prepare)
 
-    def _ask(
-        self, core: Core, batch: Sequence[Picture], one: Servable, end: float, request_id: str
-    ) -> Steps[list[ImagePrediction]]:
+    def _ask(self, batch: Sequence[Picture], turn: _Turn) -> Steps[list[ImagePrediction]]:
         """One servable: a request for the files and one for the pixels, put back in order."""
         answers: dict[int, ImagePrediction] = {}
         for of_files in (True, False):
             places = [at for at, it in enumerate(batch) if (it.content is not None) is of_files]
-            if not places:
-                continue
-            chosen = [batch[at] for at in places]
-            ask = self._send_files if of_files else self._send_pixels
-            try:
-                prediction = yield from ask(core, chosen, one, end, request_id)
-            except InvalidRequestError as error:
-                limit = _BATCH_TOO_LARGE.search(error.details)
-                if limit is None or int(limit[1]) >= len(chosen):
-                    raise
-                self._batch_size = min(self._batch_size, int(limit[1]))
-                rows: list[ImagePrediction] = []
-                for at in range(0, len(chosen), int(limit[1])):
-                    part = chosen[at : at + int(limit[1])]
-                    rows += yield from self._ask(core, part, one, end, request_id)
-            else:
-                rows = _rows(prediction, chosen, request_id)
-            answers.update(zip(places, rows, strict=True))
+            if places:
+                rows = yield from self._ask_alike([batch[at] for at in places], turn)
+                answers.update(zip(places, rows, strict=True))
         return [answers[at] for at in range(len(batch))]
 
-    def _send_files(
-        self, core: Core, batch: Sequence[Picture], one: Servable, end: float, request_id: str
-    ) -> Steps[Prediction]:
-        inputs = {contract.INPUT_IMAGE_BYTES: [picture.content for picture in batch]}
-        return core.predict_servable(
-            inputs, one, contract.SIGNATURE_DEFAULT, (), self._timeout_s, end, (), request_id
-        )
-
-    def _send_pixels(
-        self, core: Core, batch: Sequence[Picture], one: Servable, end: float, request_id: str
-    ) -> Steps[Prediction]:
-        size = yield from self._size(core, one, end)
+    def _ask_alike(self, batch: Sequence[Picture], turn: _Turn) -> Steps[list[ImagePrediction]]:
+        """Files alone, or pixels alone; in smaller requests where the server takes fewer."""
+        send = self._send_pixels if batch[0].content is None else self._send_files
         try:
-            return (yield from self._send_resized(core, batch, size, one, end, request_id))
+            prediction = yield from send(batch, turn)
+        except InvalidRequestError as error:
+            limit = _BATCH_TOO_LARGE.search(error.details)
+            if limit is None or int(limit[1]) >= len(batch):
+                raise
+            most = int(limit[1])
+        else:
+            return _rows(prediction, batch, turn.request_id)
+        self._batch_size = min(self._batch_size, most)
+        rows: list[ImagePrediction] = []
+        for at in range(0, len(batch), most):
+            rows += yield from self._ask_alike(batch[at : at + most], turn)
+        return rows
+
+    def _send_files(self, batch: Sequence[Picture], turn: _Turn) -> Steps[Prediction]:
+        inputs = {contract.INPUT_IMAGE_BYTES: [picture.content for picture in batch]}
+        return self._predict(contract.SIGNATURE_DEFAULT, inputs, turn)
+
+    def _send_pixels(self, batch: Sequence[Picture], turn: _Turn) -> Steps[Prediction]:
+        size = yield from self._size(turn)
+        try:
+            return (yield from self._send_resized(batch, size, turn))
         except (InvalidRequestError, FailedPreconditionError):
             # The label may have moved to a version that wants another size.
-            fresh = yield from self._size(core, one, end, anew=True)
+            fresh = yield from self._size(turn, anew=True)
             if fresh == size:
                 raise
-        return (yield from self._send_resized(core, batch, fresh, one, end, request_id))
+        return (yield from self._send_resized(batch, fresh, turn))
 
     def _send_resized(
-        self,
-        core: Core,
-        batch: Sequence[Picture],
-        size: tuple[int, int],
-        one: Servable,
-        end: float,
-        request_id: str,
+        self, batch: Sequence[Picture], size: tuple[int, int], turn: _Turn
     ) -> Steps[Prediction]:
         resize = functools.partial(pictures.stack, batch, size)
         pixels = resize() if pictures.fit(batch, size) else (yield Work(resize))
         inputs = {contract.INPUT_IMAGES: pixels}
-        return (
-            yield from core.predict_servable(
-                inputs, one, contract.SIGNATURE_IMAGES, (), self._timeout_s, end, (), request_id
-            )
-        )
+        return (yield from self._predict(contract.SIGNATURE_IMAGES, inputs, turn))
 
-    def _size(
-        self, core: Core, one: Servable, end: float, *, anew: bool = False
-    ) -> Steps[tuple[int, int]]:
+    def _predict(self, signature: str, inputs: dict[str, Any], turn: _Turn) -> Steps[Prediction]:
+        question = Question(inputs, signature, (), self._timeout_s, request_id=turn.request_id)
+        answer, _, _ = yield from turn.predictor.predict(question, turn.servable, turn.end)
+        return answer
+
+    def _size(self, turn: _Turn, *, anew: bool = False) -> Steps[tuple[int, int]]:
         """The (height, width) that the version's predict_images takes."""
-        metadata = yield from core.signatures(one, self._timeout_s, end, anew=anew)
+        metadata = yield from turn.predictor.signatures(
+            turn.servable, self._timeout_s, turn.end, anew=anew
+        )
         signature = metadata.signatures.get(contract.SIGNATURE_IMAGES)
         spec = signature.inputs.get(contract.INPUT_IMAGES) if signature else None
         shape = spec.shape if spec else None
@@ -277,7 +283,8 @@ class Classifier:
         return shape[1], shape[2]
 
     def _input_size(self) -> Steps[tuple[int, int]]:
-        return self._size(self._core, self._servable, time.monotonic() + self._timeout_s, anew=True)
+        end = time.monotonic() + self._timeout_s
+        return self._size(_Turn(self._core.predictor, self._servable, end, ""), anew=True)
 
     def _tell(self, one: Servable, answers: Sequence[ImagePrediction]) -> None:
         self._core.sender.notify(

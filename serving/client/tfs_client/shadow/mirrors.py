@@ -1,7 +1,7 @@
-"""One mirrored call, and the road that it takes beside the caller's.
+"""One mirrored call, and the way that it takes beside the caller's.
 
-The same connection and nothing else of the client: in a thread or a task of its own, sent once,
-without the client's circuits, retry budget, knowledge of signatures and observers.
+It shares the client's connection and nothing else: it runs in a thread or a task of its own, and is
+sent once, without the client's circuits, retry budget, known signatures and observers.
 """
 
 from __future__ import annotations
@@ -15,32 +15,54 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from tfs_client.call.core import Core
 from tfs_client.call.policy import Retry
+from tfs_client.call.predictor import Predictor
 from tfs_client.call.sender import Sender
 from tfs_client.errors import ClosedClientError
 from tfs_client.servable import Servable
 from tfs_client.shadow.comparisons import Answer, Comparison, compared, failed, version_of
+from tfs_client.shadow.under_way import UnderWay
 from tfs_client.steps import Steps, Work, walk, walk_async
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    from tfs_client.shadow.shadow import Shadow
-
 METADATA: Final = (("x-shadow", "1"),)
 """Sent along, so that servers and meshes can tell."""
 
-Ask: TypeAlias = Callable[[Core, Servable, float], Steps[Sequence[Answer]]]
-"""(whom to ask through, whom, when the time is up) to the answers, as many as the caller's."""
+Ask: TypeAlias = Callable[[Predictor, Servable, float], Steps[Sequence[Answer]]]
+"""(what to ask through, whom, when the time is up) to the answers, as many as the caller's."""
+
+
+class Owner(Protocol):
+    """Who has calls mirrored: a Shadow."""
+
+    @property
+    def timeout_s(self) -> float:
+        """Deadline of a mirrored request in seconds."""
+
+    @property
+    def mirrors(self) -> UnderWay[Mirror]:
+        """The mirrors that have not ended."""
+
+    def conclude(self, mirror: Mirror, found: Sequence[Answer] | Exception) -> None:
+        """Compares the answers, or tells that there are none, and ends the mirror."""
 
 
 class Mirror:
-    """One mirrored call: a step that begins it and does not wait for it."""
+    """One mirrored call: a step that begins it and does not wait for it.
 
-    def __init__(self, shadow: Shadow, aside: Aside, servable: Servable, answers: Sequence[Answer]):
+    Args:
+        owner: is told what came of it.
+        aside: where it is asked.
+        servable: whom.
+        answers: what the caller gets.
+    """
+
+    def __init__(self, owner: Owner, aside: Aside, servable: Servable, answers: Sequence[Answer]):
         self.aside = aside
         self.servable = servable
         self.answers = tuple(answers)
@@ -48,7 +70,7 @@ class Mirror:
         self.ask: Ask | None = None
         self.task: asyncio.Task[None] | None = None
         self.ended = threading.Event()
-        self._shadow = shadow
+        self._owner = owner
 
     def wait(self) -> None:
         """Begins it in a thread of the client's.
@@ -81,14 +103,21 @@ class Mirror:
         ]
 
     def failed(self, error: Exception) -> list[Comparison]:
-        """One for each answer."""
+        """One comparison for each answer of the caller's, with the error in it."""
         shadow = self.servable.name
         return [failed(one, error, shadow=shadow, time_s=self.time_s) for one in self.answers]
 
+    def end(self, outcome: str) -> bool:
+        """Counts what became of it, once; returns whether it had not ended before."""
+        if not self._owner.mirrors.end(self, outcome):
+            return False
+        self.ended.set()
+        return True
+
     def give_up(self) -> bool:
-        """Ends it untold; returns whether it had not ended."""
+        """Ends it without a comparison; returns whether it had not ended before."""
         self.aside.mirrors.discard(self)
-        if not self._shadow.ended(self, "given_up"):
+        if not self.end("given_up"):
             return False
         if self.task is not None:
             with contextlib.suppress(RuntimeError):  # its loop was closed
@@ -96,28 +125,33 @@ class Mirror:
         return True
 
     def _steps(self) -> Steps[None]:
-        assert self.ask is not None
-        timeout_s = self._shadow.timeout_s
-        if self.servable.timeout_s is not None:
-            timeout_s = min(timeout_s, self.servable.timeout_s)
-        found: Sequence[Answer] | Exception
         try:
-            try:
-                end = time.monotonic() + timeout_s
-                found = yield from self.ask(self.aside.core, self.servable, end)
-            except ClosedClientError:
+            found = yield from self._found()
+            if found is None:
                 return
-            except Exception as error:  # whatever it is: the caller has got an answer
-                found = error
             # In a thread, as large arrays and slow listeners would hold up an event loop.
             with contextlib.suppress(RuntimeError):  # the loop has no threads any more
-                yield Work(functools.partial(self._shadow.conclude, self, found))
+                yield Work(functools.partial(self._owner.conclude, self, found))
         finally:
             self.give_up()  # if nothing else has ended it
 
+    def _found(self) -> Steps[Sequence[Answer] | Exception | None]:
+        """The shadow's answers, or why there are none; None: the client was closed meanwhile."""
+        assert self.ask is not None
+        timeout_s = self._owner.timeout_s
+        if self.servable.timeout_s is not None:
+            timeout_s = min(timeout_s, self.servable.timeout_s)
+        try:
+            end = time.monotonic() + timeout_s
+            return (yield from self.ask(self.aside.predictor, self.servable, end))
+        except ClosedClientError:
+            return None
+        except Exception as error:  # whatever it is: the caller has got an answer
+            return error
+
 
 class Aside:
-    """One shadow's road beside one client's calls.
+    """Where one shadow's mirrors of one client's calls are asked.
 
     Args:
         core: of the client that is mirrored, and that closes this.
@@ -126,9 +160,9 @@ class Aside:
     """
 
     def __init__(self, core: Core, asked: Core, most: int):
-        ours, its = core.sender.settings, asked.sender.settings
-        self.is_same_server = ours.target == its.target
-        self.core = asked.beside(_AsideSender(asked.sender))
+        self.target = asked.sender.settings.target
+        self.is_same_server = core.sender.settings.target == self.target
+        self.predictor = asked.predictor.beside(_AsideSender(asked.sender))
         self.mirrors: set[Mirror] = set()
         self._most = most
         self._pool: ThreadPoolExecutor | None = None
@@ -138,7 +172,7 @@ class Aside:
 
     def key(self, servable: Servable) -> tuple[str, str]:
         """What tells servables of different servers apart."""
-        return self.core.sender.settings.target, servable.name
+        return self.target, servable.name
 
     def submit(self, mirror: Mirror, run: Callable[[], None]) -> None:
         """Has a thread run it.
@@ -160,7 +194,7 @@ class Aside:
     def close(self) -> list[asyncio.Task[None]]:
         """Gives up what is under way; returns the tasks that end by that."""
         if self._pid != os.getpid():
-            return []  # the threads, and whoever held the lock, are the parent's
+            return []  # the threads, and the one that held the lock, are the parent's
         with self._lock:
             self._closed = True
             mirrors, pool = list(self.mirrors), self._pool

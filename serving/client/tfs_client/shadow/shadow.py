@@ -5,16 +5,14 @@
 
 A share of the requests is mirrored: sent once more, to the shadow, after the caller's own was
 answered, in a thread or a task of its own. Whatever comes of that, the caller's answer, errors,
-circuit, retry budget and observers are the same as without. Knows nothing about images.
+circuit, retry budget and observers are the same as without.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,19 +21,21 @@ from typing import Final
 from tfs_client import contract
 from tfs_client.background.callbacks import Callback
 from tfs_client.background.forks import renew_after_fork
-from tfs_client.call.core import Core, checked_timeout
+from tfs_client.call.arguments import checked_timeout
+from tfs_client.call.core import Core
 from tfs_client.call.fallback import DEFAULT
 from tfs_client.errors import ClosedClientError, RequestError
 from tfs_client.servable import Servable
 from tfs_client.shadow.comparisons import TOLERANCE, Answer, Comparison, ShadowLog, version_of
 from tfs_client.shadow.mirrors import Aside, Ask, Mirror
+from tfs_client.shadow.under_way import UnderWay
 from tfs_client.steps import Steps
 
 __all__ = ["Comparison", "Shadow", "ShadowLog"]
 
 SAME_S: Final = 1.0
-"""So long it is believed that the shadow's label points to the caller's version: both labels may
-stay on one version for weeks, and mirroring all the while would tell nothing."""
+"""How long the shadow's label is believed to point to the caller's version, in seconds: both labels
+may stay on one version for weeks, and mirroring all the while would tell nothing."""
 
 
 class Shadow:
@@ -87,26 +87,18 @@ class Shadow:
             )
         self.max_in_flight = max_in_flight
         self.timeout_s = checked_timeout(timeout_s)
+        self.mirrors: UnderWay[Mirror] = UnderWay(max_in_flight)
         self._servable = servable
         self._share = _fraction("share", share, most=1)
         self._tolerance = _fraction("tolerance", tolerance, most=float("inf"))
         self._on_comparison = Callback(on_comparison, "on_comparison")
         self._mirroring: Callback[object] = Callback(None, "mirroring a call")
+        self._same: dict[tuple[str, str], tuple[int, float]] = {}
+        """Aside.key → the version that caller and shadow were both answered by, and until when that
+        is believed, on time.monotonic()'s clock."""
         # Re-entrant, because a signal's or a log's handler may come back here.
         self._lock = threading.RLock()
         renew_after_fork(self)
-        self._reset()
-
-    def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._counts: collections.Counter[str] = collections.Counter()
-        self._under_way: set[Mirror] = set()
-        self._same: dict[tuple[str, str], tuple[int, float]] = {}
-
-    def _check_process(self) -> None:
-        """Begins anew in a child: what its parent had under way does not end here."""
-        if self._pid != os.getpid():
-            self._reset()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -116,14 +108,12 @@ class Shadow:
         one and the same, so that there was nothing to compare; "dropped": too many were under way;
         "given_up": the client was closed, or a drain's time was up.
         """
-        self._check_process()
-        return dict(self._counts)
+        return self.mirrors.counts
 
     @property
     def under_way(self) -> int:
         """Mirrors that have not ended."""
-        self._check_process()
-        return len(self._under_way)
+        return len(self.mirrors)
 
     def drain(self, timeout_s: float = 5.0) -> int:
         """Waits for the mirrors under way, and gives up those that take longer.
@@ -139,7 +129,7 @@ class Shadow:
         Raises:
             RequestError: called in the event loop that it would wait for.
         """
-        waiting = self._waiting()
+        waiting = list(self.mirrors)
         with contextlib.suppress(RuntimeError):  # no loop runs here
             here = asyncio.get_running_loop()
             if any(mirror.task and mirror.task.get_loop() is here for mirror in waiting):
@@ -154,17 +144,12 @@ class Shadow:
 
     async def drain_async(self, timeout_s: float = 5.0) -> int:
         """The same, awaited."""
-        tasks = [mirror.task for mirror in self._waiting() if mirror.task is not None]
+        tasks = [mirror.task for mirror in self.mirrors if mirror.task is not None]
         given_up = await asyncio.to_thread(self.drain, timeout_s)
         here = asyncio.get_running_loop()
         mine = (task for task in tasks if task.get_loop() is here)
         await asyncio.gather(*mine, return_exceptions=True)
         return given_up
-
-    def _waiting(self) -> list[Mirror]:
-        self._check_process()
-        with self._lock:
-            return list(self._under_way)
 
     def mirror(
         self, core: Core, request_id: str, answers: Sequence[Answer], prepare: Callable[[], Ask]
@@ -178,19 +163,20 @@ class Shadow:
             prepare: makes what asks, and keeps what the caller may change from now on; called
                 before this returns, and only if the call is mirrored.
         """
-        mirror = None
+        mirror, begun = None, False
         try:
             mirror = self._admitted(core, request_id, answers)
             if mirror is not None:
                 mirror.ask = prepare()
                 yield mirror
-        except BaseException as error:
-            if mirror is not None:
+                begun = True
+        except ClosedClientError:
+            pass  # at this very moment; nothing to complain of
+        except Exception:
+            self._mirroring.complain()
+        finally:
+            if mirror is not None and not begun:
                 mirror.give_up()
-            if not isinstance(error, Exception):
-                raise
-            if not isinstance(error, ClosedClientError):  # at this very moment
-                self._mirroring.complain()
 
     def _admitted(self, core: Core, request_id: str, answers: Sequence[Answer]) -> Mirror | None:
         """The mirror of a call, if it is to have one."""
@@ -198,18 +184,12 @@ class Shadow:
         if first.answered_by == DEFAULT or not self._is_chosen(request_id):
             return None
         servable = self._servable or Servable(model=first.model, label=contract.LABEL_CANARY)
-        with self._lock:
-            self._check_process()
-            aside = self._aside(core, servable)
-            if aside.is_same_server and self._is_same(aside, servable, first):
-                self._counts["same_version"] += 1
-                return None
-            if len(self._under_way) >= self.max_in_flight:
-                self._counts["dropped"] += 1
-                return None
-            mirror = Mirror(self, aside, servable, answers)
-            self._under_way.add(mirror)
-            return mirror
+        aside = self._aside(core, servable)
+        if aside.is_same_server and self._is_same(aside, servable, first):
+            self.mirrors.count("same_version")
+            return None
+        mirror = Mirror(self, aside, servable, answers)
+        return mirror if self.mirrors.admit(mirror) else None
 
     def _is_chosen(self, request_id: str) -> bool:
         if not request_id:
@@ -221,12 +201,13 @@ class Shadow:
         return int.from_bytes(digest[:8], "big") < self._share * 2**64
 
     def _aside(self, core: Core, servable: Servable) -> Aside:
-        """Made at the first mirrored call of a client. The lock is held."""
-        aside = core.asides.get(self)
-        if aside is None:
-            asked = core if servable.client is None else servable.client.core
-            aside = core.asides[self] = Aside(core, asked, self.max_in_flight)
-        return aside
+        """Made at the first mirrored call of a client."""
+        with self._lock:
+            aside = core.asides.get(self)
+            if not isinstance(aside, Aside):
+                asked: Core = core if servable.client is None else servable.client.core
+                aside = core.asides[self] = Aside(core, asked, self.max_in_flight)
+            return aside
 
     def _is_same(self, aside: Aside, servable: Servable, answer: Answer) -> bool:
         """Whether the shadow is known to be the version that answered."""
@@ -238,32 +219,34 @@ class Shadow:
         return version == version_of(answer) and time.monotonic() < until
 
     def conclude(self, mirror: Mirror, found: Sequence[Answer] | Exception) -> None:
-        """Tells what came of a mirror, unless it was given up meanwhile; for the mirror."""
-        if mirror not in self._under_way:
+        """Tells what came of a mirror, unless it was given up meanwhile; for the mirror.
+
+        Args:
+            mirror: the one that ends.
+            found: what the shadow was answered, or why it was not.
+        """
+        if mirror not in self.mirrors:
             return
-        try:
-            if isinstance(found, Exception):
-                raise found
-            lines = mirror.compared(found, self._tolerance)
-            outcome = "compared" if lines else "same_version"
-        except Exception as error:  # the answers too may be such that they cannot be compared
-            lines, found, outcome = mirror.failed(error), error, "failed"
-        if not isinstance(found, Exception) and not lines:
-            known = (version_of(found[0]), time.monotonic() + SAME_S)
-            self._same[mirror.aside.key(mirror.servable)] = known
+        lines, outcome = self._judged(mirror, found)
         for line in lines:
             self._on_comparison(line)
-        self.ended(mirror, outcome)
+        mirror.end(outcome)
 
-    def ended(self, mirror: Mirror, outcome: str) -> bool:
-        """Counts what became of a mirror, once; returns whether this was the time."""
-        with self._lock:
-            if mirror not in self._under_way:
-                return False
-            self._under_way.remove(mirror)
-            self._counts[outcome] += 1
-        mirror.ended.set()
-        return True
+    def _judged(
+        self, mirror: Mirror, found: Sequence[Answer] | Exception
+    ) -> tuple[list[Comparison], str]:
+        """The comparisons of a mirror, and how it is counted."""
+        if isinstance(found, Exception):
+            return mirror.failed(found), "failed"
+        try:
+            lines = mirror.compared(found, self._tolerance)
+        except Exception as error:  # the answers may be such that they cannot be compared
+            return mirror.failed(error), "failed"
+        if lines:
+            return lines, "compared"
+        known = (version_of(found[0]), time.monotonic() + SAME_S)
+        self._same[mirror.aside.key(mirror.servable)] = known
+        return [], "same_version"
 
 
 def _fraction(name: str, value: float, *, most: float) -> float:
