@@ -34,7 +34,7 @@ from loadtest.loops import running
 from loadtest.plan.flags import parse
 from loadtest.plan.settings import CLOSED, Settings
 from loadtest.report import compare_page
-from loadtest.results import generator, run_file
+from loadtest.results import run_file
 from loadtest.results.run_file import RunFile
 from loadtest.results.taken import INTERRUPTED
 from loadtest.verdicts import comparison
@@ -169,7 +169,6 @@ def _load(rest: Sequence[str], labels: Sequence[str], command: str) -> RunFile:
     started = datetime.datetime.now(datetime.timezone.utc)
     with tempfile.TemporaryDirectory() as folder:
         taken = running.take(settings, Path(folder) / "samples.csv")
-    p99 = taken.recording.percentiles((99,))
     found = RunFile(
         command=command,
         started=started.isoformat(timespec="seconds"),
@@ -177,7 +176,7 @@ def _load(rest: Sequence[str], labels: Sequence[str], command: str) -> RunFile:
         settings=_plain(settings),
         versions=versions,
         partial=tuple(taken.partial),
-        generator=generator.summarise(taken.states, p99[0].value_ms if p99 else None),
+        generator=taken.generator(),
         recording=taken.recording,
     )
     found.write(BUILD_DIR / f"{NAME}-recording.json")
