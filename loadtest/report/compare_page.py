@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import matplotlib.figure
 import numpy as np
@@ -18,9 +18,7 @@ from foundation import page
 from loadtest.report.plots import BLUE, GREY, ORANGE, style
 from loadtest.results.percentiles import of_counts
 from loadtest.verdicts.comparison import Comparison, Slices
-
-if TYPE_CHECKING:
-    from loadtest.compare import Side
+from loadtest.verdicts.sides import Sides
 
 TEMPLATE: Final = Path(__file__).with_name("compare.html")
 
@@ -29,7 +27,7 @@ def write(
     path: Path,
     *,
     found: Comparison,
-    sides: tuple[Side, Side],
+    sides: Sides,
     notes: Sequence[str],
     command: str,
 ) -> None:

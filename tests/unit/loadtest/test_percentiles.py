@@ -182,7 +182,7 @@ def test_nothing_else_in_the_load_test_takes_percentiles() -> None:
         (
             "server/measured.py",
             "percentile",
-        ): "of a Prometheus page's buckets, which hold no values",
+        ): "of a page's buckets, which hold no values",
         ("server/view.py", "median"): "the usual length of a window, no latency",
     }
     found = set()
