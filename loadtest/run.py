@@ -34,7 +34,6 @@ from loadtest.loops import running
 from loadtest.plan.flags import parse
 from loadtest.plan.settings import CLOSED, Settings
 from loadtest.report import page
-from loadtest.results import generator, samples
 from loadtest.results.recording import SENT
 from loadtest.results.run_file import RunFile
 from loadtest.results.taken import INTERRUPTED, Taken
@@ -135,9 +134,7 @@ def _report(
     settings: Settings, taken: Taken, changes: tuple[Cost, ...], seen: ServerView | None
 ) -> page.Report:
     """What the run comes to."""
-    p99 = taken.recording.percentiles((99,))
-    state = generator.summarise(taken.states, p99[0].value_ms if p99 else None)
-    summary = samples.summarise(taken.samples)
+    state, summary = taken.generator(), taken.summary()
     verdict = None
     if settings.gate is not None:
         partial = bool(taken.partial)

@@ -24,8 +24,7 @@ import logging
 import random
 import shlex
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,9 +32,10 @@ import tqdm
 
 from foundation.command_line import InputError, Parser, configure_logging, run
 from foundation.figures import BUILD_DIR, Figures
-from loadtest import knee
+from loadtest.loops import searching
 from loadtest.loops.measuring import Measuring
 from loadtest.plan.flags import parse
+from loadtest.plan.search import P99_MS, Search, objectives_of
 from loadtest.plan.settings import Settings
 from loadtest.report import tune_page
 from loadtest.results.taken import INTERRUPTED
@@ -43,8 +43,8 @@ from loadtest.tuning import candidates, in_turns, recommendation, servers
 from loadtest.tuning.candidates import OFF, Candidate
 from loadtest.tuning.in_turns import InTurns
 from loadtest.tuning.recommendation import Tried
+from loadtest.tuning.servers import Deployment
 from loadtest.verdicts.knee_search import Limits, LostError
-from loadtest.verdicts.objectives import Objectives
 
 NAME: Final = "tune"
 
@@ -56,17 +56,46 @@ LAST: Final = Limits(width=0.1, most=30)
 log = logging.getLogger("loadtest")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What is asked for."""
+
+    search: Search
+    """The last look at a candidate; a first look differs by its limits, FIRST."""
+    grid: tuple[Candidate, ...]
+    deployment: Deployment
+    """What is served with each candidate's parameters."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Outcome:
+    """What was seen; it grows while the command runs."""
+
+    tried: list[Tried] = dataclasses.field(default_factory=list)
+    turns: InTurns | None = None
+    """What came of loading the rivals in turns, if they were."""
+    broken: str = ""
+    """Why the command was broken off; empty if it was not."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Tunes once."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    args, rest = _parser().parse_known_args(arguments)
+    configure_logging()
+    command = shlex.join(["python", "-m", "loadtest.tune", *arguments])
+    return run("loadtest.tune", lambda: _tune(_tuning(args, parse(rest)), command))
+
+
+def _parser() -> Parser:
     parser = Parser(
         prog="loadtest.tune",
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,  # what is loadtest.run's is read by loadtest.run's parser
+        allow_abbrev=False,  # loadtest.run's parser reads the flags that this one does not know
     )
     add, numbers = parser.add_argument, "N,N,…"
-    add("--p99-ms", type=float, help=f"the objective, without --objectives ({knee.P99_MS:g})")
+    add("--p99-ms", type=float, help=f"the objective, without --objectives ({P99_MS:g})")
     add("--batch-sizes", default="8,32", metavar=numbers, help="max_batch_size (%(default)s)")
     add("--timeouts-us", default="0,2000", metavar=numbers, help="batch_timeout (%(default)s)")
     usual = ",".join(map(str, candidates.usual_threads()))
@@ -76,71 +105,88 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--server", choices=("auto", "container", "local"), default="auto")
     add("--models", type=Path, default=Path("models"), help="the store (%(default)s)")
     add("--config", type=Path, default=Path("serving/models.config"), help="(%(default)s)")
-    args, rest = parser.parse_known_args(arguments)
-    configure_logging()
-    command = shlex.join(["python", "-m", "loadtest.tune", *arguments])
-    return run("loadtest.tune", lambda: _tune(args, parse(rest), command))
+    return parser
 
 
-def _tune(args: argparse.Namespace, settings: Settings, command: str) -> int:
-    objectives = knee.objectives_of(args.p99_ms, settings)
-    grid = candidates.grid(
-        _numbers("--batch-sizes", args.batch_sizes),
-        _numbers("--timeouts-us", args.timeouts_us),
-        _numbers("--threads", args.threads),
+def _tuning(args: argparse.Namespace, settings: Settings) -> Tuning:
+    """What was asked for, checked.
+
+    Raises:
+        InputError: it cannot be done.
+    """
+    tuning = Tuning(
+        search=Search(
+            settings=settings,
+            objectives=objectives_of(args.p99_ms, settings),
+            limits=dataclasses.replace(LAST, most=args.most),
+            seconds_each=args.seconds_each,
+        ),
+        grid=candidates.grid(
+            _numbers("--batch-sizes", args.batch_sizes),
+            _numbers("--timeouts-us", args.timeouts_us),
+            _numbers("--threads", args.threads),
+        ),
+        deployment=Deployment(config=args.config, models=args.models, server=args.server),
     )
-    last = dataclasses.replace(LAST, most=args.most)
-    knee.check(settings, last, args.seconds_each)
+    tuning.search.check()
     if not args.config.is_file() or not args.models.is_dir():
         raise InputError(
             f"Expected a store and a models.config. Received: {args.models}, {args.config}"
         )
     largest = max(int(size) for size in settings.mix.batches)
-    if refused := [one.name for one in grid if (one.max_batch_size or largest) < largest]:
+    if refused := [one.name for one in tuning.grid if (one.max_batch_size or largest) < largest]:
         raise InputError(
             f"Expected batches that a request of {largest} images fits into. "
             f"Received: {'; '.join(refused)}"
         )
+    return tuning
+
+
+def _tune(tuning: Tuning, command: str) -> int:
     figures = Figures(NAME, command)
     BUILD_DIR.mkdir(exist_ok=True)
-    tried: list[Tried] = []
-    turns: InTurns | None = None
-    broken = ""
+    outcome = Outcome()
     try:
-        order = random.Random(settings.seed)
-        for one in _progress(order.sample(grid, len(grid)), "first look"):
-            # What was tried is kept, whatever comes next.
-            tried.append(_try(one, args, settings, objectives, FIRST, last=False))  # noqa: PERF401
-        again = recommendation.finalists(tried)
-        for one in _progress(order.sample(again, len(again)), "last look"):
-            tried.append(_try(one, args, settings, objectives, last, last=True))  # noqa: PERF401
-        if rivals := recommendation.rivals(tried):
-            turns = _in_turns(*rivals, args, settings, objectives)
+        _look(tuning, outcome)
     except KeyboardInterrupt:
-        broken = INTERRUPTED
+        outcome.broken = INTERRUPTED
     except InputError as error:
-        if not tried:
+        if not outcome.tried:
             raise
-        broken = str(error)
-    return _report(tried, turns, broken, objectives, settings, figures, command)
+        outcome.broken = str(error)
+    return _report(tuning, outcome, figures, command)
 
 
-def _report(
-    tried: Sequence[Tried],
-    turns: InTurns | None,
-    broken: str,
-    objectives: Objectives,
-    settings: Settings,
-    figures: Figures,
-    command: str,
-) -> int:
+def _look(tuning: Tuning, outcome: Outcome) -> None:
+    """Looks at all candidates, at the best again, and at the rivals in turns.
+
+    What was seen stays in `outcome`, however this ends.
+
+    Raises:
+        InputError: a server does not start, or is lost.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    order = random.Random(tuning.search.settings.seed)
+    for one in _progress(order.sample(tuning.grid, len(tuning.grid)), "first look"):
+        outcome.tried.append(_try(one, tuning, last=False))
+    again = recommendation.finalists(outcome.tried)
+    for one in _progress(order.sample(again, len(again)), "last look"):
+        outcome.tried.append(_try(one, tuning, last=True))
+    if rivals := recommendation.rivals(outcome.tried):
+        outcome.turns = _in_turns(*rivals, tuning)
+
+
+def _report(tuning: Tuning, outcome: Outcome, figures: Figures, command: str) -> int:
+    tried, turns, broken = outcome.tried, outcome.turns, outcome.broken
     chosen = None if broken else recommendation.choose(tried, turns)
     verdict = f"partial: {broken}" if broken else recommendation.words(chosen, tried, turns)
     target = BUILD_DIR / "batching.config"
     target.unlink(missing_ok=True)
     if chosen is not None and chosen.candidate != OFF:
         aside = target.with_name(f".{target.name}")
-        evidence = recommendation.evidence(chosen, tried, turns, objectives, settings, command)
+        evidence = recommendation.evidence(
+            chosen, tried, turns, tuning.search.objectives, tuning.search.settings, command
+        )
         aside.write_text(chosen.candidate.text(evidence), encoding="utf-8")
         aside.replace(target)
     page = BUILD_DIR / f"{NAME}.html"
@@ -150,21 +196,10 @@ def _report(
         tried=tried,
         turns=turns,
         chosen=chosen,
-        objectives=objectives,
+        objectives=tuning.search.objectives,
         command=command,
     )
-    for one in tried:
-        of = f"{'last' if one.last else 'first'}.{one.candidate.name}"
-        figures.add(f"{of}.knee", one.found.knee.rate, "requests/s")
-        figures.add(f"{of}.low", one.found.knee.low, "requests/s")
-        figures.add(f"{of}.high", one.found.knee.high, "requests/s")
-    if turns is not None:
-        figures.add("in_turns.rate", turns.rate, "requests/s")
-        figures.add("in_turns.pairs", len(turns.pairs), "pairs")
-        figures.add("in_turns.better", turns.better, "pairs")
-        figures.add("in_turns.chance", turns.chance, "")
-    figures.add("recommended", chosen.candidate.name if chosen else None, "")
-    figures.add("found", chosen is not None, "", at_least=1)
+    _add(figures, outcome, chosen)
     code = figures.write()
     print(page)
     if target.exists():
@@ -173,24 +208,34 @@ def _report(
     return 130 if broken == INTERRUPTED else code
 
 
-def _try(
-    candidate: Candidate,
-    args: argparse.Namespace,
-    settings: Settings,
-    objectives: Objectives,
-    limits: Limits,
-    *,
-    last: bool,
-) -> Tried:
+def _add(figures: Figures, outcome: Outcome, chosen: Tried | None) -> None:
+    for one in outcome.tried:
+        of = f"{'last' if one.last else 'first'}.{one.candidate.name}"
+        figures.add(f"{of}.knee", one.found.knee.rate, "requests/s")
+        figures.add(f"{of}.low", one.found.knee.low, "requests/s")
+        figures.add(f"{of}.high", one.found.knee.high, "requests/s")
+    turns = outcome.turns
+    if turns is not None:
+        figures.add("in_turns.rate", turns.rate, "requests/s")
+        figures.add("in_turns.pairs", len(turns.pairs), "pairs")
+        figures.add("in_turns.better", turns.better, "pairs")
+        figures.add("in_turns.chance", turns.chance, "")
+    figures.add("recommended", chosen.candidate.name if chosen else None, "")
+    figures.add("found", chosen is not None, "", at_least=1)
+
+
+def _try(candidate: Candidate, tuning: Tuning, *, last: bool) -> Tried:
     """Starts a server, and searches its knee.
 
     Raises:
         InputError: it does not start, or is lost.
         KeyboardInterrupt: Ctrl-C.
     """
-    with _serving(candidate, args) as started:
-        asked = dataclasses.replace(settings, target=started.grpc)
-        found = knee.find(asked, objectives, limits, seconds_each=args.seconds_each, brief=not last)
+    limits = tuning.search.limits if last else FIRST
+    with servers.serving(candidate, tuning.deployment) as target:
+        settings = dataclasses.replace(tuning.search.settings, target=target)
+        search = dataclasses.replace(tuning.search, settings=settings, limits=limits)
+        found = searching.find(search, brief=not last)
     if found.knee.interrupted:
         raise KeyboardInterrupt
     if not found.knee.complete:
@@ -199,45 +244,28 @@ def _try(
     return Tried(candidate=candidate, found=found, last=last)
 
 
-def _in_turns(
-    best: Tried,
-    off: Tried,
-    args: argparse.Namespace,
-    settings: Settings,
-    objectives: Objectives,
-) -> InTurns:
+def _in_turns(best: Tried, off: Tried, tuning: Tuning) -> InTurns:
     """Starts both servers side by side, and loads them in turns. Raises as `_try`."""
-    rate = in_turns.middle((best.order, off.order))
+    search, rate = tuning.search, in_turns.middle((best.order, off.order))
     log.info("%s beside no batching, in turns at %.4g requests/s", best.candidate.name, rate)
     with contextlib.ExitStack() as stack:
 
         def measuring(candidate: Candidate) -> Measuring:
-            started = stack.enter_context(_serving(candidate, args))
-            asked = dataclasses.replace(settings, target=started.grpc)
-            return stack.enter_context(Measuring(asked, objectives, seconds_each=args.seconds_each))
+            target = stack.enter_context(servers.serving(candidate, tuning.deployment))
+            asked = dataclasses.replace(search.settings, target=target)
+            return stack.enter_context(
+                Measuring(asked, search.objectives, seconds_each=search.seconds_each)
+            )
 
         first, second = measuring(best.candidate), measuring(off.candidate)
         try:
-            found = in_turns.compare(first, second, objectives, rate, seed=settings.seed)
+            found = in_turns.compare(
+                first, second, search.objectives, rate, seed=search.settings.seed
+            )
         except LostError as lost:
             raise InputError(str(lost)) from lost
     log.info("%s", found.words)
     return found
-
-
-@contextlib.contextmanager
-def _serving(candidate: Candidate, args: argparse.Namespace) -> Iterator[servers.Started]:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        servers.serving(
-            candidate,
-            config=args.config,
-            models=args.models,
-            server=args.server,
-            folder=Path(folder),
-        ) as started,
-    ):
-        yield started
 
 
 def _numbers(flag: str, text: str) -> list[int]:

@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 
 from loadtest.change.commands import Event
-from loadtest.results.samples import OK, Sample, percentiles
+from loadtest.results.histograms import of_latencies, percentiles
+from loadtest.results.samples import OK, Sample
 
 SOON_S: Final = 10.0
 """So long after a change its slowness is looked at: later ones are the deployment's new ways."""
@@ -101,9 +102,7 @@ def _cost(
     moment_s = event.started_s
     wrong = [sample for sample in after if sample.code != OK]
     right = [sample for sample in after if sample.code == OK]
-    soon = (one.latency_ms for one in right if one.start_s < moment_s + SOON_S)
-    (before_p99_ms,) = percentiles((one.latency_ms for one in before if one.code == OK), (99,))
-    (after_p99_ms,) = percentiles(soon, (99,))
+    soon = [one for one in right if one.start_s < moment_s + SOON_S]
     return Cost(
         event=event,
         second=moment_s - begin_s,
@@ -113,11 +112,16 @@ def _cost(
         codes=tuple(Counter(sample.code for sample in wrong).most_common()),
         last_failure_s=max(map(_end_s, wrong)) - moment_s if wrong else None,
         silence_s=_silence_s(answered_s, after),
-        before_p99_ms=before_p99_ms,
-        after_p99_ms=after_p99_ms,
-        worst_ms=max((sample.latency_ms for sample in right), default=None),
+        before_p99_ms=_percentile_ms([one for one in before if one.code == OK], 99),
+        after_p99_ms=_percentile_ms(soon, 99),
+        worst_ms=_percentile_ms(right, 100),
         switches=_switches([*before, *right], moment_s),
     )
+
+
+def _percentile_ms(samples: Sequence[Sample], share: float) -> float | None:
+    found = percentiles(of_latencies(one.latency_ms for one in samples), (share,))
+    return found[0].value_ms if found else None
 
 
 def _silence_s(answered_s: float | None, after: Sequence[Sample]) -> float | None:

@@ -21,7 +21,6 @@ from typing import Final
 from foundation.command_line import InputError
 from loadtest.loops import running
 from loadtest.plan.settings import Settings
-from loadtest.results import generator
 from loadtest.results.point import Point
 from loadtest.results.samples import OK
 from loadtest.results.taken import INTERRUPTED, Taken
@@ -166,7 +165,7 @@ class Measuring:
         found = {one.share: one.value_ms for one in held.percentiles((50, 99, *self._limits))}
         within = bool(found) and all(found[share] <= ms for share, ms in self._limits.items())
         within = within and (requests - right) <= self._objectives.error_rate * requests
-        state = generator.summarise(taken.states, found.get(99))
+        state = taken.generator()
         limited = "" if missed_anyway(self._objectives, held, state) else state.limited
         return Point(
             rate=rate,

@@ -1,12 +1,8 @@
-"""The settings of a load test, and what cannot be.
-
-Knows nothing about how they are typed, nor how a load test is run.
-"""
+"""The settings of a load test, and which of them are refused."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -205,49 +201,72 @@ class Settings:
         Raises:
             InputError: naming the first one.
         """
-        if self.users is not None and self.loop == OPEN:
-            raise InputError(
+        self._check_flags_that_exclude_each_other()
+        self._check_closed_loop()
+        self._check_numbers()
+        if self.loop == OPEN:
+            self.plan.check()
+            arrivals.times(self.plan)  # reads the trace
+        self.mix, self.gate  # noqa: B018  # reads them
+        self._check_servers()
+
+    def _check_flags_that_exclude_each_other(self) -> None:
+        open_loop = self.loop == OPEN
+        of_the_closed_loop = (self.api, self.think_time, self.remote_workers)
+        for wrong, words in (
+            (
+                open_loop and self.users is not None,
                 "Expected --users (closed loop) or --rate and --trace (open loop). Received: both; "
-                "leave one out"
-            )
-        if self.loop == CLOSED and self.shape is not None:
-            raise InputError(
-                "Expected --rate with --shape: it is of the open loop. Received: no --rate"
-            )
-        if self.loop == OPEN and (self.api, self.think_time, self.remote_workers) != (GRPC, "0", 0):
-            raise InputError(
+                "leave one out",
+            ),
+            (
+                not open_loop and self.shape is not None,
+                "Expected --rate with --shape: it is of the open loop. Received: no --rate",
+            ),
+            (
+                open_loop and of_the_closed_loop != (GRPC, "0", 0),
                 "Expected --users with --api rest, --think-time and --remote-workers: they are of "
-                "the closed loop. Received: --rate or --trace"
-            )
+                "the closed loop. Received: --rate or --trace",
+            ),
+            (
+                self.remote_workers and self.workers != 1,
+                "Expected --workers or --remote-workers. Received: both",
+            ),
+            (
+                self.api == REST and any(self.connection.values()),
+                "Expected no TLS and no token with --api rest: TensorFlow Serving's REST has "
+                "neither. Received: one; ask over gRPC, or through a gateway's address",
+            ),
+            (
+                self.trace is not None and (self.shape is not None or self.duration_s is not None),
+                "Expected --trace without --shape and --duration-s: it says when requests are due "
+                "itself. Received: both; leave one out",
+            ),
+        ):
+            if wrong:
+                raise InputError(words)
+
+    def _check_closed_loop(self) -> None:
         if self.api not in (GRPC, REST):
             raise InputError(f"Expected --api of {GRPC}, {REST}. Received: {self.api}")
         think_time.parse(self.think_time)
-        if self.remote_workers and self.workers != 1:
-            raise InputError("Expected --workers or --remote-workers. Received: both")
-        if self.api == REST and any(self.connection.values()):
-            raise InputError(
-                "Expected no TLS and no token with --api rest: TensorFlow Serving's REST has "
-                "neither. Received: one; ask over gRPC, or through a gateway's address"
-            )
-        if self.remote_workers < 0 or self.remote_workers > MOST_WORKERS:
+        if not 0 <= self.remote_workers <= MOST_WORKERS:
             raise InputError(
                 f"Expected --remote-workers from 1 to {MOST_WORKERS}. "
                 f"Received: {self.remote_workers}"
             )
-        if self.trace is not None and (self.shape is not None or self.duration_s is not None):
-            raise InputError(
-                "Expected --trace without --shape and --duration-s: it says when requests are due "
-                "itself. Received: both; leave one out"
-            )
+
+    def _check_numbers(self) -> None:
         for name in ("users", "duration_s", "timeout_s", "workers", "in_flight"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1_000_000:
                 flag = "--" + name.replace("_", "-")
                 raise InputError(f"Expected {flag} above 0. Received: {name}={value}")
-        if self.loop == OPEN:
-            self.plan.check()
-            arrivals.times(self.plan)
-        self.mix, self.gate  # noqa: B018  # reads them
+        if self.seed < 0:
+            raise InputError(f"Expected --seed of 0 or more. Received: {self.seed}")
+
+    def _check_servers(self) -> None:
+        """What is done to the servers meanwhile, and where their metrics pages are."""
         for change in self.changes:
             if self.seconds and change.second >= self.seconds:
                 raise InputError(
@@ -256,5 +275,3 @@ class Settings:
                 )
         for address in self.metrics or ():
             page_url(address)
-        if not math.isfinite(self.seed) or self.seed < 0:
-            raise InputError(f"Expected --seed of 0 or more. Received: {self.seed}")

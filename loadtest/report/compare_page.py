@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import matplotlib.figure
 import numpy as np
@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from foundation import page
 from loadtest.report.plots import BLUE, GREY, ORANGE, style
+from loadtest.results.percentiles import of_counts
 from loadtest.verdicts.comparison import Comparison, Slices
-
-if TYPE_CHECKING:
-    from loadtest.compare import Side
+from loadtest.verdicts.sides import Sides
 
 TEMPLATE: Final = Path(__file__).with_name("compare.html")
 
@@ -28,7 +27,7 @@ def write(
     path: Path,
     *,
     found: Comparison,
-    sides: tuple[Side, Side],
+    sides: Sides,
     notes: Sequence[str],
     command: str,
 ) -> None:
@@ -101,9 +100,9 @@ def _over_time(cut: Sequence[Slices], names: Sequence[str]) -> matplotlib.figure
     figure = matplotlib.figure.Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots()
     for side, name, color in zip(cut, names, (BLUE, ORANGE)):
-        for share, line in ((0.5, "-"), (0.95, ":")):
+        for share, line in ((50, "-"), (95, ":")):
             values = _of_each(side, share) / 1000
-            label = f"{name}, p{100 * share:g}"
+            label = f"{name}, p{share}"
             axes.plot(np.arange(side.count), values, line, color=color, label=label)
     axes.set(title="Latency of each second", xlabel="seconds since the begin", ylabel="ms")
     axes.set_ylim(bottom=0)
@@ -112,11 +111,11 @@ def _over_time(cut: Sequence[Slices], names: Sequence[str]) -> matplotlib.figure
 
 
 def _of_each(side: Slices, share: float) -> NDArray[np.float64]:
-    below = side.counts.cumsum(axis=1)
+    """A percentile of each second [seconds]; NaN where no request was answered rightly."""
     found = np.full(side.count, np.nan)
-    for at, row in enumerate(below):
-        if row[-1]:
-            found[at] = side.values_us[np.searchsorted(row, share * row[-1] - 1e-9)]
+    for at, counts in enumerate(side.counts):
+        if counts.any():
+            (found[at],) = of_counts(side.values_us, counts, (share,))
     return found
 
 

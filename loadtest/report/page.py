@@ -14,6 +14,7 @@ from loadtest.change.cost import SOON_S, Cost
 from loadtest.report import plots
 from loadtest.results import generator, samples
 from loadtest.results.recording import SENT
+from loadtest.results.summary import Summary
 from loadtest.results.taken import Taken
 from loadtest.server.figure import figure as server_figure
 from loadtest.server.split import MEANINGS
@@ -32,7 +33,7 @@ class Report:
 
     taken: Taken
     """What the run left; a partial one is marked as such."""
-    summary: samples.Summary
+    summary: Summary
     settings: dict[str, Any]
     """Name -> value, shown as they are."""
     how: str

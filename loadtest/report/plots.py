@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter
 
 from loadtest.change.cost import Cost
 from loadtest.results import samples
-from loadtest.results.histograms import distribution, empty, percentiles
+from loadtest.results.histograms import distribution, empty, of_latencies, percentiles
 from loadtest.results.recording import Recording
 from loadtest.traffic.arrivals import Piece
 
@@ -152,15 +152,15 @@ def stairs(
         first, last = np.searchsorted(starts, [since_s, until_s])
         here = taken[first:last]
         right = [sample.latency_ms for sample in here if sample.code == samples.OK]
-        p50_ms, p99_ms = samples.percentiles(right, (50, 99))
+        seen = {one.share: one.value_ms for one in percentiles(of_latencies(right), (50, 99))}
         found.append(
             Stair(
                 offered_per_s=piece.rate_per_s,
                 right_per_s=len(right) / piece.duration_s,
                 requests=len(here),
                 failures=len(here) - len(right),
-                p50_ms=p50_ms,
-                p99_ms=p99_ms,
+                p50_ms=seen.get(50),
+                p99_ms=seen.get(99),
             )
         )
     return tuple(found)

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from loadtest.results.histograms import HIGHEST_US, LOWEST_US, empty, percentiles
+from loadtest.results.histograms import empty, percentiles, record
+from loadtest.results.percentiles import of_values
 
 CPU_LIMIT: Final = 0.8
 """Of one core, a worker process, used or waited for. Python runs one thread at a time: beyond this
@@ -98,8 +97,7 @@ class Meter:
             if held_back:
                 self._counts["held_back"] += 1
             else:
-                late_us = min(max(round(1e6 * late_s), LOWEST_US), HIGHEST_US)
-                self._late.record_value(late_us)
+                record(self._late, 1000 * late_s)
 
     def not_sent(self) -> None:
         """Counts a request that was due and is not going to be sent."""
@@ -112,8 +110,8 @@ class Meter:
             gc.callbacks.remove(self._collected)
         return State(
             worker=self._worker,
-            cpu_share=float(np.percentile(self._shares, 90)) if self._shares else None,
-            wait_share=float(np.percentile(self._waits, 90)) if any(self._waits) else None,
+            cpu_share=of_values(self._shares, 90),
+            wait_share=of_values(self._waits, 90) if any(self._waits) else None,
             cpu_s=time.process_time() - self._begin_cpu_s,
             late=self._late.encode().decode(),
             most_in_flight=most_in_flight,

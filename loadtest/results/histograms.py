@@ -1,19 +1,17 @@
-"""HdrHistograms of microseconds, exact to three digits, and the percentiles that they hold.
-
-Knows nothing about whose latencies they are.
-"""
+"""HdrHistograms of microseconds, exact to three digits, and their percentiles."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
+
+from loadtest.results.percentiles import of_counts
 
 LOWEST_US: Final = 1
 HIGHEST_US: Final = 100_000_000
@@ -31,27 +29,27 @@ class Percentile:
     samples: int
     """In all."""
     beyond: float
-    """Samples that lie above it: a p99.9 of 2,000 samples stands on 2."""
+    """How many samples the share leaves above it: a p99.9 of 2,000 samples stands on 2."""
 
 
 def percentiles(histogram: Any, shares: Sequence[float]) -> list[Percentile]:
     """Percentiles of an HdrHistogram of microseconds; none of no samples.
 
-    By the nearest rank: the smallest latency that so many percent of the samples do not exceed, as
-    the largest value that HdrHistogram does not tell from it. HdrHistogram's own function rounds
-    the rank, which at p99.9 is a sample too few as often as not.
+    HdrHistogram's own function is not used: it rounds the rank, which at p99.9 is a sample too few
+    as often as not.
     """
     values_us, counts = distribution(histogram)
     count = int(counts.sum())
-    ranks = counts.cumsum()
+    if not count:
+        return []
     return [
         Percentile(
             share=share,
-            value_ms=float(values_us[np.searchsorted(ranks, _rank(share, count))]) / 1000,
+            value_ms=float(value_us) / 1000,
             samples=count,
             beyond=round(count * (1 - share / 100), 3),
         )
-        for share in (shares if count else ())
+        for share, value_us in zip(shares, of_counts(values_us, counts, shares))
     ]
 
 
@@ -76,10 +74,6 @@ def _values_us() -> NDArray[np.int64]:
     return np.array([histogram.get_highest_equivalent_value(one) for one in lowest], np.int64)
 
 
-def _rank(share: float, count: int) -> int:
-    return max(1, math.ceil(share * count / 100 - 1e-9))
-
-
 def empty() -> Any:
     """An HdrHistogram of microseconds, as all of them are here."""
     return HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
@@ -92,6 +86,15 @@ def decoded(data: bytes) -> Any:
     return histogram
 
 
-def record(histogram: Any, value_us: int) -> None:
+def record(histogram: Any, latency_ms: float) -> None:
     """Counts one latency; what is out of range counts as the range's end."""
-    histogram.record_value(min(max(value_us, LOWEST_US), HIGHEST_US))
+    latency_us = round(1000 * latency_ms)
+    histogram.record_value(min(max(latency_us, LOWEST_US), HIGHEST_US))
+
+
+def of_latencies(latencies_ms: Iterable[float]) -> Any:
+    """The HdrHistogram of some latencies."""
+    histogram = empty()
+    for latency_ms in latencies_ms:
+        record(histogram, latency_ms)
+    return histogram

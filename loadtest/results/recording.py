@@ -81,17 +81,16 @@ class Recording:
 
     def add(self, sample: Sample) -> None:
         """Counts one request."""
-        latency_us = round(1000 * sample.latency_ms)
-        if latency_us > HIGHEST_US:
+        if 1000 * sample.latency_ms > HIGHEST_US:
             self.beyond_range += 1
         series = Series(sample.label, sample.version, sample.code, INTENDED)
-        record(self._total(series), latency_us)
-        sent_us = round(1000 * (sample.latency_ms - sample.late_ms))
-        record(self._total(series._replace(since=SENT)), sent_us)
+        record(self._total(series), sample.latency_ms)
+        since_sent_ms = sample.latency_ms - sample.late_ms
+        record(self._total(series._replace(since=SENT)), since_sent_ms)
         second = Second(
             int(sample.start_s - self.begin_s), sample.label, sample.version, sample.code
         )
-        record(self._second(second), latency_us)
+        record(self._second(second), sample.latency_ms)
 
     def merge(self, other: Recording) -> None:
         """Adds another part of the same run: every count, none rounded anew.

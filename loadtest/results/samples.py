@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, TextIO
-
-import numpy as np
 
 OK: Final = "OK"
 
@@ -106,61 +101,3 @@ def read(path: Path) -> list[Sample]:
                 )
             )
     return sorted(samples, key=lambda sample: sample.start_s)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Summary:
-    """What a run comes to."""
-
-    requests: int
-    failures: int
-    seconds: float
-    """From the first request's start to the last one's end."""
-    requests_per_s: float
-    """Right answers a second; failures do not count."""
-    p50_ms: float | None
-    """Percentiles are those of the right answers; None where there is none."""
-    p95_ms: float | None
-    p99_ms: float | None
-    max_ms: float | None
-    by_code: tuple[tuple[str, int, str], ...]
-    """Failures: code, how many, and the first one's words; the most frequent first."""
-    by_version: tuple[tuple[int, int], ...]
-    """Right answers: version and how many."""
-
-
-def summarise(samples: Sequence[Sample]) -> Summary:
-    """Counts and percentiles of a run."""
-    right = [sample for sample in samples if sample.code == OK]
-    wrong = [sample for sample in samples if sample.code != OK]
-    seconds = 0.0
-    if samples:
-        end_s = max(sample.start_s + sample.latency_ms / 1000 for sample in samples)
-        seconds = end_s - samples[0].start_s
-    first_words: dict[str, str] = {}
-    for sample in wrong:
-        first_words.setdefault(sample.code, sample.details)
-    codes = Counter(sample.code for sample in wrong).most_common()
-    versions = Counter(sample.version for sample in right if sample.version is not None)
-    p50, p95, p99, largest = percentiles((sample.latency_ms for sample in right), (50, 95, 99, 100))
-    return Summary(
-        requests=len(samples),
-        failures=len(wrong),
-        seconds=seconds,
-        requests_per_s=len(right) / seconds if seconds else 0.0,
-        p50_ms=p50,
-        p95_ms=p95,
-        p99_ms=p99,
-        max_ms=largest,
-        by_code=tuple((code, count, first_words[code]) for code, count in codes),
-        by_version=tuple(sorted(versions.items())),
-    )
-
-
-def percentiles(values: Iterable[float], shares: Sequence[float]) -> tuple[float | None, ...]:
-    """Percentiles, linear between the samples; None for each where there are no values."""
-    array = np.array(list(values))
-    if not array.size:
-        return (None,) * len(shares)
-    found = (float(value) for value in np.percentile(array, shares))
-    return tuple(None if math.isnan(value) else value for value in found)

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
+from loadtest.results.percentiles import rank
 from loadtest.server.pages import SESSION, Histogram, Labels, Page
 
 PERCENTILES: Final = (50, 95, 99)
@@ -90,9 +91,7 @@ class Distribution:
         if not count:
             return cls(count=0, mean=None, mean_error=0.0, percentiles=())
         below = list(itertools.accumulate(often for _, often in sizes))
-        exact = (
-            (share, sizes[bisect_left(below, count * share / 100)][0]) for share in PERCENTILES
-        )
+        exact = ((share, sizes[bisect_left(below, rank(share, count))][0]) for share in PERCENTILES)
         return cls(
             count=count,
             mean=sum(value * often for value, often in sizes) / count,

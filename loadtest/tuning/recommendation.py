@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from foundation.figures import machine
-from loadtest.knee import Found
+from loadtest.loops.searching import Found
 from loadtest.plan.settings import Settings
 from loadtest.tuning.candidates import OFF, Candidate
 from loadtest.tuning.in_turns import InTurns

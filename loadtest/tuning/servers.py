@@ -1,20 +1,22 @@
 """A server for each candidate: what `make serve` starts, on ports of its own.
 
-TensorFlow Serving reads its batching parameters once, at its start. Knows nothing about loads.
+TensorFlow Serving reads its batching parameters once, at its start.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from foundation.command_line import InputError
 from loadtest.tuning.candidates import Candidate
@@ -30,64 +32,72 @@ READY_S: Final = 300.0
 END_S: Final = 60.0
 
 
-class Started(NamedTuple):
-    """Where it listens."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """What is served, whatever the batching parameters are."""
 
-    grpc: str
-    rest: str
+    config: Path
+    """The models.config; it and a monitoring.config beside it are copied."""
+    models: Path
+    """The store."""
+    server: str
+    """auto, container or local, as serving.launch has it."""
 
 
 @contextlib.contextmanager
-def serving(
-    candidate: Candidate, *, config: Path, models: Path, server: str, folder: Path
-) -> Iterator[Started]:
+def serving(candidate: Candidate, deployment: Deployment) -> Iterator[str]:
     """Runs a server with these parameters until the end of the block.
 
-    Args:
-        candidate: of the batching parameters.
-        config: the models.config to serve; it and a monitoring.config beside it are copied.
-        models: the store.
-        server: auto, container or local, as serving.launch has it.
-        folder: receives the configuration and the server's talk; made if it is missing.
+    Yields:
+        host:port of its gRPC port.
 
     Raises:
         InputError: it does not start; its last words.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(config, folder / "models.config")
-    monitoring = config.with_name("monitoring.config")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _configure(folder, candidate, deployment)
+        grpc_port, rest_port = _free_ports(2)
+        talk = folder / "server.log"
+        with talk.open("w", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-u", "-m", "serving.launch"),
+                    *("--server", deployment.server, "--models", str(deployment.models.resolve())),
+                    *("--config", str(folder / "models.config")),
+                    *("--grpc-port", str(grpc_port), "--rest-port", str(rest_port)),
+                ],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches this process, which then ends the server
+            )
+        try:
+            _wait_until_ready(process, talk, candidate)
+            yield f"localhost:{grpc_port}"
+        finally:
+            _end(process)
+
+
+def _configure(folder: Path, candidate: Candidate, deployment: Deployment) -> None:
+    """Puts models.config, monitoring.config and the batching parameters into a folder."""
+    shutil.copyfile(deployment.config, folder / "models.config")
+    monitoring = deployment.config.with_name("monitoring.config")
     if monitoring.exists():
         shutil.copyfile(monitoring, folder / "monitoring.config")
-    batching = folder / "batching.config"
-    batching.unlink(missing_ok=True)
     if candidate.max_batch_size is not None:
-        batching.write_text(candidate.text(), encoding="utf-8")
-    grpc_port, rest_port = _free_ports(2)
-    talk = folder / "server.log"
-    with talk.open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-u", "-m", "serving.launch", "--server", server),
-                *("--grpc-port", str(grpc_port), "--rest-port", str(rest_port)),
-                *("--models", str(models.resolve()), "--config", str(folder / "models.config")),
-            ],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches this process, which then ends the server
-        )
+        (folder / "batching.config").write_text(candidate.text(), encoding="utf-8")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
     try:
-        _wait_until_ready(process, talk, candidate)
-        yield Started(grpc=f"localhost:{grpc_port}", rest=f"localhost:{rest_port}")
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], talk: Path, candidate: Candidate) -> None:

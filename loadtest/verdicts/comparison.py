@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from loadtest.results.histograms import distribution
+from loadtest.results.percentiles import of_counts
 from loadtest.results.recording import Recording
 
 SHARES: Final = (50.0, 95.0, 99.0)
@@ -228,12 +229,10 @@ def _draw(random: np.random.Generator, count: int, block: int) -> NDArray[np.flo
 
 
 def _percentiles(side: Slices, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """In microseconds, by the nearest rank: [SHARES, draws]."""
-    below = np.cumsum(weights @ side.counts, axis=1)
-    ranks = np.array(SHARES)[:, None] / 100 * below[None, :, -1]
-    at = [[np.searchsorted(row, rank - 1e-9) for row, rank in zip(below, one)] for one in ranks]
-    found: NDArray[np.float64] = side.values_us[np.array(at)].astype(np.float64)
-    return found
+    """In microseconds: [SHARES, draws]."""
+    drawn = weights @ side.counts
+    found = [of_counts(side.values_us, counts, SHARES) for counts in drawn]
+    return np.stack(found, axis=1)
 
 
 def _right(side: Slices, weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,7 +22,8 @@ from typing import Final
 from foundation.command_line import InputError
 from loadtest.results import generator
 from loadtest.results.recording import SENT, Recording
-from loadtest.results.samples import NOT_SENT, OK, Summary
+from loadtest.results.samples import NOT_SENT, OK
+from loadtest.results.summary import Summary
 
 PERCENTILES: Final = {"p50_ms": 50.0, "p95_ms": 95.0, "p99_ms": 99.0, "p99_9_ms": 99.9}
 

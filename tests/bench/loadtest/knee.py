@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from loadtest import knee
+from loadtest.loops import searching
 from loadtest.loops.measuring import Measuring
+from loadtest.plan.search import Search
 from loadtest.plan.settings import Settings
 from loadtest.results.histograms import empty, percentiles
 from loadtest.results.point import Point
@@ -54,7 +55,13 @@ def measure(folder: Path, *, searches: int, rungs: int, seconds_each: float) -> 
     with delaying(BENDING, folder) as (_, target):
         for number in range(searches):
             settings = Settings(target=target, seed=1000 * number)
-            found = knee.find(settings, OBJECTIVES, Limits(), seconds_each=seconds_each)
+            search = Search(
+                settings=settings,
+                objectives=OBJECTIVES,
+                limits=Limits(),
+                seconds_each=seconds_each,
+            )
+            found = searching.find(search)
             searched.append(found.knee)
             search_s.append(found.seconds)
             with Measuring(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from loadtest import knee
+from loadtest.loops.searching import Found
 from loadtest.verdicts.knee_search import Knee, Limits, LostError, Measurement, search
 from loadtest.verdicts.objectives import Objectives
 
@@ -218,7 +219,7 @@ def test_the_climb_only_looks_and_the_rest_is_measured():
 )
 def test_a_gate_passes_only_a_whole_search_whose_interval_lies_above(found, words):
     usual = {"why": "gone", "complete": True, "measurements": 6}
-    whole = knee.Found(knee=Knee(**{**usual, **found}), points=(), seconds=9.0)
+    whole = Found(knee=Knee(**{**usual, **found}), points=(), seconds=9.0)
     limits = {"p99_ms": 50.0, "requests_per_s": 100.0}
     objectives = Objectives(limits=limits, source="this test")
     assert knee._verdict(whole, objectives, 0.1).startswith(f"{words}, 100 requests/s wanted")

@@ -8,10 +8,11 @@ import pytest
 
 from foundation.command_line import InputError
 from loadtest.plan.flags import parse
-from loadtest.results import generator, samples
+from loadtest.results import generator
 from loadtest.results.generator import State
 from loadtest.results.recording import Recording
 from loadtest.results.samples import Sample
+from loadtest.results.summary import summarise
 from loadtest.verdicts import objectives
 
 
@@ -49,10 +50,11 @@ def judged(
         )
         for at, code in enumerate(codes)
     ]
+    recording = Recording.of(taken, 100.0)
     return objectives.judge(
         objectives.read(written(tmp_path, limits)),
-        Recording.of(taken, 100.0),
-        samples.summarise(taken),
+        recording,
+        summarise(taken, recording),
         generator.summarise([State(worker=0, cpu_share=cpu, late=meter.end(1).late)], None),
         partial=partial,
     )

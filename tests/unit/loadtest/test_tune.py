@@ -6,7 +6,7 @@ import pytest
 
 from foundation.command_line import InputError
 from loadtest import tune
-from loadtest.knee import Found
+from loadtest.loops.searching import Found
 from loadtest.results.point import Point
 from loadtest.results.recording import Recording
 from loadtest.results.samples import Sample
