@@ -2,7 +2,7 @@
 
     python -m serving.rollout status | canary N | promote | rollback | retire N | …
 
-Every verb is a sequence of states that are each legal (states.py), written to the file at once or
-not at all (config_file.py), noted before it begins (journal.py), shown to each server (fleet.py)
-and undone if one does not follow (operation.py).
+A verb (verbs.py) plans a sequence of states, each of them legal (states.py). operation.py carries
+it out: it notes the change before it begins (journal.py), takes all servers from one state to the
+next (steps.py), and undoes the change if one does not follow.
 """

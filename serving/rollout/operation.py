@@ -1,65 +1,34 @@
-"""Carries out a plan: state by state, each seen at every server before the next.
+"""Carries out one command: state by state, each seen at every server before the next.
 
-    lock → what a killed command left → are all servers where the file says? → note the change →
-    for each state: write the file, tell the servers, wait until each shows it → history
+    lock → see to what a killed command left → are all servers where the file says? → note the
+    change → step by step to the end → history
 
-What fails is undone, through the same states in reverse. A rollback alone goes on without the
-servers that are down: they read the file when they start.
+A change that fails is undone, through the same states in reverse. Only a rollback (and `apply`)
+goes on without the servers that are down: they read the file when they start.
 """
 
 from __future__ import annotations
 
 import datetime
-import getpass
-import itertools
 import logging
 import os
-import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
 from foundation.command_line import InputError
-from serving.fleet.fleet import Fleet, Problem, Wanted
+from serving.fleet.fleet import Fleet
 from serving.fleet.place import EditedMeanwhileError, Place
-from serving.models_config import ModelsConfig
 from serving.rollout import states
 from serving.rollout.journal import Change, Journal
 from serving.rollout.states import Plan, State
+from serving.rollout.steps import Settings, StepFailedError, Steps
 
 _log = logging.getLogger("serving.rollout")
 
-By = Literal["auto", "rpc", "file"]
-
-TIMEOUT_S: Final = 180.0
-"""A large model is loaded by then, and a ConfigMap has reached every node."""
-
-SETTLED_S: Final = 5.0
-"""For servers that poll the file, and have had no reason to be behind it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a change is carried out."""
-
-    model: str
-    by: By = "auto"
-    timeout_s: float = TIMEOUT_S
-    """Seconds that each state may take to show at all servers."""
-    settled_s: float = SETTLED_S
-    """Seconds that a server which only polls may be behind the file before a change."""
-    why: str = ""
-    who: str = ""
-
-    def operator(self) -> str:
-        """Who does it."""
-        return self.who or f"{getpass.getuser()}@{socket.gethostname()}"
-
-
 _FORWARD: Final = ("rollback", "apply")
 """Verbs that go on with the servers that are up, and are never undone."""
-
 
 _EDIT_STAYS: Final = "Nothing was undone, so that no edit is lost."
 
@@ -69,20 +38,29 @@ class NotDoneError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Command:
+    """One verb, as it was asked for."""
+
+    verb: str
+    """For the lock and the history."""
+    plan: Callable[[State], Plan]
+    """The present state to what is to be done."""
+    version: int | None = None
+    """The version that was named; one command that names another version is another command."""
+    once: bool = False
+    """Given twice, it means two changes: never taken for the end of one that was killed."""
+
+    def continues(self, left: Change) -> bool:
+        """Whether a change that was killed is this very command."""
+        return not self.once and left.verb == self.verb and self.version in (None, left.version)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Done:
-    """What came of a change."""
+    """What came of a command."""
 
     change: Change
     plan: Plan
-    says: tuple[str, ...] = ()
-    """What else is worth knowing."""
-
-
-class _StepFailedError(Exception):
-    def __init__(self, state: State, problems: Mapping[str, list[Problem]]):
-        self.problems = problems
-        told = "; ".join(f"{at}: {_told(found)}" for at, found in problems.items())
-        super().__init__(f"not reached: {state} ({told})")
 
 
 class Operation:
@@ -99,145 +77,72 @@ class Operation:
         self._fleet = fleet
         self._settings = settings
         self._journal = Journal(place)
-        self._config = ModelsConfig()
+        self._steps = Steps(place, fleet, settings)
 
-    def run(
-        self, verb: str, plan: Callable[[State], Plan], again: Callable[[Change], bool]
-    ) -> Done:
+    def run(self, command: Command) -> Done:
         """Plans from the present state, and carries it out.
-
-        Args:
-            verb: for the lock and the history.
-            plan: the present state to what is to be done.
-            again: whether a change that was killed is this very command.
 
         Raises:
             InputError: refused, nothing was changed.
             NotDoneError: it failed and was undone, or (rollback) some servers did not follow.
         """
-        about = {"who": self._settings.operator(), "verb": verb, "pid": os.getpid(), "time": _now()}
-        with self._place.sole_operator(about):
-            self._config = self._place.read()
-            made, left = self._plan(verb, plan, again)
+        who, verb = self._settings.operator(), command.verb
+        with self._place.sole_operator(
+            {"who": who, "verb": verb, "pid": os.getpid(), "time": _now()}
+        ):
+            self._steps.read()
+            made, left = self._plan(command)
             forward = verb in _FORWARD
             back = made.start if left is None or forward else left.before_state()
             if not forward:
-                self._settle(made)
+                self._steps.settle(made)
             change = self._change(made, back)
             if back == made.end and not forward:
                 return Done(change=replace(change, outcome="done"), plan=made)
-            started = time.monotonic()
-            self._journal.begin(change)
-            if left is not None:
-                self._journal.append(replace(left, outcome="interrupted"))
-            outcome, error = (
-                self._regardless(made) if forward else self._or_undo(made, back, change)
-            )
-            change = replace(
-                change,
-                outcome=outcome,
-                error=error,
-                by=self._by(),
-                servers=self._fleet.addresses,
-                seconds=round(time.monotonic() - started, 3),
-            )
-            self._journal.end(change)
-            if outcome != "done":
-                raise NotDoneError(error)
-            return Done(change=change, plan=made)
+            return self._carry_out(made, back, change, left)
 
-    def _state(self) -> State:
-        return states.read(self._config, self._settings.model)
+    def _carry_out(self, made: Plan, back: State, change: Change, left: Change | None) -> Done:
+        """Notes the change, makes it, and writes down how it ended.
 
-    def _plan(
-        self, verb: str, plan: Callable[[State], Plan], again: Callable[[Change], bool]
-    ) -> tuple[Plan, Change | None]:
-        """The plan, after what a killed command left behind was seen to.
+        Args:
+            made: what is to be done.
+            back: the state to return to if it fails.
+            change: for the history.
+            left: the killed change that it continues.
+        """
+        started = time.monotonic()
+        self._journal.begin(change)
+        if left is not None:
+            self._journal.append(replace(left, outcome="interrupted"))
+        if made.verb in _FORWARD:
+            error = self._steps.go_to_the_end(made)
+            outcome = "incomplete" if error else "done"
+        else:
+            outcome, error = self._go_or_undo(made, back, change)
+        change = replace(
+            change,
+            outcome=outcome,
+            error=error,
+            by=self._steps.by(),
+            servers=self._steps.servers,
+            seconds=round(time.monotonic() - started, 3),
+        )
+        self._journal.end(change)
+        if outcome != "done":
+            raise NotDoneError(error)
+        return Done(change=change, plan=made)
 
-        The same command again goes on from where things are. A rollback does not wait for the past
-        to be tidied up, and is never undone. Before anything else, the remains are undone.
+    def _go_or_undo(self, made: Plan, back: State, change: Change) -> tuple[str, str]:
+        """Goes state by state, and back to where it began if one is not reached.
 
         Returns:
-            The plan, and the change that it goes on with.
+            The outcome for the history, and the error.
         """
-        left, now = self._journal.pending(), self._state()
-        if left is None:
-            return plan(now), None
-        if left.model != self._settings.model:
-            raise InputError(
-                f"Expected nothing left of another model's change. Received: {left.words} of "
-                f"{left.model} by {left.who}, begun {left.time}, which was killed. See to it "
-                f"first, with --model {left.model}."
-            )
-        told = f"{left.words} by {left.who}, begun {left.time}, was killed"
-        if again(left) and left.after_state() == now:
-            # First of all: planned anew, a rollback would go one step further back.
-            _log.warning("%s: seeing to the rest", told)
-            says = f"{left.words} is done"
-            return Plan(verb=verb, version=left.version, start=now, end=now, says=says), left
-        if not again(left) and verb != "rollback":
-            self._tidy(left, told)
-            return plan(self._state()), None
         try:
-            made = plan(now)
-        except InputError:
-            self._tidy(left, told)
-            if verb != "rollback" or self._state() == now:
-                raise
-            now = self._state()
-            says = f"{left.words} is undone"
-            return Plan(verb=verb, version=left.version, start=now, end=now, says=says), None
-        _log.warning("%s: going on from where it is", told)
-        return made, left
-
-    def _tidy(self, left: Change, told: str) -> None:
-        """Undoes what a killed command has done.
-
-        What a rollback has done stays, and so does what somebody has edited since.
-        """
-        way = states.path(left.before_state(), left.after_state())
-        if left.verb in _FORWARD or self._state() not in way:
-            _log.warning("%s: the file stays as it is", told)
-            self._journal.end(replace(left, outcome="interrupted"))
-            return
-        _log.warning("%s: undoing it first", told)
-        wrong = self._undo(left.before_state())
-        self._journal.end(replace(left, outcome="undone", error="killed", by=self._by()))
-        _log.warning("%s", self._standing(wrong))
-
-    def _settle(self, made: Plan) -> None:
-        """Every server has to be where the file says before anything is changed.
-
-        Raises:
-            InputError: one is not, and does not get there.
-        """
-        now = self._state()
-        ignored = made.version if made.verb == "retire" else None
-        labels = {label: at for label, at in now.labels.items() if at != ignored}
-        wanted = Wanted(labels=labels, loaded=sorted(set(labels.values())))
-        wrong = self._fleet.wait(wanted, 0.0)
-        if wrong and not any(one.final for found in wrong.values() for one in found):
-            for address, found in wrong.items():
-                _log.warning("%s is not where the file says: %s", address, _told(found))
-            timeout_s = self._settings.settled_s
-            if self._settings.by != "file":
-                self._fleet.reload(self._place.text)
-                timeout_s = self._settings.timeout_s
-            wrong = self._fleet.wait(wanted, timeout_s)
-        if wrong:
-            told = "; ".join(f"{address}: {_told(found)}" for address, found in wrong.items())
-            raise InputError(
-                f"Expected all servers where {self._place.name} says: {now}. Received: {told}. "
-                "Nothing was changed; see to that server first, or leave it out."
-            )
-
-    def _or_undo(self, made: Plan, back: State, change: Change) -> tuple[str, str]:
-        """State by state; back to where it began if one is not reached."""
-        try:
-            for before, state in zip((back, *made.states), made.states):
-                if before != state:
-                    self._step(before, state)
-        except _StepFailedError as failure:
+            for before, after in zip((back, *made.states), made.states):
+                if before != after:
+                    self._steps.step(before, after)
+        except StepFailedError as failure:
             _log.error("a state was not reached: undoing %s", made.words)
             return self._undone(made, back, f"{made.words} failed: {failure}.")
         except EditedMeanwhileError as edited:
@@ -248,54 +153,19 @@ class Operation:
         except BaseException as stop:
             _log.error("stopped (%s): undoing %s", type(stop).__name__, made.words)
             outcome, error = self._undone(made, back, type(stop).__name__)
-            self._journal.end(replace(change, outcome=outcome, error=error, by=self._by()))
+            self._journal.end(replace(change, outcome=outcome, error=error, by=self._steps.by()))
             _log.info("%s", error)
             raise
         return "done", ""
 
-    def _regardless(self, made: Plan) -> tuple[str, str]:
-        """Goes there at once, with whoever is up."""
-        if made.verb != "apply":
-            self._write(made.end)
-        untold = {} if self._settings.by == "file" else self._fleet.reload(self._place.text)
-        wanted = _wanted(made.start, made.end)
-        if made.verb == "apply":
-            wanted = replace(wanted, loaded=made.end.versions)
-        try:
-            wrong = dict(self._fleet.wait(wanted, self._settings.timeout_s, patient=True))
-        except InputError as error:
-            return "incomplete", (
-                f"{made.says}, in {self._place.name}; whether the servers follow was not seen: "
-                f"{error}"
-            )
-        for address in untold.keys() & wrong.keys():
-            wrong[address] = [untold[address], *wrong[address]]
-        if not wrong:
-            return "done", ""
-        told = "; ".join(f"{address}: {_told(found)}" for address, found in wrong.items())
-        others = len(self._fleet.addresses) - len(wrong)
-        return "incomplete", (
-            f"{made.says}, at {others} of {len(self._fleet.addresses)} servers; not at {told}. "
-            f"{self._place.name} says so already: a server takes it when it starts, or polls the "
-            "file. See to those servers, then run: python -m serving.rollout apply"
-        )
-
-    def _step(self, before: State, state: State) -> None:
-        _log.info("%s", state)
-        self._write(state)
-        if self._settings.by != "file":
-            refused = self._fleet.reload(self._place.text)
-            if refused:
-                raise _StepFailedError(state, {at: [problem] for at, problem in refused.items()})
-        wanted = _wanted(before, state)
-        wrong = self._fleet.wait(wanted, self._settings.timeout_s)
-        if wrong:
-            raise _StepFailedError(state, wrong)
-
     def _undone(self, made: Plan, back: State, failed: str) -> tuple[str, str]:
-        """Undoes it; the outcome, and how things stand now."""
+        """Undoes it; returns the outcome for the history, and how things stand now.
+
+        Raises:
+            NotDoneError: it could not be undone either.
+        """
         try:
-            return "undone", f"{failed} {self._standing(self._undo(back))}"
+            return "undone", f"{failed} {self._steps.undo(back)}"
         except EditedMeanwhileError as edited:
             return "incomplete", f"{failed} {edited} {_EDIT_STAYS}"
         except (InputError, OSError) as error:
@@ -304,34 +174,68 @@ class Operation:
                 "way: the next command sees to it."
             ) from error
 
-    def _undo(self, back: State) -> Mapping[str, list[Problem]]:
-        """Over legal states; who is down or does not follow does not hold up the others."""
-        wrong: Mapping[str, list[Problem]] = {}
-        way = states.path(self._state(), back)
-        for before, state in itertools.pairwise(way):
-            self._write(state)
-            if self._settings.by != "file":
-                self._fleet.reload(self._place.text)
-            wanted = _wanted(before, state)
-            wrong = self._fleet.wait(wanted, self._settings.timeout_s, patient=True)
-        return wrong
+    def _plan(self, command: Command) -> tuple[Plan, Change | None]:
+        """Plans, after seeing to what a killed command left.
 
-    def _write(self, state: State) -> None:
-        self._config = states.write(self._config, self._settings.model, state)
-        self._place.write(self._config)
-        self._fleet.hasten()
+        - The same command again continues from the present state.
+        - A rollback does so as well: it does not wait until the past is tidied up.
+        - Any other command first undoes what was left.
 
-    def _standing(self, wrong: Mapping[str, list[Problem]]) -> str:
-        told = "; ".join(f"{address}: {_told(found)}" for address, found in wrong.items())
-        text = f"Undone: {self._state()}"
-        return f"{text}, except at {told}" if told else f"{text}, at every server."
+        Returns:
+            The plan, and the killed change that it continues.
+        """
+        left = self._journal.pending()
+        if left is None:
+            return command.plan(self._steps.state()), None
+        if left.model != self._settings.model:
+            raise InputError(
+                f"Expected nothing left of another model's change. Received: {left.words} of "
+                f"{left.model} by {left.who}, begun {left.time}, which was killed. See to it "
+                f"first, with --model {left.model}."
+            )
+        same = command.continues(left)
+        if same and left.after_state() == self._steps.state():
+            # Before planning: planned anew, a rollback would go one step further back.
+            _log.warning("%s: seeing to the rest", _killed(left))
+            return self._nothing_left_of(left, "done"), left
+        if same or command.verb == "rollback":
+            return self._continue(command, left)
+        self._tidy(left)
+        return command.plan(self._steps.state()), None
 
-    def _by(self) -> str:
-        if self._settings.by == "file":
-            return "file"
-        if not self._fleet.by_file:
-            return "rpc"
-        return "file" if self._fleet.by_file == {*self._fleet.addresses} else "rpc+file"
+    def _continue(self, command: Command, left: Change) -> tuple[Plan, Change | None]:
+        """Plans from the present state; where that makes no sense, undoes what was left.
+
+        To have undone it is all that a rollback was asked for.
+        """
+        now = self._steps.state()
+        try:
+            made = command.plan(now)
+        except InputError:
+            self._tidy(left)
+            if command.verb != "rollback" or self._steps.state() == now:
+                raise
+            return replace(self._nothing_left_of(left, "undone"), verb="rollback"), None
+        _log.warning("%s: going on from where it is", _killed(left))
+        return made, left
+
+    def _nothing_left_of(self, left: Change, word: str) -> Plan:
+        """A plan that stays where things are."""
+        now, says = self._steps.state(), f"{left.words} is {word}"
+        return Plan(verb=left.verb, version=left.version, start=now, end=now, says=says)
+
+    def _tidy(self, left: Change) -> None:
+        """Undoes what a killed command did, except a rollback, and except later edits by hand."""
+        way = states.path(left.before_state(), left.after_state())
+        if left.verb in _FORWARD or self._steps.state() not in way:
+            _log.warning("%s: the file stays as it is", _killed(left))
+            self._journal.end(replace(left, outcome="interrupted"))
+            return
+        _log.warning("%s: undoing it first", _killed(left))
+        stands = self._steps.undo(left.before_state())
+        by = self._steps.by()
+        self._journal.end(replace(left, outcome="undone", error="killed", by=by))
+        _log.warning("%s", stands)
 
     def _change(self, made: Plan, back: State) -> Change:
         return Change(
@@ -350,18 +254,8 @@ class Operation:
         )
 
 
-def _wanted(before: State, after: State) -> Wanted:
-    """What has to be seen after a step."""
-    added = set(after.versions) - set(before.versions)
-    return Wanted(
-        labels=after.labels,
-        loaded=sorted({*after.labels.values(), *added}),
-        gone=sorted(set(before.versions) - set(after.versions)),
-    )
-
-
-def _told(problems: list[Problem]) -> str:
-    return ", ".join(dict.fromkeys(one.text for one in problems))
+def _killed(left: Change) -> str:
+    return f"{left.words} by {left.who}, begun {left.time}, was killed"
 
 
 def _now() -> str:

@@ -1,28 +1,50 @@
 """Which models.config, and which servers: a folder's and those of --target, or a cluster's.
 
-The flags that say so, and what comes of them.
+The flags that say so, and what they mean.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from foundation.command_line import InputError
 from serving.fleet.addresses import Addresses
 from serving.fleet.config_file import ConfigFile
-from serving.fleet.fleet import Fleet
+from serving.fleet.fleet import Fleet, Members
 from serving.fleet.place import Place
-from serving.rollout.operation import SETTLED_S, TIMEOUT_S, Settings
 from tfs_client import contract
 from tfs_client.flags import add_connection_flags, connection_arguments
 
 _CONFIG: Final = Path("serving/models.config")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """One model, the models.config that lists it, and the servers that serve it."""
+
+    place: Place
+    model: str
+    in_cluster: bool
+    members: Callable[[], Members]
+    """Finds the servers."""
+    connection: Mapping[str, Any]
+    """Further arguments of Client."""
+
+    def fleet(self) -> Fleet:
+        """The servers.
+
+        Raises:
+            InputError: a name that is not known.
+        """
+        return Fleet(self.members(), self.model, self.connection)
+
+
 def add_place_flags(verb: Any) -> None:
-    """Adds --config, and --kubernetes with its kin."""
+    """Adds --config, --model, and --kubernetes with the flags that belong to it."""
     verb.add_argument("--config", type=Path, metavar="FILE", help=f"default: {_CONFIG}")
     verb.add_argument("--model", default=contract.MODEL_NAME, help="%(default)s")
     group = verb.add_argument_group("in a cluster")
@@ -55,98 +77,55 @@ def add_server_flags(verb: Any) -> None:
     add_connection_flags(verb)
 
 
-def add_change_flags(verb: Any) -> None:
-    """Adds what a verb wants to know that changes something."""
-    verb.add_argument(
-        "--by",
-        choices=("auto", "rpc", "file"),
-        default="auto",
-        help="how servers hear of it: rpc tells them (HandleReloadConfigRequest); file leaves it "
-        "to their polling of the file; auto tells those that can be told, but pods, which poll "
-        "(default)",
-    )
-    verb.add_argument(
-        "--timeout-s",
-        type=float,
-        default=TIMEOUT_S,
-        metavar="SECONDS",
-        help="for each state to show at all servers (default: %(default)g)",
-    )
-    verb.add_argument("--why", default="", metavar="TEXT", help="for the history")
-    verb.add_argument("--who", default="", metavar="NAME", help="for the history; user@host")
-    verb.add_argument(
-        "--dry-run", action="store_true", help="print the states, ask nobody, change nothing"
-    )
-
-
-def place(arguments: argparse.Namespace) -> Place:
-    """Where models.config lies.
+def read(arguments: argparse.Namespace) -> Where:
+    """What the flags say; a verb without --target asks no server.
 
     Raises:
         InputError: flags that exclude each other; no kubectl.
     """
-    if not arguments.kubernetes:
-        given = [name for name in ("context", "namespace") if getattr(arguments, name)]
-        if given or getattr(arguments, "direct", False):
+    asks_servers = hasattr(arguments, "target")
+    connection = connection_arguments(arguments) if asks_servers else {}
+    targets: list[str] = (asks_servers and arguments.target) or []
+    direct: bool = asks_servers and arguments.direct
+    if arguments.kubernetes:
+        if arguments.config is not None:
             raise InputError(
-                f"Expected --kubernetes with --{(given or ['direct'])[0]}. Received: none."
+                f"Expected one of --kubernetes and --config. Received: both (--config "
+                f"{arguments.config}). In a cluster models.config is the one of its ConfigMap."
             )
-        return ConfigFile(arguments.config or _CONFIG)
-    if arguments.config is not None:
+        if targets:
+            raise InputError(
+                f"Expected one of --kubernetes and --target. Received: both (--target "
+                f"{targets[0]}). In a cluster the servers are all pods."
+            )
+        return _in_cluster(arguments, connection, direct=direct)
+    given = [name for name in ("context", "namespace") if getattr(arguments, name)]
+    if given or direct:
         raise InputError(
-            f"Expected one of --kubernetes and --config. Received: both (--config "
-            f"{arguments.config}). In a cluster models.config is the one of its ConfigMap."
+            f"Expected --kubernetes with --{(given or ['direct'])[0]}. Received: none."
         )
-    from serving.cluster.config_map import ConfigMapFile  # here: a file needs none of it
-
-    return ConfigMapFile(_kubectl(arguments))
-
-
-def fleet(arguments: argparse.Namespace) -> Fleet:
-    """The servers.
-
-    Raises:
-        InputError: a name that is not known; flags that exclude each other; no kubectl.
-    """
-    connection = connection_arguments(arguments)
-    if not arguments.kubernetes:
-        targets = arguments.target or [f"localhost:{contract.GRPC_PORT}"]
-        return Fleet(Addresses(targets), arguments.model, connection)
-    if arguments.target:
-        raise InputError(
-            f"Expected one of --kubernetes and --target. Received: both (--target "
-            f"{arguments.target[0]}). In a cluster the servers are all pods."
-        )
-    from serving.cluster.pods import Pods  # here: servers by their addresses need none of it
-
-    return Fleet(Pods(_kubectl(arguments), direct=arguments.direct), arguments.model, connection)
-
-
-def settings(arguments: argparse.Namespace) -> Settings:
-    """How a change is carried out.
-
-    Raises:
-        InputError: flags that exclude each other, or make no sense.
-    """
-    if arguments.timeout_s <= 0:
-        raise InputError(f"Expected --timeout-s above 0. Received: {arguments.timeout_s:g}.")
-    if arguments.kubernetes and arguments.by == "rpc":
-        raise InputError(
-            "Expected --by file with --kubernetes. Received: --by rpc. Pods poll the ConfigMap's "
-            "file, and would soon take back what they were told."
-        )
-    return Settings(
+    return Where(
+        place=ConfigFile(arguments.config or _CONFIG),
         model=arguments.model,
-        by="file" if arguments.kubernetes else arguments.by,
-        timeout_s=arguments.timeout_s,
-        # A ConfigMap that somebody has just edited is not in every pod yet.
-        settled_s=arguments.timeout_s if arguments.kubernetes else SETTLED_S,
-        why=arguments.why,
-        who=arguments.who,
+        in_cluster=False,
+        members=lambda: Addresses(targets or [f"localhost:{contract.GRPC_PORT}"]),
+        connection=connection,
     )
 
 
-def _kubectl(arguments: argparse.Namespace) -> Any:
+def _in_cluster(
+    arguments: argparse.Namespace, connection: Mapping[str, Any], *, direct: bool
+) -> Where:
+    # Imported here: a file and servers by their addresses need none of it.
+    from serving.cluster.config_map import ConfigMapFile
     from serving.cluster.kubectl import NAMESPACE, Kubectl
+    from serving.cluster.pods import Pods
 
-    return Kubectl(namespace=arguments.namespace or NAMESPACE, context=arguments.context)
+    kubectl = Kubectl(namespace=arguments.namespace or NAMESPACE, context=arguments.context)
+    return Where(
+        place=ConfigMapFile(kubectl),
+        model=arguments.model,
+        in_cluster=True,
+        members=lambda: Pods(kubectl, direct=direct),
+        connection=connection,
+    )

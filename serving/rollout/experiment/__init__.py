@@ -7,8 +7,9 @@
 The command is `python -m serving.rollout.experiment`. Needs no TensorFlow.
 """
 
+from serving.rollout.experiment.evaluation import evaluate
 from serving.rollout.experiment.plan import Plan, read_plan
-from serving.rollout.experiment.records import read_records
-from serving.rollout.experiment.verdict import Verdict, evaluate
+from serving.rollout.experiment.reading import read_records
+from serving.rollout.experiment.verdict import Verdict
 
 __all__ = ["Plan", "Verdict", "evaluate", "read_plan", "read_records"]

@@ -30,10 +30,11 @@ import numpy as np
 from foundation.command_line import InputError, Parser, configure_logging, run
 from foundation.figures import BUILD_DIR, Figures
 from serving.rollout.experiment import page, trials, words
+from serving.rollout.experiment.evaluation import evaluate
 from serving.rollout.experiment.plan import Plan, read_plan
-from serving.rollout.experiment.records import read_records
+from serving.rollout.experiment.reading import read_records
 from serving.rollout.experiment.simulate import fixed_sizes, simulate, stopping
-from serving.rollout.experiment.verdict import Verdict, evaluate
+from serving.rollout.experiment.verdict import Verdict
 
 COMMAND: Final = "python -m serving.rollout.experiment"
 

@@ -1,16 +1,14 @@
-"""A verdict in words. Knows nothing about how it came about."""
+"""A verdict in words: one sentence that says why, and a table."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from serving.rollout.experiment.plan import Plan
-
-if TYPE_CHECKING:  # it asks here for its sentence
-    from serving.rollout.experiment.verdict import Side, Verdict
+from serving.rollout.experiment.verdict import Side, Verdict
 
 NOTHING: Final = "-"
 """Where there is no number."""

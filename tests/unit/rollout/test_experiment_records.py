@@ -16,7 +16,8 @@ import pytest
 
 from foundation.command_line import InputError
 from serving.rollout.experiment.plan import Plan
-from serving.rollout.experiment.records import Records, read_records
+from serving.rollout.experiment.reading import read_records
+from serving.rollout.experiment.records import Records
 from tfs_client import ExposureLog, Router
 from tfs_client.routing.exposures import Exposure
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from serving.rollout.experiment import looks
+from serving.rollout.experiment.evaluation import evaluate
 from serving.rollout.experiment.plan import Plan
 from serving.rollout.experiment.records import Counts, Exposures, Outcomes, Records
-from serving.rollout.experiment.verdict import Verdict, evaluate
+from serving.rollout.experiment.verdict import Verdict
 
 PLAN = Plan(
     experiment="e", weights={"stable": 1, "canary": 1}, baseline=0.8, smallest_difference=0.05

@@ -1,0 +1,203 @@
+"""Takes the servers from one state to the next: write the file, tell them, wait until all show it.
+
+What a whole command does with these steps is in operation.py.
+"""
+
+from __future__ import annotations
+
+import getpass
+import itertools
+import logging
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from foundation.command_line import InputError
+from serving.fleet.fleet import Fleet, Problem, Wanted
+from serving.fleet.place import Place
+from serving.models_config import ModelsConfig
+from serving.rollout import states
+from serving.rollout.states import Plan, State
+
+_log = logging.getLogger("serving.rollout")
+
+By = Literal["auto", "rpc", "file"]
+
+TIMEOUT_S: Final = 180.0
+"""Long enough to load a large model, and for a ConfigMap to reach every node."""
+
+SETTLED_S: Final = 5.0
+"""For servers that poll the file, where nothing was changed just now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a change is carried out."""
+
+    model: str
+    by: By = "auto"
+    timeout_s: float = TIMEOUT_S
+    """Seconds that each state may take to show at all servers."""
+    settled_s: float = SETTLED_S
+    """Seconds that a server which only polls may be behind the file before a change."""
+    why: str = ""
+    who: str = ""
+
+    def operator(self) -> str:
+        """Who makes the change."""
+        return self.who or f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+class StepFailedError(Exception):
+    """Some servers did not reach a state; says which, and why."""
+
+    def __init__(self, state: State, problems: Mapping[str, Sequence[Problem]]):
+        super().__init__(f"not reached: {state} ({_told(problems)})")
+
+
+class Steps:
+    """One model's states, at all servers of a fleet. Call `read` before anything else.
+
+    Args:
+        place: of models.config; its lock is held by the caller.
+        fleet: all servers.
+        settings: how.
+    """
+
+    def __init__(self, place: Place, fleet: Fleet, settings: Settings):
+        self._place = place
+        self._fleet = fleet
+        self._settings = settings
+        self._config = ModelsConfig()
+
+    def read(self) -> None:
+        """Reads models.config."""
+        self._config = self._place.read()
+
+    def state(self) -> State:
+        """What models.config says of the model, as read or written last."""
+        return states.read(self._config, self._settings.model)
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Names of the servers as of now."""
+        return self._fleet.addresses
+
+    def settle(self, plan: Plan) -> None:
+        """Waits until every server is where the file says, before anything is changed.
+
+        Raises:
+            InputError: a server is elsewhere and does not get there.
+        """
+        now = self.state()
+        ignored = plan.version if plan.verb == "retire" else None
+        labels = {label: at for label, at in now.labels.items() if at != ignored}
+        wanted = Wanted(labels=labels, loaded=sorted(set(labels.values())))
+        wrong = self._fleet.wait(wanted, 0.0)
+        if wrong and not any(one.final for found in wrong.values() for one in found):
+            for address, found in wrong.items():
+                _log.warning("%s is not where the file says: %s", address, _in_words(found))
+            timeout_s = self._settings.settled_s
+            if self._settings.by != "file":
+                self._fleet.reload(self._place.text)
+                timeout_s = self._settings.timeout_s
+            wrong = self._fleet.wait(wanted, timeout_s)
+        if wrong:
+            raise InputError(
+                f"Expected all servers where {self._place.name} says: {now}. Received: "
+                f"{_told(wrong)}. Nothing was changed; see to that server first, or leave it out."
+            )
+
+    def step(self, before: State, after: State) -> None:
+        """Goes from one state to the next one.
+
+        Raises:
+            StepFailedError: a server refuses the new state or does not show it in time.
+        """
+        _log.info("%s", after)
+        self._write(after)
+        if self._settings.by != "file":
+            refused = self._fleet.reload(self._place.text)
+            if refused:
+                raise StepFailedError(after, {at: [problem] for at, problem in refused.items()})
+        wrong = self._fleet.wait(_wanted(before, after), self._settings.timeout_s)
+        if wrong:
+            raise StepFailedError(after, wrong)
+
+    def go_to_the_end(self, plan: Plan) -> str:
+        """Goes to the plan's last state at once, with the servers that are up.
+
+        Returns:
+            What is not done, with what to do about it; empty where all is done.
+        """
+        wanted = _wanted(plan.start, plan.end)
+        if plan.verb == "apply":
+            wanted = replace(wanted, loaded=plan.end.versions)
+        else:
+            self._write(plan.end)
+        untold = {} if self._settings.by == "file" else self._fleet.reload(self._place.text)
+        try:
+            wrong = dict(self._fleet.wait(wanted, self._settings.timeout_s, patient=True))
+        except InputError as error:
+            return (
+                f"{plan.says}, in {self._place.name}; whether the servers follow was not seen: "
+                f"{error}"
+            )
+        for address in untold.keys() & wrong.keys():
+            wrong[address] = [untold[address], *wrong[address]]
+        if not wrong:
+            return ""
+        count = len(self.servers)
+        return (
+            f"{plan.says}, at {count - len(wrong)} of {count} servers; not at {_told(wrong)}. "
+            f"{self._place.name} says so already: a server takes it when it starts, or polls the "
+            "file. See to those servers, then run: python -m serving.rollout apply"
+        )
+
+    def undo(self, back: State) -> str:
+        """Goes back over legal states; a server that is down does not hold up the others.
+
+        Returns:
+            How things stand then, in words.
+        """
+        wrong: Mapping[str, Sequence[Problem]] = {}
+        for before, after in itertools.pairwise(states.path(self.state(), back)):
+            self._write(after)
+            if self._settings.by != "file":
+                self._fleet.reload(self._place.text)
+            wanted = _wanted(before, after)
+            wrong = self._fleet.wait(wanted, self._settings.timeout_s, patient=True)
+        text = f"Undone: {self.state()}"
+        return f"{text}, except at {_told(wrong)}" if wrong else f"{text}, at every server."
+
+    def by(self) -> str:
+        """How the servers heard of it: rpc, file, or rpc+file where some take no reload by RPC."""
+        if self._settings.by == "file":
+            return "file"
+        if not self._fleet.by_file:
+            return "rpc"
+        return "file" if self._fleet.by_file == {*self.servers} else "rpc+file"
+
+    def _write(self, state: State) -> None:
+        self._config = states.write(self._config, self._settings.model, state)
+        self._place.write(self._config)
+        self._fleet.hasten()
+
+
+def _wanted(before: State, after: State) -> Wanted:
+    """What has to be seen after a step."""
+    added = set(after.versions) - set(before.versions)
+    return Wanted(
+        labels=after.labels,
+        loaded=sorted({*after.labels.values(), *added}),
+        gone=sorted(set(before.versions) - set(after.versions)),
+    )
+
+
+def _told(problems: Mapping[str, Sequence[Problem]]) -> str:
+    return "; ".join(f"{address}: {_in_words(found)}" for address, found in problems.items())
+
+
+def _in_words(problems: Sequence[Problem]) -> str:
+    return ", ".join(dict.fromkeys(one.text for one in problems))
