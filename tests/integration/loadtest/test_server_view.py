@@ -1,4 +1,4 @@
-"""The server's view of a load, scraped from the real local server in a process of its own."""
+"""The server's view of a load, scraped from real local servers, each a process of its own."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from loadtest.server.measured import Measured, Selection
 from loadtest.server.scraper import Scraper
 from loadtest.server.split import Split
 from loadtest.server.view import ClientTimes, ServerView, view
+from tests import preloaded_server
 from tests.integration.local_server_fixtures import (
     ROOT,
     SLOW_CONFIG,
@@ -25,7 +27,6 @@ from tests.integration.local_server_fixtures import (
     RunningServer,
     eventually,
     line_config,
-    running_server,
     save_line_and_slow,
     slow_request,
     x_request,
@@ -46,17 +47,25 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def start(models: Path) -> Start:
-    """(name, more flags, batching parameters) → a running server with a metrics page."""
+    """(name, more flags, batching parameters, monitoring flag) → a running server."""
+    (models.parent / "models.config").write_text(CONFIG)
 
-    def started(name: str, *flags: str, batching: str = "") -> Any:
+    @contextmanager
+    def started(
+        name: str, *flags: str, batching: str = "", monitoring: str = MONITORING
+    ) -> Iterator[RunningServer]:
         folder = models.parent / name
         folder.mkdir(exist_ok=True)
-        if not (folder / "models").exists():
-            (folder / "models").symlink_to(models)
         if batching:
             (folder / "batching.config").write_text(batching)
             flags += ("--enable_batching", f"--batching_parameters_file={folder}/batching.config")
-        return running_server(folder, MONITORING, *flags, config=CONFIG)
+        flags += (monitoring,) if monitoring else ()
+        config = models.parent / "models.config"
+        with preloaded_server.serving(folder, *flags, config=config, models=models) as found:
+            process, ports, log = found
+            server = RunningServer(ports, process, log)
+            yield server
+            server.channel.close()
 
     return started
 
@@ -154,17 +163,23 @@ def test_a_slow_models_time_is_the_models(plain: RunningServer) -> None:
     assert all(window.split and window.split.share("model") > 0.5 for window in spread)
 
 
-def test_a_long_batch_timeouts_time_is_the_queues_and_batches_are_counted_exactly(
-    start: Start,
-) -> None:
-    batching = (
+@pytest.fixture(scope="module")
+def batching(start: Start) -> Iterator[RunningServer]:
+    """A server that makes batches, and waits long for them."""
+    parameters = (
         "max_batch_size { value: 8 } batch_timeout_micros { value: 300000 } "
         "num_batch_threads { value: 2 } allowed_batch_sizes: 4 allowed_batch_sizes: 8"
     )
-    with start("queue", batching=batching) as server:
-        load(predict(server, x_request()), 1)
-        with Scraper([rest(server)]) as scraper:
-            times = load(predict(server, x_request((1.0, 2.0, 3.0))), 4, callers=1)
+    with start("batching", batching=parameters) as server:
+        yield server
+
+
+def test_a_long_batch_timeouts_time_is_the_queues_and_batches_are_counted_exactly(
+    batching: RunningServer,
+) -> None:
+    load(predict(batching, x_request()), 1)
+    with Scraper([rest(batching)]) as scraper:
+        times = load(predict(batching, x_request((1.0, 2.0, 3.0))), 4, callers=1)
 
     seen = view(scraper.scrapes(), LINE, times)
     measured, parts = whole(seen)
@@ -180,26 +195,24 @@ def test_a_long_batch_timeouts_time_is_the_queues_and_batches_are_counted_exactl
     assert "4 x 4; 25.0% of the rows are padding" in seen.as_text()
 
 
-def test_with_batching_a_slow_models_time_is_still_the_models(start: Start) -> None:
-    batching = "max_batch_size { value: 4 } batch_timeout_micros { value: 1000 }"
-    with (
-        start("slow_batches", batching=batching) as server,
-        Scraper([rest(server)]) as scraper,
-    ):
-        times = load(predict(server, slow_request(SLOW_ROUNDS // 5)), 4, callers=1)
+def test_with_batching_a_slow_models_time_is_still_the_models(batching: RunningServer) -> None:
+    full = slow_request(SLOW_ROUNDS // 5)
+    rows = [SLOW_ROUNDS // 5] * 8  # a full batch waits for no other request
+    full.inputs["rounds"].CopyFrom(tf.make_tensor_proto(rows, tf.int32))
+    with Scraper([rest(batching)]) as scraper:
+        times = load(predict(batching, full), 4, callers=1)
 
     measured, parts = whole(view(scraper.scrapes(), SLOW, times))
-    assert measured.batch_sizes == ((1, 4),)
+    assert measured.batch_sizes == ((8, 4),)
     assert parts.share("batch and model") > 0.8
 
 
-def test_two_servers_are_one_view(plain: RunningServer, start: Start) -> None:
-    with start("second") as second:
-        with Scraper([rest(plain), rest(second)]) as scraper:
-            load(predict(plain, x_request()), 5)
-            load(predict(second, x_request()), 8)
-        seen = view(scraper.scrapes(), LINE)
+def test_two_servers_are_one_view(plain: RunningServer, batching: RunningServer) -> None:
+    with Scraper([rest(plain), rest(batching)]) as scraper:
+        load(predict(plain, x_request()), 5)
+        load(predict(batching, x_request()), 8)
 
+    seen = view(scraper.scrapes(), LINE)
     measured, _ = whole(seen)
     assert measured.request.count == 13
     assert seen.whole is not None
@@ -207,7 +220,9 @@ def test_two_servers_are_one_view(plain: RunningServer, start: Start) -> None:
     assert not seen.partial
 
 
-def test_a_server_that_is_killed_and_comes_back_is_counted_in_both_lives(start: Start) -> None:
+def test_a_server_that_is_killed_keeps_its_counts_and_is_counted_again_when_it_is_back(
+    start: Start,
+) -> None:
     port = f"--rest_api_port={free_port()}"
     with start("killed", port) as first:
         load(predict(first, x_request()), 9)
@@ -217,6 +232,13 @@ def test_a_server_that_is_killed_and_comes_back_is_counted_in_both_lives(start: 
         time.sleep(0.3)  # a page of it, before it dies
         first.stop(signal.SIGKILL)
         eventually(lambda: any(row.page is None for row in scraper.scrapes()), "it is missed")
+
+    gone = view(scraper.scrapes(), LINE)
+    measured, _ = whole(gone)
+    assert measured.request.count == 10
+    assert (gone.partial, gone.restarts) == (True, 0)
+    assert any("scrapes failed; the last: " in note for note in gone.notes)
+
     with start("killed", port) as again:
         eventually(lambda: again.states().get(1) == "AVAILABLE", "it serves again")
         load(predict(again, x_request()), 30)  # more than its first life: nothing has fallen
@@ -229,28 +251,8 @@ def test_a_server_that_is_killed_and_comes_back_is_counted_in_both_lives(start: 
     assert any("started anew 1 x" in note for note in seen.notes)
 
 
-def test_a_server_that_dies_in_the_middle_leaves_what_it_had_counted(start: Start) -> None:
-    with start("dies") as server, Scraper([rest(server)], interval_s=0.1) as scraper:
-        load(predict(server, x_request()), 10)
-        time.sleep(0.3)
-        server.stop(signal.SIGKILL)
-        eventually(lambda: any(row.page is None for row in scraper.scrapes()), "it is missed")
-
-    seen = view(scraper.scrapes(), LINE)
-    measured, _ = whole(seen)
-    assert measured.request.count == 10
-    assert (seen.partial, seen.restarts) == (True, 0)
-    assert any("scrapes failed; the last: " in note for note in seen.notes)
-
-
-def test_a_server_without_monitoring_is_said_to_lack_it(models: Path) -> None:
-    folder = models.parent / "none"
-    folder.mkdir()
-    (folder / "models").symlink_to(models)
-    with (
-        running_server(folder, config=CONFIG) as server,
-        Scraper([rest(server)]) as scraper,
-    ):
+def test_a_server_without_monitoring_is_said_to_lack_it(start: Start) -> None:
+    with start("none", monitoring="") as server, Scraper([rest(server)]) as scraper:
         load(predict(server, x_request()), 2)
 
     seen = view(scraper.scrapes(), LINE)
