@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from serving.local import config_files, metrics
 from serving.local.batching import parameters as batching_parameters
-from serving.local.batching.batching import Scheduler
+from serving.local.batching.batched_model import Scheduler
 from serving.local.batching.parameters import BatchingParameters
 from serving.local.batching.scheduler import BatchScheduler
 from serving.local.config_watcher import ConfigWatcher
@@ -21,7 +21,7 @@ from serving.local.errors import ServingError
 from serving.local.flags import HOST, Flags
 from serving.local.grpc.server import GrpcOptions, GrpcServer, credentials
 from serving.local.inference import InferenceOptions
-from serving.local.loading import model_store
+from serving.local.loading import saved_model
 from serving.local.loading.loader import ModelLoader, WarmupOptions
 from serving.local.versions.states import LoadOptions
 from serving.models_config import ModelsConfig
@@ -51,7 +51,7 @@ class Server:
         self._flags = flags
         self._credentials = credentials(flags.ssl_config_file) if flags.ssl_config_file else None
         self._metrics_path = _metrics_path(flags.monitoring_config_file)
-        model_store.prepare_tensorflow()
+        saved_model.prepare_tensorflow()
         self._grpc: GrpcServer | None = None
         self._rest: HttpServer | None = None
         self._batching = _batching(flags)
@@ -203,7 +203,7 @@ def _loader(flags: Flags, batching: Scheduler | None) -> ModelLoader:
     if within <= 0 and between <= 0:
         within = between = flags.tensorflow_session_parallelism
     return ModelLoader(
-        model_store.SessionOptions(
+        saved_model.SessionOptions(
             tags=tuple(flags.saved_model_tags.split(",")),
             intra_op_threads=within,
             inter_op_threads=between,

@@ -153,7 +153,7 @@ def _spec(info: Any) -> TensorSpec:
 
 
 class ServableModel(Protocol):
-    """What the core needs of a loaded version; `model_store.LoadedModel` is the real one."""
+    """What the core needs of a loaded version; `saved_model.SavedModel` is the real one."""
 
     signatures: Mapping[str, Signature]
 

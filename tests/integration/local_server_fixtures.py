@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -29,6 +27,8 @@ from tensorflow_serving.apis import (
 )
 
 from tests import tiny_models
+from tests.integration import forked_server
+from tests.integration.forked_server import ForkedServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,7 +102,7 @@ def line_config(versions: str, labels: dict[str, int] | None = None, more: str =
 class RunningServer:
     """Asks a server over its real sockets."""
 
-    def __init__(self, ports: dict[str, int], process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, ports: dict[str, int], process: ForkedServer, log: Path) -> None:
         self.process = process
         self.ports = ports
         self.folder = log.parent
@@ -198,7 +198,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def running_server(
-    folder: Path, *flags: str, config: str, program: tuple[str, ...] = ("-m", "serving.local")
+    folder: Path, *flags: str, config: str, before: str = ""
 ) -> Iterator[RunningServer]:
     """Starts a server on free ports over folder/models.
 
@@ -206,19 +206,20 @@ def running_server(
         folder: receives models.config, log and the port file; holds models/.
         flags: more flags.
         config: the text of models.config.
-        program: what Python runs.
+        before: Python code that runs in its process first.
     """
     (folder / "models.config").write_text(config)
     log, port_file = folder / "server.log", folder / "ports.json"
     port_file.unlink(missing_ok=True)
-    command = [sys.executable, *program, "--port=0", "--rest_api_port=0"]
-    command.append(
-        "--grpc_max_threads=128"
-    )  # the default, 4 a core, refuses the ninth caller on two
-    command += [f"--model_config_file={folder / 'models.config'}", f"--port_file={port_file}"]
-    command += [f"--model_path_prefix_map=/models={folder / 'models'}", *flags]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=out, stderr=out)
+    own = [
+        "--port=0",
+        "--rest_api_port=0",
+        "--grpc_max_threads=128",  # the default, 4 a core, refuses the ninth caller on two
+        f"--model_config_file={folder / 'models.config'}",
+        f"--port_file={port_file}",
+        f"--model_path_prefix_map=/models={folder / 'models'}",
+    ]
+    process = forked_server.start([*own, *flags], log, before)
     try:
         eventually(lambda: port_file.exists() or process.poll() is not None, "ports", DEADLINE_S)
         assert process.poll() is None, log.read_text()

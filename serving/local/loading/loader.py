@@ -15,11 +15,11 @@ from grpc import StatusCode
 
 from serving.local import metrics
 from serving.local.apis import messages
-from serving.local.batching.batching import BatchedModel, Scheduler
+from serving.local.batching.batched_model import BatchedModel, Scheduler
 from serving.local.errors import ServingError, invalid_argument
 from serving.local.inference import InferenceOptions
 from serving.local.loading import load_errors, tflite_model, warmup
-from serving.local.loading.model_store import LoadedModel, SessionOptions
+from serving.local.loading.saved_model import SavedModel, SessionOptions
 from serving.local.loading.tflite_model import TfliteModel
 from serving.local.signature import ServableModel
 from serving.local.versions import source
@@ -78,7 +78,7 @@ class ModelLoader:
         started = time.perf_counter()
         status = "fail"
         try:
-            loaded = LoadedModel(path, self.session)
+            loaded = SavedModel(path, self.session)
             status = "success"
         except ServingError as error:
             raise load_errors.as_served(error, path, self.session.tags) from error

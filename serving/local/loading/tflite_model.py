@@ -62,7 +62,7 @@ class TfliteModel:
     def run(
         self, signature: Signature, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
     ) -> dict[str, NDArray[Any]]:
-        """Computes some outputs, as `LoadedModel.run`.
+        """Computes some outputs, as `SavedModel.run`.
 
         Raises:
             ServingError: INTERNAL, with TensorFlow Serving's words; Lite's own go to the log.

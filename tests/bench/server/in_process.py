@@ -29,10 +29,10 @@ def main() -> int:
     """Answers until stdin ends."""
     folder, files_path, pixels_path = (Path(part) for part in sys.argv[1:])
     quiet_tensorflow.import_tensorflow(keras=False)
-    from serving.local.loading import model_store
+    from serving.local.loading import saved_model
 
-    model_store.prepare_tensorflow()
-    model = model_store.LoadedModel(folder, model_store.SessionOptions())
+    saved_model.prepare_tensorflow()
+    model = saved_model.SavedModel(folder, saved_model.SessionOptions())
     files = np.array([Path(name).read_bytes() for name in json.loads(files_path.read_text())], "O")
     images = np.load(pixels_path) if pixels_path.exists() else None
     for line in sys.stdin:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent import futures
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import grpc
@@ -23,13 +21,14 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from tests.integration import forked_server
+from tests.integration.forked_server import ForkedServer
 from tests.integration.local_server_fixtures import (
     DEADLINE_S,
     ROOT,
     SLOW_CONFIG,
     SLOW_ROUNDS,
     RunningServer,
-    environment,
     eventually,
     line_config,
     running_server,
@@ -47,10 +46,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_line_and_slow(tmp_path_factory.mktemp("grpc") / "models")
 
 
-@pytest.fixture
-def place(models: Path, tmp_path: Path) -> Path:
-    shutil.copytree(models, tmp_path / "models")
-    return tmp_path
+def serving(folder: Path, models: Path, *flags: str) -> AbstractContextManager[RunningServer]:
+    (folder / "models").symlink_to(models)
+    return running_server(folder, *flags, config=CONFIG)
 
 
 def predict(channel: grpc.Channel) -> list[float] | str:
@@ -65,14 +63,13 @@ def predict(channel: grpc.Channel) -> list[float] | str:
 def narrow(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Two at a time, with the health service and a limit of gRPC's own."""
     folder = tmp_path_factory.mktemp("narrow")
-    shutil.copytree(models, folder / "models")
     flags = (
         "--grpc_max_threads=2",
         "--enable_grpc_healthcheck_service=true",
         "--grpc_channel_arguments=grpc.max_receive_message_length=100000,grpc.nonsense=x",
         f"--monitoring_config_file={ROOT / 'serving' / 'monitoring.config'}",
     )
-    with running_server(folder, *flags, config=CONFIG) as running:
+    with serving(folder, models, *flags) as running:
         yield running
 
 
@@ -159,39 +156,38 @@ def test_health_is_serving_for_the_server_and_unknown_for_a_model(narrow: Runnin
 
 
 def test_without_the_flag_there_is_no_health_service_and_a_second_server_finds_no_port(
-    place: Path,
+    models: Path, tmp_path: Path
 ) -> None:
-    with running_server(place, config=CONFIG) as running:
+    with serving(tmp_path, models) as running:
         stub = health_pb2_grpc.HealthStub(running.channel)
         with pytest.raises(grpc.RpcError) as refused:
             stub.Check(health_pb2.HealthCheckRequest(), timeout=20)
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
-        second = local(place, f"--port={running.ports['grpc']}")
+        said = refusal(models, tmp_path / "second.log", f"--port={running.ports['grpc']}")
 
-    assert second.returncode == 255
-    assert f"Expected a free port. Received: --port={running.ports['grpc']}" in second.stdout
-
-
-def local(place: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "serving.local", *flags]
-    command += ["--model_name=line", f"--model_base_path={place / 'models' / 'line'}"]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=DEADLINE_S
-    )
+    assert f"Expected a free port. Received: --port={running.ports['grpc']}" in said
 
 
-def test_a_unix_socket_serves_without_a_port(place: Path) -> None:
-    path = place / "grpc.sock"
-    command = [sys.executable, "-m", "serving.local", "--port=0", f"--grpc_socket_path={path}"]
-    command += ["--model_name=line", f"--model_base_path={place / 'models' / 'line'}"]
-    with (place / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=log, stderr=log)
+def start(models: Path, log: Path, *flags: str) -> ForkedServer:
+    named = ["--model_name=line", f"--model_base_path={models / 'line'}"]
+    return forked_server.start([*flags, *named], log)
+
+
+def refusal(models: Path, log: Path, *flags: str) -> str:
+    """What a server prints that cannot start."""
+    assert start(models, log, *flags).wait(DEADLINE_S) == 255
+    return log.read_text()
+
+
+def test_a_unix_socket_serves_without_a_port(models: Path, tmp_path: Path) -> None:
+    path, log = tmp_path / "grpc.sock", tmp_path / "log"
+    process = start(models, log, "--port=0", f"--grpc_socket_path={path}")
     try:
-        eventually(lambda: "listening" in (place / "log").read_text(), "it listens", DEADLINE_S)
+        eventually(lambda: "listening" in log.read_text(), "it listens", DEADLINE_S)
         with grpc.insecure_channel(f"unix:{path}") as channel:
             assert predict(channel) == [2.0]
-        assert "on port" not in (place / "log").read_text()
+        assert "on port" not in log.read_text()
     finally:
         process.terminate()
         assert process.wait(timeout=20) == 0
@@ -216,9 +212,9 @@ def secure(
 
 
 def test_with_tls_only_callers_who_speak_it_and_trust_the_server_are_answered(
-    place: Path, authority: trustme.CA
+    models: Path, tmp_path: Path, authority: trustme.CA
 ) -> None:
-    with running_server(place, ssl_config(place, authority), config=CONFIG) as running:
+    with serving(tmp_path, models, ssl_config(tmp_path, authority)) as running:
         assert secure(running, authority) == [2.0]
         assert secure(running, trustme.CA()) == "UNAVAILABLE"
         assert running.line() == "UNAVAILABLE"
@@ -226,10 +222,10 @@ def test_with_tls_only_callers_who_speak_it_and_trust_the_server_are_answered(
 
 
 def test_with_client_verify_only_callers_with_a_certificate_are_answered(
-    place: Path, authority: trustme.CA
+    models: Path, tmp_path: Path, authority: trustme.CA
 ) -> None:
     clients = trustme.CA()
-    with running_server(place, ssl_config(place, authority, clients), config=CONFIG) as running:
+    with serving(tmp_path, models, ssl_config(tmp_path, authority, clients)) as running:
         assert secure(running, authority, clients.issue_cert("me@x")) == [2.0]
         assert secure(running, authority, trustme.CA().issue_cert("me@x")) == "UNAVAILABLE"
         assert secure(running, authority) == "UNAVAILABLE"
@@ -245,17 +241,22 @@ def test_with_client_verify_only_callers_with_a_certificate_are_answered(
     ],
 )
 def test_an_ssl_config_that_cannot_be_used_keeps_the_server_from_starting(
-    place: Path, authority: trustme.CA, changed: dict[str, str] | None, said: str
+    models: Path,
+    tmp_path: Path,
+    authority: trustme.CA,
+    changed: dict[str, str] | None,
+    said: str,
 ) -> None:
     flag = "--ssl_config_file=/no/such/file"
     if changed is not None:
-        flag = ssl_config(place, authority, **changed)
+        flag = ssl_config(tmp_path, authority, **changed)
 
-    done = local(place, flag, "--port=0", f"--port_file={place / 'ports.json'}")
+    printed = refusal(
+        models, tmp_path / "log", flag, "--port=0", f"--port_file={tmp_path / 'ports.json'}"
+    )
 
-    assert done.returncode == 255
-    assert said in done.stdout
-    assert "Traceback" not in done.stderr
+    assert said in printed
+    assert "Traceback" not in printed
 
 
 def test_the_model_service_is_behind_the_same_port(narrow: RunningServer) -> None:

@@ -21,7 +21,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from serving.local.apis import tensor_proto
 from serving.local.errors import ServingError
 from serving.local.loading.loader import ModelLoader, WarmupOptions
-from serving.local.loading.model_store import SessionOptions
+from serving.local.loading.saved_model import SessionOptions
 from serving.local.signature import DTYPE_NAMES, NUMPY_DTYPES
 from tests.integration.example_models import (
     save_dtypes,

@@ -29,20 +29,17 @@ from tests.integration.local_server_fixtures import (
 
 BOTH = "specific { versions: 1 versions: 2 }"
 
-CHANGES = 200
-
 POLL_S = 0.05
 
-SERVER = f"""
-import dataclasses, sys
-from serving.local import flags, main
+POLL_OFTEN = f"""
+import dataclasses
+from serving.local import flags
 
 # Looks at models.config more often than a flag can say: whole seconds.
 parse = flags.parse
 flags.parse = lambda *arguments: dataclasses.replace(
     parse(*arguments), model_config_file_poll_wait_seconds={POLL_S}
 )
-sys.exit(main.main())
 """
 
 
@@ -177,7 +174,7 @@ def test_a_reload_that_waits_for_a_missing_folder_does_not_hold_up_the_end(store
 
 def test_the_polled_file_overrides_a_reload(store: Path) -> None:
     config = line_config(BOTH, {})
-    with running_server(store, config=config, program=("-c", SERVER)) as server:
+    with running_server(store, config=config, before=POLL_OFTEN) as server:
         eventually(lambda: server.line("version { value: 1 }") == [2.0], "version 1 answers")
         assert reload(server, line_config("specific { versions: 1 }")) == {"status": {}}
 
@@ -351,7 +348,8 @@ def taken_hold(server: RunningServer, served: Served) -> bool:
     )
 
 
-def test_no_request_fails_through_200_changes_of_configuration(store: Path) -> None:
+@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.thorough)])
+def test_no_request_fails_through_many_changes_of_configuration(store: Path, count: int) -> None:
     now = Served(frozenset({1}), stable=1, canary=1)
     file = store / "models.config"
     flags = (
@@ -359,10 +357,10 @@ def test_no_request_fails_through_200_changes_of_configuration(store: Path) -> N
         "--max_num_load_retries=0",
         "--grpc_max_threads=32",
     )
-    with running_server(store, *flags, config=now.config(), program=("-c", SERVER)) as server:
+    with running_server(store, *flags, config=now.config(), before=POLL_OFTEN) as server:
         timeline = Timeline(now)
         with Callers(server) as callers:
-            for number, new in zip(range(CHANGES), changes()):
+            for number, new in zip(range(count), changes()):
                 by_rpc = number // 5 % 2 == 0
                 if by_rpc and number % 5 == 0:
                     # Without a file nothing overrides what comes by RPC.
@@ -383,6 +381,6 @@ def test_no_request_fails_through_200_changes_of_configuration(store: Path) -> N
     assert faults == []
     answers = {asked.answer for asked in callers.asked if asked.how in ("stable", "latest")}
     assert answers == {1, 2, 3}
-    assert len(callers.asked) > 10 * CHANGES
+    assert len(callers.asked) > 10 * count
     assert "load 1 of 1 of line version 4 failed" in log
     assert "Traceback" not in log

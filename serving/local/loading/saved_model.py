@@ -44,7 +44,7 @@ class SessionOptions:
     """0: grows as needed, so that two versions, or a training run, can share a GPU."""
 
 
-class LoadedModel:
+class SavedModel:
     """A SavedModel in memory, ready to compute; `close` frees it.
 
     Thread-safe: any number of threads may `run` at the same time, with the interpreter's lock

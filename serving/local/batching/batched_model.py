@@ -1,6 +1,6 @@
 """A loaded version whose callers share batches, as TensorFlow Serving's BatchingSession.
 
-Stands where a `LoadedModel` stands. Each caller waits in its own thread while its rows are merged
+Stands where a `SavedModel` stands. Each caller waits in its own thread while its rows are merged
 with those of others, computed and taken apart again. Callers share fate, there as here: a batch
 that fails fails all of its tasks.
 """
@@ -79,7 +79,7 @@ class BatchedModel:
     def run(
         self, signature: Signature, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
     ) -> dict[str, NDArray[Any]]:
-        """As `LoadedModel.run`; waits until the batch has been computed.
+        """As `SavedModel.run`; waits until the batch has been computed.
 
         Raises:
             ServingError: INVALID_ARGUMENT, the inputs have no common first size or it is larger

@@ -1,0 +1,167 @@
+"""Local servers as forks of one process that has imported TensorFlow already.
+
+The import takes a server three seconds, and many more on a busy machine; a fork takes none. Apart
+from that a forked server is `python -m serving.local`: the same entry point in a process of its
+own, with its own flags, log, signals and exit code. The one parent of a test process starts with
+the first server and ends with the test process.
+
+    python -m tests.integration.forked_server FD    # the parent, on its end of a socket pair
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+_MAX_MESSAGE = 2**16
+
+
+class ForkedServer:
+    """A server's process, with what is used of subprocess.Popen."""
+
+    def __init__(self, pid: int, parent: _Parent) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._parent = parent
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._parent.ask({"poll": self.pid})
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for the end.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs after `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("serving.local", timeout or 0)
+            time.sleep(0.005)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def start(flags: Sequence[str], log: Path, before: str = "") -> ForkedServer:
+    """Starts a server.
+
+    Args:
+        flags: its command line.
+        log: receives what it prints.
+        before: Python code that runs in its process first.
+    """
+    parent = _parent()
+    pid = parent.ask({"start": list(flags), "log": str(log), "before": before})
+    return ForkedServer(pid, parent)
+
+
+class _Parent:
+    """The process whose children the servers are, as the test process sees it."""
+
+    def __init__(self) -> None:
+        self._socket, its_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._lock = threading.Lock()
+        with its_socket:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.integration.forked_server", str(its_socket.fileno())],
+                cwd=ROOT,
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+                pass_fds=[its_socket.fileno()],
+                start_new_session=True,
+            )
+
+    def ask(self, question: dict[str, Any]) -> Any:
+        with self._lock:
+            self._socket.sendall(json.dumps(question).encode())
+            answer = self._socket.recv(_MAX_MESSAGE)
+        if not answer:
+            raise RuntimeError("Expected a process that starts servers. Received: it has ended.")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """Ends it, and the servers that it still has."""
+        self._socket.close()
+        self._process.wait(20)
+
+
+@functools.cache
+def _parent() -> _Parent:
+    parent = _Parent()
+    atexit.register(parent.close)
+    return parent
+
+
+def _serve(control: socket.socket) -> None:
+    """The parent's loop, until the test process has gone."""
+    running: set[int] = set()
+    while question := control.recv(_MAX_MESSAGE):
+        asked = json.loads(question)
+        answer: int | None
+        if "start" in asked:
+            answer = os.fork()
+            if answer == 0:
+                control.close()
+                _become_server(**asked)
+            running.add(answer)
+        else:
+            pid, status = os.waitpid(asked["poll"], os.WNOHANG)
+            running.discard(pid)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        control.sendall(json.dumps(answer).encode())
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _become_server(start: list[str], log: str, before: str) -> None:
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    os.close(out)
+    sys.argv = ["serving.local", *start]
+    try:
+        exec(before, {})
+        runpy.run_module("serving.local", run_name="__main__")
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stderr.flush()
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    from foundation import quiet_tensorflow
+
+    quiet_tensorflow.import_tensorflow(keras=False)
+    # Imported for the forks; http and api bring aiohttp.
+    from serving.local import server  # noqa: F401
+    from serving.local.rest import api, http  # noqa: F401
+
+    _serve(socket.socket(fileno=int(sys.argv[1])))
