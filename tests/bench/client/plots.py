@@ -10,16 +10,14 @@ import matplotlib
 import matplotlib.figure
 import numpy as np
 
-from foundation import page
+from foundation import page, plots
+from foundation.palette import BLUE, GREY, INK, ORANGE, RED
 from tests.bench.client import calls, imports, outage, verdict
 from tests.bench.client.arrays import Arrays
 from tests.bench.client.calls import Calls
 from tests.bench.client.clients.frame import CASES, FORMS
 from tests.bench.client.environments import OURS, RIVALS
 from tests.bench.client.outage import Outage
-from tests.bench.server.report import BLUE, GREY, INK, ORANGE
-
-RED = "#b3261e"
 
 CLIENTS = {
     OURS: "tfs_client",
@@ -238,7 +236,5 @@ def _dots(axes: Any, rows: Sequence[Row], logarithmic: bool = True) -> None:
 
 
 def _style(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e6e9ed", linewidth=0.8)
-    axes.set_axisbelow(True)
+    plots.style(axes)
     axes.title.set_fontsize(10)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from foundation import page
-from foundation.figures import Figures, git_commit, machine
+from foundation.figures import Figures
 from tests.bench.client import imports, plots
 from tests.bench.client.arrays import Arrays
 from tests.bench.client.calls import Calls
@@ -74,16 +74,14 @@ class Page:
             ]
         if self.outages:
             shown.append(("A server killed and restarted", OUTAGE, plots.outages(self.outages)))
-        text = page.render(
+        page.write(
+            path,
             TEMPLATE,
+            origin=page.origin(figures.command),
             title="The client, measured",
             about=ABOUT,
-            command=figures.command,
-            commit=git_commit(),
-            machine=machine(),
             figures=figures.results,
             holds=figures.hold,
             plots=shown,
             absent=self.absent,
         )
-        path.write_text(text, encoding="utf-8")

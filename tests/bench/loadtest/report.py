@@ -6,20 +6,24 @@ Knows nothing about how anything was measured.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib.figure
 import numpy as np
 
-from foundation import page
-from foundation.figures import Figures, git_commit, machine
+from foundation import page, palette, plots
+from foundation.figures import Figures
 from tests.bench.loadtest.accuracy import Accuracy
 from tests.bench.loadtest.knee import OBJECTIVES, Knees
 from tests.bench.loadtest.throughput import Throughput
 
 TEMPLATE = Path(__file__).parents[1] / "report.html"
 
-COLORS = {"open": "#2563a8", "closed": "#c8641e", "ghz": "#3f8f5f", "truth": "#30363d"}
+COLORS = {
+    "open": palette.BLUE,
+    "closed": palette.ORANGE,
+    "ghz": palette.GREEN,
+    "truth": palette.INK,
+}
 
 LOOPS = {"open": "the open loop", "closed": "the closed loop", "ghz": "ghz"}
 
@@ -47,27 +51,25 @@ def write(
     knees: Knees | None,
 ) -> None:
     """Writes the page; a part that was not measured is left out."""
-    plots = []
+    shown = []
     if sent is not None:
-        plots.append(("Requests a second", THROUGHPUT, page.svg(_throughput(sent))))
+        shown.append(("Requests a second", THROUGHPUT, page.svg(_throughput(sent))))
     if seen is not None:
-        plots.append(("What is reported, and what is true", ACCURACY, page.svg(_tails(seen))))
+        shown.append(("What is reported, and what is true", ACCURACY, page.svg(_tails(seen))))
     if knees is not None:
-        plots.append(("The knee, searched and swept", KNEE, page.svg(_knees(knees))))
+        shown.append(("The knee, searched and swept", KNEE, page.svg(_knees(knees))))
     absent = {"ghz": "not on the PATH"} if seen is not None and seen.ghz is None else {}
-    text = page.render(
+    page.write(
+        path,
         TEMPLATE,
+        origin=page.origin(figures.command),
         title="The load test, measured",
         about=ABOUT,
-        command=figures.command,
-        commit=git_commit(),
-        machine=machine(),
         figures=figures.results,
         holds=figures.hold,
-        plots=plots,
+        plots=shown,
         absent=absent,
     )
-    path.write_text(text, encoding="utf-8")
 
 
 def _throughput(taken: Throughput) -> matplotlib.figure.Figure:
@@ -79,7 +81,7 @@ def _throughput(taken: Throughput) -> matplotlib.figure.Figure:
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     axes.set(xlabel="requests/s", ylim=(-0.5, 1.5))
     axes.set_xlim(left=0)
-    _style(axes)
+    plots.style(axes)
     return figure
 
 
@@ -99,7 +101,7 @@ def _knees(taken: Knees) -> matplotlib.figure.Figure:
         axes.axvspan(found.low, found.high, color=COLORS["closed"], alpha=0.12)
     axes.set_yscale("log")
     axes.set(xlabel="requests offered a second", ylabel="p99, ms")
-    _style(axes)
+    plots.style(axes)
     return figure
 
 
@@ -116,11 +118,5 @@ def _tails(taken: Accuracy) -> matplotlib.figure.Figure:
     axes.plot(truth, [0.5, 0.01, 0.001], "x", color=COLORS["truth"], label="truth: p50, p99, p99.9")
     axes.set(xscale="log", yscale="log", xlabel="ms", ylabel="share that took longer")
     axes.legend(frameon=False)
-    _style(axes)
+    plots.style(axes)
     return figure
-
-
-def _style(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e6e9ed", linewidth=0.8)
-    axes.set_axisbelow(True)

@@ -14,12 +14,12 @@ import matplotlib
 import matplotlib.figure
 import numpy as np
 
-from foundation import page
-from foundation.figures import Figures, git_commit, machine
+from foundation import page, plots
+from foundation.figures import Figures
+from foundation.palette import BLUE, GREY, INK, ORANGE, SERIES
 from tests.bench.rollout import timeline
 from tests.bench.rollout.callers import FAILED, LABELS
 from tests.bench.rollout.traffic import Traffic
-from tests.bench.server.report import BLUE, GREY, INK, ORANGE
 
 TEMPLATE = Path(__file__).parents[1] / "report.html"
 
@@ -62,31 +62,30 @@ class Page:
             shown.append(("Latency", LATENCY, _latencies(self.traffic)))
         if self.simulated:
             shown.append(("Experiments", EXPERIMENT, _experiments(self.simulated)))
-        text = page.render(
+        page.write(
+            path,
             TEMPLATE,
+            origin=page.origin(figures.command),
             title="The rollout, measured",
             about=ABOUT,
             absent={},
-            command=figures.command,
-            commit=git_commit(),
-            machine=machine(),
             figures=figures.results,
             holds=figures.hold,
             plots=shown,
         )
-        path.write_text(text, encoding="utf-8")
 
 
 def _rollbacks(traffic: Mapping[str, Traffic]) -> str:
     figure = matplotlib.figure.Figure(figsize=(9, 2.2), layout="constrained")
     axes = figure.subplots()
-    for part, found in traffic.items():
+    for (part, found), color in zip(traffic.items(), SERIES):
         seconds = np.sort(timeline.last_answers_s(found.commands, found.rows))
         share = np.arange(1, len(seconds) + 1) / len(seconds)
-        axes.step(seconds, 100 * share, where="post", label=f"{part} ({len(seconds)})")
+        axes.step(seconds, 100 * share, where="post", color=color, label=f"{part} ({len(seconds)})")
     axes.set_xlabel("seconds")
     axes.set_ylabel("% of rollbacks")
     axes.set_xlim(left=0)
+    plots.style(axes)
     axes.legend(frameon=False)
     return page.svg(figure)
 
@@ -99,15 +98,16 @@ def _answers(found: Traffic) -> str:
     edges = np.arange(start, end, 0.1)
     figure = matplotlib.figure.Figure(figsize=(9, 2.2), layout="constrained")
     axes = figure.subplots()
-    for version, colour in ((1, BLUE), (2, ORANGE), (FAILED, INK)):
+    for version, color in ((1, BLUE), (2, ORANGE), (FAILED, INK)):
         counts, _ = np.histogram(own["ended"][own["version"] == version], edges)
         label = "failed" if version == FAILED else f"version {version}"
-        axes.plot(edges[:-1] - start, counts * 10, color=colour, label=label)
+        axes.plot(edges[:-1] - start, counts * 10, color=color, label=label)
     for command in found.commands:
         if command.begun < end:
             axes.axvspan(command.begun - start, command.ended - start, color=GREY, alpha=0.15)
     axes.set_xlabel("seconds")
     axes.set_ylabel(f"answers/s, {LABELS[0]}")
+    plots.style(axes)
     axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.98))
     return page.svg(figure)
 
@@ -122,18 +122,19 @@ def _latencies(traffic: Mapping[str, Traffic]) -> str:
             before, after = found.rows["ended"] < command.begun, found.rows["begun"] > command.ended
             during |= ~(before | after)
         edges = np.geomspace(max(took.min(), 0.1), took.max(), 60)
-        for chosen, colour, label in (
+        for chosen, color, label in (
             (~during, BLUE, "no command"),
             (during, ORANGE, "during one"),
         ):
             if chosen.any():
                 weights = np.full(int(chosen.sum()), 100 / chosen.sum())
                 axes.hist(
-                    took[chosen], edges, weights=weights, histtype="step", color=colour, label=label
+                    took[chosen], edges, weights=weights, histtype="step", color=color, label=label
                 )
         axes.set_xscale("log")
         axes.set_title(part, fontsize=9)
         axes.set_xlabel("ms")
+        plots.style(axes)
     each[0].set_ylabel("% of requests")
     each[0].legend(frameon=False)
     return page.svg(figure)
@@ -156,4 +157,5 @@ def _experiments(simulated: list[Simulated]) -> str:
     axes.axvline(5, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlim(0, 112)
     axes.set_xlabel("% of experiments (dotted: 5 %)")
+    plots.style(axes, "x")
     return page.svg(figure)

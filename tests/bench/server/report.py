@@ -9,24 +9,26 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import matplotlib.figure
 
-from foundation import page
-from foundation.figures import Figures, git_commit, machine
+from foundation import page, plots
+from foundation.figures import Figures
+from foundation.palette import BLUE, BLUES, GREY, INK, ORANGE
 from tests.bench.server import verdict
 from tests.bench.server.contest import CALLERS, FILES, PIXELS, Measured
 from tests.bench.server.soak import Memory
 from tests.bench.server.starts import Start
 
-TEMPLATE = Path(__file__).with_name("report.html")
+TEMPLATE = Path(__file__).parents[1] / "server.html"
 
-COLORS = {1: "#9dbbdc", 8: "#5a8fc7", 32: "#2563a8"}
+COLORS = dict(zip((1, 8, 32), BLUES))
 """By callers."""
 
-BLUE, ORANGE, GREY, INK = "#2563a8", "#c8641e", "#9aa3ad", "#1c2733"
+ABOUT = """Callers and servers share the cores; each caller sends one image, waits for the answer,
+and sends the next."""
 
 TITLES = {FILES: "Image files: serving_default", PIXELS: "Pixels: predict_images"}
 
@@ -52,28 +54,28 @@ class Page:
 
     def write(self, path: Path, figures: Figures) -> None:
         """Writes the page."""
-        plots = []
+        shown = []
         if self.measured is not None:
-            plots += [
-                ("Throughput", page.svg(_throughput(self.measured))),
-                ("Latency with 32 callers", page.svg(_latency(self.measured))),
-                ("Where the CPU goes, with 32 callers", page.svg(_cpu(self.measured))),
+            shown += [
+                ("Throughput", "", page.svg(_throughput(self.measured))),
+                ("Latency with 32 callers", "", page.svg(_latency(self.measured))),
+                ("Where the CPU goes, with 32 callers", "", page.svg(_cpu(self.measured))),
             ]
         if self.memory:
-            plots.append(("Memory", page.svg(_memory(self.memory))))
-        text = page.render(
+            shown.append(("Memory", "", page.svg(_memory(self.memory))))
+        page.write(
+            path,
             TEMPLATE,
-            command=figures.command,
-            commit=git_commit(),
-            machine=machine(),
+            origin=page.origin(figures.command),
             figures=figures.results,
             holds=figures.hold,
-            plots=plots,
+            title="The local server, measured",
+            about=ABOUT,
+            plots=shown,
             starts=self.starts,
             rows=_rows(self.measured) if self.measured is not None else [],
             absent=self.measured.absent if self.measured is not None else {},
         )
-        path.write_text(text, encoding="utf-8")
 
 
 def _shown(measured: Measured, signature: str, count: int) -> list[str]:
@@ -218,8 +220,6 @@ def _rows(measured: Measured) -> list[dict[str, Any]]:
     return rows
 
 
-def _style(axes: Any, grid: str) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e6e9ed", linewidth=0.8, axis=grid)
-    axes.set_axisbelow(True)
+def _style(axes: Any, grid: Literal["both", "x"]) -> None:
+    plots.style(axes, grid)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
