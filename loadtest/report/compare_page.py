@@ -104,9 +104,9 @@ def _over_time(cut: Sequence[Slices], names: Sequence[str]) -> matplotlib.figure
             label = f"{name}, p{100 * share:g}"
             axes.plot(np.arange(side.count), values, line, color=color, label=label)
     axes.set(title="Latency of each second", xlabel="seconds since the begin", ylabel="ms")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])  # room for the legend
     plots.style(axes)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", ncols=4)
     return figure
 
 

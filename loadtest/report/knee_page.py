@@ -82,7 +82,9 @@ def _curves(
     right.set(title="Latency against what was carried")
     for axes in (left, right):
         plots.style(axes)
-    left.legend(frameon=False)
+    drawn.legend(
+        *left.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4
+    )
     return drawn
 
 

@@ -48,7 +48,7 @@ def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figur
             values[at] = percentiles(histogram, (share,))[0].value_ms
         upper.plot(middles, values, color=color, label=f"p{share}", marker=".")
     upper.set(title=f"Latency of the right answers of each {_time(width)}", ylabel="ms")
-    upper.set_ylim(bottom=0)
+    upper.set_ylim(0, 1.2 * upper.get_ylim()[1])  # room for the legend
     below = np.zeros(len(middles))
     for label, seconds, color in [*_right(held), ("failures", list(wrong.values()), RED)]:
         counts = np.zeros(len(middles))
@@ -59,7 +59,7 @@ def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figur
             lefts = [at * width for at in range(len(middles))]
             lower.bar(lefts, counts, 0.9 * width, below, align="edge", color=color, label=label)
         below += counts
-    lower.set_ylim(0, 1.3 * max(1.0, float(below.max())))  # room for the legend
+    lower.set_ylim(0, 1.3 * max(1.0, float(below.max())))
     lower.set(
         title=f"Requests of each {_time(width)}: so many samples does a point above rest on",
         xlabel="seconds",
@@ -82,7 +82,7 @@ def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figur
                 )
         axes.set_xlim(0, max(last + 1, width))
         plots.style(axes)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper left", ncols=3)
     return figure
 
 
