@@ -11,7 +11,6 @@ whole or not at all.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import subprocess
@@ -22,6 +21,7 @@ from typing import Any
 from export import versions
 from foundation import command_line, figures, quiet_tensorflow
 from foundation.command_line import InputError
+from foundation.digests import file_digest
 from tfs_client import contract
 from training import run
 
@@ -154,7 +154,7 @@ def _model_card(
         "files": {
             path.relative_to(version_folder).as_posix(): {
                 "bytes": path.stat().st_size,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "sha256": file_digest(path),
             }
             for path in files
         },

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from foundation import files
 
 EXTRA_ASSETS = "assets.extra"
 """TensorFlow Serving's folder for files that are not part of the graph."""
@@ -54,13 +55,10 @@ def new_version(model_folder: Path) -> Iterator[tuple[int, Path]]:
     model_folder.mkdir(parents=True, exist_ok=True)
     with (model_folder / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        aside = model_folder / _ASIDE
-        shutil.rmtree(aside, ignore_errors=True)
         version = max(versions(model_folder), default=0) + 1
-        aside.mkdir()
-        try:
+        aside = model_folder / _ASIDE
+        files.remove(aside)
+        with files.replacing(model_folder / str(version), durable=True, aside=aside):
+            aside.mkdir()
             yield version, aside
-            aside.rename(model_folder / str(version))
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+            files.sync_tree(aside)

@@ -1,18 +1,37 @@
-"""What a version's files are, in one number: who has judged a version knows it again.
+"""Digests that tell whether files are still those that somebody has seen before.
 
-Standard library only, so that whoever reads a judgement needs no TensorFlow.
+Standard library only: reading a verdict must not cost TensorFlow's import.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import IO
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 over a file's content, as 64 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return stream_digest(file)
+
+
+def stream_digest(stream: IO[bytes]) -> str:
+    """SHA-256 over what is left to read of a stream, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def version_digest(folder: Path) -> str:
     """SHA-256 over what is served: saved_model.pb, variables/ and assets/, names and contents.
 
-    Not over assets.extra/, where the card, the warm-up and the judgement itself lie.
+    assets.extra/ does not count: the model card, the warm-up and the gate's verdict lie there.
 
     Args:
         folder: models/<name>/<version>/.

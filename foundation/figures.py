@@ -19,6 +19,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from foundation import files
+
 BUILD_DIR = Path("build")
 
 
@@ -117,14 +119,12 @@ class Figures:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file aside and renames it into place; a reader never sees half of it.
+    """Writes a JSON file; a reader never sees half of it.
 
     NaN and infinities are written as null, which every JSON reader takes.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
-    aside.write_text(text + "\n", encoding="utf-8")
-    aside.replace(path)
+    files.write(path, text + "\n")
 
 
 def _finite(content: Any) -> Any:

@@ -30,6 +30,7 @@ from typing import Final
 
 import tqdm
 
+from foundation import files
 from foundation.command_line import InputError, Parser, configure_logging, run
 from foundation.figures import BUILD_DIR, Figures
 from loadtest.loops import searching
@@ -183,12 +184,10 @@ def _report(tuning: Tuning, outcome: Outcome, figures: Figures, command: str) ->
     target = BUILD_DIR / "batching.config"
     target.unlink(missing_ok=True)
     if chosen is not None and chosen.candidate != OFF:
-        aside = target.with_name(f".{target.name}")
         evidence = recommendation.evidence(
             chosen, tried, turns, tuning.search.objectives, tuning.search.settings, command
         )
-        aside.write_text(chosen.candidate.text(evidence), encoding="utf-8")
-        aside.replace(target)
+        files.write(target, chosen.candidate.text(evidence))
     page = BUILD_DIR / f"{NAME}.html"
     tune_page.write(
         page,

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+from foundation import files
 from foundation.command_line import InputError, raise_if_interrupted
 from training import evaluation
 from training.config import RunConfig
@@ -213,9 +214,9 @@ def _mean(strategy: tf.distribute.Strategy, value: float) -> float:
 
 
 def _save_weights(model: keras.Model, path: Path) -> None:
-    aside = path.with_name(f"aside.{path.name}")
-    model.save_weights(aside)
-    aside.replace(path)
+    # Keras takes no name that does not end in .weights.h5
+    with files.replacing(path, aside=path.with_name(f"aside.{path.name}")) as aside:
+        model.save_weights(aside)
 
 
 def _report(writer: tf.summary.SummaryWriter, config: RunConfig, progress: Progress) -> None:

@@ -14,7 +14,6 @@ import dataclasses
 import fcntl
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from foundation import files
 from foundation.command_line import InputError
 from training.config import RunConfig, config_from_dict
 
@@ -162,15 +162,16 @@ def publish(partial: Path, final: Path) -> None:
     """Makes a finished run visible: one rename."""
     for name in ("checkpoint", "cache"):
         shutil.rmtree(partial / name, ignore_errors=True)
+    files.sync_tree(partial)
     partial.rename(final)
+    files.sync(final.parent)
 
 
 def point_latest(final: Path) -> None:
     """Lets runs/latest name this run; a reader sees the old link or the new one."""
-    aside = final.with_name(f".{LATEST}.{os.getpid()}")
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(final.name)
-    aside.replace(final.with_name(LATEST))
+    with files.replacing(final.with_name(LATEST)) as aside:
+        files.remove(aside)
+        aside.symlink_to(final.name)
 
 
 def write_table(path: Path, rows: Sequence[Any], columns: Sequence[str]) -> None:

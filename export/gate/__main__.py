@@ -16,7 +16,6 @@ import dataclasses
 import datetime
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +32,7 @@ from export.gate import (
 from export.gate.figures import CANDIDATE, STABLE
 from export.gate.images import Image, Version
 from export.gate.verdict import Check, Limits
-from foundation import command_line, figures
+from foundation import command_line, figures, files
 from foundation.command_line import InputError
 from foundation.digests import version_digest
 from tfs_client import contract
@@ -281,13 +280,7 @@ def _write(
     from export.gate.page import render  # matplotlib: not before there is something to draw
 
     path.parent.mkdir(exist_ok=True)
-    page = path.with_name(PAGE)
-    aside = page.with_name(f".{page.name}.{os.getpid()}")
-    try:
-        aside.write_text(render(verdict, asked, images, evidence, beside), "utf-8")
-        aside.replace(page)
-    finally:
-        aside.unlink(missing_ok=True)
+    files.write(path.with_name(PAGE), render(verdict, asked, images, evidence, beside))
     figures.write_json(path, verdict)
 
 

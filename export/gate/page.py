@@ -14,8 +14,8 @@ import sklearn.metrics
 from export.gate.child import Evidence
 from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import Image, Version
-from foundation import page
-from training.results.report import BLUE, GREY, ORANGE
+from foundation import page, plots
+from foundation.palette import BLUE, GREY, ORANGE
 
 TEMPLATE = Path(__file__).with_name("gate.html")
 DISAGREEMENTS_SHOWN = 40
@@ -43,6 +43,9 @@ def render(
     names = {who: f"version {version.number}" for who, version in asked.items()}
     return page.render(
         TEMPLATE,
+        origin=page.Origin(
+            commit=verdict["commit"], machine=verdict["machine"], time=verdict["time"]
+        ),
         verdict=verdict,
         checks=checks,
         names=names,
@@ -75,9 +78,7 @@ def _axes(height: float, columns: int) -> tuple[matplotlib.figure.Figure, Any]:
     figure = matplotlib.figure.Figure(figsize=(9, height), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)[0]
     for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(color="#e6e9ed", linewidth=0.8)
-        ax.set_axisbelow(True)
+        plots.style(ax)
     return figure, axes
 
 

@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
+from foundation import files
 from foundation.command_line import InputError
 from loadtest.loops.job import Job, job_from_json
 from loadtest.loops.sending import Senders
@@ -100,9 +101,7 @@ def _work(job: Job, number: int, client: Client, csv: Path, result: Path) -> int
         keeper.join()
     state = dataclasses.asdict(meter.end(senders.most_in_flight))
     content = {"recording": kept.close().to_json(), "state": state}
-    aside = result.with_suffix(".aside")
-    aside.write_text(json.dumps(content), encoding="utf-8")
-    aside.replace(result)
+    files.write(result, json.dumps(content))
     return 0
 
 

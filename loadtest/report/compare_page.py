@@ -11,11 +11,10 @@ from typing import Any, Final
 
 import matplotlib.figure
 import numpy as np
-from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from foundation import page
-from loadtest.report.plots import BLUE, GREY, ORANGE, style
+from foundation import page, plots
+from foundation.palette import BLUE, GREEN, GREY, ORANGE, RED
 from loadtest.results.percentiles import of_counts
 from loadtest.verdicts.comparison import Comparison, Slices
 from loadtest.verdicts.sides import Sides
@@ -43,8 +42,10 @@ def write(
     cut = [side.slices for side in sides]
     both = [side.run.settings for side in sides]
     names = [f"A: {sides[0].name}", f"B: {sides[1].name}"]
-    text = page.render(
+    page.write(
+        path,
         TEMPLATE,
+        origin=page.origin(command),
         found=found,
         sides=sides,
         notes=notes,
@@ -52,12 +53,10 @@ def write(
             (name, *(one.get(name, "-") for one in both))
             for name in dict.fromkeys([*both[0], *both[1]])
         ],
-        command=command,
         ratios=page.svg(_ratios(found)),
         tails=page.svg(_tails(cut, names)),
         over_time=page.svg(_over_time(cut, names)),
     )
-    path.write_text(text, encoding="utf-8")
 
 
 def _ratios(found: Comparison) -> matplotlib.figure.Figure:
@@ -69,15 +68,13 @@ def _ratios(found: Comparison) -> matplotlib.figure.Figure:
         assert row.ratio is not None
         assert row.low is not None
         assert row.high is not None
-        color = "#b3261e" if row.worse else "#2e7d4f" if row.better else GREY
+        color = RED if row.worse else GREEN if row.better else GREY
         axes.plot([100 * row.low - 100, 100 * row.high - 100], [at, at], color=color, linewidth=4)
         axes.plot([100 * row.ratio - 100], [at], "o", color=color)
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)])
     axes.set(xlabel="B against A, %; 95 % interval", ylim=(-0.6, len(rows) - 0.4))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e6e9ed", linewidth=0.8)
-    axes.set_axisbelow(True)
+    plots.style(axes)
     return figure
 
 
@@ -91,7 +88,8 @@ def _tails(cut: Sequence[Slices], names: Sequence[str]) -> matplotlib.figure.Fig
         axes.step(side.values_us / 1000, beyond, where="post", color=color, label=name)
     _log(axes)
     axes.set(title="Share of the right answers that took longer", xlabel="ms")
-    style(axes)
+    plots.style(axes)
+    axes.legend(frameon=False)
     return figure
 
 
@@ -105,8 +103,9 @@ def _over_time(cut: Sequence[Slices], names: Sequence[str]) -> matplotlib.figure
             label = f"{name}, p{share}"
             axes.plot(np.arange(side.count), values, line, color=color, label=label)
     axes.set(title="Latency of each second", xlabel="seconds since the begin", ylabel="ms")
-    axes.set_ylim(bottom=0)
-    style(axes)
+    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])  # room for the legend
+    plots.style(axes)
+    axes.legend(frameon=False, loc="upper left", ncols=4)
     return figure
 
 
@@ -120,7 +119,7 @@ def _of_each(side: Slices, share: float) -> NDArray[np.float64]:
 
 
 def _log(axes: Any) -> None:
-    as_number = FuncFormatter(lambda value, _: f"{value:g}")
+    as_number = plots.plain_numbers()
     axes.set(xscale="log", yscale="log")
     axes.xaxis.set_major_formatter(as_number)
     axes.yaxis.set_major_formatter(as_number)

@@ -11,10 +11,9 @@ from typing import Any, Final
 
 import matplotlib.figure
 import numpy as np
-from matplotlib.ticker import FuncFormatter
 
-from foundation import page
-from loadtest.report.plots import BLUE, GREY, RED, style
+from foundation import page, plots
+from foundation.palette import BLUE, GREEN, GREY, RED
 from loadtest.results.point import Point
 from loadtest.verdicts.knee_search import Knee
 from loadtest.verdicts.objectives import Objectives
@@ -39,18 +38,19 @@ def write(
         knee: what was found.
         points: all measurements, in order of time.
         objectives: what was asked for.
-        settings: name → value, shown as they are.
+        settings: name → value, shown as they are; "command" at the end of the page.
     """
-    text = page.render(
+    page.write(
+        path,
         TEMPLATE,
+        origin=page.origin(settings.get("command")),
         verdict=verdict,
         knee=knee,
         points=points,
         objectives=objectives,
-        settings=settings,
+        settings={name: value for name, value in settings.items() if name != "command"},
         curves=page.svg(_curves(knee, points, objectives)) if points else "",
     )
-    path.write_text(text, encoding="utf-8")
 
 
 def _curves(
@@ -73,17 +73,18 @@ def _curves(
                 )
         axes.set(xlabel=words)
         axes.set_yscale("log")
-        as_number = FuncFormatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_major_formatter(as_number)
+        axes.yaxis.set_major_formatter(plots.plain_numbers())
         axes.set_xlim(left=0)
     if knee.rate is not None and knee.high is not None:
-        left.axvspan(knee.low, knee.high, color="#2e7d4f", alpha=0.15)
-        left.axvline(knee.rate, color="#2e7d4f", linewidth=1.5, label="knee, 90 % interval")
+        left.axvspan(knee.low, knee.high, color=GREEN, alpha=0.15)
+        left.axvline(knee.rate, color=GREEN, linewidth=1.5, label="knee, 90 % interval")
     left.set(ylabel="ms", title="Latency against what was offered")
     right.set(title="Latency against what was carried")
     for axes in (left, right):
-        style(axes)
-    right.get_legend().remove()
+        plots.style(axes)
+    drawn.legend(
+        *left.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4
+    )
     return drawn
 
 

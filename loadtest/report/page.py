@@ -57,8 +57,10 @@ def write(path: Path, report: Report) -> None:
         found = plots.stairs(report.pieces, taken.samples, held.begin_s)
     late = any(one.late for one in taken.states)
     seen = report.server
-    text = page.render(
+    page.write(
+        path,
         TEMPLATE,
+        origin=page.origin(),
         summary=report.summary,
         settings=report.settings,
         how=report.how,
@@ -78,4 +80,3 @@ def write(path: Path, report: Report) -> None:
         meanings=MEANINGS,
         server_figure=page.svg(server_figure(seen)) if seen is not None and seen.seconds else "",
     )
-    path.write_text(text, encoding="utf-8")

@@ -12,16 +12,14 @@ from typing import Any
 import matplotlib
 import matplotlib.figure
 import numpy as np
-from matplotlib.ticker import FuncFormatter
 
+from foundation import plots
+from foundation.palette import BLUE, GREY, ORANGE, RED, SERIES
 from loadtest.change.cost import Cost
 from loadtest.results import samples
 from loadtest.results.histograms import distribution, empty, of_latencies, percentiles
 from loadtest.results.recording import Recording
 from loadtest.traffic.arrivals import Piece
-
-BLUE, ORANGE, RED, GREY = "#2563a8", "#c8641e", "#b3261e", "#9aa3ad"
-VERSIONS = (BLUE, "#4f9d69", "#6b4fa0", "#d9a521", "#3a8fb7")
 
 MOST_POINTS = 120
 """Of a line; of a longer run several seconds make one."""
@@ -50,7 +48,7 @@ def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figur
             values[at] = percentiles(histogram, (share,))[0].value_ms
         upper.plot(middles, values, color=color, label=f"p{share}", marker=".")
     upper.set(title=f"Latency of the right answers of each {_time(width)}", ylabel="ms")
-    upper.set_ylim(bottom=0)
+    upper.set_ylim(0, 1.2 * upper.get_ylim()[1])  # room for the legend
     below = np.zeros(len(middles))
     for label, seconds, color in [*_right(held), ("failures", list(wrong.values()), RED)]:
         counts = np.zeros(len(middles))
@@ -61,7 +59,7 @@ def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figur
             lefts = [at * width for at in range(len(middles))]
             lower.bar(lefts, counts, 0.9 * width, below, align="edge", color=color, label=label)
         below += counts
-    lower.set_ylim(0, 1.3 * max(1.0, float(below.max())))  # room for the legend
+    lower.set_ylim(0, 1.3 * max(1.0, float(below.max())))
     lower.set(
         title=f"Requests of each {_time(width)}: so many samples does a point above rest on",
         xlabel="seconds",
@@ -83,7 +81,8 @@ def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figur
                     weight="bold",
                 )
         axes.set_xlim(0, max(last + 1, width))
-        style(axes)
+        plots.style(axes)
+        axes.legend(frameon=False, loc="upper left", ncols=3)
     return figure
 
 
@@ -96,7 +95,7 @@ def _right(held: Recording) -> list[tuple[str, list[dict[int, Any]], str]]:
         return [("right answers", [held.by_second()], BLUE)]
     return [
         (f"right answers of version {one}", [held.by_second(version=one)], color)
-        for one, color in zip(versions, VERSIONS * len(versions))
+        for one, color in zip(versions, SERIES * len(versions))
     ]
 
 
@@ -118,13 +117,14 @@ def histogram(held: Recording) -> matplotlib.figure.Figure:
         label = f"p{one.share:g} {one.value_ms:.3g} ms"
         axes.axvline(one.value_ms, color=color, linewidth=1.2, label=label)
     axes.set_xscale("log")
-    as_number = FuncFormatter(lambda value, _: f"{value:g}")
+    as_number = plots.plain_numbers()
     axes.xaxis.set_major_formatter(as_number)
     axes.yaxis.set_major_formatter(as_number)
     if high / low < 30:  # so narrow that the powers of ten alone say too little
         axes.xaxis.set_minor_formatter(as_number)
     axes.set(title="Latency of the right answers", xlabel="ms", ylabel="requests")
-    style(axes)
+    plots.style(axes)
+    axes.legend(frameon=False)
     return figure
 
 
@@ -176,7 +176,7 @@ def throughput(found: Sequence[Stair]) -> matplotlib.figure.Figure:
         values = [np.nan if value is None else value for value in values]
         axes.plot(right, values, color=color, marker="o", label=name)
     axes.set_yscale("log")
-    as_number = FuncFormatter(lambda value, _: f"{value:g}")
+    as_number = plots.plain_numbers()
     axes.yaxis.set_major_formatter(as_number)
     axes.yaxis.set_minor_formatter(as_number)
     axes.set_xlim(left=0)
@@ -185,13 +185,6 @@ def throughput(found: Sequence[Stair]) -> matplotlib.figure.Figure:
         xlabel="right answers a second",
         ylabel="ms",
     )
-    style(axes)
-    return figure
-
-
-def style(axes: Any) -> None:
-    """What all of them have in common."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e6e9ed", linewidth=0.8)
-    axes.set_axisbelow(True)
+    plots.style(axes)
     axes.legend(frameon=False)
+    return figure

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 import matplotlib.figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from foundation import page
-from loadtest.report.plots import BLUE, GREY, ORANGE
+from foundation import page, plots
+from foundation.palette import BLUE, GREEN, GREY, ORANGE
 from loadtest.tuning.candidates import OFF
 from loadtest.tuning.in_turns import InTurns
 from loadtest.tuning.recommendation import Tried, side_by_side
@@ -35,18 +35,18 @@ def write(
 ) -> None:
     """Writes the page."""
     ordered = sorted(tried, key=lambda one: (not one.last, -one.order))
-    text = page.render(
+    page.write(
+        path,
         TEMPLATE,
+        origin=page.origin(command),
         verdict=verdict,
         tried=ordered,
         side_by_side=side_by_side(tried, turns),
         chosen=chosen,
         objectives=objectives,
-        command=command,
         bars=page.svg(_bars(ordered, chosen)) if ordered else "",
         pairs=page.svg(_pairs(turns)) if turns is not None else "",
     )
-    path.write_text(text, encoding="utf-8")
 
 
 def _bars(ordered: Sequence[Tried], chosen: Tried | None) -> matplotlib.figure.Figure:
@@ -56,7 +56,7 @@ def _bars(ordered: Sequence[Tried], chosen: Tried | None) -> matplotlib.figure.F
     axes = figure.subplots()
     for at, one in enumerate(reversed(ordered)):
         knee = one.found.knee
-        color = "#2e7d4f" if one is chosen else BLUE if one.last else GREY
+        color = GREEN if one is chosen else BLUE if one.last else GREY
         high = knee.low if knee.high is None else knee.high
         axes.plot([knee.low, high], [at, at], color=color, linewidth=4)
         if knee.rate is not None:
@@ -69,9 +69,7 @@ def _bars(ordered: Sequence[Tried], chosen: Tried | None) -> matplotlib.figure.F
         label.set_fontweight("bold" if one.candidate == OFF else "normal")
     axes.set(xlabel="highest rate that holds the objectives, requests/s; 90 % interval")
     axes.set_xlim(left=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e6e9ed", linewidth=0.8)
-    axes.set_axisbelow(True)
+    plots.style(axes)
     return figure
 
 
@@ -87,12 +85,10 @@ def _pairs(turns: InTurns) -> matplotlib.figure.Figure:
     axes.axhline(1, color=GREY, linestyle="--", linewidth=1, label="allowed")
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(plots.plain_numbers())
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="pair", ylabel="latency over its limit")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e6e9ed", linewidth=0.8)
-    axes.set_axisbelow(True)
+    plots.style(axes)
     axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     return figure

@@ -11,17 +11,18 @@ from typing import Any, Final
 import matplotlib.figure
 import numpy as np
 
+from foundation import palette, plots
 from loadtest.server.split import Part
 from loadtest.server.view import ServerView, Window
 
 COLORS: Final = {
-    "client": "#6b4fa0",
-    "network": "#9aa3ad",
-    "handler": "#4f9d69",
-    "queue": "#c8641e",
-    "batch": "#d9a521",
-    "batch and model": "#2563a8",
-    "model": "#2563a8",
+    "client": palette.PURPLE,
+    "network": palette.GREY,
+    "handler": palette.GREEN,
+    "queue": palette.ORANGE,
+    "batch": palette.YELLOW,
+    "batch and model": palette.BLUE,
+    "model": palette.BLUE,
 }
 """In the order a request meets the parts."""
 
@@ -42,9 +43,7 @@ def figure(view: ServerView) -> matplotlib.figure.Figure:
     if sizes:
         _sizes(axes[1], sizes)
     for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
-        one.grid(color="#e6e9ed", linewidth=0.8)
-        one.set_axisbelow(True)
+        plots.style(one)
     return drawn
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from foundation import files
 from foundation.command_line import InputError
 from serving import models_config
 from serving.fleet.place import EditedMeanwhileError, operator_in_words
@@ -81,7 +82,7 @@ class ConfigFile:
                 "Somebody edits it; look at it, and start again."
             )
         mode = stat.S_IMODE(self._real.stat().st_mode)
-        _replace(self._real, self.beside("new"), text, mode)
+        files.write(self._real, text, durable=True, mode=mode, aside=self.beside("new"))
         self._read = text.encode()
 
     def note(self) -> str | None:
@@ -93,7 +94,8 @@ class ConfigFile:
 
     def put_note(self, text: str) -> None:
         """Notes what is about to be done, on the disk."""
-        _replace(self.beside("pending.json"), self.beside("pending.new"), text)
+        pending, aside = self.beside("pending.json"), self.beside("pending.new")
+        files.write(pending, text, durable=True, aside=aside)
 
     def drop_note(self, line: str = "") -> None:
         """Nothing is under way any more; adds a line to the history first."""
@@ -160,26 +162,6 @@ def _locked(file: IO[str], kind: int, wait_s: float = 0.0) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _replace(path: Path, aside: Path, text: str, mode: int | None = None) -> None:
-    with aside.open("wb") as file:
-        if mode is not None:
-            os.fchmod(file.fileno(), mode)
-        file.write(text.encode())
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Has a rename in the folder outlive a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _ends_with_newline(file: IO[bytes]) -> bool:

@@ -26,7 +26,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from foundation import quiet_tensorflow
+from foundation import files, quiet_tensorflow
 from foundation.command_line import InputError, configure_logging, run
 from serving import models_config
 from serving.local import flags as flags_module
@@ -112,7 +112,7 @@ def _serve(flags: Flags) -> int:
                 "ready in %.2f s after TensorFlow's import", time.monotonic() - server_started
             )
             if flags.port_file:
-                _write_atomically(Path(flags.port_file), json.dumps(ports) + "\n")
+                files.write(Path(flags.port_file), json.dumps(ports) + "\n")
         stop.wait()
     _log.info("stopped")
     return 0
@@ -177,9 +177,3 @@ def _check_free(flag: str, port: int) -> None:
                 f"Expected a free port. Received: --{flag}={port}, {error.strerror}. "
                 f"Stop what listens there or choose another port with --{flag}."
             ) from error
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)

@@ -5,17 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib.figure
 
 from foundation import page
-from foundation.figures import Figures, git_commit, machine
+from foundation.figures import Figures
 
 TEMPLATE = Path(__file__).with_name("report.html")
-
-BLUE, ORANGE, GREEN, RED = "#2563a8", "#c8641e", "#3f8f5f", "#b3261e"
-GREY, INK, RULE = "#9aa3ad", "#1c2733", "#e6e9ed"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,33 +60,19 @@ class Page:
             path: of the HTML file.
             figures: those with a bar come first; all stand at the end.
         """
-        text = page.render(
+        page.write(
+            path,
             TEMPLATE,
+            origin=page.origin(figures.command),
             title=self.title,
             about=self.about,
-            command=figures.command,
-            commit=git_commit(),
-            machine=machine(),
             figures=figures.results,
             holds=figures.hold,
             sections=self.sections,
             absent=self.absent,
         )
-        path.write_text(text, encoding="utf-8")
 
 
 def figure(height: float) -> matplotlib.figure.Figure:
     """An empty plot as wide as the page; the height in inches."""
     return matplotlib.figure.Figure(figsize=(9, height), layout="constrained")
-
-
-def style(axes: Any, grid: str = "both") -> None:
-    """The look that all plots share.
-
-    Args:
-        axes: matplotlib's.
-        grid: x, y or both.
-    """
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=RULE, linewidth=0.8, axis=grid)
-    axes.set_axisbelow(True)

@@ -6,7 +6,6 @@ and a list. Knows nothing about who loads it.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import platform
@@ -14,7 +13,9 @@ import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
+
+from foundation.digests import stream_digest
 
 ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -48,7 +49,7 @@ def write(
             for path, source in content.items():
                 tar.add(source, arcname=path.lstrip("/"))
         layer.seek(0)
-        digest = _sha256(layer)
+        digest = stream_digest(layer)
         size = layer.seek(0, io.SEEK_END)
         layer.seek(0)
         configuration = {
@@ -65,13 +66,6 @@ def write(
             _add_json(tar, "config.json", configuration)
             _add_json(tar, "manifest.json", listed)
     return archive
-
-
-def _sha256(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _add_json(tar: tarfile.TarFile, name: str, content: Any) -> None:

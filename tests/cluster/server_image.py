@@ -10,6 +10,7 @@ import logging
 import subprocess
 from pathlib import Path
 
+from foundation import files
 from foundation.command_line import InputError
 from serving.container.engine import IMAGE
 from tests.cluster.places import FOLDER
@@ -37,8 +38,7 @@ def archive(image: str = IMAGE) -> Path:
             _log.warning("no container engine answers: %s is an earlier one", image)
             return kept
         raise UnavailableError(f"{image} cannot be made: {error}") from error
-    aside = kept.with_suffix(".new")
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run([engine, "save", "--output", str(aside), image], check=True)
-    aside.replace(kept)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(kept) as aside:
+        subprocess.run([engine, "save", "--output", str(aside), image], check=True)
     return kept

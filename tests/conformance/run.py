@@ -145,14 +145,15 @@ def _write_cases(verdicts: list[Verdict], other: bool) -> None:
     subjects: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         subjects.setdefault(row["subject"], []).append(row)
-    text = page.render(
+    path = BUILD_DIR / "conformance.html"
+    page.write(
+        path,
         Path(__file__).with_name("page.html"),
+        origin=page.origin(),
         subjects=subjects,
         rows=rows,
         server="another server" if other else "the local server",
     )
-    path = BUILD_DIR / "conformance.html"
-    path.write_text(text, encoding="utf-8")
     print(path)
 
 

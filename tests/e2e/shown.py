@@ -1,4 +1,4 @@
-"""What a page of docs/ shows that a command prints, as patterns: numbers may differ, words may not."""
+"""What a page of docs/ shows that a command prints: numbers may differ, words may not."""
 
 from __future__ import annotations
 

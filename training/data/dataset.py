@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from foundation.command_line import InputError
+from foundation.digests import file_digest
 from tfs_client import contract
 
 SPLITS = ("train", "validation", "test")
@@ -117,15 +118,11 @@ def fingerprint(dataset: Dataset) -> str:
     The same data gives the same fingerprint wherever it lies.
     """
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) * 2)) as pool:
-        hashes = pool.map(lambda item: _file_hash(dataset.file(item)), dataset.items)
+        hashes = pool.map(lambda item: file_digest(dataset.file(item)), dataset.items)
         whole = hashlib.sha256(repr(dataset.class_names).encode())
         for item, content in zip(dataset.items, hashes):
             whole.update(repr((item.path, item.label, item.group, item.split, content)).encode())
     return whole.hexdigest()
-
-
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _sample_set(positive: str | None) -> Dataset:

@@ -14,21 +14,25 @@ import matplotlib.figure
 import numpy as np
 import sklearn.metrics
 
-from foundation import page
+from foundation import page, plots
+from foundation.palette import BLUE, GREY, ORANGE
 from training import run
 
 TEMPLATE = Path(__file__).with_name("report.html")
 THUMBNAIL_PIXELS = 112
 MISTAKES_SHOWN = 12
-BLUE, ORANGE, GREY = "#2563a8", "#c8641e", "#9aa3ad"
 
 
 def write(made: run.Run, path: Path) -> None:
     """Writes the page of a run."""
     predictions = made.predictions()
     test = [row for row in predictions if row.split == "test"]
-    text = page.render(
+    page.write(
+        path,
         TEMPLATE,
+        origin=page.Origin(
+            commit=made.settings["commit"], machine=None, time=made.settings["finished"]
+        ),
         run=made.settings,
         metrics=made.metrics(),
         classes=made.class_names,
@@ -38,16 +42,13 @@ def write(made: run.Run, path: Path) -> None:
         histogram=page.svg(_histogram(made, test)),
         mistakes=_mistakes(made, test),
     )
-    path.write_text(text, encoding="utf-8")
 
 
 def _axes(width: float, height: float, columns: int) -> tuple[matplotlib.figure.Figure, Any]:
     figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)[0]
     for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(color="#e6e9ed", linewidth=0.8)
-        ax.set_axisbelow(True)
+        plots.style(ax)
     return figure, axes
 
 

@@ -15,13 +15,13 @@ import matplotlib
 import matplotlib.figure
 import numpy as np
 
-from foundation import page
+from foundation import page, plots
+from foundation.palette import BLUE, GREY, ORANGE, RED
 from serving.rollout.experiment import words
 from serving.rollout.experiment.plan import Plan
 from serving.rollout.experiment.verdict import GuardrailRow, MismatchRow, Since, Verdict
 
 TEMPLATE: Final = Path(__file__).with_name("experiment.html")
-BLUE, ORANGE, RED, GREY = "#2563a8", "#c8641e", "#b3261e", "#9aa3ad"
 
 
 def write(path: Path, *, plan: Plan, verdict: Verdict) -> None:
@@ -32,8 +32,10 @@ def write(path: Path, *, plan: Plan, verdict: Verdict) -> None:
         plan: what was meant to be shown.
         verdict: what is shown.
     """
-    text = page.render(
+    page.write(
+        path,
         TEMPLATE,
+        origin=page.origin(),
         plan=plan,
         verdict=verdict,
         settings={**dataclasses.asdict(plan), "weights": dict(plan.weights)},
@@ -43,7 +45,6 @@ def write(path: Path, *, plan: Plan, verdict: Verdict) -> None:
         split=page.svg(_split(plan, verdict)) if verdict.mismatch.series["hours"] else "",
         guardrails=page.svg(_guardrails(verdict)) if verdict.guardrails[0].series["hours"] else "",
     )
-    path.write_text(text, encoding="utf-8")
 
 
 def _quality(plan: Plan, verdict: Verdict) -> matplotlib.figure.Figure:
@@ -153,9 +154,7 @@ def _numbers(column: list[Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _style(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e6e9ed", linewidth=0.8)
-    axes.set_axisbelow(True)
+    plots.style(axes)
     axes.title.set_fontsize(10)
     # Beside the plot: inside it would cover the lines of one experiment or another.
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)

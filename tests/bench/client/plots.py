@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from foundation.palette import BLUE, GREY, INK, ORANGE, RED
+from foundation.plots import style
 from tests.bench.client import calls, imports, outage, verdict
 from tests.bench.client.arrays import Arrays
 from tests.bench.client.calls import Calls
@@ -16,7 +18,7 @@ from tests.bench.client.clients.frame import CASES, FORMS
 from tests.bench.client.outage import Outage
 from tests.bench.client.processes import OURS
 from tests.bench.environments import RIVAL_CLIENTS
-from tests.bench.page import BLUE, GREY, INK, ORANGE, RED, figure as new_figure, style
+from tests.bench.page import figure as new_figure
 
 CLIENTS = {
     OURS: "tfs_client",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from foundation.palette import BLUE, GREEN, INK, ORANGE
+from foundation.plots import style
 from tests.bench.loadtest.accuracy import Accuracy
 from tests.bench.loadtest.knee import OBJECTIVES, Knees
 from tests.bench.loadtest.throughput import Throughput
-from tests.bench.page import BLUE, GREEN, INK, ORANGE, Section, figure as new_figure, style
+from tests.bench.page import Section, figure as new_figure
 
 COLORS = {"open": BLUE, "closed": ORANGE, "ghz": GREEN, "truth": INK}
 

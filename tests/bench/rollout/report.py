@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tests.bench.page import BLUE, GREY, INK, ORANGE, Section, figure as new_figure
+from foundation.palette import BLUE, GREY, INK, ORANGE
+from tests.bench.page import Section, figure as new_figure
 from tests.bench.rollout import timeline
 from tests.bench.rollout.callers import FAILED, LABELS
 from tests.bench.rollout.traffic import Traffic

@@ -9,16 +9,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tests.bench.page import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
-    Section,
-    Table,
-    figure as new_figure,
-    style,
-)
+from foundation.palette import BLUE, GREY, INK, ORANGE
+from foundation.plots import style
+from tests.bench.page import Section, Table, figure as new_figure
 from tests.bench.server import verdict
 from tests.bench.server.contest import CALLERS, FILES, PIXELS, Measured
 from tests.bench.server.soak import Memory

@@ -1,0 +1,41 @@
+"""Figures, their bars and their file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from foundation import figures
+
+
+def test_figures_hold_their_bars_or_say_so(tmp_path: Path) -> None:
+    result = figures.Figures("demo", "make demo")
+    result.add("fast", 3.0, "s", at_most=3)
+    result.add("right", 0.9, "", at_least=0.8, at_most=1)
+    result.add("noted", "text", "")
+    assert result.write(tmp_path) == 0
+    result.add("not measured", float("nan"), "s", at_most=3)
+    assert result.write(tmp_path) == 1
+    written = json.loads((tmp_path / "demo.json").read_text())
+    assert {"name", "command", "commit", "machine", "started", "results"} == set(written)
+    assert [entry["holds"] for entry in written["results"]] == [True, True, None, False]
+    assert written["results"][3]["value"] is None  # JSON has no NaN
+    assert written["results"][1]["bar"] == "<= 1 and >= 0.8"
+
+
+@pytest.mark.parametrize("value", [4.0, None, "3"])
+def test_a_figure_past_its_bar_or_missing_fails(value: object, tmp_path: Path) -> None:
+    result = figures.Figures("demo", "make demo")
+    result.add("slow", value, "s", at_most=3)
+    assert result.write(tmp_path) == 1
+
+
+def test_json_is_written_aside_and_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    figures.write_json(path, {"old": 1})
+    with pytest.raises(TypeError):
+        figures.write_json(path, {"new": object()})
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
