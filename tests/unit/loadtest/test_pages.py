@@ -12,12 +12,13 @@ from loadtest import compare
 from loadtest.change.commands import Event
 from loadtest.change.cost import costs
 from loadtest.report import knee_page, page, tune_page
-from loadtest.results import generator, samples
+from loadtest.results import generator
 from loadtest.results.generator import State
 from loadtest.results.point import Point
 from loadtest.results.recording import Recording
 from loadtest.results.run_file import RunFile
 from loadtest.results.samples import OK, Sample
+from loadtest.results.summary import summarise
 from loadtest.results.taken import Taken
 from loadtest.traffic.arrivals import Piece
 from loadtest.tuning.candidates import OFF, Candidate
@@ -89,7 +90,7 @@ def test_a_load_test(tmp_path: Path) -> None:
         code=0,
         words="",
     )
-    summary = samples.summarise(sent)
+    summary = summarise(sent, held)
     states = [state()]
     summed = generator.summarise(states, held.percentiles((99,))[0].value_ms)
     report = page.Report(
