@@ -14,7 +14,7 @@ from tfs_client.answers import Metadata
 from tfs_client.errors import RequestError, SignatureError
 from tfs_client.servable import Servable
 from tfs_client.wire import messages
-from tfs_client.wire.codec import RequestTemplate
+from tfs_client.wire.encoding import RequestTemplate
 from tfs_client.wire.inputs import (
     as_array,
     check_inputs,

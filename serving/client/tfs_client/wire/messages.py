@@ -1,7 +1,7 @@
 """Requests from a caller's arguments, typed answers from responses.
 
-Both are pure functions. Predict's two messages, the ones that carry tensors, are codec.py's. Knows
-nothing about channels, deadlines or gRPC.
+Both are pure functions. Predict's two messages, the ones that carry tensors, are in
+encoding.py and decoding.py.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ unsigned integers of 8 to 64 bits, bool, complex64/128, and strings. Writes `ten
 `string_val` for strings); reads all forms a server may choose: `tensor_content`, the `*_val`
 fields, and the compressed form, where fewer values than the shape says repeat the last one.
 
-Knows nothing about models, signatures or gRPC. Trusts no tensor it reads.
+It trusts no tensor that it reads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tfs_client.errors import AnswerError
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client.wire import serving_pb2 as pb, varint
 from tfs_client.wire.inputs import as_array, as_bytes
 
 if TYPE_CHECKING:
@@ -246,16 +246,11 @@ def _split_strings(content: bytes, count: int, name: str) -> list[bytes]:
     lengths: list[int] = []
     at = 0
     while len(lengths) < count:
-        length = shift = 0
-        while True:
-            if at >= len(content) or shift > 63:
-                raise _lie(name, f"{count} strings", f"content that ends after {len(lengths)}")
-            byte = content[at]
-            at += 1
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
+        try:
+            length, at = varint.read(content, at, varint.NUMBER_SHIFT)
+        except (IndexError, ValueError) as error:
+            received = f"content that ends after {len(lengths)}"
+            raise _lie(name, f"{count} strings", received) from error
         lengths.append(length)
     if at + sum(lengths) != len(content):
         raise _lie(name, f"{sum(lengths)} bytes of strings", f"{len(content) - at}")
