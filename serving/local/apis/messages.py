@@ -37,7 +37,7 @@ from serving.local.inference import InferenceOptions
 from serving.local.signature import DEFAULT_SIGNATURE, ServableModel, Signature, dtype_of
 from serving.local.versions.states import VersionStatus
 from serving.models_config import ConfigError
-from tfs_client.wire import serving_pb2
+from tfs_client.protocol import messages as serving_pb2
 
 
 def model_spec(request: Any) -> ModelSpec:

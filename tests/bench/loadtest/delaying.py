@@ -24,8 +24,7 @@ import numpy as np
 from loadtest.loops.worker import sleep_precisely
 from tests.bench.loadtest.truth import Slowness
 from tfs_client import contract
-from tfs_client.call.channel import METHODS
-from tfs_client.wire import serving_pb2 as pb, tensors
+from tfs_client.protocol import METHODS, messages as pb, to_proto
 
 AT_ONCE_KEY: Final = "x-at-once"
 
@@ -103,7 +102,7 @@ def prediction() -> bytes:
         contract.OUTPUT_VALID: np.array([True]),
     }
     for name, value in outputs.items():
-        answer.outputs[name].CopyFrom(tensors.to_proto(value))
+        answer.outputs[name].CopyFrom(to_proto(value))
     return bytes(answer.SerializeToString())
 
 
@@ -132,7 +131,7 @@ def request(content: bytes) -> bytes:
             "signature_name": contract.SIGNATURE_DEFAULT,
         }
     )
-    asked.inputs[contract.INPUT_IMAGE_BYTES].CopyFrom(tensors.to_proto([content]))
+    asked.inputs[contract.INPUT_IMAGE_BYTES].CopyFrom(to_proto([content]))
     return bytes(asked.SerializeToString())
 
 
