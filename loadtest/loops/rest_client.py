@@ -21,10 +21,8 @@ import numpy as np
 from loadtest.traffic.workload import Request
 from tfs_client import CallError, contract
 from tfs_client.answers import Metadata, Signature, TensorSpec
-from tfs_client.call import codes
 from tfs_client.errors import AnswerError, TargetError
-from tfs_client.wire import serving_pb2 as pb
-from tfs_client.wire.tensors import dtype_name
+from tfs_client.protocol import dtype_name, from_code, messages as pb
 
 CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -212,7 +210,7 @@ class RestClient:
         return content
 
     def _failed(self, code: str, words: str, call: str) -> CallError:
-        return codes.from_code(
+        return from_code(
             grpc.StatusCode[code],
             words,
             target=f"http://{self._target}",

@@ -33,7 +33,7 @@ from serving.local import flags as flags_module
 from serving.local.errors import ServingError, invalid_argument, not_found
 from serving.local.flags import Flags
 from serving.models_config import ConfigError, ModelsConfig
-from tfs_client.wire import serving_pb2
+from tfs_client.protocol import messages as serving_pb2
 
 _log = logging.getLogger(__name__)
 
