@@ -11,7 +11,13 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from serving.client.tests.images.test_headers import HEIGHT, UNUSUAL_JPEGS, WIDTH, pictures, refusal
+from serving.client.tests.images.picture_files import (
+    HEIGHT,
+    UNUSUAL_JPEGS,
+    WIDTH,
+    pictures,
+    refusal,
+)
 from tfs_client.images.headers import check_header, read_header
 from training.data import dataset, preprocessing
 
