@@ -27,7 +27,7 @@ NOISE = Image.fromarray(np.random.default_rng(5).integers(0, 256, (HEIGHT, WIDTH
 
 
 class Kept(NamedTuple):
-    """A file, and what Pillow does not say of it in these words."""
+    """A file, and what the reader should say of it beyond what Pillow says."""
 
     file: bytes
     channels: int
@@ -42,7 +42,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def exif(orientation: int, order: str, thumbnail: bytes = b"") -> bytes:
-    """Exif with an orientation behind another entry, and a small picture in a second directory."""
+    """Exif: another entry, then the orientation, and a thumbnail in a second directory."""
     tiff = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8)
     tiff += struct.pack(order + "H", 2)
     tiff += struct.pack(order + "HHIHH", 0x0100, 3, 1, 9, 0)  # a width that is not the picture's
@@ -102,7 +102,7 @@ def bmp(
     compression: int = 0,
     palette: bytes | None = None,
 ) -> bytes:
-    """A BMP of noise, with the header that has this many bytes."""
+    """A BMP of noise whose header has `header` bytes."""
     if palette is None:
         palette = GREY_PALETTE[-4 << bits :] if bits <= 8 else b""
     row = (WIDTH * bits + 31) // 32 * 4
@@ -129,7 +129,7 @@ def gif(canvas: tuple[int, int], frame: tuple[int, int]) -> bytes:
 
 @functools.cache
 def pictures() -> dict[str, Kept]:
-    """Whole files of every kind that Pillow opens, by what is special about them."""
+    """Whole files of every kind that Pillow opens; the key says what is special."""
     grey, palette, bilevel = (NOISE.convert(mode) for mode in "LP1")
     small = encoded(NOISE.resize((8, 6)), "JPEG")
     see_through = chunk(b"tRNS", b"\0\x80")
@@ -205,7 +205,7 @@ def pictures() -> dict[str, Kept]:
 
 
 def refusal(file: bytes, *, max_pixels: int = 1_000_000) -> str | None:
-    """The words in which a file is refused; None where it passes."""
+    """The error's text if the file is refused, else None."""
     try:
         check_header(read_header(file), max_pixels=max_pixels, name="this")
     except ImageError as error:
@@ -214,7 +214,12 @@ def refusal(file: bytes, *, max_pixels: int = 1_000_000) -> str | None:
 
 
 def jpeg_with_frame(place: int, value: bytes) -> bytes:
-    """A JPEG whose frame header is changed: 1 its kind, 4 bits, 5 height, 7 width, 9 channels."""
+    """A JPEG with bytes of its frame header changed.
+
+    Args:
+        place: 1 is the kind, 4 the bits, 5 the height, 7 the width, 9 the channels.
+        value: what to write there.
+    """
     file = bytearray(pictures()["JPEG"].file)
     place += file.index(b"\xff\xc0")
     file[place : place + len(value)] = value

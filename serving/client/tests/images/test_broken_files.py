@@ -19,7 +19,7 @@ from .picture_files import MAGICS, WIDTH, exif, jpeg_with_frame, pictures, png
 
 
 def read_or_refused(file: bytes) -> PictureHeader | None:
-    """What is read, which must be possible, or None; nothing else may be raised."""
+    """The header, checked to be possible; None for an ImageError. Other errors fail the test."""
     try:
         header = read_header(file)
     except ImageError as error:

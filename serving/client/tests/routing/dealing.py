@@ -50,7 +50,7 @@ def eventually(holds: Callable[[], object]) -> None:
 
 
 class Deck:
-    """A split file on disk, and the router that follows it and looks at every assignment."""
+    """A split file on disk, and a router that reads it again at every assignment."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -65,7 +65,7 @@ class Deck:
         aside.replace(self.path)
 
     def swap_in_place(self, *, mtime_ns: int) -> None:
-        """Gives stable the weight of canary: the same inode and size, a chosen time."""
+        """Swaps the two weights in place: inode and size stay, the time is chosen."""
         text = self.path.read_text()
         self.path.write_text(text.replace('0, "canary": 1', '1, "canary": 0'))
         os.utime(self.path, ns=(mtime_ns, mtime_ns))
@@ -76,7 +76,7 @@ class Deck:
 
 
 class Clock:
-    """Stands in for the module `time` in the router: stands still until it is told otherwise."""
+    """Takes the place of the module `time` in the router; a test moves it on."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0

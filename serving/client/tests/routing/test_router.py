@@ -97,7 +97,7 @@ def test_refused_weights_change_nothing(three):
 
 @pytest.fixture
 def hurried():
-    """Threads hand over 500 times as often: more to go wrong, in less time."""
+    """Python switches threads 500 times as often, so that a race shows sooner."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield

@@ -68,7 +68,7 @@ def test_a_key_that_is_none_is_refused_without_repeating_it(key):
     assert "secret" not in str(caught.value)
 
 
-VECTORS = [  # made by the module docstring's formula in another language (Node's blake2b512)
+VECTORS = [  # made by the formula in split.py's docstring, in another language (Node's blake2b512)
     ("user-1", "d262f1ae84e514cc", "größe"),
     ("user-2", "bdca6325385a4aea", "stable"),
     (42, "cf612dcf6a08f970", "canary"),

@@ -18,7 +18,7 @@ def ask(client, shadow, x=(1.0,), **settings):
 
 
 def asked(server, label, call="Predict"):
-    """The requests that were sent to a label, with their metadata."""
+    """The requests that the server received for a label, with their metadata."""
     return [
         (request, pairs)
         for (name, request), pairs in zip(list(server.requests), list(server.metadata))
@@ -34,7 +34,13 @@ def eventually(holds):
 
 
 def for_label(server, label, behave):
-    """Has Predict behave otherwise for a label: (honest, request, context) to an answer."""
+    """Replaces Predict's answer for a label.
+
+    Args:
+        server: whose answer.
+        label: asked for.
+        behave: (usual answer, request, context) to an answer.
+    """
     before = server.answers.get("Predict", server._Predict)
 
     def answer(request, context):
@@ -50,7 +56,7 @@ def breaks(code=grpc.StatusCode.INTERNAL):
 
 
 class Held:
-    """Has the canary wait until it is let go."""
+    """Makes the canary wait until `let_go` is set."""
 
     def __init__(self, server):
         self.let_go = threading.Event()

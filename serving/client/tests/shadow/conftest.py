@@ -18,7 +18,7 @@ def held(server):
 
 @pytest.fixture
 def told():
-    """What the shadows of `make` told."""
+    """The comparisons of the shadows that `make` makes."""
     return []
 
 

@@ -20,7 +20,7 @@ from .asking import ask, asked, breaks, for_label
 def test_a_caller_does_not_wait_for_a_slow_shadow(client, shadow, held, told):
     for _ in range(3):
         assert ask(client, shadow)["x"].tolist() == [1.0]
-    assert shadow.under_way == 3  # all have been answered while the shadow hangs
+    assert shadow.under_way == 3  # the callers were answered while the shadow hangs
     assert told == []
     held.let_go.set()
     assert shadow.drain() == 0
@@ -126,7 +126,7 @@ def test_a_slow_on_comparison_holds_nobody_up(client, make):
     shadow = make(on_comparison=slow, max_in_flight=1)
     ask(client, shadow)
     assert reached.wait(10)
-    assert ask(client, shadow).version == 1  # while it is still being told
+    assert ask(client, shadow).version == 1  # while on_comparison still runs
     assert (shadow.under_way, shadow.counts) == (1, {"dropped": 1})
     let_go.set()
     assert shadow.drain() == 0

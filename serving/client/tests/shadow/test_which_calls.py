@@ -21,7 +21,7 @@ def test_a_share_is_chosen_by_the_request_id_and_always_the_same(client, make, t
         told.clear()
     assert chosen[0] == chosen[1]
     assert 5 <= len(chosen[0]) <= 40
-    assert chosen[0] < chosen[2]  # a larger share keeps those that were in it
+    assert chosen[0] < chosen[2]  # a larger share contains the smaller one
     assert 50 <= len(chosen[2]) <= 110
 
 
@@ -108,7 +108,7 @@ def test_while_both_labels_stand_on_one_version_one_call_a_second_finds_out(
     assert len(asked(server, "canary")) == 1
     server.labels["canary"] = 2
     ask(client, shadow)
-    assert shadow.counts == {"same_version": 4}  # still believed
+    assert shadow.counts == {"same_version": 4}  # remembered for a second
     shadow._same = {key: (version, 0.0) for key, (version, _) in shadow._same.items()}
     ask(client, shadow)
     shadow.drain()
