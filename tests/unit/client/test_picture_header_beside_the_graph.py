@@ -1,4 +1,4 @@
-"""The client's reader of headers beside the served graph: what the graph accepts has to pass."""
+"""The client's reader of headers beside the served graph: it refuses nothing that decodes."""
 
 from __future__ import annotations
 
