@@ -33,11 +33,6 @@ from serving.local.dtypes import dtype_of
 from serving.local.inference import InferenceOptions
 from serving.local.signature import DEFAULT_SIGNATURE, CallableModel, Signature
 from serving.local.versions.states import VersionStatus
-<<<<<<< HEAD
-=======
-from serving.models_config import ConfigError
-from tfs_client.protocol import messages as serving_pb2
->>>>>>> client
 
 
 def predict(model: CallableModel, version: int, request: Any, options: InferenceOptions) -> Any:

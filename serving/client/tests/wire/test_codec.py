@@ -1,4 +1,4 @@
-"""The two messages of Predict, held against protobuf: what it would write and read."""
+"""The two messages of Predict, compared with what protobuf writes and reads."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def values(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def by_protobuf(arrays, outputs=(), spec: pb.ModelSpec = SPEC) -> pb.PredictRequest:
-    """What protobuf makes of it; numeric arrays as tensor_content."""
+    """The message as protobuf writes it; numeric arrays as tensor_content."""
     request = pb.PredictRequest(model_spec=spec, output_filter=outputs)
     for name, array in arrays.items():
         tensor = request.inputs[name]
@@ -76,7 +76,10 @@ def by_protobuf(arrays, outputs=(), spec: pb.ModelSpec = SPEC) -> pb.PredictRequ
 
 
 def check_requests(arrays, outputs=(), template: encoding.RequestTemplate | None = None) -> None:
-    """The first time, the second time, and by the short way, where it goes it."""
+    """Compares requests with protobuf's: the first, the second, and one by encode_known.
+
+    encode_known gives None where its layout does not fit.
+    """
     template = template or encoding.RequestTemplate(SPEC, outputs)
     expected = by_protobuf(arrays, outputs)
     for request in (template.encode(arrays), template.encode(arrays)):
@@ -167,7 +170,7 @@ def test_text_that_utf8_does_not_have_is_the_callers_mistake():
 
 
 def same(one: decoding.Answer, other: decoding.Answer) -> None:
-    """Value by value, with dtypes, in the same order, all of it read-only."""
+    """Compares names, their order, dtypes and values; all arrays are read-only."""
     assert one[:3] == other[:3]
     assert list(one.outputs) == list(other.outputs)
     for name, array in one.outputs.items():
@@ -177,7 +180,10 @@ def same(one: decoding.Answer, other: decoding.Answer) -> None:
 
 
 def check_answer(data: bytes, max_bytes: int = 2**20) -> decoding.Answer | None:
-    """Read as protobuf reads it, or refused as it is there; also once its layout is known."""
+    """Checks that an answer is read as protobuf reads it, or refused where protobuf refuses it.
+
+    Twice: the second time its layout is known.
+    """
     answers = []
     begin = time.thread_time()
     for read in (decoding._parse, decoding.decode_answer, decoding.decode_answer):
