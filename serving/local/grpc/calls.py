@@ -22,7 +22,7 @@ from serving.local.errors import invalid_argument, refuse
 from serving.local.inference import InferenceOptions
 from serving.local.signature import ServableModel
 from serving.models_config import ConfigError
-from tfs_client.wire import serving_pb2
+from tfs_client.protocol import messages as serving_pb2
 
 
 def predict(core: ServerCore, request: Any) -> Any:
