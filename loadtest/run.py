@@ -11,7 +11,6 @@ build/loadtest-recording.json (HdrHistograms, settings, machine, versions) and
 build/loadtest-samples.csv (every request). Takes the duration and about 3 s. Exit code 0: every
 request was answered rightly; 1: at least one was not, or the run did not finish; 2: no server, or a
 mistake in the command, and nothing was written; 130: interrupted, and what there is was written.
-
 """
 
 from __future__ import annotations
@@ -55,13 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run("loadtest", lambda: load(settings, command))
 
 
-def load(settings: Settings, command: str, directory: Path = BUILD_DIR) -> int:
+def load(settings: Settings, command: str) -> int:
     """Checks, loads, reports.
 
     Args:
         settings: what to do.
         command: as it was typed, for the record.
-        directory: where page, figures, histograms and samples go.
 
     Returns:
         0 if every request was answered rightly, 130 after Ctrl-C, else 1.
@@ -84,19 +82,19 @@ def load(settings: Settings, command: str, directory: Path = BUILD_DIR) -> int:
         log.info("at %g s: %s", change.second, shlex.join(change.command))
     started = datetime.datetime.now(datetime.timezone.utc)
     figures = Figures("loadtest", command)
-    directory.mkdir(parents=True, exist_ok=True)
+    BUILD_DIR.mkdir(parents=True, exist_ok=True)
     with watching(settings.metrics, settings.target) as servers:
-        taken, changes = _take(settings, directory / "loadtest-samples.csv")
+        taken, changes = _take(settings, BUILD_DIR / "loadtest-samples.csv")
     seen = servers.view(Selection(model=settings.model), taken.samples)
     report = _report(settings, taken, changes, seen)
     report = dataclasses.replace(report, settings=_shown(settings, found, versions, servers.urls))
-    page.write(directory / "loadtest.html", report)
+    page.write(BUILD_DIR / "loadtest.html", report)
     _tell(report)
-    _file(report, settings, command, started, versions).write(directory / "loadtest-recording.json")
+    _file(report, settings, command, started, versions).write(BUILD_DIR / "loadtest-recording.json")
     _add(figures, settings, report)
     print(settings.describe_loop())
-    code = figures.write(directory)
-    print(directory / "loadtest.html")
+    code = figures.write()
+    print(BUILD_DIR / "loadtest.html")
     if report.verdict is not None:
         print(report.verdict.words)
     return 130 if INTERRUPTED in taken.partial else code
