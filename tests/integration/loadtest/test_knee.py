@@ -15,8 +15,6 @@ from loadtest.loops import measuring, running
 from serving.client.tests.model_server import ModelServer
 from tests.bench.loadtest.servers import delaying
 from tests.bench.loadtest.truth import Slowness
-
-ROOT = Path(__file__).resolve().parents[3]
 from tests.integration.loadtest import commands
 from tests.integration.loadtest.commands import Done
 from tests.integration.loadtest.simulated import Queues
