@@ -50,7 +50,9 @@ BESIDE: Final = {
 
 MODULES: Final = {
     "contract": "contract: names that server and client agree on",
-    "protocol": "protocol: messages and method names of the wire",
+    "protocol": "protocol: for programs that speak the protocol without a client",
+    "flags": "flags: a connection's settings on a command line",
+    "steps": "steps: a call as steps that threads and event loops walk",
 }
 """Public modules -> the title of their page, where they exist."""
 
@@ -134,34 +136,57 @@ def page_text(title: str, names: Sequence[Name]) -> str:
         lines += [f"## {one.name}", ""]
         if one.imported_from != "tfs_client":
             lines += [f"From `{one.imported_from}`.", ""]
-        definition = definitions(one.module)[one.name]
-        if isinstance(definition, ast.ClassDef):
-            lines += class_lines(one.module, definition)
-        else:
-            lines += function_lines(definition, definition.name)
+        lines += definition_lines(one.module, one.name)
     return "\n".join(lines).rstrip() + "\n"
 
 
 def module_text(module: str, title: str) -> str:
-    """A page of a public module: what it says of itself, its constants, its functions."""
-    tree = parsed(module)
-    lines = [f"# {title}", "", *markdown(ast.get_docstring(tree) or ""), ""]
-    for name, value, text in constants(tree):
-        lines += [f"- `{name} = {value}`" + (f": {one_line(text)}" if text else "")]
-    lines += [""]
+    """A page of a public module: what it says of itself, its constants, its names."""
+    lines = [f"# {title}", "", *markdown(ast.get_docstring(parsed(module)) or ""), ""]
     public = getattr(importlib.import_module(module), "__all__", None)
-    for name, definition in definitions(module).items():
-        if name.startswith("_") or (public is not None and name not in public):
-            continue
-        lines += [f"## {name}", ""]
-        if isinstance(definition, ast.ClassDef):
-            lines += class_lines(module, definition)
-        else:
-            lines += function_lines(definition, name)
+    written = {**constants(module), **definitions(module)}
+    names = public or [name for name in written if not name.startswith("_")]
+    homes = {name: home_of(module, name) for name in names}
+    for name, home in homes.items():
+        if home and home.name in constants(home.module):
+            value, text = constants(home.module)[home.name]
+            lines += [f"- `{name} = {value}`" + (f": {one_line(text)}" if text else "")]
+        elif home is None:
+            lines += [f"- `{name}`: a module"]
+    lines += [""]
+    for name, home in homes.items():
+        if home and home.name in definitions(home.module):
+            lines += [f"## {name}", "", *definition_lines(home.module, home.name)]
     return "\n".join(lines).rstrip() + "\n"
 
 
+def home_of(module: str, name: str) -> Name | None:
+    """Where a name of a module is written: there, or where it is imported from.
+
+    Returns:
+        None for a module.
+    """
+    if name in constants(module) or name in definitions(module):
+        return Name(module, name)
+    for node in parsed(module).body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if name in (alias.name, alias.asname):
+                    imported = Name(str(node.module), alias.name)
+                    value = getattr(importlib.import_module(imported.module), alias.name)
+                    return None if inspect.ismodule(value) else imported
+    raise LookupError(f"Expected {module} to define or import {name}. Received: neither")
+
+
 # ---- classes and functions ----
+
+
+def definition_lines(module: str, name: str) -> list[str]:
+    """A class or a function."""
+    definition = definitions(module)[name]
+    if isinstance(definition, ast.ClassDef):
+        return class_lines(module, definition)
+    return function_lines(definition, name)
 
 
 def class_lines(module: str, definition: ast.ClassDef) -> list[str]:
@@ -289,13 +314,21 @@ def annotated(definition: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
                 yield node.target.id, ast.unparse(node.annotation) + default, text
 
 
-def constants(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
-    """The public constants of a module: (name, value, the text below it)."""
-    for node, text in with_text(tree.body):
-        target = node.targets[0] if isinstance(node, ast.Assign) else None
-        target = node.target if isinstance(node, ast.AnnAssign) else target
-        if isinstance(target, ast.Name) and target.id.isupper():
-            yield target.id, ast.unparse(node.value), text  # type: ignore[attr-defined]
+@functools.cache
+def constants(module: str) -> dict[str, tuple[str, str]]:
+    """The public constants and type aliases of a module: name to (value, the text below it)."""
+    found = {}
+    for node, text in with_text(parsed(module).body):
+        if isinstance(node, ast.Assign):
+            target, value = node.targets[0], ast.unparse(node.value)
+        elif isinstance(node, ast.AnnAssign) and node.value:
+            target, value = node.target, ast.unparse(node.value)
+        else:
+            continue
+        public = isinstance(target, ast.Name) and target.id[0].isupper()
+        if public and not value.startswith("TypeVar("):
+            found[ast.unparse(target)] = (value, text)
+    return found
 
 
 def with_text(body: Sequence[ast.stmt]) -> Iterator[tuple[ast.stmt, str]]:

@@ -1,13 +1,13 @@
-"""Replays a run's test images through the A/B router, as a service would, and writes what it knows.
+"""Replays a run's test images through the A/B router, as a service would, and logs the outcomes.
 
     python -m loadtest.replay                                    all test images, some seconds
     python -m loadtest.replay --experiment v2 --weights stable=90 canary=10 --passes 3
 
-Each image is a unit, so that sending it twice is no evidence twice; what it really shows is the
-outcome. Leaves
-build/<experiment>/exposures.jsonl and outcomes.csv, which `serving.rollout.experiment verdict`
-reads; both are appended to, so that traffic can come in several sittings. Images seen by neither
-version in training must be sent: take the run's test split for what it is.
+Each image is one unit of the experiment, so sending it twice does not count twice. Its outcome is
+the true class. Leaves build/<experiment>/exposures.jsonl (which version answered which image) and
+outcomes.csv, which `serving.rollout.experiment verdict` reads. Both are appended to, so that the
+traffic may come in several runs. Send only images that neither version was trained on: those of the
+run's test split.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ EXPOSURES = "exposures.jsonl"
 OUTCOMES = "outcomes.csv"
 
 EXPERIMENT = "replay"
-"""Also the name in serving/experiment.json, which judges what is sent; a test compares."""
+"""The name in serving/experiment.json too, which judges the traffic; a test compares the two."""
 
 WEIGHTS = {contract.LABEL_STABLE: 50.0, contract.LABEL_CANARY: 50.0}
-"""The same."""
+"""Those in serving/experiment.json too."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; prints the two files."""
+    """Replays once; prints the names of the two files."""
     parser = command_line.Parser(
         prog="replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -90,7 +90,7 @@ def replay(
     passes: int = 1,
     per_s: float = 0.0,
 ) -> int:
-    """Sends the images, one request each; a side that cannot answer falls back to stable.
+    """Sends the images, one a request; if the chosen version cannot answer, stable does.
 
     Args:
         made: the run.
@@ -105,7 +105,7 @@ def replay(
         How many were sent.
 
     Raises:
-        TfsError: nobody answers, or a weight is wrong.
+        TfsError: no server answers, or a weight is wrong.
         InputError: the run's images are gone.
     """
     rows = [row for row in made.predictions() if row.split == "test"]

@@ -8,11 +8,9 @@
 
 Leaves build/loadtest.html (self-contained), build/loadtest.json (the figures),
 build/loadtest-recording.json (HdrHistograms, settings, machine, versions) and
-build/loadtest-samples.csv (every request). Costs the duration and about 3 s. Exit code 0: every
+build/loadtest-samples.csv (every request). Takes the duration and about 3 s. Exit code 0: every
 request was answered rightly; 1: at least one was not, or the run did not finish; 2: no server, or a
 mistake in the command, and nothing was written; 130: interrupted, and what there is was written.
-
-Knows nothing about TensorFlow: images in, latencies out.
 """
 
 from __future__ import annotations
@@ -56,19 +54,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run("loadtest", lambda: load(settings, command))
 
 
-def load(settings: Settings, command: str, directory: Path = BUILD_DIR) -> int:
+def load(settings: Settings, command: str) -> int:
     """Checks, loads, reports.
 
     Args:
         settings: what to do.
         command: as it was typed, for the record.
-        directory: where page, figures, histograms and samples go.
 
     Returns:
         0 if every request was answered rightly, 130 after Ctrl-C, else 1.
 
     Raises:
-        InputError: a setting that cannot be, no images, or no server that could answer.
+        InputError: a setting that is refused, no images, or no server that could answer.
     """
     settings.check()
     found = len(images.choose(settings.images, seed=settings.seed))
@@ -85,37 +82,48 @@ def load(settings: Settings, command: str, directory: Path = BUILD_DIR) -> int:
         log.info("at %g s: %s", change.second, shlex.join(change.command))
     started = datetime.datetime.now(datetime.timezone.utc)
     figures = Figures("loadtest", command)
-    directory.mkdir(parents=True, exist_ok=True)
-    selection = Selection(model=settings.model)
+    BUILD_DIR.mkdir(parents=True, exist_ok=True)
     with watching(settings.metrics, settings.target) as servers:
-        taken, changes = _take(settings, directory / "loadtest-samples.csv")
-    report = _report(settings, taken, changes, servers.view(selection, taken.samples))
+        taken, changes = _take(settings, BUILD_DIR / "loadtest-samples.csv")
+    seen = servers.view(Selection(model=settings.model), taken.samples)
+    report = _report(settings, taken, changes, seen)
     report = dataclasses.replace(report, settings=_shown(settings, found, versions, servers.urls))
-    page.write(directory / "loadtest.html", report)
+    page.write(BUILD_DIR / "loadtest.html", report)
     _tell(report)
-    RunFile(
-        command=command,
-        started=started.isoformat(timespec="seconds"),
-        loop=settings.loop,
-        settings=report.settings,
-        versions=versions,
-        partial=tuple(taken.partial),
-        generator=report.state,
-        recording=taken.recording,
-        server=None if report.server is None else report.server.as_json(),
-        events=tuple(change.as_json() for change in changes),
-    ).write(directory / "loadtest-recording.json")
+    _file(report, settings, command, started, versions).write(BUILD_DIR / "loadtest-recording.json")
     _add(figures, settings, report)
     print(settings.describe_loop())
-    code = figures.write(directory)
-    print(directory / "loadtest.html")
+    code = figures.write()
+    print(BUILD_DIR / "loadtest.html")
     if report.verdict is not None:
         print(report.verdict.words)
     return 130 if INTERRUPTED in taken.partial else code
 
 
+def _file(
+    report: page.Report,
+    settings: Settings,
+    command: str,
+    started: datetime.datetime,
+    versions: Mapping[str, int],
+) -> RunFile:
+    """What the run leaves for programs."""
+    return RunFile(
+        command=command,
+        started=started.isoformat(timespec="seconds"),
+        loop=settings.loop,
+        settings=report.settings,
+        versions=versions,
+        partial=tuple(report.taken.partial),
+        generator=report.state,
+        recording=report.taken.recording,
+        server=None if report.server is None else report.server.as_json(),
+        events=tuple(change.as_json() for change in report.changes),
+    )
+
+
 def _take(settings: Settings, csv: Path) -> tuple[Taken, tuple[Cost, ...]]:
-    """Loads, while the commands are run that are due meanwhile."""
+    """Loads the server, and meanwhile runs the commands that are due."""
     commands = Commands(settings.changes)
     try:
         taken = running.take(settings, csv, watch=commands.due)
@@ -133,7 +141,7 @@ def _take(settings: Settings, csv: Path) -> tuple[Taken, tuple[Cost, ...]]:
 def _report(
     settings: Settings, taken: Taken, changes: tuple[Cost, ...], seen: ServerView | None
 ) -> page.Report:
-    """What the run comes to."""
+    """Adds the run up, and judges it."""
     state, summary = taken.generator(), taken.summary()
     verdict = None
     if settings.gate is not None:
@@ -169,7 +177,7 @@ def _tell(report: page.Report) -> None:
 def _shown(
     settings: Settings, found: int, versions: Mapping[str, int], metrics: Sequence[str]
 ) -> dict[str, Any]:
-    """The settings that count, by name."""
+    """The settings that matter for this loop, by name."""
     shown = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in dataclasses.asdict(settings).items()
@@ -193,12 +201,25 @@ def _shown(
 
 
 def _add(figures: Figures, settings: Settings, report: page.Report) -> None:
-    """The figures. Without objectives, every request has to be answered rightly."""
-    taken, summary, state, verdict = report.taken, report.summary, report.state, report.verdict
+    """Adds the figures. Without objectives, every request has to be answered rightly."""
     figures.add("loop", settings.loop, "")
+    _add_bars(figures, report)
+    _add_latencies(figures, report)
+    _add_loop(figures, settings, report)
+    state = report.state
+    figures.add("generator_cpu", state.cpu_share, "cores a process")
+    figures.add("generator_waited_for_cpu", state.wait_share, "cores a process")
+    figures.add("generator_limited", bool(state.limited), "")
+    figures.add("duration_s", report.summary.seconds, "s")
+    _add_server(figures, report)
+
+
+def _add_bars(figures: Figures, report: page.Report) -> None:
+    """Everything that a run can fail by."""
+    summary, verdict = report.summary, report.verdict
     figures.add("requests", summary.requests, "requests", at_least=1)
     figures.add("failures", summary.failures, "requests", at_most=None if verdict else 0)
-    figures.add("finished", not taken.partial, "", at_least=1)
+    figures.add("finished", not report.taken.partial, "", at_least=1)
     if report.changes:
         failed = sum(change.event.failed for change in report.changes)
         figures.add("commands_failed", failed, "commands", at_most=0)
@@ -208,28 +229,35 @@ def _add(figures: Figures, settings: Settings, report: page.Report) -> None:
             least = row.name == "requests_per_s"
             bar = {"at_least" if least else "at_most": row.limit}
             figures.add(f"objective.{row.name}", row.value, "", **bar)
+
+
+def _add_latencies(figures: Figures, report: page.Report) -> None:
+    summary = report.summary
     figures.add("requests_per_s", summary.requests_per_s, "requests/s")
     figures.add("p50_ms", summary.p50_ms, "ms")
     figures.add("p95_ms", summary.p95_ms, "ms")
     figures.add("p99_ms", summary.p99_ms, "ms")
-    for one in taken.recording.percentiles((99.9,)):
+    for one in report.taken.recording.percentiles((99.9,)):
         figures.add("p99_9_ms", one.value_ms, "ms")
         figures.add("p99_9_samples_beyond", one.beyond, "samples")
     figures.add("max_ms", summary.max_ms, "ms")
+
+
+def _add_loop(figures: Figures, settings: Settings, report: page.Report) -> None:
+    """What only one of the two loops has."""
     if settings.loop == CLOSED:
         figures.add("users", settings.asking, "users")
-    else:
-        for one in taken.recording.percentiles((50, 99), since=SENT):
-            figures.add(f"p{one.share:g}_from_send_ms", one.value_ms, "ms")
-        if settings.rate is not None:
-            figures.add("rate", settings.rate, "requests/s")
-        figures.add("late_p99_ms", state.late_p99_ms, "ms")
-        figures.add("held_back", state.held_back, "requests")
-        figures.add("not_sent", state.not_sent, "requests")
-    figures.add("generator_cpu", state.cpu_share, "cores a process")
-    figures.add("generator_waited_for_cpu", state.wait_share, "cores a process")
-    figures.add("generator_limited", bool(state.limited), "")
-    figures.add("duration_s", summary.seconds, "s")
+        return
+    for one in report.taken.recording.percentiles((50, 99), since=SENT):
+        figures.add(f"p{one.share:g}_from_send_ms", one.value_ms, "ms")
+    if settings.rate is not None:
+        figures.add("rate", settings.rate, "requests/s")
+    figures.add("late_p99_ms", report.state.late_p99_ms, "ms")
+    figures.add("held_back", report.state.held_back, "requests")
+    figures.add("not_sent", report.state.not_sent, "requests")
+
+
+def _add_server(figures: Figures, report: page.Report) -> None:
     whole = report.server.whole if report.server is not None else None
     if whole is not None and whole.split is not None:
         for part in whole.split.parts:

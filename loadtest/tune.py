@@ -3,16 +3,16 @@
     python -m loadtest.tune [--p99-ms 100] [--batch-sizes 8,32] [--timeouts-us 0,2000] …
 
 Starts a server for each combination, and one without batching, as `make serve` does, and searches
-each one's knee; the best, and the one without, are searched again, longer and in another order.
-Then the best with batching and the one without stand side by side and are loaded in turns, at a
-rate between their knees: batching is recommended only where it is surely better there. Takes the
-flags of loadtest.run that say what is sent: tune with the requests that will come. Takes
-minutes a combination.
+the knee of each. The best ones, and the one without batching, are searched again, longer and in
+another order. Then the best one with batching and the one without run side by side and are loaded
+in turns, at a rate between their knees: batching is recommended only where it is surely better
+there. Takes the flags of loadtest.run that say what is sent: give those of your real requests.
+Takes minutes for each combination.
 
 Leaves build/batching.config where batching is recommended, with its evidence in it (copy it beside
 models.config and start the server again), build/tune.html (self-contained) and build/tune.json.
-Exit code 0: there is a recommendation; 1: no combination holds the objectives, or it was broken
-off; 2: a mistake in the command.
+Exit code 0: there is a recommendation; 1: no combination holds the objectives, or the tuning was
+broken off; 2: a mistake in the command; 130: interrupted, and what there is was written.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Outcome:
 
     tried: list[Tried] = dataclasses.field(default_factory=list)
     turns: InTurns | None = None
-    """What came of loading the rivals in turns, if they were."""
+    """The result of loading the rivals in turns, if they were."""
     broken: str = ""
     """Why the command was broken off; empty if it was not."""
 

@@ -32,7 +32,7 @@ from serving.container import engine
 from serving.container.engine import ServerCommand, Settings
 from serving.models_config import ConfigError, Latest, Model, ModelsConfig, Specific
 from tfs_client import contract
-from tfs_client.wire import serving_pb2
+from tfs_client.protocol import messages as serving_pb2
 
 _log = logging.getLogger("serving.launch")
 

@@ -16,7 +16,7 @@ from google.protobuf import text_format
 
 from foundation.command_line import InputError
 from tfs_client import contract
-from tfs_client.wire import serving_pb2
+from tfs_client.protocol import messages as serving_pb2
 
 PLATFORM: Final = "tensorflow"
 """The only model_platform that TensorFlow Serving brings with it."""

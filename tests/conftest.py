@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import PIL.Image
 import pytest
 
 from serving.client.tests import examples
-from tests import suite
+from tests import preloaded, suite
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,7 +49,16 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 
 @pytest.fixture(scope="session")
-def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+def preloaded_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Stands for sys.executable where a command imports TensorFlow."""
+    with preloaded.python(tmp_path_factory.mktemp("preloaded")) as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def command(
+    request: pytest.FixtureRequest,
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m module flags` from the project's root, as a person would.
 
     With `cwd`, what the command leaves in build/ does not overwrite the project's own.
@@ -58,8 +67,10 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         *arguments: str, timeout_s: float = 120, cwd: Path = ROOT
     ) -> subprocess.CompletedProcess[str]:
+        heavy = arguments[0].startswith(("training.", "export."))
+        program = request.getfixturevalue("preloaded_python") if heavy else sys.executable
         return subprocess.run(
-            [sys.executable, "-m", *arguments],
+            [program, "-m", *arguments],
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,

@@ -1,18 +1,15 @@
 """The settings of a training run: one frozen dataclass, from which the flags are made.
 
-Everything downstream reads a run's settings from its run.json; nothing may assume them. Knows
-nothing about TensorFlow, so that `--help` and wrong flags answer at once.
+What comes after training reads a run's settings from its run.json and assumes none of them. This
+module does not import TensorFlow, so that `--help` and wrong flags answer at once.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
 import hashlib
-import inspect
 import json
-import textwrap
 import types
 import typing
 from typing import Any
@@ -25,98 +22,104 @@ WHERE_NOT_WHAT = ("data", "runs", "cache_memory_mb")
 """Settings that say where or how, and cannot change a run's result: not part of its identity."""
 
 
+def _setting(default: Any, help: str) -> Any:
+    """A field whose flag has this help."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One training run, whole: same settings, same data, same machine, same weights."""
 
-    data: str | None = None
-    """a folder with one sub-folder a class, or a CSV/TSV manifest (path,label[,split][,group]);
-    without it the sample set of solar cells"""
-
-    positive: str | None = None
-    """name of the positive class, whose probability is answered; without it the class whose name
-    says so (defective, bad, 1, ...), else the last by name"""
-
-    runs: str = "runs"
-    """folder that receives the run"""
-
-    image_height: int = 64
-    """height of the model's input in pixels; files of any size are resized"""
-
-    image_width: int = 64
-    """width of the model's input in pixels"""
-
-    architecture: str = "cnn"
-    """entry of the registry in training/architectures.py"""
-
-    epochs: int = 25
-    """upper bound; training stops early when validation no longer improves"""
-
-    steps_per_epoch: int | None = None
-    """upper bound of batches an epoch; without it one pass over the training images"""
-
-    validation_steps: int | None = None
-    """upper bound of validation batches after an epoch; without it all of them"""
-
-    batch_size: int = 32
-    """images a step, over all devices and machines together"""
-
-    learning_rate: float = 1e-3
-    """of Adam"""
-
-    patience: int = 5
-    """epochs without a better validation loss before training stops"""
-
-    seed: int = 1
-    """of the split, the weights, the order and the augmentation"""
-
-    precision: str = "float32"
-    """float32, mixed_float16 (GPUs) or mixed_bfloat16 (newer GPUs and CPUs); the last layer and the
-    answers are float32 in any case"""
-
-    flip_horizontal: bool = False
-    """mirror training images left-right at random; within 25 epochs of the default architecture
-    all augmentation made the sample set's validation loss worse (two seeds: 0.439 and 0.447
-    without, 0.457 and 0.454 with both flips)"""
-
-    flip_vertical: bool = False
-    """mirror training images top-bottom at random"""
-
-    quarter_turns: bool = False
-    """turn training images by a random multiple of 90 degrees; hurts on the sample set, whose
-    busbars always lie across; needs square images"""
-
-    brightness: float = 0.0
-    """largest random shift of all pixels, as a share of full white (0-1); brightness carries
-    information on the sample set"""
-
-    contrast: float = 0.0
-    """largest random change of contrast around the mean, as a share (0-1)"""
-
-    train_share: float = 0.60
-    """share of the images for training (0-1)"""
-
-    validation_share: float = 0.15
-    """share of the images for validation (0-1); the rest is the test set, looked at once"""
-
-    max_images: int | None = None
-    """take only so many images, in the classes' proportions: for a quick try of the whole road"""
-
-    max_broken_share: float = 0.05
-    """stop if more than this share of the files (0-1) is unusable; fewer are set aside by name"""
-
-    max_megapixels: float = 50.0
-    """refuse larger pictures before decoding them, in training and in the served graph"""
-
-    threshold: float = 0.5
-    """probability (0-1) from which on an image is called positive; part of the served graph"""
-
-    review_margin: float = 0.1
-    """probabilities (0-1) closer than this to the threshold ask for a person; part of the served
-    graph"""
-
-    cache_memory_mb: int = 1024
-    """decoded images are kept in memory up to this size, beyond it in a file"""
+    data: str | None = _setting(
+        None,
+        "a folder with one sub-folder a class, or a CSV/TSV manifest "
+        "(path,label[,split][,group]); without it the sample set of solar cells",
+    )
+    positive: str | None = _setting(
+        None,
+        "name of the positive class, whose probability is answered; without it the class whose "
+        "name says so (defective, bad, 1, ...), else the last by name",
+    )
+    runs: str = _setting("runs", "folder that receives the run")
+    image_height: int = _setting(
+        64,
+        "height of the model's input in pixels; files of any size are resized",
+    )
+    image_width: int = _setting(64, "width of the model's input in pixels")
+    architecture: str = _setting("cnn", "entry of the registry in training/architectures.py")
+    epochs: int = _setting(
+        25,
+        "upper bound; training stops early when validation no longer improves",
+    )
+    steps_per_epoch: int | None = _setting(
+        None,
+        "upper bound of batches an epoch; without it one pass over the training images",
+    )
+    validation_steps: int | None = _setting(
+        None,
+        "upper bound of validation batches after an epoch; without it all of them",
+    )
+    batch_size: int = _setting(32, "images a step, over all devices and machines together")
+    learning_rate: float = _setting(1e-3, "of Adam")
+    patience: int = _setting(5, "epochs without a better validation loss before training stops")
+    seed: int = _setting(1, "of the split, the weights, the order and the augmentation")
+    precision: str = _setting(
+        "float32",
+        "float32, mixed_float16 (GPUs) or mixed_bfloat16 (newer GPUs and CPUs); the last layer "
+        "and the answers are float32 in any case",
+    )
+    flip_horizontal: bool = _setting(
+        False,
+        "mirror training images left-right at random; within 25 epochs of the default "
+        "architecture all augmentation made the sample set's validation loss worse (two seeds: "
+        "0.439 and 0.447 without, 0.457 and 0.454 with both flips)",
+    )
+    flip_vertical: bool = _setting(False, "mirror training images top-bottom at random")
+    quarter_turns: bool = _setting(
+        False,
+        "turn training images by a random multiple of 90 degrees; hurts on the sample set, whose "
+        "busbars always lie across; needs square images",
+    )
+    brightness: float = _setting(
+        0.0,
+        "largest random shift of all pixels, as a share of full white (0-1); brightness carries "
+        "information on the sample set",
+    )
+    contrast: float = _setting(
+        0.0,
+        "largest random change of contrast around the mean, as a share (0-1)",
+    )
+    train_share: float = _setting(0.60, "share of the images for training (0-1)")
+    validation_share: float = _setting(
+        0.15,
+        "share of the images for validation (0-1); the rest is the test set, looked at once",
+    )
+    max_images: int | None = _setting(
+        None,
+        "take only so many images, in the classes' proportions: for a quick try of the whole road",
+    )
+    max_broken_share: float = _setting(
+        0.05,
+        "stop if more than this share of the files (0-1) is unusable; fewer are set aside by name",
+    )
+    max_megapixels: float = _setting(
+        50.0,
+        "refuse larger pictures before decoding them, in training and in the served graph",
+    )
+    threshold: float = _setting(
+        0.5,
+        "probability (0-1) from which on an image is called positive; part of the served graph",
+    )
+    review_margin: float = _setting(
+        0.1,
+        "probabilities (0-1) closer than this to the threshold ask for a person; part of the "
+        "served graph",
+    )
+    cache_memory_mb: int = _setting(
+        1024,
+        "decoded images are kept in memory up to this size, beyond it in a file",
+    )
 
     def __post_init__(self) -> None:
         """Checks the ranges.
@@ -184,13 +187,12 @@ def config_from_dict(settings: dict[str, Any]) -> RunConfig:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag a setting, in kebab case, with its docstring as help and its default."""
+    """Adds a flag a setting, in kebab case, with its help and its default."""
     hints = typing.get_type_hints(RunConfig)
-    docs = _field_docstrings(RunConfig)
     for field in dataclasses.fields(RunConfig):
         flag = "--" + field.name.replace("_", "-")
-        text = docs[field.name] + ("" if field.default is None else f" (default: {field.default})")
-        text = text.replace("%", "%%")
+        default = "" if field.default is None else f" (default: {field.default})"
+        text = (field.metadata["help"] + default).replace("%", "%%")
         kind = hints[field.name]
         if kind is bool:
             parser.add_argument(
@@ -212,19 +214,3 @@ def _plain(kind: Any) -> Any:
     if isinstance(kind, types.UnionType):
         return next(part for part in kind.__args__ if part is not type(None))
     return kind
-
-
-def _field_docstrings(cls: type) -> dict[str, str]:
-    """The string under each field, which Python itself throws away."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    docs = {}
-    for field, doc in zip(body.body, body.body[1:]):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(doc, ast.Expr)
-            and isinstance(doc.value, ast.Constant)
-        ):
-            docs[field.target.id] = " ".join(str(doc.value.value).split())
-    return docs

@@ -53,6 +53,11 @@ def _command(config: RunConfig, resume: bool) -> int:
         run.point_latest(final)
         logger.info("this run stands already: nothing to train; change a setting for another run")
     else:
+        if resume and not run.partial_folder(final).is_dir():
+            raise InputError(
+                f"Expected an interrupted run of these settings and images in "
+                f"{run.partial_folder(final)}. Received: none. Leave --resume out to start one."
+            )
         train(config, found, fingerprint, final, resume)
     print(final)
     return 0
@@ -72,7 +77,7 @@ def train(
     """Trains and publishes the run as `final`.
 
     Raises:
-        InputError: the images or the settings cannot be used, or nothing is there to resume.
+        InputError: the images or the settings cannot be used.
     """
     # TensorFlow takes seconds to import, so what can be refused without it was refused above.
     quiet_tensorflow.import_tensorflow()
@@ -86,7 +91,7 @@ def train(
     with contextlib.ExitStack() as stack:
         if chief:
             stack.enter_context(run.sole_writer(final))
-        partial = _partial_folder(final, resume, fresh=chief and not resume)
+        partial = _partial_folder(final, fresh=chief and not resume)
         # A machine that is not the chief must save in step with it, but nobody reads what it saves.
         own = partial if chief else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with strategy.scope():
@@ -123,15 +128,9 @@ def train(
             logger.info("report: %s", final / run.REPORT)
 
 
-def _partial_folder(final: Path, resume: bool, fresh: bool) -> Path:
+def _partial_folder(final: Path, fresh: bool) -> Path:
     partial = run.partial_folder(final)
-    interrupted = partial.is_dir()
-    if resume and not interrupted:
-        raise InputError(
-            f"Expected an interrupted run of these settings and images in {partial}. Received: "
-            "none. Leave --resume out to start one."
-        )
-    if fresh and interrupted:
+    if fresh and partial.is_dir():
         logger.info("starting over; --resume would go on with the interrupted run in %s", partial)
         shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)

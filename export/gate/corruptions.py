@@ -18,7 +18,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageFilter
 
-from tfs_client.images.pixels import image_to_array
+from tfs_client import image_to_array
 
 NOISE_DEVIATION = 20.0
 BLUR_SHARE = 0.015

@@ -1,1 +1,1 @@
-"""A run under change: what is done to the servers meanwhile, and what it cost their callers."""
+"""Changes to the servers during a load: the commands that make them, and what they cost callers."""

@@ -2,8 +2,8 @@
 
     --at "10:python -m serving.rollout promote" --at "30:kill -9 4711"
 
-Any command will do, because every deployment is changed by another one. Knows nothing about
-requests; who counts the seconds of the load calls `due`.
+Any command can be given, because each deployment is changed in its own way. The loop that sends the
+load calls `Commands.due` as its seconds pass.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ class Event:
     words: str
     """The last line of what it said."""
     stopped: bool = False
-    """Whether it still ran when the load was over, and was ended then: a server that was started
-    again, say. Its exit code tells nothing."""
+    """Whether it still ran when the load was over, and was ended then, such as a server that was
+    started again. Its exit code then says nothing."""
 
     @property
     def failed(self) -> bool:
-        """Whether it went wrong, so that the load test did not test what was meant."""
+        """Whether it went wrong, so that the load did not meet the change that was meant."""
         return self.code != 0 and not self.stopped
 
 
 def parse_at(text: str) -> At:
-    """Reads "10:command with arguments"; quotes as in a shell, and no other of its features.
+    """Reads "10:command with arguments". Quotes work as in a shell; nothing else of a shell does.
 
     Raises:
         InputError: no second, no command, or one that this machine does not have.
@@ -90,12 +90,12 @@ def parse_at(text: str) -> At:
 
 
 def _path() -> str:
-    """Where commands are looked for: this Python's neighbours first, so that python is this one."""
+    """Where commands are looked for: beside this Python first, so that `python` is this one."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 class Commands:
-    """Runs them when they are due. To be used by one thread; call `end` in any case.
+    """Runs commands when they are due. For one thread; always call `end`.
 
     Args:
         planned: in any order.
@@ -107,7 +107,7 @@ class Commands:
         self._events: list[Event] = []
 
     def due(self, second: float) -> None:
-        """To be called every tenth of a second or so: starts what is due, sees what has ended."""
+        """Starts what is due and notes what has ended. Call it about every tenth of a second."""
         while self._waiting and self._waiting[0].second <= second:
             self._running.append(_Running(self._waiting.pop(0)))
         for one in [one for one in self._running if one.process.poll() is not None]:
@@ -115,10 +115,14 @@ class Commands:
             self._events.append(one.event())
 
     def end(self, patience_s: float = PATIENCE_S) -> tuple[tuple[Event, ...], tuple[At, ...]]:
-        """Waits for what still runs, and ends it if it takes longer.
+        """Waits for the commands that still run, and ends those that take longer.
+
+        Args:
+            patience_s: how long to wait.
 
         Returns:
-            What was run, in order of its start; and what never was, for the load ended before.
+            The commands that were run, in order of their start; and those that never were, because
+            the load ended before they were due.
         """
         deadline = time.monotonic() + patience_s
         while self._running and time.monotonic() < deadline:

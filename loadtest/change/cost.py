@@ -1,7 +1,6 @@
 """What a change cost the callers: failures, silence, slowness, and when another version answered.
 
-A change counts from the start of its command to the start of the next one, or the end of the load.
-Knows nothing about how commands are run.
+A change lasts from the start of its command to the start of the next one, or to the load's end.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from loadtest.results.histograms import of_latencies, percentiles
 from loadtest.results.samples import OK, Sample
 
 SOON_S: Final = 10.0
-"""So long after a change its slowness is looked at: later ones are the deployment's new ways."""
+"""Which seconds the p99 after a change covers; what comes later is the deployment's new normal."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,19 +26,19 @@ class Cost:
 
     event: Event
     second: float
-    """When the command really was started, since the load's begin."""
+    """When the command was really started, since the load's begin."""
     took_s: float
     """How long the command ran."""
     requests: int
-    """That were due from then to the next change."""
+    """Due from then to the next change."""
     failures: int
     codes: tuple[tuple[str, int], ...]
     """Of the failures, the most frequent first."""
     last_failure_s: float | None
-    """From the change to when the last failed request was let go; None without failures."""
+    """From the change to the end of the last failed request; None without failures."""
     silence_s: float | None
-    """The longest time without a right answer, from the last one before the change on: it grows
-    over several changes while nobody answers. None where no request was due."""
+    """The longest time without a right answer, counted from the last one before the change. It
+    spans several changes if no server answers between them. None where no request was due."""
     before_p99_ms: float | None
     """Of the right answers since the change before."""
     after_p99_ms: float | None
@@ -74,7 +73,7 @@ class Cost:
 
 
 def costs(events: Sequence[Event], samples: Sequence[Sample], begin_s: float) -> tuple[Cost, ...]:
-    """Looks at each change.
+    """What each change cost.
 
     Args:
         events: in order of their start.

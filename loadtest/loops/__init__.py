@@ -1,1 +1,1 @@
-"""Who sends it: the open loop and its processes, the closed one and its Locust users."""
+"""How requests are sent: the open loop and its processes, the closed loop and its Locust users."""

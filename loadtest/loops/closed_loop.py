@@ -1,7 +1,7 @@
 """A closed loop: Locust's users, each of which asks again when it has its answer.
 
-One Locust process; or a master and several workers, here or on other machines, whose samples the
-master puts together. Knows nothing about reports.
+One Locust process; or a master, which collects the samples of several workers here or on other
+machines.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ PORT: Final = 5557
 """Locust's own: where workers of other machines find the master."""
 
 GRACE_S: Final = 20.0
-"""How long the generator may take beyond duration and deadline, for its start and its end."""
+"""How long the generator may take for its start and its end, beyond duration and deadline."""
 
 WORKERS_S: Final = 120.0
-"""How long workers of other machines may take to come."""
+"""How long workers of other machines may take to connect."""
 
 
 def run(settings: Settings, csv: Path, progress: Callable[[float], Any] | None = None) -> Taken:
@@ -45,10 +45,10 @@ def run(settings: Settings, csv: Path, progress: Callable[[float], Any] | None =
     Args:
         settings: what to do.
         csv: where the samples are written.
-        progress: told the seconds since the first request could begin, now and then.
+        progress: called now and then with the seconds since the first request could begin.
 
     Returns:
-        What was taken; after Ctrl-C too, marked as partial.
+        What was measured; after Ctrl-C too, marked as partial.
     """
     partial = []
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
@@ -60,7 +60,7 @@ def run(settings: Settings, csv: Path, progress: Callable[[float], Any] | None =
             _watch(process, settings, csv, progress)
         except KeyboardInterrupt:
             partial.append(INTERRUPTED)
-            process.terminate()  # Locust then stops its users, who write down what they have
+            process.terminate()  # Locust then stops its users and writes what they have measured
             with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.wait(settings.timeout_s + GRACE_S / 2)
         if process.poll() is None:
@@ -71,7 +71,7 @@ def run(settings: Settings, csv: Path, progress: Callable[[float], Any] | None =
             partial.append(f"the load generator ended with {process.returncode}: {words}")
         found, left = _read(states)
     expected = settings.remote_workers or settings.workers
-    # By number, not by count: a worker that came in another's place has a number of its own.
+    # By number, not by count: a worker that replaced another one has a number of its own.
     stayed = {one["worker"] for one in found} - set(left)
     gone = sorted({*range(expected), *left} - stayed)
     if gone and not partial:
@@ -87,7 +87,7 @@ def run(settings: Settings, csv: Path, progress: Callable[[float], Any] | None =
 
 
 def _commands(settings: Settings, csv: Path, states: Path) -> tuple[list[str], list[list[str]]]:
-    """The process that leads, and its workers on this machine."""
+    """The commands of the leading process, and of its workers on this machine."""
     locust = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--loglevel", "WARNING"]
     ours = [
         *("--host", settings.target, "--api", settings.api, "--model", settings.model),
@@ -123,7 +123,7 @@ def _commands(settings: Settings, csv: Path, states: Path) -> tuple[list[str], l
 
 @contextlib.contextmanager
 def _process(command: Sequence[str]) -> Any:
-    """A process that ends with the block, and what it says."""
+    """Runs a process until the end of the block; yields it, and the file of its messages."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as talk:
         process = subprocess.Popen(
             command,
@@ -150,7 +150,7 @@ def _watch(
     csv: Path,
     progress: Callable[[float], Any] | None,
 ) -> None:
-    """Watches the time go by until the process ends, or is long overdue."""
+    """Reports the progress until the process ends, or is long overdue."""
     begin = start = time.monotonic()
     overdue_s = settings.seconds + settings.timeout_s + GRACE_S
     while process.poll() is None and time.monotonic() - begin < overdue_s:
@@ -164,7 +164,7 @@ def _watch(
 
 
 def _read(states: Path) -> tuple[list[dict[str, Any]], list[int]]:
-    """How each process did, and the numbers of the workers that left before the end."""
+    """The state of each process, and the numbers of the workers that left before the end."""
     if not states.exists():
         return [], []
     content = json.loads(states.read_text(encoding="utf-8"))

@@ -1,8 +1,7 @@
-"""What Locust's processes measure, on its way into one file.
+"""Collects what Locust's processes measure into one file.
 
-Alone, a process writes its samples down itself. A worker sends them to its master, once a second
-and at the end, with how it did itself; the master writes down what all of them send: what is
-reported is what all of them measured. Knows nothing about users or requests.
+A process that runs alone writes its samples itself. A worker sends its samples to the master, once
+a second and at the end, and then its own state; the master writes the samples of all workers.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from loadtest.results import samples
 from loadtest.results.generator import Meter
 
 EVERY_S: Final = 1.0
-"""Samples are written down, or sent to the master, so often."""
+"""How often samples are written, or sent to the master."""
 
-FAREWELL_S: Final = 5.0
-"""So long the master waits for its workers' last words."""
+LAST_STATES_S: Final = 5.0
+"""How long the master waits for the states of its workers."""
 
 SAMPLES, STATE = "image-samples", "image-state"
 """Messages of a worker to the master."""
 
 
 class Gathering:
-    """Of one process; one test follows the other, from begin() to end().
+    """Of one process; one test follows the other, each from begin() to end().
 
     Args:
         runner: Locust's.
-        samples_to: CSV file for a line a request; "" writes none. Not a worker's business.
-        states_to: JSON file for how each process did, and the numbers of those who left before the
-            end; "" writes none. Not a worker's business.
+        samples_to: CSV file for a line a request; "" writes none. A worker ignores it.
+        states_to: JSON file for the state of each process, and the numbers of the workers that left
+            before the end; "" writes none. A worker ignores it.
     """
 
     def __init__(self, runner: Any, *, samples_to: str, states_to: str):
@@ -58,11 +57,11 @@ class Gathering:
 
     @property
     def worker(self) -> int:
-        """This process's number; 0 where it is alone. A worker has it from its master."""
+        """This process's number; 0 where it runs alone. A worker gets it from its master."""
         return max(0, getattr(self._runner, "worker_index", 0))
 
     def begin(self) -> None:
-        """Begins a test: what the one before has left is forgotten, and its file replaced."""
+        """Begins a test: forgets the samples of the one before, and replaces its file."""
         self._new, self._states, self._most_users = [], [], 0
         self._left, self._ending = [], False
         if self._samples_to:
@@ -70,20 +69,20 @@ class Gathering:
         if not self._leads:
             self._meter = Meter(self.worker)
             self._meter.begin()
-            gevent.spawn(self._keep_keeping, self._meter)
+            gevent.spawn(self._move_every_second, self._meter)
 
     def users(self, count: int) -> None:
-        """Is told how many users there are now."""
+        """Notes how many users there are now."""
         self._most_users = max(self._most_users, count)
 
     def take(self, sample: samples.Sample, *, sent: bool = True) -> None:
-        """Takes one sample; of a request that was sent, or of one that could not be."""
+        """Takes one sample, of a request that was sent or of one that could not be."""
         if sent and self._meter is not None:
-            self._meter.sent(0.0, held_back=True)  # a closed loop: nothing was due
+            self._meter.sent(0.0, held_back=True)  # no lateness: nothing is due
         self._new.append(sample)
 
     def end(self) -> None:
-        """Ends a test: writes down, or sends, what there still is."""
+        """Ends a test: writes or sends the remaining samples, and the state."""
         if self._meter is not None:
             meter, self._meter = self._meter, None
             self._move()
@@ -93,17 +92,17 @@ class Gathering:
             else:
                 self._states.append(state)
         self._write_states()
-        if self._writer is not None and not self._leads:  # a master's is still to receive the last
+        if self._writer is not None and not self._leads:  # a master still receives the last ones
             self._writer.close()
             self._writer = None
 
     def stop(self) -> None:
-        """Has all users stop, and a master wait for the last words of the workers that remain."""
+        """Stops all users; a master then waits for the states of the workers that remain."""
         self._ending = True
         self._runner.stop()
         if not self._leads:
             return
-        deadline = time.monotonic() + FAREWELL_S
+        deadline = time.monotonic() + LAST_STATES_S
         expected = len(self._left) + self._runner.worker_count
         while len(self._states) < expected and time.monotonic() < deadline:
             gevent.sleep(0.05)
@@ -113,7 +112,7 @@ class Gathering:
         if self._states_to:
             write_json(Path(self._states_to), {"states": self._states, "left": self._left})
 
-    def _keep_keeping(self, meter: Meter) -> None:
+    def _move_every_second(self, meter: Meter) -> None:
         while self._meter is meter:
             gevent.sleep(EVERY_S)
             if self._meter is meter:
@@ -121,7 +120,7 @@ class Gathering:
                 self._move()
 
     def _move(self) -> None:
-        """Samples, from memory to the file or the master."""
+        """Moves samples from memory to the file or the master."""
         moved, self._new = self._new, []
         if self._follows:
             if moved:
@@ -140,5 +139,5 @@ class Gathering:
 
     def _take_state(self, msg: Any, **_: Any) -> None:
         self._states.append(msg.data)
-        if not self._ending:  # somebody ended that process
+        if not self._ending:  # that process was ended
             self._left.append(msg.data["worker"])

@@ -1,7 +1,4 @@
-"""What the open loop's workers do: the settings of a run, on their way into other processes.
-
-Knows nothing about how it is done.
-"""
+"""What the open loop's workers do: the settings of a run, as JSON for other processes."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class Job:
     """The values of tfs_client's connection flags."""
 
     def client(self) -> Client:
-        """Opens a client that neither sends twice nor holds back: the server is measured."""
+        """Opens a client without retries or circuit: what is measured is the server."""
         return open_client(self.target, self.timeout_s, self.connection, check_inputs=False)
 
 
@@ -46,7 +43,7 @@ def open_client(
     """Opens a client without retries or circuit.
 
     Raises:
-        TfsError: something that cannot be.
+        TfsError: an address, certificate or token that cannot be used.
     """
     arguments = connection_arguments(argparse.Namespace(**connection)) if connection else {}
     return Client(
@@ -60,14 +57,14 @@ def open_client(
 
 
 def plain(value: Any) -> Any:
-    """As JSON holds it: paths are absolute, for another process runs elsewhere."""
+    """As JSON holds it. Paths become absolute, because other processes run in other folders."""
     if isinstance(value, Path):
         return str(value.resolve())
     return {key: plain(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def connection_from(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The connection that `plain` made fit for JSON."""
+    """The connection flags that `plain` wrote."""
     files = ("tls_roots", "tls_certificate", "tls_key", "token_file")
     return {name: _path(it) if name in files else it for name, it in content.items()}
 
@@ -79,7 +76,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
 
 
 def job_from_json(content: Mapping[str, Any]) -> Job:
-    """What job_to_json wrote."""
+    """Reads what job_to_json wrote."""
     plan = content["plan"]
     return Job(
         **{

@@ -1,17 +1,15 @@
-"""Locust users who classify images, over gRPC through tfs_client, or over REST.
+"""Locust users that classify images, over gRPC through tfs_client, or over REST.
 
     locust -f loadtest/loops/locustfile.py --host localhost:8500              its own web page
     locust -f loadtest/loops/locustfile.py --api rest --host localhost:8501 --headless -u 8 -t 20s
 
 Usually started by loadtest.run, which checks the server first and reports afterwards; `make
-loadtest-ui` opens Locust's page. A closed loop: each user sends the next request when it has the
-last answer and has thought, so a slow server gets fewer. What is sent is the workload's: with the
-same seed the same requests as an open loop sends. Failures are named by gRPC code; an answer that
-is wrong, or says that an image is not valid, is one too.
+loadtest-ui` opens Locust's page. A closed loop: each user sends its next request when it has the
+last answer and its think time is over, so a slow server gets fewer requests. The requests are the
+workload's: with the same seed, the same ones as an open loop sends. Failures are named by gRPC
+code. A wrong answer is a failure too, and so is one that says that an image is not valid.
 
-What becomes of the samples, with several processes too, is gathering.py's.
-
-The module is not called grpc.py: under Locust it would stand in the way of grpc itself.
+The samples of one process or several are collected by gathering.py.
 """
 
 from __future__ import annotations
@@ -46,21 +44,21 @@ from loadtest.traffic.answers import Answers, code_of, read_known  # noqa: E402
 from tfs_client import Client, Prediction, TfsError, contract  # noqa: E402
 
 PAUSE_AFTER_FAILURE_S = 0.1
-"""A server that is gone refuses at once; without a pause it would be asked all the time."""
+"""A server that is gone refuses at once; without a pause, users would ask it in a tight loop."""
 
 NUMBERS_OF_A_WORKER = 1_000_000_000
-"""Each of Locust's worker processes takes its requests from numbers of its own."""
+"""Each worker process of Locust takes its requests from a range of numbers of its own."""
 
-GOODBYE_S = 1.0
-"""So long a worker stays when it has stopped, for its last messages to go out."""
+LAST_MESSAGES_S = 1.0
+"""How long a worker stays after it has stopped, so that its last messages go out."""
 
 UNPREPARED: Final = "UNPREPARED"
-"""The failures of a process that has nothing to send: without them nobody would miss its share."""
+"""The failures of a process that has nothing to send, so that its missing share is noticed."""
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]  # Locust's
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Settings of these users, beside Locust's own; the first ones stand on its page too."""
+    """Adds these users' settings to Locust's own; those not hidden stand on its page too."""
     add = parser.add_argument
     add("--api", choices=(GRPC, REST), default=GRPC, help="which API; the host is its port")
     add("--model", default=contract.MODEL_NAME, help="name of the model")
@@ -98,13 +96,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Shared:
-    """What all users of this process have in common, from one test to the next."""
+    """What all users of this process share, from one test to the next."""
 
     environment: ClassVar[Any] = None
     gathering: ClassVar[Gathering]
     requests: ClassVar[workload.Workload]
     prepared: ClassVar[tuple[str, ...]] = ()
-    """What `requests` was made of."""
+    """The settings that `requests` was made from."""
     problem: ClassVar[str] = ""
     """Why there is nothing to send; shown as a failure on Locust's page."""
     rows: ClassVar[Rows] = {}
@@ -117,7 +115,7 @@ class Shared:
 
 
 def client_of(environment: Any) -> Client | RestClient:
-    """Opens a client; what the server does is measured: nothing is sent twice or held back."""
+    """Opens a client without retries or circuit: what is measured is the server."""
     options = environment.parsed_options
     if options.api == REST:
         return RestClient(environment.host or "", options.model, options.timeout_s, Shared.rows)
@@ -127,7 +125,7 @@ def client_of(environment: Any) -> Client | RestClient:
 
 @events.init.add_listener  # type: ignore[untyped-decorator]  # Locust's
 def prepare_early(environment: Any, **_: Any) -> None:
-    """Reads the images before the clock starts, where it is known what will be asked."""
+    """Reads the images before the clock starts, where the host is known by then."""
     Shared.environment = environment
     options, runner = environment.parsed_options, environment.runner
     Shared.gathering = Gathering(runner, samples_to=options.samples, states_to=options.states)
@@ -140,10 +138,10 @@ def prepare_early(environment: Any, **_: Any) -> None:
 
 
 def _prepare(environment: Any) -> None:
-    """Makes the workload, unless it stands.
+    """Makes the workload, unless the last one was made from the same settings.
 
     Raises:
-        InputError: what cannot be, in one line.
+        InputError: settings that cannot be, no server, or images that cannot be read.
     """
     options = environment.parsed_options
     names = ("api", "model", "label", "signature", "batch", "format", "size", "images")
@@ -179,7 +177,7 @@ def _prepare(environment: Any) -> None:
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]  # Locust's
 def begin(environment: Any, **_: Any) -> None:
-    """Begins anew: on Locust's page one test follows the other, with other settings."""
+    """Begins a test. On Locust's page one follows the other, perhaps with other settings."""
     Shared.problem = ""
     if not isinstance(environment.runner, MasterRunner):
         try:
@@ -194,7 +192,7 @@ def begin(environment: Any, **_: Any) -> None:
 
 @events.spawning_complete.add_listener  # type: ignore[untyped-decorator]  # Locust's
 def run_out(**_: Any) -> None:
-    """Has the test end after the duration; a worker is told by its master."""
+    """Ends the test after its duration; a worker is told by its master."""
     environment = Shared.environment
     if not isinstance(environment.runner, WorkerRunner) and environment.parsed_options.duration_s:
         gevent.spawn_later(environment.parsed_options.duration_s, _end, environment.runner)
@@ -207,15 +205,15 @@ def _end(runner: Any) -> None:
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]  # Locust's
 def end(environment: Any, **_: Any) -> None:
-    """Writes down, or sends, what there still is; a worker of a test with an end goes home."""
+    """Writes or sends the remaining samples. A worker then quits, if the test has an end."""
     Shared.gathering.end()
     if isinstance(environment.runner, WorkerRunner) and environment.parsed_options.duration_s:
-        # The master tells nothing more to who has stopped: it would wait a minute in vain.
-        gevent.spawn_later(GOODBYE_S, environment.runner.quit)
+        # The master sends no message to a worker that has stopped, which would wait for a minute.
+        gevent.spawn_later(LAST_MESSAGES_S, environment.runner.quit)
 
 
 class ImageUser(User):
-    """Sends one request after the other, and thinks in between."""
+    """Sends one request after the other, with the think time in between."""
 
     def on_start(self) -> None:
         """Opens this user's own client."""
@@ -235,9 +233,9 @@ class ImageUser(User):
         return Shared.thinks(self.random)
 
     def ask(self, request: workload.Request, body: bytes | None) -> Prediction | RestAnswer:
-        """Sends a request, over whichever API."""
+        """Sends a request over the API that was chosen."""
         if isinstance(self.client, RestClient):
-            # A socket's own limit begins anew with every byte that comes.
+            # A socket's own limit starts again with every byte that arrives.
             late = TimeoutError(f"no answer within {self.timeout_s:g} s")
             with gevent.Timeout(self.timeout_s, late):
                 return self.client.predict(request, body)
@@ -279,7 +277,7 @@ class ImageUser(User):
             gevent.sleep(PAUSE_AFTER_FAILURE_S)
 
     def _lack(self, problem: str) -> None:
-        """Counts that this process has nothing to send."""
+        """Counts a failure: this process has nothing to send."""
         self._fire("nothing to send", 0.0, problem)
         lacked = samples.Sample(
             start_s=time.time(),

@@ -1,11 +1,11 @@
-"""Measures a server at one rate after the other, for whoever searches.
+"""Measures a server at one rate after the other, as a search asks for them.
 
     with Measuring(settings, objectives, seconds_each=8) as measuring:
         knee = knee_search.search(measuring.measure, limits, measuring.clock)
     measuring.points
 
-Between two rates it waits until the server has worked off what it was given: an overloaded rate
-must not spoil the next one. Knows nothing about searching.
+Between two rates it waits until the server has worked off its queue, so that a rate that overloads
+the server does not spoil the next measurement.
 """
 
 from __future__ import annotations
@@ -32,34 +32,41 @@ from tfs_client import Client, TfsError
 log = logging.getLogger("loadtest")
 
 STEADY: Final = 25.0
-"""Samples beyond the strictest percentile that a measurement is to have: late requests come in
-clusters, and the p99 of five of them lies more often below a long run's than above it."""
+"""Samples that a measurement should have beyond the strictest percentile. Slow requests come in
+clusters: a p99 with five samples beyond it lies more often below a long run's p99 than above it."""
 
 LONGEST: Final = 4.0
-"""A measurement takes at most so many times the usual seconds, however low its rate."""
+"""A measurement takes at most this many times the usual seconds, however low its rate."""
 
 LONGEST_LOOK: Final = 2.0
-"""And a first look at a rate."""
+"""The same for a first look at a rate."""
 
 DEADLINE: Final = 10.0
-"""Times the strictest objective, but at least a second: an answer that comes later has missed it
-anyhow, and whoever waits for it keeps the server from the next rate."""
+"""The deadline is this many times the strictest objective, and at least a second. An answer that
+takes longer has missed the objective, and waiting for it only delays the next measurement."""
 
 SETTLE_S: Final = 30.0
 """How long the server may take to work off what it was given, or to come back."""
 
 QUICK: Final = 3.0
-"""Times the latency without load is quick enough to go on."""
+"""The server has worked off its queue when it answers within this many times the latency without
+load."""
 
 
 class Measuring:
-    """One server, asked at rates that somebody chooses; to be used as a context.
+    """Measures one server at given rates; a context manager.
 
     Args:
         settings: checked; rate, shape and duration are ignored.
-        objectives: a percentile's limit at least.
-        seconds_each: of one measurement, up to LONGEST times that where the percentile would
-            stand on too little.
+        objectives: with a limit of one percentile at least.
+        seconds_each: of one measurement; up to LONGEST times as long at rates that would give the
+            percentile too few samples.
+
+    Attributes:
+        points: all measurements so far.
+
+    Raises:
+        InputError: no percentile has a limit.
     """
 
     def __init__(self, settings: Settings, objectives: Objectives, *, seconds_each: float):
@@ -87,7 +94,7 @@ class Measuring:
         self.points: list[Point] = []
 
     def __enter__(self) -> Measuring:
-        """Opens a connection of its own, and learns how quick the server is without load.
+        """Opens a connection, and measures how quick the server is without load.
 
         Raises:
             InputError: no server, or no images.
@@ -112,11 +119,11 @@ class Measuring:
         self._stack.close()
 
     def clock(self) -> float:
-        """Seconds since it was made."""
+        """Seconds since this object was made."""
         return time.monotonic() - self._begin
 
     def look(self, rate: float) -> Measurement:
-        """Measures one rate, as long as says whether the knee is far away. Raises as `measure`."""
+        """Measures one rate briefly: is the knee far away? Raises as `measure`."""
         return self._measure(rate, LEAST_BEYOND, LONGEST_LOOK)
 
     def measure(self, rate: float) -> Measurement:
@@ -164,7 +171,7 @@ class Measuring:
         requests, right = sum(counts.values()), counts.get(OK, 0)
         found = {one.share: one.value_ms for one in held.percentiles((50, 99, *self._limits))}
         within = bool(found) and all(found[share] <= ms for share, ms in self._limits.items())
-        within = within and (requests - right) <= self._objectives.error_rate * requests
+        within = within and self._objectives.allow(requests - right, of=requests)
         state = taken.generator()
         limited = "" if missed_anyway(self._objectives, held, state) else state.limited
         return Point(
@@ -181,7 +188,7 @@ class Measuring:
         )
 
     def _settle(self) -> None:
-        """Waits until the server is as quick as without load, or at least answers."""
+        """Waits until the server is about as quick as without load, or at least answers."""
         deadline, answered = time.monotonic() + SETTLE_S, False
         while time.monotonic() < deadline:
             try:

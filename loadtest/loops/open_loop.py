@@ -1,7 +1,7 @@
 """An open loop: requests are sent when they are due, however slow the answers are.
 
-Each worker (loadtest.loops.worker) is a process that sends its share of the arrivals; here they
-are started, begin at one moment, and what they leave is merged. Knows nothing about reports.
+Each worker (loadtest.loops.worker) is a process that sends its share of the arrivals. This module
+starts them, has them begin at the same moment, and merges what they measured.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 START_S: Final = 120.0
 """How long a worker may take to read its images."""
 LEAD_S: Final = 0.3
-"""Between telling the workers when to begin and the begin."""
+"""From the message that says when to begin to that moment."""
 GRACE_S: Final = 20.0
 """How long a worker may take beyond its last deadline."""
 
 
 def run(job: Job, folder: Path, progress: Callable[[float], Any] | None = None) -> Taken:
-    """Runs the workers and merges what they leave.
+    """Runs the workers and merges what they measured.
 
     Args:
         job: what they do.
         folder: receives their files.
-        progress: told the seconds since the begin, now and then.
+        progress: called now and then with the seconds since the begin.
 
     Returns:
-        What they took; after Ctrl-C too, marked as partial.
+        What was measured; after Ctrl-C too, marked as partial.
 
     Raises:
-        InputError: a worker cannot begin: in its words.
+        InputError: a worker cannot begin; the message is the worker's.
     """
     with contextlib.ExitStack() as stack:
         workers = [
@@ -120,14 +120,14 @@ class _Worker:
         return self._process.poll() is None
 
     def tell(self, words: Mapping[str, Any]) -> None:
-        """Writes it a line; one that is gone shows by its missing answer."""
+        """Sends it a line. A worker that is gone is noticed later, by its missing answer."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.write(json.dumps(words) + "\n")
             self._process.stdin.flush()
 
     def wait_ready(self, deadline: float) -> None:
-        """Waits until it holds its images and its connection."""
+        """Waits until it has read its images and is connected."""
         assert self._process.stdout is not None
         timer = threading.Timer(max(0.0, deadline - time.monotonic()), self._process.kill)
         timer.start()
@@ -143,7 +143,7 @@ class _Worker:
         self.last_due_s = said["last_due_s"]
 
     def stop(self, patience_s: float) -> None:
-        """Has it stop, which it has done already if all went well."""
+        """Stops it, if it has not ended by itself."""
         with contextlib.suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
@@ -154,7 +154,7 @@ class _Worker:
             self._process.wait()
 
     def collect(self, taken: Taken) -> None:
-        """Adds what it left."""
+        """Adds what it measured."""
         found = samples.read(self._csv)
         taken.samples += found
         if self._result.exists():

@@ -1,7 +1,7 @@
 """Asks over TensorFlow Serving's REST API: the same requests as over gRPC, as JSON.
 
-Blocks, over http.client with a connection that is kept; under Locust gevent makes it give way. A
-REST answer names no version. Knows nothing about load tests.
+Blocking, over http.client with a connection that is kept; under Locust gevent lets other users run
+meanwhile. A REST answer does not name the version.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ import numpy as np
 from loadtest.traffic.workload import Request
 from tfs_client import CallError, contract
 from tfs_client.answers import Metadata, Signature, TensorSpec
-from tfs_client.call import codes
 from tfs_client.errors import AnswerError, TargetError
-from tfs_client.wire import serving_pb2 as pb
-from tfs_client.wire.tensors import dtype_name
+from tfs_client.protocol import dtype_name, from_code, messages as pb
 
 CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -38,7 +36,7 @@ CODES: Final = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-"""HTTP status → the gRPC code that it stands for. 400 stands for three, 500 too."""
+"""HTTP status → gRPC code. 400 and 500 stand for three codes each, of which this is one."""
 
 Rows = dict[tuple[str, str], str]
 """Signature and shape, picture → its JSON. A workload has at most 256 pictures of each kind."""
@@ -48,7 +46,7 @@ class RestAnswer:
     """One answer: outputs by name, as tfs_client's Prediction has them."""
 
     version: int | None = None
-    """Not told."""
+    """REST does not tell."""
 
     def __init__(self, outputs: Mapping[str, Any]):
         self._outputs = outputs
@@ -58,17 +56,17 @@ class RestAnswer:
 
 
 class RestClient:
-    """A connection to one server; to be used by one thread (or greenlet). Close it.
+    """A connection to one server, for one thread (or greenlet); a context manager.
 
     Args:
         target: host:port of the REST port, or http://host:port.
         model: the servable's name.
         timeout_s: of connecting and of each answer.
-        rows: the pictures that were encoded so far; shared by the clients of one process and
-            one workload, for as JSON a picture of pixels takes several times its size.
+        rows: the pictures that were encoded so far. The clients of one process and one workload
+            share them, because the JSON of a picture's pixels takes several times their size.
 
     Raises:
-        TargetError: no such address can be.
+        TargetError: the target is no host:port.
     """
 
     def __init__(self, target: str, model: str, timeout_s: float, rows: Rows | None = None):
@@ -99,7 +97,7 @@ class RestClient:
         self._connection.close()
 
     def metadata(self, *, model: str | None = None, label: str) -> Metadata:
-        """Asks how the label's version can be called.
+        """Asks for the signatures of the label's version.
 
         Raises:
             CallError: no server, no such label.
@@ -130,7 +128,7 @@ class RestClient:
             ) from error
 
     def body(self, request: Request) -> bytes:
-        """A request as JSON: made before the clock starts. Each picture is encoded once."""
+        """A request as JSON, to be made before the clock starts. Each picture is encoded once."""
         rows = ",".join(self._rows(request))
         return f'{{"signature_name":"{request.signature}","instances":[{rows}]}}'.encode()
 
@@ -139,11 +137,11 @@ class RestClient:
 
         Args:
             request: what is sent.
-            body: the same as JSON, where it was made before.
+            body: the request as JSON; None: it is made now.
 
         Raises:
-            CallError: what became of it, by the gRPC code that the status stands for.
-            AnswerError: it is no answer.
+            CallError: the call failed; with the gRPC code that the HTTP status stands for.
+            AnswerError: what was answered is no prediction.
         """
         path = f"{self._path}/labels/{quote(request.label, safe='')}:predict"
         sent = self.body(request) if body is None else body
@@ -181,7 +179,7 @@ class RestClient:
     def _exchange(self, verb: str, path: str, body: bytes | None, call: str) -> Any:
         headers = {} if body is None else {"Content-Type": "application/json"}
         try:
-            # A connection that the server ended between two requests is no failure of this one.
+            # A connection that the server closed between two requests is no failure of this one.
             for fresh in (self._connection.sock is None, True):
                 try:
                     self._connection.request(verb, path, body, headers)
@@ -212,7 +210,7 @@ class RestClient:
         return content
 
     def _failed(self, code: str, words: str, call: str) -> CallError:
-        return codes.from_code(
+        return from_code(
             grpc.StatusCode[code],
             words,
             target=f"http://{self._target}",
@@ -231,7 +229,7 @@ def _spec(content: Mapping[str, Any]) -> TensorSpec:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """As gRPC has it: labels are bytes, a probability that is none is NaN."""
+    """A value as gRPC has it: labels are bytes, a missing probability is NaN."""
     if name == contract.OUTPUT_LABEL:
         return str(value).encode()
     return math.nan if value is None else value

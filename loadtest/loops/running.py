@@ -1,9 +1,9 @@
-"""One run of either loop, from the first question to the server to what was taken.
+"""One run of either loop: checks the server, sends, and returns what was measured.
 
     versions = running.check_server(settings)
     taken = running.take(settings, csv)
 
-Shared by all commands that load a server. Knows nothing about reports.
+All commands that load a server use it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tfs_client import Client, TfsError
 
 
 def check_server(settings: Settings) -> dict[str, int]:
-    """Asks the server for each label's metadata, which is its readiness.
+    """Asks the server for each label's metadata: a version that answers is ready.
 
     Returns:
         Label → the version behind it.
@@ -65,16 +65,16 @@ def take(
     words: str = "load",
     watch: Callable[[float], Any] | None = None,
 ) -> Taken:
-    """Runs the loop, shows the time go by, and leaves every sample in a file.
+    """Runs the loop with a progress bar, and leaves every sample in a file.
 
     Args:
         settings: checked, see `Settings.check`.
-        csv: receives the samples; what stood there is replaced.
+        csv: receives the samples; an older file is replaced.
         words: beside the progress bar.
-        watch: told the seconds since the begin, several times a second.
+        watch: called several times a second with the seconds since the begin.
 
     Raises:
-        InputError: no worker could begin.
+        InputError: a worker could not begin.
     """
     csv.unlink(missing_ok=True)
     with bar(settings.seconds, words) as show:
@@ -114,7 +114,7 @@ def job(settings: Settings) -> Job:
 
 @contextlib.contextmanager
 def bar(total_s: float, words: str) -> Iterator[Callable[[float], Any]]:
-    """Shows the time go by, on a terminal; yields who is told the seconds since the begin."""
+    """A progress bar, on a terminal; yields the function that moves it to a second."""
     with tqdm.tqdm(
         total=total_s or None,
         desc=words,

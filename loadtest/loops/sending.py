@@ -1,16 +1,17 @@
 """Sends requests on schedule, whatever the server does meanwhile.
 
-One thread keeps the schedule. It prepares the next request, waits until it is due, hands it to gRPC
-and goes on; gRPC's own thread notes when an answer is there; a third one reads and judges it. So
-nothing that this process does before or after counts, and a burst of answers, as at the end of a
-stall, is noted at the speed of gRPC. When all places in flight are taken, arrivals wait for one and
-are sent late: their latency counts from when they were due. Knows nothing about processes.
+One thread keeps the schedule: it prepares the next request, waits until it is due, hands it to gRPC
+and goes on. gRPC's own thread notes the time when an answer arrives, and a third thread reads and
+judges it. So a latency contains no work of this process before the sending or after the answer, and
+a burst of answers, as at the end of a stall, is timed at the speed of gRPC. When as many requests
+are in flight as may be, arrivals wait and are sent late: their latency counts from when they were
+due.
 
-The calls are tfs_client's: its steps are walked here by callbacks, where Client walks them in a
-thread that waits, and AsyncClient in an event loop. Measured, at 300 requests/s and answers after
-100 ms: futures see 101.0 ms at p50 and 103 at p99; a thread a request 102.0 and 113 (each wakes in
-its turn, and takes 1.5 times the processor time); the event loop 102.7 and 118 (its timers are
-whole milliseconds).
+The calls are tfs_client's. Its steps are driven here by callbacks, where Client drives them in a
+waiting thread and AsyncClient in an event loop. Measured at 300 requests/s with answers after
+100 ms: callbacks see 101.0 ms at p50 and 103 at p99. A thread for each request sees 102.0 and 113
+(threads wake one after the other, and take 1.5 times the processor time). The event loop sees 102.7
+and 118 (its timers are whole milliseconds).
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from tfs_client import Client, Prediction
 from tfs_client.steps import Send, Step, Steps
 
 READ_AFTER_S: Final = 0.03
-"""So long an answer lies before it is read: a burst is noted whole before reading begins, for
-Python does one of the two at a time."""
+"""How long an answer waits before it is read. Python runs one thread at a time, so the whole of a
+burst is to be timed before the reading of its answers begins."""
 
 PATIENCE_S: Final = 0.2
-"""So soon the schedule sees that all is to stop."""
+"""How long the schedule may take to notice that it is to stop."""
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -60,10 +61,10 @@ class Senders:
     Args:
         client: open; without retries.
         model: the servable's name.
-        requests: what is sent.
-        answers: what is right.
+        requests: to be sent.
+        answers: judge the server's.
         meter: of this process.
-        keep: given every sample, from one thread.
+        keep: called with every sample, from one thread.
         due_s: when each request is due, seconds since the begin, ascending.
         numbers: which request each of them is.
         timeout_s: deadline of each request, from its sending.
@@ -105,13 +106,13 @@ class Senders:
         """
         self._begin, self._begin_unix_s = begin, begin_unix_s
         if self._due_s:
-            # What is due by then and has no place yet never gets one.
+            # A request that has no place in flight by then is not sent.
             self._stopped_at = begin + self._due_s[-1] + self._timeout_s
         reader = threading.Thread(target=self._read_all, name="reader")
         reader.start()
         try:
             for due_s, number in zip(self._due_s, self._numbers):
-                if not self._keep_appointment(begin + due_s, number):
+                if not self._send_when_due(begin + due_s, number):
                     break
             for _ in range(self._in_flight):  # until the last one is answered
                 self._places.acquire()
@@ -120,12 +121,12 @@ class Senders:
             reader.join()
 
     def stop(self) -> None:
-        """Sends nothing more that is not due yet; what is under way is waited for."""
+        """Sends no more requests than are due now; waits for those under way."""
         self._stopped_at = min(self._stopped_at, time.monotonic())
         self._stop.set()
 
-    def _keep_appointment(self, due: float, number: int) -> bool:
-        """One request, from its preparation to its sending; False: nothing more is to be sent."""
+    def _send_when_due(self, due: float, number: int) -> bool:
+        """Prepares, waits for and sends one request; False: no more are to be sent."""
         call = self._prepared(due, number)
         while not self._places.acquire(timeout=PATIENCE_S):
             if time.monotonic() > self._stopped_at:
@@ -159,7 +160,7 @@ class Senders:
         return call
 
     def _start(self, call: _Call, *, held_back: bool) -> None:
-        """With a place taken."""
+        """Sends a request that has a place in flight."""
         with self._lock:
             self._under_way += 1
             self.most_in_flight = max(self.most_in_flight, self._under_way)
@@ -168,7 +169,7 @@ class Senders:
         try:
             if call.send is not None:
                 call.future = call.send.start()
-        except Exception as error:  # gRPC's own, for a channel that is closed, say
+        except Exception as error:  # gRPC's own, as for a channel that is closed
             call.error = error
         if call.future is None:
             self._note(call)
@@ -176,7 +177,7 @@ class Senders:
             call.future.add_done_callback(lambda _: self._note(call))
 
     def _note(self, call: _Call) -> None:
-        """In gRPC's thread: the answer is there. What takes time is left to the reader."""
+        """Notes, in gRPC's thread, that the answer is there. The reader does what takes time."""
         call.end = time.monotonic()
         with self._lock:
             self._under_way -= 1
@@ -222,10 +223,10 @@ class Senders:
 
 
 def _result(steps: Steps[Prediction], future: Any) -> Prediction:
-    """Walks on with what came of the sending.
+    """Drives the steps to their end with the answer, or the failure, of the sending.
 
     Raises:
-        TfsError: what became of the call.
+        TfsError: the call failed.
     """
     try:
         try:

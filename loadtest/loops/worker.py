@@ -1,9 +1,9 @@
-"""One process of the open loop: sends its share of the arrivals, and writes down what became of it.
+"""One process of the open loop: sends its share of the arrivals, and writes what it measured.
 
-    python -m loadtest.loops.worker       started by loadtest.loops.open_loop, which talks to it
+    python -m loadtest.loops.worker       started by loadtest.loops.open_loop
 
-Reads its order on stdin, says when it is ready, and begins when it is told. Stops, with what it
-has, when stdin ends: after Ctrl-C, and when the parent is gone.
+Reads its order on stdin, says on stdout that it is ready, and begins when stdin says when. When
+stdin ends, after Ctrl-C or because the parent is gone, it stops and keeps what it has.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-from foundation import files
 from foundation.command_line import InputError
+from foundation.figures import write_json
 from loadtest.loops.job import Job, job_from_json
 from loadtest.loops.sending import Senders
 from loadtest.results import samples
@@ -30,24 +30,23 @@ from loadtest.traffic.answers import Answers, read_known
 from tfs_client import Client, TfsError
 
 SWITCH_S: Final = 0.0005
-"""Python hands over between threads that compute after 5 ms, unless told otherwise: a send that is
-due would wait as long."""
-
+"""After how long Python switches between threads that compute; by default 5 ms, which a send that
+is due would have to wait."""
 
 PR_SET_TIMERSLACK: Final = 29
 
 
 def sleep_precisely() -> None:
-    """Has this thread, and those that it starts, wake when they should; on Linux.
+    """Lets this thread, and those that it starts, wake on time; on Linux.
 
-    Linux wakes whoever sleeps up to 50 us late, to wake several at once.
+    By default Linux wakes a sleeping thread up to 50 us late, so as to wake several at once.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
 
 
 def main() -> int:
-    """See the module."""
+    """Runs one worker; see the module."""
     sleep_precisely()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_S)
@@ -62,12 +61,38 @@ def main() -> int:
 
 
 def _work(job: Job, number: int, client: Client, csv: Path, result: Path) -> int:
+    meter, kept = Meter(number), _Kept()
+    senders, last_due_s = _senders(job, client, meter, kept)
+    gc.collect()
+    gc.freeze()  # the collector never looks again at what stays until the end
+    print(json.dumps({"ready": True, "last_due_s": last_due_s}), flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        return 1
+    start = json.loads(line)
+    threading.Thread(target=_stop_at_end_of, args=(sys.stdin, senders), daemon=True).start()
+    kept.open(csv, start["begin_unix_s"])
+    ended = threading.Event()
+    keeper = threading.Thread(target=_move_every_second, args=(kept, meter, ended))
+    meter.begin()
+    keeper.start()
+    try:
+        senders.run(start["begin"], start["begin_unix_s"])
+    finally:
+        ended.set()
+        keeper.join()
+    state = dataclasses.asdict(meter.end(senders.most_in_flight))
+    write_json(result, {"recording": kept.close().to_json(), "state": state})
+    return 0
+
+
+def _senders(job: Job, client: Client, meter: Meter, kept: _Kept) -> tuple[Senders, float]:
+    """Everything that is to be sent, and the second at which the last request of all is due."""
     requests = workload.prepare(client, job.model, job.mix, job.images, job.seed)
     times = arrivals.times(job.plan)
-    numbers = arrivals.of_worker(times, number, job.workers)
-    for label in job.mix.labels:  # and the connection is there
+    numbers = arrivals.of_worker(times, meter.worker, job.workers)
+    for label in job.mix.labels:  # opens the connection
         client.metadata(model=job.model, label=label)
-    meter, kept = Meter(number), _Kept()
     senders = Senders(
         client,
         job.model,
@@ -80,33 +105,11 @@ def _work(job: Job, number: int, client: Client, csv: Path, result: Path) -> int
         timeout_s=job.timeout_s,
         in_flight=job.in_flight,
     )
-    gc.collect()
-    gc.freeze()  # what lives as long as the process is not looked at again
-    last_due_s = float(times[-1]) if len(times) else 0.0
-    print(json.dumps({"ready": True, "last_due_s": last_due_s}), flush=True)
-    line = sys.stdin.readline()
-    if not line:
-        return 1
-    start = json.loads(line)
-    threading.Thread(target=_stop_at_end_of, args=(sys.stdin, senders), daemon=True).start()
-    kept.open(csv, start["begin_unix_s"])
-    ended = threading.Event()
-    keeper = threading.Thread(target=_keep_keeping, args=(kept, meter, ended))
-    meter.begin()
-    keeper.start()
-    try:
-        senders.run(start["begin"], start["begin_unix_s"])
-    finally:
-        ended.set()
-        keeper.join()
-    state = dataclasses.asdict(meter.end(senders.most_in_flight))
-    content = {"recording": kept.close().to_json(), "state": state}
-    files.write(result, json.dumps(content))
-    return 0
+    return senders, float(times[-1]) if len(times) else 0.0
 
 
 class _Kept:
-    """Samples, on their way to file and recording."""
+    """Samples on their way into the file and the recording."""
 
     def __init__(self) -> None:
         self.new: list[samples.Sample] = []
@@ -118,7 +121,7 @@ class _Kept:
         self._recording = Recording(begin_unix_s)
 
     def move(self) -> None:
-        """Writes down what there is."""
+        """Writes and counts the samples that are new."""
         assert self._writer is not None
         count = len(self.new)
         for sample in self.new[:count]:
@@ -134,7 +137,7 @@ class _Kept:
         return self._recording
 
 
-def _keep_keeping(kept: _Kept, meter: Meter, ended: threading.Event) -> None:
+def _move_every_second(kept: _Kept, meter: Meter, ended: threading.Event) -> None:
     while not ended.wait(1.0):
         meter.tick()
         kept.move()

@@ -1,1 +1,1 @@
-"""What a load test is asked to do: settings, and the flags that fill them."""
+"""What a load test is asked to do: settings, the flags that fill them, and searches."""

@@ -1,7 +1,4 @@
-"""The settings of a load test as flags of the command line.
-
-Knows nothing about what cannot be.
-"""
+"""The settings of a load test as flags of the command line; `Settings.check` judges them."""
 
 from __future__ import annotations
 
@@ -18,7 +15,25 @@ from tfs_client.flags import add_connection_flags
 
 
 def parse(arguments: Sequence[str]) -> Settings:
-    """Reads the command line; ends the process where it is none."""
+    """Reads a command line; ends the process with exit code 2 where it cannot be read."""
+    fields = {field.name: field.default for field in dataclasses.fields(Settings)}
+    fields.pop("connection")
+    parser = _parser()
+    parser.set_defaults(**{**fields, "at": None})
+    ours = set(fields)
+    add_connection_flags(parser)
+    values = vars(parser.parse_args(arguments))
+    connection = {name: value for name, value in values.items() if name not in ours}
+    if values["metrics"] is not None:
+        values["metrics"] = tuple(values["metrics"])
+    values["at"] = tuple(values["at"] or ())
+    return Settings(
+        **{name: values[name] for name in ours},
+        connection=connection if any(connection.values()) else {},
+    )
+
+
+def _parser() -> Parser:
     parser = Parser(
         prog="loadtest",
         description="Load a running model server; leaves build/loadtest.html (a page), "
@@ -27,6 +42,14 @@ def parse(arguments: Sequence[str]) -> Settings:
         "--rate or --trace. Exit code 0: all answers were right; 1: some were not; 2: no server, "
         "or a mistake in the command.",
     )
+    _add_what_is_asked(parser)
+    _add_loops(parser)
+    _add_run(parser)
+    return parser
+
+
+def _add_what_is_asked(parser: Parser) -> None:
+    """Who is asked, and for what."""
     add = parser.add_argument
     add("--target", help="host:port of the server's gRPC port (default: %(default)s)")
     add("--model", help="name of the model (default: %(default)s)")
@@ -40,6 +63,11 @@ def parse(arguments: Sequence[str]) -> Settings:
     add("--batch", metavar=weights, help="images in a request (default: %(default)s)")
     add("--format", metavar=weights, help=f"of {', '.join(FORMATS)} (default: %(default)s)")
     add("--size", metavar=weights, help="pixels of the longer side (default: %(default)s)")
+
+
+def _add_loops(parser: Parser) -> None:
+    """How requests are sent: in a closed loop, or in an open one."""
+    add = parser.add_argument
     add("--users", type=int, help=f"closed loop: how many ask at once (default: {USERS})")
     add("--api", help="closed loop: grpc or rest; --target is its port (default: %(default)s)")
     add(
@@ -60,6 +88,11 @@ def parse(arguments: Sequence[str]) -> Settings:
         help="closed loop: wait for so many Locust workers of other machines, which send instead",
     )
     add("--in-flight", type=int, help="at most so many at once, a worker (default: %(default)s)")
+
+
+def _add_run(parser: Parser) -> None:
+    """How long, with which images, and what else happens."""
+    add = parser.add_argument
     usual = ", ".join(f"{name} {usual:g}" for name, (_, usual, _) in arrivals.SHAPES.items())
     add("--duration-s", type=float, help=f"seconds (default: {CLOSED_DURATION_S:g}; {usual})")
     add("--timeout-s", type=float, help="deadline of each request, seconds (default: %(default)g)")
@@ -84,18 +117,4 @@ def parse(arguments: Sequence[str]) -> Settings:
         type=Path,
         metavar="JSON",
         help="hold the run against limits: exit code 0 only where all are met",
-    )
-    fields = {field.name: field.default for field in dataclasses.fields(Settings)}
-    fields.pop("connection")
-    parser.set_defaults(**{**fields, "at": None})
-    ours = set(fields)
-    add_connection_flags(parser)
-    values = vars(parser.parse_args(arguments))
-    connection = {name: value for name, value in values.items() if name not in ours}
-    for name in ("metrics", "at"):
-        values[name] = None if values[name] is None else tuple(values[name])
-    values["at"] = values["at"] or ()
-    return Settings(
-        **{name: values[name] for name in ours},
-        connection=connection if any(connection.values()) else {},
     )

@@ -35,7 +35,7 @@ class Settings:
     """host:port of the server's gRPC port"""
 
     api: str = GRPC
-    """closed loop: which API is asked; target is the port of it"""
+    """closed loop: which API is asked; target is its port"""
 
     model: str = contract.MODEL_NAME
     """name of the model"""
@@ -118,7 +118,7 @@ class Settings:
 
     @property
     def seconds(self) -> float:
-        """How long requests are sent; unknown of a trace, so 0."""
+        """How long requests are sent; 0 for a trace, whose end is not known before it is read."""
         if self.loop == CLOSED:
             return CLOSED_DURATION_S if self.duration_s is None else self.duration_s
         return self.plan.seconds if self.trace is None else 0.0
@@ -136,10 +136,10 @@ class Settings:
 
     @property
     def changes(self) -> tuple[At, ...]:
-        """What is done to the servers meanwhile.
+        """The commands that are run meanwhile.
 
         Raises:
-            InputError: it cannot be done.
+            InputError: a text is not "SECOND:COMMAND", or this machine lacks the command.
         """
         return tuple(parse_at(text) for text in self.at)
 
@@ -148,7 +148,7 @@ class Settings:
         """The objectives, read.
 
         Raises:
-            InputError: they cannot be, or no run like this one could meet them.
+            InputError: they cannot be read, or no run at this rate could meet them.
         """
         if self.objectives is None:
             return None
@@ -168,7 +168,7 @@ class Settings:
         """The weights, read.
 
         Raises:
-            InputError: they cannot be.
+            InputError: one of them cannot be read.
         """
         mix = Mix(
             signatures=parse_weights("--signature", self.signature),
@@ -181,7 +181,7 @@ class Settings:
         return mix
 
     def describe_loop(self) -> str:
-        """Which loop it is, and what that means for the figures."""
+        """Which loop it is, and what its latencies mean, in one line."""
         if self.loop == CLOSED:
             thinks = "" if self.think_time == "0" else f", thinks for {self.think_time} s"
             return (

@@ -1,7 +1,4 @@
-"""The comparison of two runs as one self-contained HTML page.
-
-Knows nothing about how the answers were found.
-"""
+"""The comparison of two runs as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ def write(
         path: of the page.
         found: the answers.
         sides: A and B.
-        notes: what is to be known before them.
+        notes: what a reader has to know before them.
         command: as it was typed.
     """
     cut = [side.slices for side in sides]

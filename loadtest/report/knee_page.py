@@ -1,7 +1,4 @@
-"""The search for the knee as one self-contained HTML page.
-
-Knows nothing about how rates are measured or chosen.
-"""
+"""The search for the knee as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ def write(
         verdict: one line.
         knee: what was found.
         points: all measurements, in order of time.
-        objectives: what was asked for.
+        objectives: which the rates had to hold.
         settings: name → value, shown as they are; "command" at the end of the page.
     """
     page.write(

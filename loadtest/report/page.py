@@ -1,7 +1,4 @@
-"""A load test as one self-contained HTML page.
-
-Knows nothing about Locust, gRPC or how the samples came about.
-"""
+"""A load test as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -32,12 +29,12 @@ class Report:
     """What a page shows."""
 
     taken: Taken
-    """What the run left; a partial one is marked as such."""
+    """What the run measured; a partial one is marked as such."""
     summary: Summary
     settings: dict[str, Any]
     """Name -> value, shown as they are."""
     how: str
-    """Which loop it was, in words."""
+    """Which loop it was, in one line."""
     state: generator.Summary
     """How the generator did."""
     pieces: tuple[Piece, ...] = ()
@@ -45,7 +42,7 @@ class Report:
     verdict: Verdict | None = None
     """The gate's."""
     changes: tuple[Cost, ...] = ()
-    """What was done to the servers meanwhile."""
+    """Changes that were made to the servers meanwhile."""
     server: ServerView | None = None
 
 

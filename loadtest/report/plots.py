@@ -1,7 +1,4 @@
-"""The pictures of a load test's page.
-
-Knows nothing about Locust, gRPC, HTML or how the samples came about.
-"""
+"""The pictures of a load test's page."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from loadtest.results.recording import Recording
 from loadtest.traffic.arrivals import Piece
 
 MOST_POINTS = 120
-"""Of a line; of a longer run several seconds make one."""
+"""Of a line; in a longer run each point stands for several seconds."""
 
 
 def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figure.Figure:
@@ -30,7 +27,7 @@ def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figur
 
     Args:
         held: with at least one sample.
-        changes: numbered lines, from 1 on; their commands' time is shaded.
+        changes: drawn as numbered lines, from 1 on, with the time of their commands shaded.
     """
     right = held.by_second()
     wrong = {code: held.by_second(code) for code in held.counts() if code != samples.OK}
@@ -87,7 +84,7 @@ def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figur
 
 
 def _right(held: Recording) -> list[tuple[str, list[dict[int, Any]], str]]:
-    """The right answers, apart by version where there are several."""
+    """The right answers, one series for each version where there are several."""
     versions = sorted(
         {one.version for one, _ in held.series if one.version is not None and one.code == "OK"}
     )
@@ -104,7 +101,7 @@ def _time(seconds: int) -> str:
 
 
 def histogram(held: Recording) -> matplotlib.figure.Figure:
-    """The right answers' latencies, both axes logarithmic; of at least one right answer."""
+    """The latencies of the right answers, of which there is at least one; both axes logarithmic."""
     values_us, counts = distribution(held.histogram())
     latencies_ms = values_us / 1000
     low, high = latencies_ms[0], max(latencies_ms[-1], 2e-3)
@@ -134,7 +131,7 @@ class Stair:
 
     offered_per_s: float
     right_per_s: float
-    """Right answers to what was due then, by its length."""
+    """Right answers to what was due then, divided by its length."""
     requests: int
     failures: int
     p50_ms: float | None
@@ -144,7 +141,7 @@ class Stair:
 def stairs(
     pieces: Sequence[Piece], taken: Sequence[samples.Sample], begin_s: float
 ) -> tuple[Stair, ...]:
-    """What came of each piece of a plan, in order of time."""
+    """The results of each piece of a plan, in order of time."""
     found, until_s = [], begin_s
     starts = np.array([sample.start_s for sample in taken])
     for piece in pieces:

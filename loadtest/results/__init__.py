@@ -1,1 +1,1 @@
-"""What a run leaves: samples, histograms, and how the generator did."""
+"""What a run leaves: samples, histograms, percentiles, and the state of the generator."""

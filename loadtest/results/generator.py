@@ -1,7 +1,4 @@
-"""What the load generator knows of itself: a result that it limited is not the server's.
-
-Knows nothing about requests or servers.
-"""
+"""What the load generator measures of itself: was it, and not the server, the limit?"""
 
 from __future__ import annotations
 
@@ -18,17 +15,18 @@ from loadtest.results.histograms import empty, percentiles, record
 from loadtest.results.percentiles import of_values
 
 CPU_LIMIT: Final = 0.8
-"""Of one core, a worker process, used or waited for. Python runs one thread at a time: beyond this
-an answer waits for its thread, and the wait is counted as the server's."""
+"""Of one core, for each worker process: the share of time that it used a core or waited for one.
+Python runs one thread at a time. Beyond this limit answers wait for their thread, and that wait is
+counted as the server's."""
 
 TASKS: Final = Path("/proc/self/task")
 
 LATE_LIMIT_MS: Final = 2.0
-"""Of the lateness's p99. Lateness is part of every latency; what a busy desktop does to any process
-stays below it (seen: 0.5 to 2 ms with both cores busy)."""
+"""For the p99 of the lateness, which is part of every latency. A busy desktop delays any process by
+less (seen: 0.5 to 2 ms with both cores busy)."""
 
 LATE_SHARE: Final = 0.1
-"""Or so much of the latency's own p99, whichever is larger: it does not change what is seen."""
+"""Or this share of the latency's own p99, if that is larger: so little lateness changes nothing."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,31 +38,31 @@ class State:
     cpu_share: float | None = None
     """Of one core; the 90th percentile of its seconds."""
     wait_share: float | None = None
-    """So much of the time its threads, together, were ready and had no core; Linux only."""
+    """The same of the time that its threads, together, were ready and had no core; Linux only."""
     cpu_s: float = 0.0
-    """In all, from the begin to the last answer."""
+    """Seconds of processor time, from the begin to the last answer."""
     late: str = ""
-    """Lateness of the sends that had a free place, as an encoded HdrHistogram of microseconds;
-    empty in a closed loop, which has no times to keep."""
+    """Lateness of the requests that had a free place in flight, as an encoded HdrHistogram of
+    microseconds; empty in a closed loop, where nothing is due."""
     held_back: int = 0
-    """Arrivals that had to wait because all places in flight were taken: the server's doing, and
-    counted in their latency."""
+    """Arrivals that had to wait because all places in flight were taken. A slow server causes that,
+    so the wait counts in their latency."""
     not_sent: int = 0
-    """Arrivals that never got a place until the end; counted as failures."""
+    """Arrivals that got no place until the end; counted as failures."""
     most_in_flight: int = 0
     gc_pauses: int = 0
     gc_longest_ms: float = 0.0
 
 
 class Meter:
-    """Watches this process; used by all its threads.
+    """Measures this process; for all its threads.
 
     Args:
         worker: number of this process.
     """
 
     def __init__(self, worker: int):
-        self._worker = worker
+        self.worker = worker
         self._late = empty()
         self._lock = threading.Lock()
         self._shares: list[float] = []
@@ -76,13 +74,13 @@ class Meter:
         self._counts = {"sent": 0, "held_back": 0, "not_sent": 0}
 
     def begin(self) -> None:
-        """Starts to watch."""
+        """Starts to measure."""
         self._last = (time.monotonic(), time.process_time(), _waited_s())
         self._begin_cpu_s = self._last[1]
         gc.callbacks.append(self._collected)
 
     def tick(self) -> None:
-        """Takes the processor's use since the last time; to be called about once a second."""
+        """Notes the use of the processor since the last call; to be called about once a second."""
         now, cpu_s, waited_s = time.monotonic(), time.process_time(), _waited_s()
         seconds = now - self._last[0]
         if seconds > 0.2:
@@ -91,7 +89,13 @@ class Meter:
             self._last = (now, cpu_s, waited_s)
 
     def sent(self, late_s: float, *, held_back: bool) -> None:
-        """Counts a request that is being sent."""
+        """Counts a request that is sent.
+
+        Args:
+            late_s: how long after it was due.
+            held_back: whether it had to wait for a place in flight; its lateness is then not the
+                generator's.
+        """
         with self._lock:
             self._counts["sent"] += 1
             if held_back:
@@ -100,16 +104,20 @@ class Meter:
                 record(self._late, 1000 * late_s)
 
     def not_sent(self) -> None:
-        """Counts a request that was due and is not going to be sent."""
+        """Counts a request that was due and is never sent."""
         with self._lock:
             self._counts["not_sent"] += 1
 
     def end(self, most_in_flight: int) -> State:
-        """Stops to watch, and tells."""
+        """Stops measuring.
+
+        Args:
+            most_in_flight: as the caller counted.
+        """
         if self._collected in gc.callbacks:
             gc.callbacks.remove(self._collected)
         return State(
-            worker=self._worker,
+            worker=self.worker,
             cpu_share=of_values(self._shares, 90),
             wait_share=of_values(self._waits, 90) if any(self._waits) else None,
             cpu_s=time.process_time() - self._begin_cpu_s,
@@ -128,7 +136,7 @@ class Meter:
 
 
 def _waited_s() -> float:
-    """How long this process's threads were ready to run and had no core; 0 where none can tell."""
+    """How long this process's threads were ready to run and had no core; 0 beside Linux."""
     waited_ns = 0
     for path in TASKS.glob("*/schedstat"):
         with contextlib.suppress(OSError, ValueError, IndexError):  # a thread that ended, say
@@ -156,11 +164,11 @@ class Summary:
     limited: str
     """Empty, or "limited by the generator: " and why."""
     starved: bool = False
-    """Whether it had too little processor time: then answers, too, were seen late."""
+    """Whether it had too little processor time, so that answers were noticed late as well."""
 
 
 def summarise(states: Sequence[State], latency_p99_ms: float | None) -> Summary:
-    """Adds up, and judges.
+    """Adds up all processes, and judges whether they limited the result.
 
     Args:
         states: of all processes.

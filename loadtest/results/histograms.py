@@ -15,13 +15,13 @@ from loadtest.results.percentiles import of_counts
 
 LOWEST_US: Final = 1
 HIGHEST_US: Final = 100_000_000
-"""100 s; what took longer is recorded as this."""
+"""100 s; a longer latency is recorded as this."""
 DIGITS: Final = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Percentile:
-    """One percentile, and what it stands on."""
+    """One percentile, and the number of samples behind it."""
 
     share: float
     """0-100."""
@@ -80,14 +80,14 @@ def empty() -> Any:
 
 
 def decoded(data: bytes) -> Any:
-    """A new one of what `encode` gave."""
+    """Reads what HdrHistogram's `encode` gave, into a new one."""
     histogram = empty()
     histogram.decode_and_add(data)
     return histogram
 
 
 def record(histogram: Any, latency_ms: float) -> None:
-    """Counts one latency; what is out of range counts as the range's end."""
+    """Counts one latency; one that is out of range counts as the range's end."""
     latency_us = round(1000 * latency_ms)
     histogram.record_value(min(max(latency_us, LOWEST_US), HIGHEST_US))
 

@@ -1,4 +1,4 @@
-"""One measurement of a search: a rate, and what came of it. Knows nothing about searches."""
+"""One measurement of a search: a rate, and the result at that rate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Point:
     rate: float
     """Requests a second that were due, by plan."""
     seconds: float
-    """For which they were."""
+    """For how long."""
     requests: int
     failures: int
     right_per_s: float
@@ -24,7 +24,7 @@ class Point:
     p99_ms: float | None
     """From the intended start, of the right answers."""
     holds: bool
-    """The objectives."""
+    """Whether the objectives were met."""
     limited: str
     """Why the generator limited it; empty if it did not."""
     recording: Recording

@@ -1,8 +1,7 @@
 """The latencies of a run as HdrHistograms: merged without loss, written as JSON.
 
-What goes in is a sample a request; what is kept does not grow with their number, but for the
-seconds. HdrHistogram's own encoding stands in the JSON, so that any of its readers can read it.
-Knows nothing about how requests are sent.
+A recording's size does not grow with the number of requests, only with that of the seconds. Its
+JSON holds HdrHistogram's own encoding, which any HdrHistogram library can read.
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ from loadtest.results.histograms import (
 from loadtest.results.samples import OK, Sample
 
 OPEN_SECONDS: Final = 60
-"""So many seconds are held as histograms; those longest untouched are packed (1 % of the size)."""
+"""How many seconds are held as histograms. The others, longest untouched, are packed to 1 % of
+the size."""
 
 INTENDED, SENT = "intended", "sent"
 """Where a latency is counted from: when the request was due, or when it was sent."""
@@ -32,7 +32,7 @@ FORMAT: Final = "loadtest-recording/2"
 
 
 class Series(NamedTuple):
-    """Whose latencies a histogram holds."""
+    """Which latencies a histogram holds."""
 
     label: str
     version: int | None
@@ -43,7 +43,7 @@ class Series(NamedTuple):
 
 
 class Second(NamedTuple):
-    """Whose latencies a second's histogram holds, counted from INTENDED."""
+    """Which latencies a second's histogram holds, counted from INTENDED."""
 
     second: int
     """Of the intended start, since the run's begin."""
@@ -73,7 +73,7 @@ class Recording:
 
     @classmethod
     def of(cls, samples: Iterable[Sample], begin_s: float) -> Recording:
-        """That of these samples."""
+        """The recording of these samples."""
         recording = cls(begin_s)
         for sample in samples:
             recording.add(sample)
@@ -93,7 +93,7 @@ class Recording:
         record(self._second(second), sample.latency_ms)
 
     def merge(self, other: Recording) -> None:
-        """Adds another part of the same run: every count, none rounded anew.
+        """Adds another part of the same run: all counts, without rounding any again.
 
         Raises:
             InputError: the other one counts its seconds from another begin.
@@ -117,7 +117,7 @@ class Recording:
         label: str | None = None,
         version: int | None = None,
     ) -> Any:
-        """The sum of the series that fit; None fits all.
+        """The sum of the series that fit; None fits any value.
 
         Returns:
             An HdrHistogram of microseconds; a new one.
@@ -152,7 +152,7 @@ class Recording:
     ) -> dict[int, Any]:
         """Second of the intended start → HdrHistogram of microseconds, ascending; new ones.
 
-        Which requests are meant is said as in `histogram`.
+        The arguments choose requests as those of `histogram` do.
         """
         found: dict[int, Any] = {}
         for key in self._keys():
@@ -165,7 +165,7 @@ class Recording:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON holds it; from_json reads it."""
+        """The content of a JSON file; from_json reads it."""
         return {
             "format": FORMAT,
             "unit": "us",
@@ -187,10 +187,10 @@ class Recording:
 
     @classmethod
     def from_json(cls, content: Any) -> Recording:
-        """What to_json wrote.
+        """Reads what to_json wrote.
 
         Raises:
-            InputError: something else.
+            InputError: it is something else.
         """
         try:
             if content["format"] != FORMAT:
@@ -219,12 +219,12 @@ class Recording:
         return sorted({*self._seconds, *self._packed}, key=lambda key: (key.second, repr(key)))
 
     def _second(self, key: Second) -> Any:
-        """The second's histogram, to be written to."""
+        """The second's histogram, unpacked, to be added to."""
         histogram = self._seconds.pop(key, None)
         if histogram is None:
             packed = self._packed.pop(key, None)
             histogram = empty() if packed is None else decoded(packed)
-        self._seconds[key] = histogram  # now the last one touched
+        self._seconds[key] = histogram  # at the end: the last one touched
         while len(self._seconds) > OPEN_SECONDS:
             oldest = next(iter(self._seconds))
             self._packed[oldest] = self._seconds.pop(oldest).encode()

@@ -1,7 +1,7 @@
-"""What a run leaves for machines, and for the runs that it is compared with: one JSON file.
+"""What a run leaves for programs, and for comparison with other runs: one JSON file.
 
-Histograms in HdrHistogram's own encoding, settings, machine, versions, the generator's state, and
-what happened meanwhile. Knows nothing about how a run is done.
+It holds histograms in HdrHistogram's own encoding, settings, machine, versions, the generator's
+state, and the changes that were made meanwhile.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RunFile:
     loop: str
     """"open" or "closed"."""
     settings: Mapping[str, Any]
-    """Name → value, those that count."""
+    """Name → value, of the settings that matter for this loop."""
     versions: Mapping[str, int]
     """Label → the version behind it at the start."""
     partial: tuple[str, ...]
@@ -43,9 +43,9 @@ class RunFile:
     generator: Summary
     recording: Recording
     server: Mapping[str, Any] | None = None
-    """The servers' view (server.view.ServerView.as_json); None where it was not asked for."""
+    """The servers' view (server.view.ServerView.as_json); None where there is none."""
     events: tuple[Mapping[str, Any], ...] = ()
-    """What was done to the server meanwhile, and what it cost."""
+    """Changes made to the servers meanwhile, and what they cost (change.cost.Cost.as_json)."""
     commit: str | None = dataclasses.field(default_factory=git_commit)
     machine: Mapping[str, Any] = dataclasses.field(default_factory=machine)
     software: Mapping[str, str] = dataclasses.field(default_factory=lambda: _software())
@@ -65,7 +65,7 @@ def read(path: Path) -> RunFile:
         path: the file, or a folder with a loadtest-recording.json.
 
     Raises:
-        InputError: no such file, or something else.
+        InputError: no such file, or it is something else.
     """
     if path.is_dir():
         path = path / "loadtest-recording.json"

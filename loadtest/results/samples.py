@@ -1,7 +1,7 @@
-"""One line a request: what the users write down and what the figures are computed from.
+"""Samples, one for each request, and the CSV file that holds them.
 
-Raw samples, because Locust's own percentiles are of latencies rounded to whole milliseconds. Knows
-nothing about Locust or servers.
+Both loops write them. Locust's own percentiles are not used: it rounds latencies to whole
+milliseconds, or coarser.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, TextIO
 OK: Final = "OK"
 
 NOT_SENT: Final = "NOT_SENT"
-"""Was due, and never had a place in flight."""
+"""The code of a request that was due and got no place in flight."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Sample:
     start_s: float
     """Unix time at which it was meant to be sent; in a closed loop, at which it was."""
     latency_ms: float
-    """From start_s until the answer (or the error) was in the caller's hands."""
+    """From start_s until the caller had the answer (or the error)."""
     name: str
     """The signature."""
     code: str
@@ -36,7 +36,7 @@ class Sample:
     late_ms: float = 0.0
     """How long after start_s it was sent: part of latency_ms. 0 in a closed loop."""
     label: str = ""
-    """The label that was asked for."""
+    """The label that was asked."""
 
 
 COLUMNS: Final = tuple(field.name for field in dataclasses.fields(Sample))
@@ -76,9 +76,9 @@ class Writer:
 
 
 def read(path: Path) -> list[Sample]:
-    """All whole lines of a file, in order of their start; none if there is no file.
+    """The samples of a file, in order of their start; none if there is no file.
 
-    A generator that was killed leaves half a line at the end, which is left out.
+    A generator that was killed leaves half a line at the end, which is skipped.
     """
     if not path.exists():
         return []

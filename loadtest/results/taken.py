@@ -1,4 +1,4 @@
-"""What a run leaves, whichever loop it was."""
+"""What a run measured, whichever loop it was."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTERRUPTED: Final = "interrupted"
 
 @dataclasses.dataclass
 class Taken:
-    """What a run left."""
+    """What a run measured."""
 
     samples: list[samples.Sample]
     recording: Recording

@@ -1,1 +1,1 @@
-"""The servers' view of a run: their Prometheus pages, and where the latency went."""
+"""The servers' view of a run: their metrics pages, and which parts a latency consists of."""

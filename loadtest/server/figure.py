@@ -1,7 +1,4 @@
-"""Draws the server's view of a load test: where the time went, second by second, and batch sizes.
-
-Knows nothing about pages or servers.
-"""
+"""Draws the servers' view of a load: where each second's time went, and the sizes of batches."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the servers counted between two moments: a difference of pages as figures with names.
+"""What the servers counted between two moments: a difference of pages as named figures.
 
-What each metric covers stands in `split`. Knows nothing about callers, nor about time.
+`split` says what each metric covers.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ MS: Final = 1e-3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which of the server's requests the load test's are, as far as labels can tell."""
+    """Which of the server's requests are the load test's, as far as metrics' labels tell."""
 
     model: str
     """Name of the model; the metrics know neither version nor label nor signature."""
     apis: tuple[str, ...] = ("predict", "classify", "regress")
-    """In any case: gRPC writes Predict, REST predict. Metadata and status are none of them."""
+    """In lower case; gRPC writes Predict, REST predict. Metadata and status are not among them."""
     entrypoints: tuple[str, ...] = ("GRPC", "REST")
     """Only request_latency has it."""
 
@@ -64,7 +64,7 @@ class Distribution:
     mean: float | None
     """None where nothing was observed."""
     mean_error: float
-    """The mean is at most so wrong, because pages print sums with six digits."""
+    """How wrong the mean may be, because pages print sums with six digits."""
     percentiles: tuple[Percentile, ...]
     """Of PERCENTILES; none where nothing was observed or the page has no buckets."""
 
@@ -86,7 +86,7 @@ class Distribution:
 
     @classmethod
     def of_sizes(cls, sizes: Sequence[tuple[int, int]]) -> Distribution:
-        """Exactly, from (value, how often), the smallest first."""
+        """An exact one, from (value, how often), the smallest value first."""
         count = sum(often for _, often in sizes)
         if not count:
             return cls(count=0, mean=None, mean_error=0.0, percentiles=())
@@ -122,7 +122,7 @@ class Measured:
     batch_sizes: tuple[tuple[int, int], ...]
     """(rows, padding included; how many batches), exact, the smallest first."""
     padding_rows: int
-    """Rows that were computed for nobody."""
+    """Rows that were computed only to fill a batch."""
     other_runs: int
     """Runs of other models or APIs, which the metrics of batching do not tell apart."""
 

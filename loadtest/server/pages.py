@@ -1,17 +1,15 @@
 """TensorFlow Serving's metrics pages: read, subtracted and added up.
 
-What a page tells, as read in TensorFlow Serving's source (prometheus_exporter.cc, batching_util.h)
-and seen on the recorded page of 2.19.1:
+How a page is to be read, from TensorFlow Serving's source (prometheus_exporter.cc,
+batching_util.h) and the recorded page of 2.19.1:
 
-- Everything only grows, for as long as the process lives: what happened in between is the
-  difference of two pages. A process that was started again begins at 0.
+- All values only grow while the process lives, so what happened between two pages is their
+  difference. A process that was started again begins at 0.
 - A bucket holds its lower limit and not its upper one (a batch of 8 rows is in le="16").
 - Sums are of whole microseconds or rows, and are printed with six digits: exact below a million,
-  then rounded. On a server that has been asked for days the rounding is more than a second's work,
-  so each sum carries how wrong it may be.
-- Only families that have been counted at least once have samples; the others only a TYPE line.
-
-Knows nothing about how a page is got (`scraper`) nor what it means (`view`).
+  then rounded. On a server that has run for days the rounding is larger than what a second adds,
+  so each sum comes with its largest error.
+- Only families that have been counted at least once have samples; the others have a TYPE line only.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ FAMILIES: Final = (
     "cc:saved_model:load_attempt_count",
     "cc:saved_model:load_latency",
 )
-"""What is read; names without the common beginning."""
+"""The families that are read; names without the common prefix."""
 
 _STARTS: Final = tuple(start + PREFIX + family for family in FAMILIES for start in ("", "# TYPE "))
 
@@ -52,10 +50,10 @@ class Histogram:
     limits: tuple[float, ...] = ()
     """Upper limits of the buckets, the last one infinite; none where a page has no buckets."""
     counts: tuple[float, ...] = ()
-    """Of each bucket alone, not of all below it too."""
+    """Of each bucket alone, not cumulative."""
     sum: float = 0.0
     sum_error: float = 0.0
-    """The sum is at most so wrong, because it was printed with six digits."""
+    """How wrong the sum may be, because it was printed with six digits."""
     count: float = 0.0
 
     def minus(self, earlier: Histogram) -> Histogram:
@@ -84,7 +82,7 @@ class Histogram:
         )
 
     def mean(self) -> tuple[float, float] | None:
-        """Mean and how wrong it may be, from the sum and from what the buckets allow."""
+        """Mean and its largest error, from the sum and from the limits of the buckets."""
         if self.count <= 0:
             return None
         value, error = self.sum / self.count, self.sum_error / self.count
@@ -99,8 +97,9 @@ class Histogram:
     def percentile(self, share: float) -> tuple[float, float, float] | None:
         """A percentile: interpolated in its bucket, and that bucket's lower and upper limit.
 
-        The truth is between the limits; the interpolation assumes that a bucket is evenly filled.
-        In the last bucket, which has no upper limit, the value is the lower one.
+        The true value, by the nearest rank, is between the limits; interpolation assumes that a
+        bucket is evenly filled. In the last bucket, which has no upper limit, the value is the
+        lower limit.
 
         Args:
             share: 0 to 100.
@@ -144,12 +143,12 @@ class Page:
         return Page(counters, histograms)
 
     def restarted_since(self, earlier: Page, *, gap: bool) -> bool:
-        """Whether another process counts now: something fell, or was loaded in another time.
+        """Whether another process counts now: a value fell, or a load took another time.
 
         Args:
             earlier: an earlier page of the same address.
-            gap: whether pages between the two are missing. Only then are the loads compared: a
-                page made in the middle of a load could mislead.
+            gap: whether pages between the two are missing. Only then are the loads compared, for
+                a page that was made in the middle of a load could mislead.
         """
         if any(value > self.counters.get(key, 0.0) for key, value in earlier.counters.items()):
             return True
@@ -199,7 +198,7 @@ def parse(text: str) -> Page:
             f"Expected TensorFlow Serving's metrics. Received: {text[:60]!r}. Is the address that "
             "of the REST port, and does the server run with --monitoring_config_file?"
         )
-    # Of a page with many models most lines are of no interest, and the parser is slow.
+    # On a page with many models most lines are not needed, and the parser is slow.
     wanted = "\n".join(line for line in lines if line.startswith(_STARTS)) + "\n"
     counters: dict[Key, float] = {}
     histograms: dict[Key, Histogram] = {}
@@ -226,7 +225,7 @@ def parse(text: str) -> Page:
 
 
 def _histogram(found: Mapping[str, float]) -> Histogram:
-    """From `_sum`, `_count` and one entry a limit, each with the count of all below it."""
+    """From `_sum`, `_count` and an entry for each limit, with the count of all values below it."""
     limits = sorted(float(what) for what in found if not what.startswith("_"))
     below = {float(what): value for what, value in found.items() if not what.startswith("_")}
     counts = [
@@ -239,7 +238,7 @@ def _histogram(found: Mapping[str, float]) -> Histogram:
 
 
 def printing_error(total: float) -> float:
-    """How wrong a sum of whole numbers may be that is printed with six digits."""
+    """The largest error of a sum of whole numbers that was printed with six digits."""
     if abs(total) < 1e6 or float(f"{total:.6g}") != total:
         return 0.0  # exact, or of a server that prints all digits
     return 0.5 * float(10 ** (math.floor(math.log10(abs(total))) - 5))

@@ -1,7 +1,4 @@
-"""Gets the metrics pages of model servers at regular moments while a load test runs.
-
-Knows nothing about what stands in them (`pages`), nor about who loads the servers.
-"""
+"""Gets the metrics pages of model servers at regular moments while a load test runs."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ def page_url(address: str) -> str:
         address: host:port of the REST port, or a whole URL; without a path, METRICS_PATH is added.
 
     Raises:
-        InputError: it is neither.
+        InputError: the address is neither.
     """
     whole = "://" in address
     try:
@@ -53,9 +50,9 @@ def fetch(url: str, timeout_s: float) -> Page:
     """Gets and reads a page.
 
     Raises:
-        InputError: there is none, or another one.
-        OSError: nobody answers (in time).
-        http.client.HTTPException: what answers does not speak HTTP.
+        InputError: the address has no page, or another one than TensorFlow Serving's.
+        OSError: no answer (in time).
+        http.client.HTTPException: the answer is not HTTP.
     """
     parts = urlsplit(url)
     secure = parts.scheme == "https"
@@ -82,12 +79,12 @@ class Scrape:
 
     url: str
     tick: int
-    """Which of the regular moments it belongs to; the same for all servers."""
+    """The number of the regular moment that it belongs to; the same for all servers."""
     at_s: float
-    """Unix time, in the middle between question and answer."""
+    """Unix time, halfway between question and answer."""
     page: Page | None
     error: str = ""
-    """One line; why there is no page."""
+    """Why there is no page, in one line."""
 
 
 class Scraper:
@@ -97,22 +94,21 @@ class Scraper:
             ...  # the load
         view = view.view(scraper.scrapes(), ...)
 
-    Nothing that a server does or does not do raises here: what fails is a Scrape without a page.
-    Each address must be one process (a pod): behind a balancing address every page would be another
-    process's.
+    Whatever a server does, nothing is raised: a failure is a Scrape without a page. Each address
+    must be one process (a pod); behind a load balancer, each page could come from another one.
+
+    Args:
+        addresses: as `page_url` takes them; the same one twice counts once.
+        interval_s: between the moments. A server that takes longer misses some of them.
+        timeout_s: how long a server is waited for.
+
+    Raises:
+        InputError: an address that `page_url` refuses.
     """
 
     def __init__(
         self, addresses: Iterable[str], *, interval_s: float = 1.0, timeout_s: float = 2.0
     ) -> None:
-        """Args:
-        addresses: as `page_url` takes them; the same one twice counts once.
-        interval_s: between the moments. A server that takes longer misses some.
-        timeout_s: how long a server is waited for.
-
-        Raises:
-            InputError: an address that is none.
-        """
         self.urls: Final = tuple(dict.fromkeys(page_url(address) for address in addresses))
         self._interval_s, self._timeout_s = interval_s, timeout_s
         self._lock = threading.Lock()
@@ -121,7 +117,7 @@ class Scraper:
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Scraper:
-        """Gets the first pages before it returns, so that all that follows is counted."""
+        """Gets the first pages before it returns, so that everything after is counted."""
         begun = [threading.Event() for _ in self.urls]
         start = time.monotonic()
         for url, first in zip(self.urls, begun):
@@ -147,7 +143,7 @@ class Scraper:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def scrapes(self) -> Sequence[Scrape]:
-        """What there is so far, in no particular order."""
+        """All scrapes so far, in no particular order."""
         with self._lock:
             return tuple(self._scrapes)
 

@@ -1,8 +1,8 @@
-"""Where a request's time goes: the server's own metrics beside what the callers measured.
+"""Where a request's time goes: the server's own metrics beside the callers' measurements.
 
     client's mean latency
       = client            the generator's lateness: from the intended start to the sending
-      + network           all between the caller's hands and the server's handler
+      + network           everything between the caller and the server's handler
       + handler           the handler without the model: lookup, tensors from and to messages
       + queue             waiting until a batch is full or due, and a batch thread is free
       + batch             merging, padding and taking apart      } "batch and model" where the
@@ -36,7 +36,6 @@ local server):
 - request_count{model_name,status}: of all, also of failures. REST's metadata and status are among
   them; gRPC's are not *(seen on the local server)*.
 
-Knows nothing about how pages are got, nor about time: one difference of pages, one split.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ from loadtest.server.measured import Measured
 
 MEANINGS: Final = {
     "client": "the generator was late: from the intended start to the sending",
-    "network": "between the caller's hands and the server's handler, gRPC's work on both sides",
+    "network": "between the caller and the server's handler, gRPC's work on both sides included",
     "handler": "the handler without the model: lookup, tensors from and to messages, JSON",
     "queue": "waiting until a batch is full or due, and a batch thread is free",
     "batch": "merging, padding and taking apart",
@@ -70,7 +69,7 @@ class Part:
     mean_ms: float
     """Below 0 where the two sides did not measure the same requests."""
     error_ms: float
-    """At most so wrong, because pages print sums with six digits; chance is not in it."""
+    """The largest error, because pages print sums with six digits; without that of chance."""
     share: float
     """Of the whole, 0 to 1 unless a part is below 0."""
 
@@ -80,12 +79,12 @@ class Split:
     """The mean latency in parts, in the order a request meets them; they add up to the whole."""
 
     of: str
-    """Whose mean is split: "client", or "server" where the callers' is not known."""
+    """Whose mean is split: "client", or "server" where the callers' mean is not known."""
     whole_ms: float
     parts: tuple[Part, ...]
 
     def share(self, *names: str) -> float:
-        """Of these parts together; 0 for what is not told apart here."""
+        """The share of these parts together; 0 for a part that this split does not have."""
         return sum(part.share for part in self.parts if part.name in names)
 
 
@@ -96,9 +95,9 @@ def split(
 
     Args:
         seen: what the servers measured.
-        client_ms: mean latency of the right answers as the callers have it.
-        late_ms: the mean of what of it passed before the request was sent; None where that is not
-            measured, or where latency counts from the sending.
+        client_ms: mean latency of the right answers, as the callers measured it.
+        late_ms: the mean lateness, which is the part of client_ms before the sending; None where it
+            is not measured, or where latency counts from the sending.
 
     Returns:
         None where no request was answered.
@@ -148,7 +147,7 @@ def _session(seen: Measured, runtime_ms: float) -> list[tuple[str, float, float]
 
 
 def doubts(seen: Measured, parts: Split | None) -> list[str]:
-    """Why a split may not be what it looks like, a sentence each."""
+    """Why a split may mislead, a sentence each."""
     found = []
     answers, runs, tasks = seen.request.count, seen.runtime.count, seen.queuing.count
     if not answers:

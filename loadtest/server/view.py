@@ -5,11 +5,11 @@
     seen = view.view(scraper.scrapes(), Selection(model="defects"), times)
     print(seen.as_text())
 
-What the parts of a latency are, and what each metric covers, stands in `split`. Never raises
-for what a server did: a page that is missing, another program's, or a process that died and came
-back make the view partial, and a note says so. A second's split sets the answers that the server
-counted in it against those that arrived in it: at its edges these differ, so seconds with few
-answers are rough, and the run's split is the one to go by. Knows nothing about how pages are got.
+`split` says what the parts of a latency are, and what each metric covers. Nothing is raised for
+what a server did: a missing page, another program's page, or a process that died and came back make
+the view partial, with a note. A second's split compares the answers that the server counted in it
+with those that arrived in it. These differ at its edges, so seconds with few answers are rough;
+trust the split of the whole run.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class ClientTimes:
     latency_ms: NDArray[np.float64]
     """[N]"""
     late_ms: NDArray[np.float64] | None = None
-    """[N], what of the latency passed between the intended start and the sending."""
+    """[N], the part of the latency between the intended start and the sending."""
 
     def means(self, start_s: float, end_s: float) -> tuple[float | None, float | None]:
-        """Mean latency and mean lateness of what ended in between; None where nothing did."""
+        """Mean latency and lateness of the requests that ended in between; None of none."""
         inside = (self.ended_s >= start_s) & (self.ended_s < end_s)
         if not inside.any():
             return None, None
@@ -59,10 +59,10 @@ class Window:
     """Unix time."""
     end_s: float
     servers: int
-    """How many servers' pages it rests on."""
+    """How many servers' pages it is made from."""
     measured: Measured
     split: Split | None
-    """None where no request was answered, or, with the callers' times, where they had none."""
+    """None where no request was answered, or where the callers had no right answer."""
 
     def rate_per_s(self) -> float:
         """Answers a second."""
@@ -80,9 +80,9 @@ class ServerView:
     seconds: tuple[Window, ...]
     """Between pages that follow each other; a gap where one is missing."""
     partial: bool
-    """Whether something was not seen."""
+    """Whether pages are missing."""
     restarts: int
-    """How often a server's counters began anew."""
+    """How often a server's counters began again at 0."""
     notes: tuple[str, ...]
     """What is missing or may mislead, a sentence each."""
 
@@ -234,7 +234,7 @@ def _compared(whole: Window, client: ClientTimes | None) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """The same with None for what JSON does not know."""
+    """The same, with None for the infinities and NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):

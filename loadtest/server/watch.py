@@ -1,10 +1,10 @@
-"""Watches the servers of one load test: which pages, from when to when, and whose requests.
+"""Watches the servers of one load test: finds their pages, and scrapes them until the load ends.
 
     with watch.watching(addresses, target) as servers:
         ...  # the load
     seen = servers.view(Selection(model="defects"), taken.samples)
 
-Knows nothing about what stands in the pages.
+Addresses that were given must answer; otherwise the usual port is tried.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ ASK_S: Final = 2.0
 
 
 class Watched:
-    """The servers of a load test; none, where nobody tells.
+    """The servers of a load test.
 
     Args:
-        scraper: running, or None.
-        guessed: whether nobody named the pages, so that they may be another server's.
+        scraper: running; None where no metrics page is known.
+        guessed: whether the page was found and not named, so that it may be another server's.
     """
 
     def __init__(self, scraper: Scraper | None, *, guessed: bool):
@@ -40,7 +40,7 @@ class Watched:
         self.urls: tuple[str, ...] = () if scraper is None else scraper.urls
 
     def view(self, selection: Selection, samples: Sequence[Sample]) -> ServerView | None:
-        """What they say of these requests; to be asked after the load."""
+        """The servers' view of these requests, after the load; None where there is none."""
         if self._scraper is None:
             return None
         right = [sample for sample in samples if sample.code == OK]
@@ -60,7 +60,7 @@ def watching(addresses: Sequence[str] | None, target: str) -> Iterator[Watched]:
     """Scrapes the pages until the end of the block.
 
     Args:
-        addresses: as `page_url` takes them; None guesses: REST's usual port beside gRPC's.
+        addresses: as `page_url` takes them; None looks at REST's usual port, beside gRPC's.
         target: of the callers.
 
     Raises:

@@ -1,7 +1,4 @@
-"""Whether an answer is right: a wrong one counts as a failure, however fast it came.
-
-Knows nothing about how it was asked.
-"""
+"""Whether an answer is right: a wrong one counts as a failure, however fast it came."""
 
 from __future__ import annotations
 
@@ -21,11 +18,12 @@ INVALID_IMAGE: Final = "INVALID_IMAGE"
 """The server says that a good image is not valid."""
 
 WRONG_ANSWER: Final = "WRONG_ANSWER"
-"""The same version said something else about the same picture, or the known answer is another."""
+"""The same version said something else about the same picture before, or the answer is known to be
+another one."""
 
 TOLERANCE: Final = 0.005
-"""Of the probability. Batches of another size, or another processor, add up in another order; and
-export.parity allows as much between a run and its servers."""
+"""Of the probability. Another batch size or processor adds numbers up in another order;
+export.parity allows the same between a run and its servers."""
 
 Known = Mapping[str, tuple[str, float]]
 """Name of an image → label and probability."""
@@ -36,19 +34,19 @@ class Answer(Protocol):
 
     @property
     def version(self) -> int | None:
-        """That answered; None where the API does not tell."""
+        """The version that answered; None where the API does not tell."""
         ...
 
     def __getitem__(self, name: str) -> Any:
-        """An output's array, a row an image."""
+        """An output's array, with a row for each image."""
         ...
 
 
 class Answers:
-    """What was answered so far. Used by all threads.
+    """The answers so far, which later ones are compared with. For all threads.
 
     Args:
-        known: right answers to images sent as they are, whichever version answers.
+        known: right answers to images that are sent as they are, for any version.
     """
 
     def __init__(self, known: Known | None = None):
@@ -57,10 +55,10 @@ class Answers:
         self._lock = threading.Lock()
 
     def judge(self, request: Request, answer: Answer) -> tuple[str, str]:
-        """OK or what is wrong, and its words.
+        """OK or the code of what is wrong, and a description.
 
-        The first answer of a version to a picture through a signature is what later ones must
-        equal. A picture that several workers send is learnt by each of them alone.
+        Later answers of a version to a picture through a signature must equal the first one. Each
+        worker process learns the first answers on its own.
 
         Raises:
             AnswerError: the answer does not follow the contract.
@@ -91,7 +89,7 @@ class Answers:
         self, picture: str, signature: str, version: int | None, found: tuple[str, float]
     ) -> list[tuple[str, float]]:
         right = []
-        if version is not None:  # REST does not tell, and a label may move
+        if version is not None:  # REST does not tell, and a label may move to another version
             with self._lock:
                 right = [self._seen.setdefault((picture, signature, version), found)]
         name, _, kind = picture.partition("|")
@@ -104,7 +102,7 @@ def read_known(path: Path) -> Known:
     """Right answers from a CSV with columns path, predicted, probability: a run's predictions.csv.
 
     Raises:
-        InputError: no such file, or not such a one.
+        InputError: no such file, or one without these columns.
     """
     if not path.is_file():
         raise InputError(f"Expected a CSV file as --answers. Received: {path}, which is none")

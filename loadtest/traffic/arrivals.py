@@ -1,7 +1,7 @@
 """When requests are due: a Poisson process whose rate follows a shape, or a recorded trace.
 
-The same plan gives the same times on every machine: the bits are Philox's, which numpy never
-changes, and the rest is arithmetic. Knows nothing about clocks, requests or servers.
+The same plan gives the same times on every machine: the random bits are Philox's, which numpy
+promises not to change, and the rest is arithmetic.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ MOST: Final = 20_000_000
 """Arrivals of one run; each costs every worker 8 bytes."""
 
 TRACE_COLUMNS: Final = ("seconds", "start_s")
-"""What the column of times may be called; the second is a load test's own samples."""
+"""Names that the column of times may have; the second is that of a load test's own samples."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A time of constant rate."""
+    """A stretch of time with a constant rate."""
 
     duration_s: float
     rate_per_s: float
@@ -68,7 +68,7 @@ SHAPES: Final[dict[str, tuple[Shape, float, str]]] = {
     ),
     "soak": (_steady, 3600.0, "the rate for an hour: does anything grow?"),
 }
-"""Name → pieces from (rate, duration), usual duration in seconds, in words."""
+"""Name → pieces from (rate, duration), usual duration in seconds, description."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Plan:
     """Of the shape; with a trace, its mean rate after stretching (None: as it was recorded)."""
     shape: str = "steady"
     duration_s: float | None = None
-    """None: the shape's usual one. A trace lasts as long as it lasts."""
+    """None: the shape's usual one. A trace has its own."""
     trace: Path | None = None
     """CSV: a time in seconds a line, ascending; or with a column `seconds` or `start_s`."""
     seed: int = 0
@@ -102,10 +102,10 @@ class Plan:
         return requests / self.seconds
 
     def check(self) -> None:
-        """Refuses what cannot be.
+        """Refuses plans that cannot be.
 
         Raises:
-            InputError: in one line.
+            InputError: naming the first reason.
         """
         if self.shape not in SHAPES:
             raise InputError(f"Expected a shape of {', '.join(SHAPES)}. Received: {self.shape}")
@@ -145,8 +145,8 @@ def times(plan: Plan) -> NDArray[np.float64]:
 def of_worker(arrivals: NDArray[np.float64], worker: int, workers: int) -> NDArray[np.int64]:
     """The numbers of the requests that one of several workers sends.
 
-    Every request belongs to exactly one of them, so that together they send the same process as one
-    alone would.
+    Every request belongs to exactly one worker, so that all of them together send the same process
+    as one alone would.
     """
     return np.arange(worker, len(arrivals), workers)
 
@@ -154,8 +154,8 @@ def of_worker(arrivals: NDArray[np.float64], worker: int, workers: int) -> NDArr
 def poisson(pieces: Sequence[Piece], seed: int) -> NDArray[np.float64]:
     """A Poisson process with piecewise constant rate.
 
-    A process of rate 1 runs on a clock that is as fast as the rate (time change by the cumulative
-    rate), so that the same seed gives the same process, stretched, at every rate.
+    It is a process of rate 1 whose time is stretched by the cumulative rate, so the same seed gives
+    the same process, stretched, at every rate.
 
     Args:
         pieces: one after the other from second 0 on; a rate of 0 is a pause.
@@ -186,7 +186,7 @@ def read_trace(path: Path) -> NDArray[np.float64]:
     """Recorded arrivals; the first one becomes second 0.
 
     Raises:
-        InputError: no such file, a line that is no time, times that go back, or fewer than two.
+        InputError: no such file, a line without a time, times that go back, or fewer than two.
     """
     if not path.is_file():
         raise InputError(f"Expected a CSV file of seconds as --trace. Received: {path}, not a file")

@@ -1,7 +1,4 @@
-"""Which images the load test sends.
-
-Knows nothing about servers. Reads no image: it only finds and chooses files.
-"""
+"""Which images the load test sends. Finds and chooses files; does not read them."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from tfs_client import contract
 from training.data.dataset import sample_set_folder
 
 LIMIT: Final = 256
-"""At most so many files are held in memory."""
+"""How many files are held in memory at most."""
 
 
 def choose(folder: Path | None, *, seed: int, limit: int = LIMIT) -> list[Path]:
@@ -23,7 +20,7 @@ def choose(folder: Path | None, *, seed: int, limit: int = LIMIT) -> list[Path]:
     Args:
         folder: where to look; None means the sample set.
         seed: the same one chooses the same files in the same order.
-        limit: at most so many.
+        limit: how many at most.
 
     Raises:
         InputError: no such folder, no images in it, or the sample set is not installed.

@@ -1,7 +1,4 @@
-"""How long a user thinks between an answer and the next request.
-
-Knows nothing about users.
-"""
+"""How long a user thinks between an answer and the next request."""
 
 from __future__ import annotations
 
@@ -13,10 +10,10 @@ from foundation.command_line import InputError
 
 
 def parse(text: str) -> Callable[[random.Random], float]:
-    """Reads "0.5" (always so long), "0.2-1" (even between them) or "exp:0.5" (exponential, mean).
+    """Reads "0.5" (always), "0.2-1" (uniform between them) or "exp:0.5" (exponential, its mean).
 
     Returns:
-        Seconds, drawn from a generator.
+        A function that draws seconds from a random generator.
 
     Raises:
         InputError: something else.

@@ -1,8 +1,7 @@
 """What is sent: a seeded mix of images, formats, sizes, batches, signatures and labels.
 
-Request number n is the same request on every machine for the same seed and the same folder, whoever
-sends it and when. Locust's users and the open loop send what this module says. Knows nothing about
-arrival times or latencies.
+Request number n is the same on every machine for the same seed and folder, in both loops and at any
+time.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from tfs_client.servable import servable
 from tfs_client.steps import Steps
 
 AS_IS: Final = "as-is"
-"""The file as it lies there."""
+"""The file, unchanged."""
 
 FORMATS: Final = (AS_IS, "jpeg", "png", "gif", "bmp")
 
@@ -41,7 +40,7 @@ Weights = Mapping[str, float]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mix:
-    """What shares the requests have: name → weight, of any sum."""
+    """The shares of the requests: name → weight. Weights may have any sum."""
 
     signatures: Weights = dataclasses.field(default_factory=lambda: {SIGNATURES[0]: 1.0})
     labels: Weights = dataclasses.field(default_factory=lambda: {contract.LABEL_STABLE: 1.0})
@@ -52,10 +51,10 @@ class Mix:
     """Pixels of the longer side of the pictures that are sent."""
 
     def check(self) -> None:
-        """Refuses what cannot be.
+        """Refuses a mix that cannot be.
 
         Raises:
-            InputError: in one line.
+            InputError: naming the first reason.
         """
         for flag, weights, known in (
             ("--signature", self.signatures, SIGNATURES),
@@ -78,7 +77,7 @@ def parse_weights(flag: str, text: str) -> dict[str, float]:
     """Reads "stable=9,canary=1"; a name alone weighs 1.
 
     Raises:
-        InputError: no name, one twice, or a weight that is none.
+        InputError: an empty name, a name twice, or a weight that is not a number above 0.
     """
     weights: dict[str, float] = {}
     for part in text.split(","):
@@ -110,22 +109,22 @@ class Request:
 
 
 class Describes(Protocol):
-    """Who can be asked how a model is called: tfs_client's Client, say."""
+    """What `prepare` needs of a client; tfs_client's Client has it."""
 
     def metadata(self, *, model: str, label: str) -> Metadata:
-        """Of the label's version."""
+        """The signatures of the label's version."""
         ...
 
 
 class Workload:
-    """All requests of a run. Safe to use from several threads once it is made.
+    """All requests of a run. Once made, several threads may use it.
 
     Args:
         mix: checked.
         folder: of images; None means the sample set.
         seed: of every choice.
-        input_sizes: label → (height, width) that its predict_images takes; needed for the labels
-            and signatures in the mix that send pixels. Asked from the server by `prepare`.
+        input_sizes: label → (height, width) that its predict_images takes; needed if the mix sends
+            pixels. `prepare` asks the server for them.
 
     Raises:
         InputError: no images, or one that cannot be read.
@@ -144,7 +143,7 @@ class Workload:
         kinds = list(itertools.product(mix.formats, mix.sizes))
         chosen = images.choose(folder, seed=seed, limit=max(1, images.LIMIT // len(kinds)))
         self.distinct = len(chosen) * len(kinds)
-        """Different pictures that may be sent; all of them are held in memory."""
+        """How many different pictures may be sent; all of them are held in memory."""
         self._names = [str(Path(*path.parts[-2:])) for path in chosen]
         self._formats, self._sizes = _Choice(mix.formats), _Choice(mix.sizes)
         self._signatures, self._labels = _Choice(mix.signatures), _Choice(mix.labels)
@@ -174,7 +173,7 @@ class Workload:
         return self._request(number, signature, label, keys)
 
     def each_picture(self) -> Iterator[Request]:
-        """Every picture that may be sent, alone in a request: to prepare them before they are."""
+        """Every picture that may be sent, each alone in a request, for encoding them beforehand."""
         for signature, label in itertools.product(self.mix.signatures, self.mix.labels):
             for key in self._files:
                 yield self._request(0, signature, label, [key])
@@ -199,7 +198,7 @@ class Workload:
 
 
 def prepare(client: Describes, model: str, mix: Mix, folder: Path | None, seed: int) -> Workload:
-    """Makes the workload for a server, which says which size of pixels its versions take.
+    """Makes the workload for a server, after asking which size of pixels its versions take.
 
     Raises:
         InputError: no images, one that cannot be read, or a version without a fixed size.
@@ -220,7 +219,7 @@ def prepare(client: Describes, model: str, mix: Mix, folder: Path | None, seed: 
 
 
 def send(client: Client, model: str, request: Request, timeout_s: float) -> Prediction:
-    """Sends a request. Client.predict tells what it raises."""
+    """Sends a request. Raises as Client.predict does."""
     return client.predict(
         request.inputs,
         model=model,
@@ -231,7 +230,7 @@ def send(client: Client, model: str, request: Request, timeout_s: float) -> Pred
 
 
 def steps(client: Client, model: str, request: Request, timeout_s: float) -> Steps[Prediction]:
-    """The same, to be walked by whoever has no time to wait; see tfs_client.steps."""
+    """The same as steps, for a caller that does not wait; see tfs_client.steps."""
     return client.core.predict(
         request.inputs,
         servable(model, request.label, None),
@@ -257,15 +256,15 @@ class _Choice:
         self._bounds = [bound / total for bound in itertools.accumulate(weights.values())]
 
     def pick(self, draw: float) -> str:
-        """By a number from 0 to below 1."""
+        """The name that a number from 0 to below 1 falls on."""
         return self._names[min(bisect_right(self._bounds, draw), len(self._names) - 1)]
 
 
 def _draws(name: str) -> Iterator[float]:
     """Numbers from 0 to below 1 that depend on the name alone, without end.
 
-    A hash rather than a generator of random numbers: it needs no warm-up for each request, and is
-    the same in every version of Python and numpy.
+    They come from a hash and not from a random generator: a hash needs no set-up for each request,
+    and is the same in every version of Python and numpy.
     """
     for block in itertools.count():
         digest = hashlib.blake2b(f"{name}/{block}".encode()).digest()

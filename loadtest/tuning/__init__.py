@@ -1,1 +1,1 @@
-"""Which batching parameters carry most: candidates, and servers to try them on."""
+"""Which batching parameters carry the highest rate: candidates, and servers to try them on."""

@@ -1,7 +1,4 @@
-"""Batching parameters to be tried: a grid, and the file that TensorFlow Serving reads.
-
-Knows nothing about servers or loads.
-"""
+"""Batching parameters to be tried: a grid, and the file that TensorFlow Serving reads."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from typing import Final
 from foundation.command_line import InputError
 
 ENQUEUED: Final = 100
-"""max_enqueued_batches. Beyond it TensorFlow Serving refuses with UNAVAILABLE; its default of 10
-refuses at rates that a short burst reaches, before anybody has waited for long."""
+"""max_enqueued_batches. Beyond it TensorFlow Serving refuses with UNAVAILABLE. With its default of
+10, a short burst is refused although no request would have waited long."""
 
 MOST: Final = 64
-"""Candidates of a grid; each costs about a minute."""
+"""How many candidates a grid may have; each costs about a minute."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,11 +23,11 @@ class Candidate:
     """One set of parameters, by TensorFlow Serving's names; None: batching off."""
 
     max_batch_size: int | None = None
-    """Rows a batch, and of the largest request."""
+    """Rows of a batch at most, and so of a request."""
     batch_timeout_micros: int = 0
     """How long an open batch waits for more rows once a thread is free."""
     num_batch_threads: int = 1
-    """Batches that are computed at the same time."""
+    """How many batches are computed at the same time."""
 
     @property
     def name(self) -> str:

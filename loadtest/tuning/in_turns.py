@@ -1,10 +1,9 @@
 """Two servers under the same load, in turns: which one's callers wait longer?
 
-Two searches, one after the other, meet two machines' weathers; two servers that stand side by side
-and are loaded in turns, with the same arrivals, share it. Who was slower is counted by pairs, and
-the sign test says how often chance alone would come out so (any text on nonparametric statistics).
-
-Knows nothing about batching, or how the servers came about.
+The machine may be slower during one search than during the next, and then the knees differ although
+the servers do not. Two servers that run at the same time and are loaded in turns, with the same
+arrivals, are slowed alike. Each pair of loads says which server was slower, and the sign test says
+how probable such a count of pairs is by chance alone (any text on nonparametric statistics).
 """
 
 from __future__ import annotations
@@ -22,39 +21,40 @@ from loadtest.verdicts.objectives import Objectives
 PAIRS: Final = 10
 
 LEAST_CHANCE: Final = 0.05
-"""Of coming out so if neither were quicker; below it, the difference is taken for real. Of ten
-pairs, nine."""
+"""The difference is taken for real if its probability by chance alone is at most this: from nine of
+ten pairs on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InTurns:
-    """What came of it."""
+    """The result of loading two servers in turns."""
 
     rate: float
-    """Requests a second that both were given."""
+    """Requests a second that were sent to both."""
     pairs: tuple[tuple[float, float], ...]
-    """The strain of the one that is to be better, and of the other: see `strain`."""
+    """Of each pair the strain of the first server, which should be better, and of the second; see
+    `strain`."""
 
     @property
     def better(self) -> int:
-        """Pairs in which the first one was strained less."""
+        """The number of pairs in which the first server was strained less."""
         return sum(first < second for first, second in self.pairs)
 
     @property
     def chance(self) -> float:
-        """Of at least so many, if neither were better; 1 without a pair that differs."""
+        """The probability of at least so many, if neither were better; 1 if no pair differs."""
         differ = sum(first != second for first, second in self.pairs)
         ways = sum(math.comb(differ, wins) for wins in range(self.better, differ + 1))
         return float(ways / 2**differ)
 
     @property
     def sure(self) -> bool:
-        """Whether the first one is surely better."""
+        """Whether the first server is surely better."""
         return self.chance <= LEAST_CHANCE
 
     @property
     def words(self) -> str:
-        """Of the first one, in half a line."""
+        """About the first server, in half a line."""
         return (
             f"better in {self.better} of {len(self.pairs)} pairs at {self.rate:.4g} requests/s "
             f"(chance alone: {self.chance:.2g})"
@@ -67,11 +67,11 @@ def compare(
     """Loads two servers in turns.
 
     Args:
-        first: the one that is to be better.
+        first: the one that should be better.
         second: the other.
-        objectives: by which both are strained.
+        objectives: which the strain is measured by.
         rate: requests a second.
-        seed: of who begins.
+        seed: of the order in each pair.
 
     Raises:
         LostError: one of them is gone.
@@ -87,12 +87,12 @@ def compare(
 
 
 def strain(point: Point, objectives: Objectives) -> float:
-    """How much of what is allowed was used: 1 is just within the objectives.
+    """How near a load came to its objectives: 1 is just within them.
 
-    The largest of the percentiles' shares of their limits; infinite where more requests failed than
-    may, for then percentiles are those of the few that were answered.
+    The largest quotient of a percentile and its limit. Infinite where more requests failed than
+    may: the percentiles are then those of the few that were answered.
     """
-    if point.failures > objectives.error_rate * point.requests:
+    if not objectives.allow(point.failures, of=point.requests):
         return math.inf
     limits_ms = objectives.percentiles_ms
     found = point.recording.percentiles(tuple(limits_ms))
@@ -100,5 +100,5 @@ def strain(point: Point, objectives: Objectives) -> float:
 
 
 def middle(rates: Sequence[float]) -> float:
-    """The geometric mean: between two knees one server holds, and the other does not."""
+    """The geometric mean: a rate between two knees, which only one of the servers holds."""
     return math.exp(sum(map(math.log, rates)) / len(rates))

@@ -1,7 +1,4 @@
-"""Which batching parameters are recommended, and why: from searched knees and a load in turns.
-
-Knows nothing about servers, files or pages.
-"""
+"""Which batching parameters are recommended, and why: from searched knees and a load in turns."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from loadtest.tuning.in_turns import InTurns
 from loadtest.verdicts.objectives import Objectives
 
 FINALISTS: Final = 2
-"""Beside the one without batching."""
+"""How many candidates with batching are looked at again."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,22 +28,22 @@ class Tried:
 
     @property
     def order(self) -> float:
-        """The higher the better; 0: nothing holds."""
+        """The higher the better; 0: no rate holds the objectives."""
         return self.found.knee.rate or self.found.knee.low
 
 
 def finalists(tried: Iterable[Tried]) -> list[Candidate]:
-    """Who is looked at again: none without batching is, and the best of the others."""
+    """Which candidates are looked at again: no batching, and the best of the others."""
     others = sorted((one for one in tried if one.candidate != OFF), key=lambda one: -one.order)
     return [OFF, *(one.candidate for one in others[:FINALISTS] if one.order > 0)]
 
 
 def rivals(tried: Iterable[Tried]) -> tuple[Tried, Tried] | None:
-    """Who is to be loaded in turns: the best with batching, and the one without.
+    """Which two are to be loaded in turns: the best one with batching, and the one without.
 
     Returns:
-        None where there is nothing to decide: one of them holds nothing, or none carries more with
-        batching than without.
+        None where there is nothing to decide: one of the two holds the objectives at no rate, or
+        batching does not carry more.
     """
     last = [one for one in tried if one.last]
     off = next((one for one in last if one.candidate == OFF), None)
@@ -61,10 +58,10 @@ def choose(tried: Sequence[Tried], turns: InTurns | None) -> Tried | None:
 
     Args:
         tried: all searches.
-        turns: what came of loading the `rivals` in turns.
+        turns: the result of loading the `rivals` in turns, if they were.
 
     Returns:
-        None where nothing holds the objectives.
+        None where no candidate holds the objectives.
     """
     last = [one for one in tried if one.last and one.order > 0]
     off = next((one for one in last if one.candidate == OFF), None)
@@ -90,7 +87,7 @@ def words(chosen: Tried | None, tried: Sequence[Tried], turns: InTurns | None) -
 
 
 def side_by_side(tried: Iterable[Tried], turns: InTurns | None) -> list[str]:
-    """What came of loading the `rivals` in turns, if they were."""
+    """The result of loading the `rivals` in turns, as a line; none if they were not."""
     pair = rivals(tried)
     return [] if turns is None or pair is None else [f"{pair[0].candidate.name} {turns.words}"]
 
@@ -103,7 +100,7 @@ def evidence(
     settings: Settings,
     command: str,
 ) -> list[str]:
-    """What stands above the parameters, line by line."""
+    """The lines above the parameters in the file: where they come from, and what was measured."""
     about = machine()
     limits = ", ".join(f"{name} {limit:g}" for name, limit in objectives.limits.items())
     lines = [

@@ -24,10 +24,10 @@ from loadtest.tuning.candidates import Candidate
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 READY: Final = "Try it:"
-"""What serving.launch says when the label `stable` answers."""
+"""What serving.launch prints when the label `stable` answers."""
 
 READY_S: Final = 300.0
-"""A container with a GPU takes its time."""
+"""A container with a GPU starts slowly."""
 
 END_S: Final = 60.0
 
@@ -52,7 +52,7 @@ def serving(candidate: Candidate, deployment: Deployment) -> Iterator[str]:
         host:port of its gRPC port.
 
     Raises:
-        InputError: it does not start; its last words.
+        InputError: it does not start; the message ends with its last lines.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,1 +1,1 @@
-"""What follows from measurements: objectives held or missed, the knee, whether two runs differ."""
+"""What follows from measurements: objectives met or missed, the knee, whether two runs differ."""

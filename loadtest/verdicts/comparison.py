@@ -1,16 +1,17 @@
 """Whether B differs from A, at p50, p95, p99, in throughput and in failures, and how surely.
 
-What is resampled is time, not requests: those of one second share what the machine did then, so
-that thousands of them tell hardly more than the second. Each run is cut into slices; blocks of
-slices that follow each other are drawn with replacement, around the end (circular block bootstrap:
-Politis and Romano, 1992, in Exploring the Limits of Bootstrap), and every figure is taken of the
-requests of what was drawn. Where A and B had the same seconds (two labels in one load), both are
-drawn alike, and the weather falls out of their difference. The spread of the logarithm of B/A over
-the draws is its standard error; interval and p value come from Student's t with as many degrees of
-freedom as there were blocks, less one, for so few blocks say little about their own spread. The p
-values of all questions are adjusted together (Holm, Scandinavian Journal of Statistics 6, 1979).
+Seconds are resampled, not requests: the requests of one second share whatever slowed the machine
+down then, so that thousands of them say hardly more than the second. Each run is cut into slices of
+one second. Blocks of consecutive slices are drawn with replacement, wrapping around the end
+(circular block bootstrap: Politis and Romano, 1992, in Exploring the Limits of Bootstrap), and
+every figure is computed from the requests of the drawn slices. Where A and B had the same seconds
+(two labels in one load), the same slices are drawn for both, so that what slowed both down does not
+widen the interval of their ratio.
 
-Knows nothing about files, servers or labels.
+The standard deviation of the logarithm of B/A over the draws is its standard error. Interval and p
+value come from Student's t with one degree of freedom less than there are blocks, because so few
+blocks say little about their own spread. The p values of all questions are adjusted together (Holm,
+Scandinavian Journal of Statistics 6, 1979).
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ from loadtest.results.recording import Recording
 
 SHARES: Final = (50.0, 95.0, 99.0)
 
+THROUGHPUT, FAILURES = "throughput", "failures"
+
 DRAWS: Final = 2000
 
 ALPHA: Final = 0.05
-"""The chance that any of the questions is answered wrongly where there is no difference."""
+"""The probability that any question is answered with a difference where there is none."""
 
 FEWEST: Final = 20
-"""Slices of a run; of fewer blocks, their own spread cannot be known."""
+"""Slices that a run must have; the spread of fewer cannot be estimated."""
 
 LEAST: Final = 0.05
 """A difference that matters, as a share of A."""
@@ -73,9 +76,9 @@ class Row:
     """Of the 95 % interval of the ratio, not adjusted."""
     high: float | None
     p: float | None
-    """Adjusted; None: not asked, see `words`."""
+    """Adjusted; None: not tested, see `words`."""
     worse: bool
-    """Surely, and by so much that it matters."""
+    """Significantly, and by at least as much as matters."""
     better: bool
     words: str
     """The answer."""
@@ -89,7 +92,7 @@ class Comparison:
     paired: bool
     slices: tuple[int, int]
     block: int
-    """Slices that are drawn together."""
+    """How many slices are drawn together."""
 
     @property
     def worse(self) -> bool:
@@ -116,7 +119,7 @@ def slices(recording: Recording, *, label: str | None = None) -> Slices:
 
     Args:
         recording: of the run.
-        label: only what asked for it.
+        label: takes only the requests to it; None: all.
     """
     right = recording.by_second(label=label)
     every = recording.by_second(None, label=label)
@@ -145,11 +148,11 @@ def compare(
     """Compares.
 
     Args:
-        a: the one that stands.
-        b: the one that is judged.
+        a: the side that B is compared with.
+        b: the side that is judged.
         paired: whether both had the same seconds.
-        throughput: whether it is the servers' doing; in open loops of one rate it is not.
-        least: what matters, as a share.
+        throughput: whether the servers decide it; in open loops of one rate they do not.
+        least: a difference that matters, as a share of A.
         seed: of the draws.
 
     Raises:
@@ -167,36 +170,50 @@ def compare(
     block = _block(min(a.count, b.count), paired=paired)
     drawn_a = _draw(random, a.count, block)
     drawn_b = drawn_a if paired else _draw(random, b.count, block)
-    blocks = min(a.count, b.count) // block
-    found: list[dict[str, Any]] = []
-    ones_a, ones_b = np.ones((1, a.count)), np.ones((1, b.count))
-    plain = zip(_percentiles(a, ones_a)[:, 0].tolist(), _percentiles(b, ones_b)[:, 0].tolist())
-    spread = np.log(_percentiles(b, drawn_b) / _percentiles(a, drawn_a))
-    for share, (value_a, value_b), logs in zip(SHARES, plain, spread):
-        values = {"name": f"p{share:g}", "unit": "ms", "a": value_a / 1000, "b": value_b / 1000}
-        found.append({**values, **_ratio(value_a, value_b, logs, blocks)})
-    per_s_a, per_s_b = (float(side.counts.sum()) / side.count for side in (a, b))
-    logs = np.log(_right(b, drawn_b) / _right(a, drawn_a))
-    values = {"name": "throughput", "unit": "right answers/s", "a": per_s_a, "b": per_s_b}
-    found.append({**values, **_ratio(per_s_a, per_s_b, logs, blocks)})
+    found = _questions(a, b, (drawn_a, drawn_b), blocks=min(a.count, b.count) // block)
     if not throughput:
-        found[-1]["p"] = None
-    share_a, share_b = float(_failed(a, ones_a)[0]), float(_failed(b, ones_b)[0])
-    differences = _failed(b, drawn_b) - _failed(a, drawn_a)
-    values = {"name": "failures", "unit": "of requests", "a": share_a, "b": share_b}
-    found.append({**values, **_difference(share_a, share_b, differences, blocks)})
-    for one, p in zip(found, holm([one["p"] for one in found])):
+        found[THROUGHPUT]["p"] = None
+    for one, p in zip(found.values(), holm([one["p"] for one in found.values()])):
         one["p"] = p
     return Comparison(
-        rows=tuple(_row(one, least) for one in found),
+        rows=tuple(_row(one, least) for one in found.values()),
         paired=paired,
         slices=(a.count, b.count),
         block=block,
     )
 
 
+def _questions(
+    a: Slices, b: Slices, drawn: tuple[NDArray[np.float64], NDArray[np.float64]], blocks: int
+) -> dict[str, dict[str, Any]]:
+    """All questions by name: values, ratio or difference, interval and p, not adjusted.
+
+    Args:
+        a: one side.
+        b: the other.
+        drawn: how often each slice of A and of B is in each draw, [DRAWS, slices] each.
+        blocks: how many blocks the shorter side has.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    every_a, every_b = np.ones((1, a.count)), np.ones((1, b.count))
+    plain = zip(_percentiles(a, every_a)[:, 0].tolist(), _percentiles(b, every_b)[:, 0].tolist())
+    spread = np.log(_percentiles(b, drawn[1]) / _percentiles(a, drawn[0]))
+    for share, (value_a, value_b), logs in zip(SHARES, plain, spread):
+        values = {"name": f"p{share:g}", "unit": "ms", "a": value_a / 1000, "b": value_b / 1000}
+        found[f"p{share:g}"] = {**values, **_ratio(value_a, value_b, logs, blocks)}
+    per_s_a, per_s_b = (float(side.counts.sum()) / side.count for side in (a, b))
+    logs = np.log(_right(b, drawn[1]) / _right(a, drawn[0]))
+    values = {"name": THROUGHPUT, "unit": "right answers/s", "a": per_s_a, "b": per_s_b}
+    found[THROUGHPUT] = {**values, **_ratio(per_s_a, per_s_b, logs, blocks)}
+    share_a, share_b = float(_failed(a, every_a)[0]), float(_failed(b, every_b)[0])
+    differences = _failed(b, drawn[1]) - _failed(a, drawn[0])
+    values = {"name": FAILURES, "unit": "of requests", "a": share_a, "b": share_b}
+    found[FAILURES] = {**values, **_difference(share_a, share_b, differences, blocks)}
+    return found
+
+
 def holm(values: list[float | None]) -> list[float | None]:
-    """Adjusts p values together; None is no question."""
+    """Adjusts p values together; None stands for a question that is not tested."""
     asked = sorted((p, at) for at, p in enumerate(values) if p is not None)
     adjusted, worst = list(values), 0.0
     for rank, (p, at) in enumerate(asked):
@@ -210,11 +227,11 @@ def _cut(side: Slices, count: int) -> Slices:
 
 
 def _block(count: int, *, paired: bool) -> int:
-    """Slices a block.
+    """How many slices a block has.
 
-    They grow with the third root of the run, as they should, and hold a few seconds, as long as a
-    collection of garbage or a neighbour's burst lasts. A short run has few of them; two loads need
-    longer ones, for nothing but the blocks tells their weather from their difference.
+    Blocks grow with the third root of the run's length, as theory asks, and last a few seconds,
+    like a garbage collection or another process's burst. A short run has few blocks. Two separate
+    loads get longer ones: only the blocks show how much the machine's speed changes by itself.
     """
     return int(max(1, min(round(1.5 * count ** (1 / 3)), count // (8 if paired else 5))))
 
@@ -236,13 +253,13 @@ def _percentiles(side: Slices, weights: NDArray[np.float64]) -> NDArray[np.float
 
 
 def _right(side: Slices, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Right answers a slice, [draws]; never 0."""
+    """Right answers in a slice, [draws]; never 0."""
     found: NDArray[np.float64] = np.maximum(weights @ side.counts.sum(axis=1), 0.5)
     return found / side.count
 
 
 def _failed(side: Slices, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the requests, [draws]."""
+    """Failures as a share of the requests, [draws]."""
     wrong = weights @ side.failures
     found: NDArray[np.float64] = wrong / np.maximum(wrong + weights @ side.counts.sum(axis=1), 1.0)
     return found
@@ -262,7 +279,7 @@ def _difference(
 
 
 def _student(middle: float, error: float, blocks: int) -> tuple[float, float, float]:
-    """The middle, half of its 95 % interval, and the p value of its being 0."""
+    """The middle, half the width of its 95 % interval, and the p value of its being 0."""
     if error == 0:
         return middle, 0.0, 1.0 if middle == 0 else 0.0
     freedom = max(1, blocks - 1)
@@ -272,7 +289,7 @@ def _student(middle: float, error: float, blocks: int) -> tuple[float, float, fl
 
 def _row(found: dict[str, Any], least: float) -> Row:
     name, ratio, low, high, p = (found[key] for key in ("name", "ratio", "low", "high", "p"))
-    if name == "failures":
+    if name == FAILURES:
         sure = p < ALPHA
         words = f"{ratio:+.3%} of the requests ({low:+.3%} to {high:+.3%})"
         worse, better = sure and ratio > 0, sure and ratio < 0
@@ -291,5 +308,5 @@ def _row(found: dict[str, Any], least: float) -> Row:
         words = f"{words}, less than the {least:.0%} that matter"
         return Row(**found, worse=False, better=False, words=words)
     up = ratio > 1
-    bad = up if name != "throughput" else not up
+    bad = up if name != THROUGHPUT else not up
     return Row(**found, worse=bad, better=not bad, words=words)

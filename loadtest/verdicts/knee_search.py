@@ -1,20 +1,18 @@
 """The knee: the highest rate at which the objectives are held, by search over noisy measurements.
 
-A measurement of one rate holds the objectives or does not, and the same rate may do both. The knee
-is the rate that holds in half of them: a climb brackets it, then each rate is the one that leaves
-the least uncertainty, on the average (`belief`), and the interval holds so much of the posterior.
+A measurement of a rate holds the objectives or misses them, and at the same rate one may hold and
+the next one miss. The knee is the rate at which half of them hold. A climb brackets it. Then each
+rate to measure is the one expected to leave the least uncertainty (`belief`), and the interval
+contains the knee with the probability SHARE.
 
-A short measurement's p99 lies more often below a long run's than above it, for late requests come
-in clusters. So the knee is that of measurements as long as these, and above that of a long run: in
-five simulated queues by 17 to 28 % where a measurement has 200 requests, 10 to 14 % with 500, 5 to
-11 % with 1,000, 2 to 5 % with 2,500 and 1 to 4 % with 5,000. Longer measurements mend it, more of
-them do not.
+The p99 of a short measurement lies more often below a long run's p99 than above it, because slow
+requests come in clusters. So the knee found is above that of a long run: in five simulated queues
+by 17 to 28 % where a measurement has 200 requests, 10 to 14 % with 500, 5 to 11 % with 1,000, 2 to
+5 % with 2,500 and 1 to 4 % with 5,000. Longer measurements mend it, more of them do not.
 
-A generator that was at its limit makes latencies longer, never shorter: a rate that held in spite
-of it has held, one that did not says nothing, and nothing above it is tried again. A knee that
-lies outside of what could be tried is not named: it is at least or at most so much.
-
-Knows nothing about servers, requests or clocks: `measure` does.
+A generator at its limit makes latencies longer, never shorter. So a rate that held in spite of it
+has held; one that missed says nothing, and no higher rate is tried again. A knee outside of the
+rates that could be tried gets no value, only what it is at least or at most.
 """
 
 from __future__ import annotations
@@ -31,16 +29,16 @@ CLIMB: Final = 2.0
 """Between the rates of the climb."""
 
 TRIES: Final = 3
-"""Of a rate in the climb: the first miss may be an accident, and a climb that ends far below the
-knee is not mended by the refining."""
+"""Measurements of a rate in the climb: the first miss may be an accident, and refining does not
+mend a climb that ended far below the knee."""
 
 MARGIN: Final = 4.0
-"""The knee is looked for from so far below the highest rate that held to so far above the lowest
-one that did not."""
+"""The knee is looked for from the highest rate that held, divided by this, to the highest rate that
+was measured, times this."""
 
 ENOUGH: Final = 4
-"""Measurements after the climb without which nothing is said: the first interval is that of the
-curve that is assumed, not of what was seen."""
+"""Measurements after the climb before an interval is given: the first ones follow from the assumed
+curve more than from what was seen."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +48,7 @@ class Measurement:
     rate: float
     """Requests a second that were due."""
     holds: bool
-    """The objectives."""
+    """Whether the objectives were met."""
     limited: str = ""
     """Why the generator limited it; empty if it did not."""
 
@@ -61,7 +59,7 @@ class Measurement:
 
 
 class LostError(Exception):
-    """Measuring came to an end: the server is gone, say. The words are for people."""
+    """Measuring cannot go on, as when the server is gone. The message is for people."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,13 +69,13 @@ class Limits:
     lowest: float = 10.0
     """Requests a second at which the climb begins."""
     highest: float = 100_000.0
-    """At which it ends."""
+    """Requests a second at which it ends."""
     width: float = 0.1
-    """Of the interval, as a share of the knee: narrower is good enough."""
+    """The search ends when the interval is narrower than this share of the knee."""
     most: int = 40
-    """Measurements."""
+    """Measurements at most."""
     seconds: float = math.inf
-    """On `clock`'s watch."""
+    """Seconds at most, by `clock`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,12 +91,12 @@ class Knee:
     why: str
     """Why the search ended, in words."""
     complete: bool
-    """Whether it ended by itself, and was not broken off."""
+    """Whether it ended by itself and was not broken off."""
     measurements: int
 
     @property
     def interrupted(self) -> bool:
-        """By Ctrl-C."""
+        """Whether Ctrl-C ended it."""
         return not self.complete and self.why == INTERRUPTED
 
     @property
@@ -121,13 +119,14 @@ def search(
     *,
     look: Callable[[float], Measurement] | None = None,
 ) -> Knee:
-    """Searches.
+    """Searches for the knee.
 
     Args:
         measure: measures a rate once; raises LostError when it cannot go on.
         limits: how far to go.
-        clock: seconds that were spent so far, held against limits.seconds.
-        look: measures a rate while it climbs, where less is enough; None: as `measure` does.
+        clock: returns the seconds spent so far, which limits.seconds bounds.
+        look: measures a rate during the climb, where a shorter measurement is enough; None: as
+            `measure` does.
     """
     return _Search(measure, limits, clock, look or measure).run()
 
@@ -152,7 +151,7 @@ class _Search:
             return self._climb() or self._refine()
         except LostError as lost:
             return self._broken_off(str(lost))
-        except KeyboardInterrupt:  # what there is is worth keeping
+        except KeyboardInterrupt:  # what was measured is kept
             return self._broken_off(INTERRUPTED)
 
     def _try(self, rate: float) -> Measurement:
@@ -178,7 +177,7 @@ class _Search:
         return ""
 
     def _climb(self) -> Knee | None:
-        """Doubles the rate until it does not hold; None: there is something to refine."""
+        """Doubles the rate until it does not hold; None: refining is next."""
         rate = self._limits.lowest
         while self._mostly_holds(rate):
             if spent := self._spent():
@@ -189,7 +188,7 @@ class _Search:
         return None if self._held() else self._not_even()
 
     def _mostly_holds(self, rate: float) -> bool:
-        """Tries until most of TRIES are known; a limit of the generator is a miss that counts."""
+        """Measures up to TRIES times; one that the generator limited ends it as a miss."""
         held = missed = 0
         while max(held, missed) <= TRIES // 2:
             found = self._try(rate)
@@ -203,7 +202,7 @@ class _Search:
     def _refine(self) -> Knee:
         self._climbed = len(self._taken)
         counted = self._held() + self._missed()
-        # A miss far below what held is an accident: it must not be the end of the places.
+        # A miss far below a rate that held is an accident: it must not bound the places.
         self._belief = Belief(max(self._held()) / MARGIN, MARGIN * max(counted))
         for one in self._taken:
             if one.counts:
@@ -223,7 +222,7 @@ class _Search:
             self._try(max(min(self._belief.next_rate(), top), self._limits.lowest))
 
     def _top(self) -> tuple[float, bool]:
-        """The highest rate to try, and whether none between it and the ceiling is left to try."""
+        """The highest rate to try, and whether no rate up to the ceiling is left to try."""
         if not self._limited:
             return self._ceiling, True
         below = [rate for rate in self._held() if rate < self._ceiling]
@@ -233,7 +232,7 @@ class _Search:
         return math.sqrt(held * self._ceiling), False
 
     def _so_far(self, why: str, *, complete: bool = True) -> Knee:
-        """What the belief says; a knee only where rates on both its sides could be tried."""
+        """The knee by the belief; without a value unless rates on both its sides could be tried."""
         assert self._belief is not None
         low, middle, high = self._belief.interval()
         if middle < self._limits.lowest:

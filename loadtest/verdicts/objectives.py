@@ -1,13 +1,11 @@
-"""A gate: objectives from one file, held against a run; a verdict in one line.
+"""A gate: compares a run with objectives from a file, and gives a verdict in one line.
 
-The file is JSON, each entry a limit, all of them optional but one:
+The file is JSON. Each entry is a limit, and at least one is needed:
 
     {"p99_ms": 100, "error_rate": 0.001, "requests_per_s": 50}
 
-p50_ms, p95_ms, p99_ms and p99_9_ms are at most so many milliseconds, error_rate is at most such a
-share of the requests (0 to 1), requests_per_s is at least so many right answers a second.
-
-Knows nothing about how a run is done.
+p50_ms, p95_ms, p99_ms and p99_9_ms are upper limits in milliseconds. error_rate is an upper limit,
+as a share of the requests (0 to 1). requests_per_s is a lower limit of right answers a second.
 """
 
 from __future__ import annotations
@@ -28,16 +26,16 @@ from loadtest.results.summary import Summary
 PERCENTILES: Final = {"p50_ms": 50.0, "p95_ms": 95.0, "p99_ms": 99.0, "p99_9_ms": 99.9}
 
 OF_TIME: Final = ("DEADLINE_EXCEEDED", NOT_SENT)
-"""Failures that a generator at its limit may have made itself."""
+"""Failures that a generator at its limit may have caused itself."""
 
 LEAST_BEYOND: Final = 5
-"""Samples beyond a percentile that it must stand on: a p99 of fewer than 500 requests is a handful
-of accidents, and no gate."""
+"""Samples that must lie beyond a percentile: the p99 of fewer than 500 requests is the latency of a
+few accidents, which is nothing to decide by."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objectives:
-    """What a deployment is to hold. None: not asked for."""
+    """The limits that a deployment has to keep."""
 
     limits: Mapping[str, float]
     """Name as in the file → limit."""
@@ -46,15 +44,19 @@ class Objectives:
 
     @property
     def percentiles_ms(self) -> dict[float, float]:
-        """Percentile (0 to 100) → what it may be, in ms."""
+        """Percentile (0 to 100) → its limit in ms."""
         return {
             share: self.limits[name] for name, share in PERCENTILES.items() if name in self.limits
         }
 
     @property
     def error_rate(self) -> float:
-        """What is allowed; 0 where the file says nothing."""
+        """The share of requests that may fail; 0 where the file says nothing."""
         return self.limits.get("error_rate", 0.0)
+
+    def allow(self, failures: int, *, of: int) -> bool:
+        """Whether the failures `of` so many requests are within the error rate; 0 of 0 are."""
+        return error_share(failures, of) <= self.error_rate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ class Row:
     value: float | None
     limit: float
     holds: bool | None
-    """None: cannot be said."""
+    """None: unknown, because too few requests were answered."""
     words: str
     """Such as "p99 31.2 ms <= 100 ms"."""
 
@@ -75,17 +77,22 @@ class Verdict:
     """What the gate says."""
 
     met: bool | None
-    """None: no verdict, which lets nobody pass."""
+    """None: no verdict, and so not passed."""
     rows: tuple[Row, ...]
     words: str
     """One line."""
+
+
+def error_share(failures: int, requests: int) -> float:
+    """Failures as a share of the requests; 0 of none."""
+    return failures / requests if requests else 0.0
 
 
 def read(path: Path) -> Objectives:
     """Reads the file.
 
     Raises:
-        InputError: no such file, no JSON, an unknown objective, or a limit that none can hold.
+        InputError: no such file, no JSON, an unknown objective, or a limit that cannot be met.
     """
     known = [*PERCENTILES, "error_rate", "requests_per_s"]
     try:
@@ -121,11 +128,18 @@ def judge(
     *,
     partial: bool,
 ) -> Verdict:
-    """Holds a run against the objectives.
+    """Compares a run with the objectives.
 
-    A generator that was at its limit makes latencies longer and throughput smaller, never the other
-    way round: what is met in spite of it is met, what is missed is no verdict about the server,
-    unless that does not explain the miss.
+    A generator at its limit makes latencies longer and throughput smaller, never the other way
+    round. So an objective that is met in spite of it is met. One that is missed says nothing about
+    the server, unless the generator's limit does not explain the miss.
+
+    Args:
+        objectives: the limits.
+        recording: of the run.
+        summary: of the same run.
+        state: how the generator did.
+        partial: whether the run did not finish; then there is no verdict.
     """
     rows = tuple(_row(name, limit, recording, summary) for name, limit in objectives.limits.items())
     missed = [row for row in rows if row.holds is False]
@@ -149,15 +163,16 @@ def judge(
 def missed_anyway(
     objectives: Objectives, recording: Recording, state: generator.Summary
 ) -> list[str]:
-    """Which objectives are missed for more than a generator at its limit explains.
+    """Which objectives are missed by more than a generator at its limit explains.
 
-    A percentile that without its lateness still is too long, where it had the processor time to
-    see answers when they came; more failures than allowed of something other than time.
+    A percentile that is too long even without the lateness, where the generator had the processor
+    time to notice answers when they came; and more failures than allowed, of other kinds than
+    timeouts.
     """
     counts = recording.counts()
     failures = sum(count for code, count in counts.items() if code not in (OK, *OF_TIME))
     found = []
-    if failures > objectives.limits.get("error_rate", 1.0) * sum(counts.values()):
+    if error_share(failures, sum(counts.values())) > objectives.limits.get("error_rate", 1.0):
         found.append("error_rate")
     if not state.starved:
         late_ms = state.late_p99_ms or 0.0
@@ -173,7 +188,7 @@ def missed_anyway(
 
 def _row(name: str, limit: float, recording: Recording, summary: Summary) -> Row:
     if name == "error_rate":
-        rate = summary.failures / summary.requests if summary.requests else None
+        rate = error_share(summary.failures, summary.requests) if summary.requests else None
         holds = None if rate is None else rate <= limit
         sign = "<=" if holds else ">"
         words = "no request was made" if rate is None else f"errors {rate:.3%} {sign} {limit:.3%}"

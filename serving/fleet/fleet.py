@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol, TypeVar
 import grpc
 
 from serving.fleet import probe
+from tfs_client import Tls
 from tfs_client.answers import VersionStatus
-from tfs_client.call.channel import Tls
 from tfs_client.client import Client
 from tfs_client.errors import CallError, DeadlineExceededError, TfsError, UnavailableError
 

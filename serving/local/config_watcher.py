@@ -25,14 +25,14 @@ class ConfigWatcher:
     A refused file changes nothing; the refusal is logged once for as long as it stays the same.
     That it is applied even when the file has not changed lets a label take hold once its version
     is loaded.
-    """
 
-    def __init__(self, core: ServerCore, path: Path, poll_wait_s: float) -> None:
-        """Args:
+    Args:
         core: told the configuration.
         path: the file.
         poll_wait_s: seconds between two looks; 0 never looks again.
-        """
+    """
+
+    def __init__(self, core: ServerCore, path: Path, poll_wait_s: float) -> None:
         self._core = core
         self._path = path
         self._poll_wait_s = poll_wait_s

@@ -51,13 +51,14 @@ class ModelSpec:
 
 
 class ServerCore:
-    """One server's models. Thread-safe; `close` unloads them."""
+    """One server's models. Thread-safe; `close` unloads them.
 
-    def __init__(self, load: Loader, options: CoreOptions) -> None:
-        """Args:
+    Args:
         load: (model, version, folder) → the loaded and warmed-up version.
         options: see CoreOptions.
-        """
+    """
+
+    def __init__(self, load: Loader, options: CoreOptions) -> None:
         self.inference = options.inference
         self._options = options
         self._versions: VersionManager[ServableModel] = VersionManager(load, options.load)
@@ -113,20 +114,12 @@ class ServerCore:
         self._stopping = True
         self._versions.stop_waiting()
 
-    def version_of(self, spec: ModelSpec) -> int | None:
-        """The version that is asked for; None for the latest.
-
-        Raises:
-            ServingError: INVALID_ARGUMENT, no name or an unknown label; UNAVAILABLE, a label before
-                the first configuration.
-        """
-        return _version_of(spec, self._labels)
-
     def handle(self, spec: ModelSpec) -> Handle[ServableModel]:
         """Takes hold of the version that a request means; use it in a `with` block.
 
         Raises:
-            ServingError: as `version_of`; NOT_FOUND, it is not loaded.
+            ServingError: INVALID_ARGUMENT, no name or an unknown label; UNAVAILABLE, a label before
+                the first configuration; NOT_FOUND, the version is not loaded.
         """
         while True:
             labels = self._labels

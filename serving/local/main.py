@@ -33,7 +33,7 @@ from serving.local import flags as flags_module
 from serving.local.errors import ServingError, invalid_argument, not_found
 from serving.local.flags import Flags
 from serving.models_config import ConfigError, ModelsConfig
-from tfs_client.wire import serving_pb2
+from tfs_client.protocol import messages as serving_pb2
 
 _log = logging.getLogger(__name__)
 
@@ -65,11 +65,16 @@ def _main(arguments: Sequence[str]) -> int:
         (package, *_) = metadata.packages_distributions()["tensorflow"]
         print(f"TensorFlow Library: {metadata.version(package)}")
         return 0
+    return _start(flags)
+
+
+def _start(flags: Flags) -> int:
+    """Serves; says why not, in TensorFlow Serving's words, where it cannot."""
     try:
         flags.check()
         return _serve(flags)
     except ConfigError as error:
-        # TensorFlow Serving's words for whoever reads its output, ours for whoever mends the file.
+        # Our words tell where the fault in the file is, TensorFlow Serving's follow on stdout.
         print(f"serving.local: error: {error}", file=sys.stderr)
         return _failed(invalid_argument(error.served_text))
     except FileNotFoundError as error:

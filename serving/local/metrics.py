@@ -19,13 +19,14 @@ CONTENT_TYPE: Final = "text/plain"
 
 
 class Counter:
-    """A number for each combination of labels, which only grows."""
+    """A number for each combination of labels, which only grows.
 
-    def __init__(self, name: str, *labels: str) -> None:
-        """Args:
+    Args:
         name: as TensorFlow Serving registers it, with slashes.
         labels: names of the labels.
-        """
+    """
+
+    def __init__(self, name: str, *labels: str) -> None:
         self.name: Final = _page_name(name)
         self._labels = labels
         self._lock = threading.Lock()
@@ -46,14 +47,15 @@ class Counter:
 
 
 class Histogram:
-    """A distribution for each combination of labels."""
+    """A distribution for each combination of labels.
 
-    def __init__(self, name: str, limits: Sequence[float], *labels: str) -> None:
-        """Args:
+    Args:
         name: as TensorFlow Serving registers it, with slashes.
         limits: upper limits of the buckets, growing; a last one without a limit is added.
         labels: names of the labels.
-        """
+    """
+
+    def __init__(self, name: str, limits: Sequence[float], *labels: str) -> None:
         self.name: Final = _page_name(name)
         self._labels = labels
         self._limits = list(limits)

@@ -22,7 +22,8 @@ from serving.local.flags import HOST, Flags
 from serving.local.grpc.server import GrpcOptions, GrpcServer, credentials
 from serving.local.inference import InferenceOptions
 from serving.local.loading import saved_model
-from serving.local.loading.loader import ModelLoader, WarmupOptions
+from serving.local.loading.loader import ModelLoader
+from serving.local.loading.warmup import WarmupOptions
 from serving.local.versions.states import LoadOptions
 from serving.models_config import ModelsConfig
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LINGER_S: Final = 0.05
-"""Answers that were given are out of the door by then."""
+"""Time that the last answers have to leave the sockets."""
 
 TENSORFLOW: Final[str] = tf.__version__
 
@@ -111,24 +112,24 @@ class Server:
         if flags.rest_api_port == flags.port and flags.port:
             _log.error("--rest_api_port cannot be --port: no REST API")
         elif flags.rest_api_port or any_port:
-            new_server, new_api = self._rest_types
-            self._rest = new_server(
-                new_api(
-                    self._core,
-                    cors=flags.rest_api_enable_cors_support,
-                    metrics_path=self._metrics_path,
-                ),
-                HOST,
-                flags.rest_api_port,
-                flags.rest_api_num_threads,
-                flags.rest_api_timeout_in_ms / 1000,
-            )
+            self._rest = self._new_rest()
             self._rest.start()
             ports["rest"] = self._rest.port
         self._grpc.start()
         self._watcher.start()
         _log.info("listening: %s", ", ".join(f"{name} on port {p}" for name, p in ports.items()))
         return ports
+
+    def _new_rest(self) -> HttpServer:
+        new_server, new_api = self._rest_types
+        flags = self._flags
+        api = new_api(
+            self._core,
+            cors=flags.rest_api_enable_cors_support,
+            metrics_path=self._metrics_path,
+        )
+        timeout_s = flags.rest_api_timeout_in_ms / 1000
+        return new_server(api, HOST, flags.rest_api_port, flags.rest_api_num_threads, timeout_s)
 
     def close(self) -> None:
         """Refuses new requests, lets those in flight finish within the grace time, unloads."""

@@ -77,15 +77,15 @@ class Server:
 
     Attributes:
         setup: which of the two it is.
-    """
 
-    def __init__(self, grpc_address: str, rest_address: str, models: str, setup: Setup) -> None:
-        """Args:
+    Args:
         grpc_address: host:port.
         rest_address: host:port.
         models: the folder of the models, as the server sees it.
         setup: how it was started, see `setups`.
-        """
+    """
+
+    def __init__(self, grpc_address: str, rest_address: str, models: str, setup: Setup) -> None:
         self.setup: Setup = setup
         self._grpc_address = grpc_address
         self._rest_address = rest_address

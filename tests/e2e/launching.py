@@ -1,4 +1,4 @@
-"""Runs what `make serve` runs, for the tests of a module."""
+"""Runs what `make serve` runs, for the tests of a module: as it does, or quickly started."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving import models_config
+from serving import launch, models_config
+from serving.container import engine
+from serving.container.engine import Settings
 from serving.rollout import states
 from serving.rollout.states import State
+from tests.ports import free_ports
+from tests.preloaded_server import READY_S as FORKED_READY_S, Forked, stopped_at_the_end
 from tfs_client import contract
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,3 +65,35 @@ def serving(talk: Path, *flags: str) -> Iterator[tuple[str, str, Path]]:
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(timeout=30)
+
+
+@contextmanager
+def quickly_serving(folder: Path) -> Iterator[tuple[str, str, Forked]]:
+    """Runs the server that `make serve` starts, with its flags, without the seconds of its start.
+
+    Args:
+        folder: holds models/ and models.config, and receives serve.log.
+
+    Yields:
+        gRPC address, REST address and process of a server that answers for the label stable.
+    """
+    grpc_port, rest_port = free_ports(2, "")
+    settings = Settings(
+        grpc_port=grpc_port,
+        rest_port=rest_port,
+        models=folder / "models",
+        config=folder / "models.config",
+    )
+    command, log = engine.choose("local", settings).argv, folder / "serve.log"
+    arguments = command[command.index("serving.local") + 1 :]
+    with stopped_at_the_end(Forked(arguments, log)) as process:
+        address = f"localhost:{grpc_port}"
+        answers = launch.wait_until_answering(
+            address,
+            contract.MODEL_NAME,
+            contract.LABEL_STABLE,
+            deadline_s=FORKED_READY_S,
+            given_up=lambda: process.poll() is not None,
+        )
+        assert answers, log.read_text()
+        yield address, f"localhost:{rest_port}", process

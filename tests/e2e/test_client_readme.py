@@ -1,7 +1,7 @@
 """The client's README, run block by block against what `make serve` starts.
 
-What a trained model says differs from run to run and from machine to machine, so numbers with a
-point, counts of the benchmark and the two class names are compared as such; everything else to the
+A trained model's answers differ from run to run and from machine to machine. So numbers with a
+decimal point, counts of the benchmark and the two class names are compared by kind, all else to the
 letter.
 """
 

@@ -1,18 +1,23 @@
 """From version 1 to 2 and back, as the README walks: the gate, a trial, its traffic, its verdict.
 
-Real pictures and versions; every step is a command as a person types it.
+Real pictures, real versions and a real server; every step is a command with a person's flags.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.launching import first_config, serving
+from export.gate import __main__ as gate
+from loadtest import replay
+from serving.rollout import __main__ as rollout_command
+from serving.rollout.experiment import __main__ as experiment
+from tests.e2e.launching import ROOT, first_config, quickly_serving
+from tests.integration.loadtest import commands
 from tfs_client import Client, ImageClassifier
 
 PLAN = {
@@ -37,43 +42,44 @@ def folder(store: Path, sample_run: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def target(folder: Path) -> Iterator[str]:
-    flags = ("--models", str(folder / "models"), "--config", str(folder / "models.config"))
-    with serving(folder / "serve.log", *flags) as (grpc_address, _, _):
+    with quickly_serving(folder) as (grpc_address, _, _):
         yield grpc_address
 
 
 def test_a_version_is_gated_tried_judged_promoted_and_rolled_back(
-    folder: Path, target: str, sample_run: Path, command: Callable
+    folder: Path, target: str, sample_run: Path
 ) -> None:
     models, config = ("--models", str(folder / "models")), str(folder / "models.config")
 
     def rollout(verb: str, *flags: str) -> tuple[int, str]:
         where = ("--config", config, "--target", target)
-        done = command("serving.rollout", *verb.split(), *where, *flags)
-        return done.returncode, done.stdout + done.stderr
+        done = commands.run(rollout_command.main, *verb.split(), *where, *flags, folder=ROOT)
+        return done.code, done.out + done.told
 
     code, told = rollout("canary 2", *models)
     assert code == 2, told
     assert "python -m export.gate 2 --against 1" in told
 
-    done = command("export.gate", "2", "--against", "1", *models, "--runs", str(sample_run.parent))
-    assert done.returncode == 0, done.stderr
+    runs = ("--runs", str(sample_run.parent))
+    done = commands.run(gate.main, "2", "--against", "1", *models, *runs, folder=ROOT)
+    assert done.code == 0, done.told
     assert (folder / "models/image_classifier/2/assets.extra/gate.html").is_file()
 
     code, told = rollout("canary 2", *models)
     assert code == 0, told
     assert "version 2 is on trial beside 1" in told
 
-    replay = ("--target", target, "--run", str(sample_run), "--experiment", "walk")
-    done = command("loadtest.replay", *replay, "--passes", "2", "--build", str(folder))
-    assert done.returncode == 0, done.stderr
+    replayed = ("--target", target, "--run", str(sample_run), "--experiment", "walk")
+    passes = ("--passes", "2", "--build", str(folder))
+    done = commands.run(replay.main, *replayed, *passes, folder=ROOT)
+    assert done.code == 0, done.told
     records = ["--exposures", str(folder / "walk/exposures.jsonl")]
     records += ["--outcomes", str(folder / "walk/outcomes.csv")]
     verdict = ("verdict", str(folder / "plan.json"), *records, "--json")
     page = ("--page", str(folder / "experiment.html"))
-    done = command("serving.rollout.experiment", *verdict, *page)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    done = commands.run(experiment.main, *verdict, *page, folder=ROOT)
+    assert done.code == 0, done.told
+    found = json.loads(done.out)
     assert found["kind"] == "keep_going"
     images = (sample_run / "predictions.csv").read_text().count(",test,")
     assert found["counts"]["exposures"] == found["counts"]["outcomes"] == 2 * images
@@ -92,6 +98,6 @@ def test_a_version_is_gated_tried_judged_promoted_and_rolled_back(
         assert code == 0, told
         assert ImageClassifier(client).predict(picture).model_version == 1
 
-    told = command("serving.rollout", "history", "--config", config).stdout
+    told = commands.run(rollout_command.main, "history", "--config", config, folder=ROOT).out
     assert [line.split()[2] for line in told.splitlines()[1:]] == ["canary", "promote", "rollback"]
     assert "gate: passed" in told

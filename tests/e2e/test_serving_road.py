@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tfs_client import Client, ImageClassifier, contract
+from export import parity
+from loadtest import run as loadtest
+from serving import launch
+from tests.e2e.launching import ROOT
+from tests.integration.loadtest import commands
+from tfs_client import Client, ImageClassifier, cli, contract
 from training import run
 
 
@@ -25,13 +29,14 @@ def test_the_banner_shows_ports_and_a_command_that_works(served: tuple) -> None:
 
 
 def test_predict_shows_label_probability_review_version_and_latency(
-    served: tuple, sample_run: Path, command: Callable
+    served: tuple, sample_run: Path, tmp_path: Path
 ) -> None:
     target, _, _ = served
     samples = sorted((sample_run / run.SAMPLES).iterdir())
-    done = command("tfs_client", "predict", *map(str, samples), "--target", target)
-    assert done.returncode == 0, done.stderr
-    header, *rows = done.stdout.splitlines()
+    flags = ("predict", *map(str, samples), "--target", target)
+    done = commands.run(cli.main, *flags, folder=tmp_path)
+    assert done.code == 0, done.told
+    header, *rows = done.out.splitlines()
     assert header.split() == [
         "file", "label", "probability", "needs_review", "version", "latency_ms",
     ]  # fmt: skip
@@ -47,14 +52,13 @@ def test_predict_shows_label_probability_review_version_and_latency(
 
 
 def test_all_ways_give_the_runs_own_probabilities(
-    served: tuple, sample_run: Path, command: Callable, tmp_path: Path
+    served: tuple, sample_run: Path, tmp_path: Path
 ) -> None:
     target, rest, _ = served
-    done = command(
-        "export.parity", "--run", str(sample_run), "--target", target, "--rest", rest, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    written = json.loads((tmp_path / done.stdout.strip()).read_text())
+    flags = ("--run", str(sample_run), "--target", target, "--rest", rest)
+    done = commands.run(parity.main, *flags, folder=tmp_path)
+    assert done.code == 0, done.told
+    written = json.loads((tmp_path / done.out.strip()).read_text())
     held = [entry for entry in written["results"] if entry["holds"] is not None]
     assert len(held) == 16  # two file formats, four ways, difference and decisions
     assert all(entry["holds"] for entry in held)
@@ -84,40 +88,34 @@ def test_the_image_size_is_read_from_the_server(served: tuple) -> None:
         assert spec.inputs[contract.INPUT_IMAGES].shape == (None, 64, 64, 3)
 
 
-def test_the_load_test_leaves_a_page_and_figures(
-    served: tuple, command: Callable, tmp_path: Path
-) -> None:
-    done = command(
-        "loadtest.run", "--target", served[0], "--users", "2", "--duration-s", "2", cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    figures = {
-        entry["name"]: entry["value"]
-        for entry in json.loads((tmp_path / "build" / "loadtest.json").read_text())["results"]
-    }
+def test_the_load_test_leaves_a_page_and_figures(served: tuple, tmp_path: Path) -> None:
+    flags = ("--target", served[0], "--users", "2", "--duration-s", "1")
+    done = commands.run(loadtest.main, *flags, folder=tmp_path)
+    assert done.code == 0, done.told
+    figures = done.figures
     assert figures["failures"] == 0
     assert figures["requests"] > 10
     assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
-    assert "<svg" in (tmp_path / "build" / "loadtest.html").read_text()
+    assert "<svg" in done.page
 
 
 def test_a_port_in_use_is_one_line_and_leaves_the_first_server_alone(
-    served: tuple, store: Path, command: Callable
+    served: tuple, store: Path
 ) -> None:
     port = served[0].rsplit(":", 1)[1]
-    done = command(
-        "serving.launch", "--server", "local", "--models", str(store), "--grpc-port", port
-    )
-    assert done.returncode == 2
-    last = done.stderr.splitlines()[-1]
+    flags = ("--server", "local", "--models", str(store), "--grpc-port", port)
+    done = commands.run(launch.main, *flags, folder=ROOT)
+    assert done.code == 2
+    last = done.told.splitlines()[-1]
     assert port in last
     assert "Received" in last
     with Client(served[0]) as client:
         assert client.status()[0].available
 
 
-def test_serving_before_exporting_says_what_to_do(tmp_path: Path, command: Callable) -> None:
-    done = command("serving.launch", "--server", "local", "--models", str(tmp_path / "models"))
-    assert done.returncode == 2
-    assert "make train export" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+def test_serving_before_exporting_says_what_to_do(tmp_path: Path) -> None:
+    flags = ("--server", "local", "--models", str(tmp_path / "models"))
+    done = commands.run(launch.main, *flags, folder=ROOT)
+    assert done.code == 2
+    assert "make train export" in done.told.splitlines()[-1]
+    assert "Traceback" not in done.told

@@ -27,7 +27,7 @@ examples.register_profiles()
 
 
 class Loop:
-    """An event loop in a thread, for tests that are written for threads."""
+    """An event loop in a thread of its own, for tests that call without await."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -44,7 +44,7 @@ class Loop:
 
 
 class Blocking:
-    """Something with coroutines, called as if it had plain methods."""
+    """Wraps an object with coroutines so that they are called like plain methods."""
 
     def __init__(self, loop: Loop, wrapped: Any):
         self.loop = loop

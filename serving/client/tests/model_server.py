@@ -1,8 +1,8 @@
 """A small real gRPC server that speaks the wire messages: the contract's classifier, and an echo.
 
-Answers as TensorFlow Serving does where the tests look, and can be told to misbehave: put a
-function into `answers` under a call's name. Knows nothing about graphs: an image is valid if Pillow
-says so, and its probability is a tenth of the version's number.
+Where the tests look, it answers as TensorFlow Serving does. To make it misbehave, put a function
+into `answers` under a call's name. It runs no graph: an image is valid if Pillow can open it, and
+its probability is a tenth of the version's number.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ModelServer:
     Attributes:
         sizes: version -> (height, width) that its predict_images takes; also: what is loaded.
         labels: label -> version.
-        answers: call -> function(request, context) in place of the honest answer.
+        answers: call -> function(request, context) in place of the usual answer.
         requests: (call, request) in order of arrival.
         metadata: gRPC metadata of each request, in the same order.
 

@@ -1,3 +1,5 @@
+"""The calls of a client, their answers, and the error of each failure."""
+
 from __future__ import annotations
 
 import contextlib

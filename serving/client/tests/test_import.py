@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -37,3 +38,7 @@ def test_every_public_name_is_there_and_no_other():
         assert name in dir(tfs_client)
     with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
         _ = tfs_client.Nonsense
+
+
+def test_the_version_is_the_installed_packages():
+    assert tfs_client.__version__ == importlib.metadata.version("tfs-client")

@@ -1,6 +1,6 @@
 """Answers to Predict as bytes, in every form that protobuf allows, and in many that it does not.
 
-Written without the code that is tested. Knows nothing about clients or servers.
+Written without the code under test.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tfs_client.wire import serving_pb2 as pb
 
 FORMS = ["tensor_content", "packed", "unpacked", "chunks", "compressed", "backwards", "unknown"]
-"""How a tensor may be written; "unknown" is with fields that this client does not know."""
+"""The ways to write a tensor; "unknown" adds fields that this client does not have."""
 
 _FIELDS = {
     **{"float32": ("float_val", 5), "float64": ("double_val", 6), "complex64": ("scomplex_val", 9)},
@@ -41,7 +41,7 @@ _CODES = {
 
 
 def number(value: int, width: int = 0) -> bytes:
-    """A varint, of at least so many bytes."""
+    """A varint of at least `width` bytes."""
     out = bytearray()
     while value > 0x7F or len(out) + 1 < width:
         out.append(value & 0x7F | 0x80)
@@ -51,12 +51,12 @@ def number(value: int, width: int = 0) -> bytes:
 
 
 def varint(at: int, value: int) -> bytes:
-    """Field `at` with a number."""
+    """A varint field with the number `at`."""
     return number(at << 3) + number(value)
 
 
 def field(at: int, content: bytes) -> bytes:
-    """Field `at` with bytes."""
+    """A field of bytes with the number `at`."""
     return number(at << 3 | 2) + number(len(content)) + content
 
 
@@ -66,13 +66,13 @@ def padded(one_field: bytes, width: int) -> bytes:
 
 
 def response(outputs: Mapping[str, bytes], spec: pb.ModelSpec) -> bytes:
-    """As a server usually writes it."""
+    """A PredictResponse as a server usually writes it."""
     entries = (field(1, name.encode()) + field(2, tensor) for name, tensor in outputs.items())
     return b"".join(field(1, entry) for entry in entries) + field(2, spec.SerializeToString())
 
 
 def tensor(array: np.ndarray, form: str) -> bytes:
-    """A TensorProto that says the array (for "compressed": its first value, everywhere)."""
+    """A TensorProto with the array ("compressed": its first value stands for all)."""
     start = [varint(1, _CODES[array.dtype.name]), field(2, _shape(array.shape))]
     if form == "tensor_content":
         values = [field(4, _content(array))] if array.size else []
@@ -125,7 +125,7 @@ _SIZES = st.one_of(
 
 @st.composite
 def _tensors(draw: Any) -> bytes:
-    """A tensor, honest or not: parts that fit each other or not, in an order of their own."""
+    """A tensor in any order of its parts; in one of four cases they may not fit each other."""
     name = draw(st.sampled_from([*_CODES]))
     shape = tuple(draw(st.lists(st.integers(1, 3), max_size=3)))
     rng = np.random.default_rng(draw(st.integers(0, 9)))
@@ -138,7 +138,7 @@ def _tensors(draw: Any) -> bytes:
         array = rng.integers(0, 2, shape).astype(ml_dtypes.bfloat16)
     else:
         array = rng.integers(0, 2, shape).astype(name)
-    if draw(st.integers(0, 3)):  # honest, three times out of four
+    if draw(st.integers(0, 3)):  # well formed, in three of four cases
         return tensor(array, draw(st.sampled_from(FORMS)))
     pieces = [
         varint(1, draw(st.sampled_from([_CODES[name], _CODES[name], 0, 20, 21, 99, 2**31, 2**35]))),
@@ -169,7 +169,7 @@ def _tensors(draw: Any) -> bytes:
 
 @st.composite
 def responses(draw: Any) -> bytes:
-    """A PredictResponse, as a server may write it or not."""
+    """A PredictResponse, well formed or not."""
     names = st.sampled_from([b"y", b"probability", "näme".encode(), b"x" * 130, b"", b"\xff"])
     parts = []
     for _ in range(draw(st.integers(0, 4))):
@@ -198,7 +198,7 @@ def responses(draw: Any) -> bytes:
 
 
 def honest() -> list[bytes]:
-    """Usual answers, to be broken."""
+    """Well-formed answers, which `mutations` breaks."""
     spec = pb.ModelSpec(name="echo", version={"value": 2}, signature_name="serving_default")
     strings = np.array([b"sound", b"", b"defective"], object)
     return [
@@ -219,7 +219,10 @@ def honest() -> list[bytes]:
 
 
 def mutations(count: int) -> Iterator[bytes]:
-    """Honest answers with bits turned, bytes cut out, put in and doubled; the same in every run."""
+    """Well-formed answers with bits flipped and bytes removed, inserted or repeated.
+
+    The same ones in every run.
+    """
     rng = np.random.default_rng(11)
     usual = honest()
     for turn in range(count):

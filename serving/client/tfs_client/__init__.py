@@ -6,8 +6,10 @@
         answer = ImageClassifier(client).predict("cell.png")
         print(answer.label, answer.probability, answer.needs_review)
 
-Everything that is listed in __all__ is public and nothing else is. The names are looked up when
-they are first used, so that `tfs_client.contract` stays importable with the standard library alone.
+Public are the names in __all__, __version__, and these modules: contract, errors, answers, flags
+(connection flags for argparse), steps (walking a call step by step), protocol (for programs that
+speak the protocol without a Client) and observers. The names are looked up when they are first
+used, so that `tfs_client.contract` stays importable with the standard library alone.
 """
 
 from __future__ import annotations
@@ -73,6 +75,9 @@ if TYPE_CHECKING:
     from tfs_client.routing.router import Assignment, Exposure, ExposureLog, Router
     from tfs_client.servable import Servable
     from tfs_client.shadow.shadow import Comparison, Shadow, ShadowLog
+
+__version__ = "0.1.0"
+"""Of the package; its metadata takes it from here."""
 
 __all__ = [
     "AnswerError",

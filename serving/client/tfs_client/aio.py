@@ -1,10 +1,10 @@
-"""The client for asyncio: the surface of client.Client, awaited.
+"""The client for asyncio: the methods of client.Client, awaited.
 
     async with AsyncClient("localhost:8500") as client:
         prediction = await client.predict({"x": array}, model="affine", label="stable")
 
-For one event loop, that of its first call. What it does is written in core.py; here its steps are
-awaited.
+It belongs to the event loop of its first call. What a call does is in call/core.py; here its steps
+are awaited. Client documents the parameters, and a test compares the two signatures.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class AsyncClient(Connection):
-    """Asks from one event loop; Connection tells the arguments."""
+    """Asks from one event loop. Its arguments are Connection's, its methods Client's."""
 
     _channel: grpc.aio.Channel | None = None
     _loop: asyncio.AbstractEventLoop | None = None
@@ -55,7 +55,7 @@ class AsyncClient(Connection):
         await self.close()
 
     async def close(self) -> None:
-        """Ends the connection; calls under way are cancelled. May be called twice."""
+        """As Client.close."""
         mirrored = self.core.close()
         if self._channel is not None:
             await self._channel.close()

@@ -1,6 +1,6 @@
 """What comes back: the types that a caller holds.
 
-Frozen data without behaviour. Knows nothing about the wire.
+Frozen data without behaviour.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """One answer to `predict`: the outputs by name, and who gave it."""
+    """One answer to `predict`: the outputs by name, and which version gave them."""
 
     outputs: Mapping[str, NDArray[Any]]
     """Read-only arrays; strings are object arrays of bytes."""
@@ -28,14 +28,15 @@ class Prediction:
     latency_s: float
     """From sending the request to holding the answer, retries included."""
     answered_by: str = ""
-    """Who was asked and answered, such as "image_classifier/labels/stable"; "default" where nobody
-    did and the caller's default stands in."""
+    """The servable that was asked and answered, such as "image_classifier/labels/stable"; "default"
+    where none did and the caller's default stands in."""
     reason: str = ""
     """Why those asked before could not answer; empty where the first one did."""
     needs_review: bool = False
-    """The default answer: nobody looked at the inputs."""
+    """It is the default answer: no model looked at the inputs."""
     request_id: str = ""
-    """To join it with what becomes known later; empty where none was asked for."""
+    """For joining the answer with an outcome that becomes known later; empty where the call had
+    none."""
 
     def __getitem__(self, output: str) -> NDArray[Any]:
         """prediction["probability"] is prediction.outputs["probability"]."""
@@ -74,12 +75,13 @@ class Regression:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """What a signature says about one input or output."""
+    """One input or output of a signature."""
 
     dtype: str
     """numpy's name of it, or "string"."""
     shape: tuple[int | None, ...] | None
-    """None for an open size (mostly the first: the batch); None alone where the rank is open."""
+    """A size is None where any size fits (mostly the first: the batch); None in place of the tuple
+    where any rank does."""
     optional: bool = False
     """An input that the signature has a default for, and that may be left out."""
 
@@ -114,7 +116,7 @@ class Metadata:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VersionStatus:
-    """Where one version is in its life."""
+    """The state of one version of a model."""
 
     version: int
     state: str
@@ -148,11 +150,11 @@ class ImagePrediction:
     """Of the request that carried this image (and perhaps others) and its answer."""
     model: str = ""
     answered_by: str = ""
-    """Who was asked and answered, such as "image_classifier/labels/stable"; "default" where nobody
-    did; empty where the image was not sent."""
+    """The servable that was asked and answered, such as "image_classifier/labels/stable"; "default"
+    where none did; empty where the image was not sent."""
     reason: str = ""
     """Why the image was not sent, or why those asked before could not answer; else empty."""
     request_id: str = ""
-    """To join it with what becomes known later."""
+    """For joining the answer with an outcome that becomes known later."""
     source: str = ""
     """The path, where one was given."""

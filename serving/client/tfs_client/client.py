@@ -4,8 +4,9 @@
         prediction = client.predict({"x": array}, model="affine", label="stable")
         print(prediction["y"], prediction.version)
 
-The same surface for asyncio is aio.AsyncClient. Safe to use from several threads, not across a
-fork. What it does is written in core.py; here its steps are walked in the caller's thread.
+It may be used from several threads, but not in the child of a fork. What a call does is in
+call/core.py; here its steps are walked in the caller's thread. aio.AsyncClient has the same methods
+for asyncio.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ RELOAD_TIMEOUT_S = 60.0
 
 
 class Client(Connection):
-    """Asks from threads, any number of them; Connection tells the arguments."""
+    """Asks from any number of threads. Its arguments are Connection's."""
 
     def _open(self) -> None:
         if self._credentials is None:
@@ -96,12 +97,13 @@ class Client(Connection):
             outputs: the outputs wanted; None means all.
             timeout_s: deadline of this call in seconds, with all retries and fallbacks; None means
                 the client's.
-            fallback: whom to ask, in order, where the one before cannot answer (it is not there,
-                not loaded, full, slow or broken; not where the request itself is refused).
-            default: output name to array: the answer where nobody gives one. It is marked
+            fallback: whom to ask, in order, where the one before cannot answer: it is not there,
+                not loaded, full, slow or broken. A request that is refused as wrong is not passed
+                on.
+            default: output name to array: the answer where none of them answers. It is marked
                 needs_review, and says who was asked and why they failed.
-            router: names the label, by `key`, in place of label and version; writes down who
-                answered.
+            router: chooses the label by `key`, in place of label and version, and logs which
+                version answered.
             key: what stays on one side of the router's experiment, such as a user's id.
             request_id: carried in the answer, in x-request-id to the server, and in the router's
                 log; made up where a router needs one.
@@ -109,7 +111,7 @@ class Client(Connection):
             shadow: asks another version the same afterwards, and compares the answers.
 
         Returns:
-            The outputs, who answered, and why others could not. Arrays are read-only.
+            The outputs, which servable answered, and why others could not. Arrays are read-only.
 
         Raises:
             RequestError: something was wrong before sending; its subclass says what.
@@ -149,12 +151,12 @@ class Client(Connection):
         Args:
             examples: one mapping an example, from feature name to bytes, str, int, float or a
                 list of one of these: [{"image/encoded": data}].
-            model: as in predict; so are label, version, timeout_s and metadata.
-            label: see there.
-            version: see there.
+            model: as for predict.
+            label: as for predict.
+            version: as for predict.
             signature: one whose method is classify.
-            timeout_s: see there.
-            metadata: see there.
+            timeout_s: as for predict.
+            metadata: as for predict.
 
         Raises:
             RequestError: something was wrong before sending.
@@ -213,8 +215,8 @@ class Client(Connection):
     ) -> tuple[VersionStatus, ...]:
         """The states of the model's versions, by version.
 
-        There is no label here: TensorFlow Serving ignores it in this call. It is no readiness
-        either; that is wait_ready.
+        There is no label here, because TensorFlow Serving ignores it in this call. To wait until a
+        version can answer, use wait_ready.
 
         Raises:
             CallError: the call failed; NotFoundError for an unknown model.
@@ -226,9 +228,9 @@ class Client(Connection):
     def reload(self, config: str, *, timeout_s: float = RELOAD_TIMEOUT_S) -> None:
         """Has the server serve what a models.config says, in place of what it serves now.
 
-        It is never sent twice. The server returns before new versions of models that it has are
-        loaded (wait_ready tells), and waits for new models without limit; a file that it polls
-        overrides it later.
+        It is never sent twice. The server answers before new versions of models that it has are
+        loaded (wait_ready waits for them), and waits for new models without limit. A file that the
+        server polls overrides it later.
 
         Args:
             config: the text of a models.config. It replaces everything: models that it does not
@@ -251,8 +253,8 @@ class Client(Connection):
     ) -> Metadata:
         """Waits until the label (or the version, or the latest one) can answer predictions.
 
-        Readiness is GetModelMetadata: it takes a real handle to the version, while GetModelStatus
-        answers in any state and ignores labels.
+        It asks for GetModelMetadata, which needs a loaded version; GetModelStatus answers in any
+        state and ignores labels.
 
         Args:
             label: the label that must answer.

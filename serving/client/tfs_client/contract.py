@@ -1,7 +1,7 @@
 """The API that every version of the model answers: names, ports, tensors.
 
-The one owner of these facts. Training, export, the servers, the load test and every caller import
-them from here; configuration files that cannot import are compared with them by a test. Standard
+Training, export, the servers, the load test and every caller import these names from here;
+configuration files that cannot import are compared with them by a test. It needs the standard
 library only, so that anything may import it.
 
 What differs from version to version (image size, class names, threshold, review band) is not here:
@@ -19,7 +19,7 @@ MODEL_STORE: Final = "/models"
 """Where models.config expects the store: the path inside TensorFlow Serving's container."""
 
 GRPC_PORT: Final = 8500
-"""TensorFlow Serving's own default port for gRPC."""
+"""TensorFlow Serving's default port for gRPC."""
 
 REST_PORT: Final = 8501
 """TensorFlow Serving's usual port for REST."""
@@ -86,7 +86,7 @@ OUTPUT_CLASSES: Final = "classes"
 OUTPUT_SCORES: Final = "scores"
 """float32 [N, 2]: of `classify`; one score a class, NaN where the image is not valid."""
 
-# --- TensorFlow Serving's own words -------------------------------------------------------------
+# --- TensorFlow Serving's own names -------------------------------------------------------------
 
 METHOD_PREDICT: Final = "tensorflow/serving/predict"
 METHOD_CLASSIFY: Final = "tensorflow/serving/classify"

@@ -17,7 +17,7 @@
     ├── PillowMissingError (an ImportError)  pictures must be converted and Pillow is not there
     ├── AnswerError                        the answer contradicts itself or the contract
     └── CallError                          the call failed: `code`, `details`, `target`
-        ├── UnavailableError         nobody answers at the target
+        ├── UnavailableError         no server answers at the target
         │   ├── HostNotFoundError    its name does not resolve
         │   ├── RefusedError         the host is there, nothing listens on the port
         │   ├── TlsError             the two sides do not agree on TLS or on certificates
@@ -34,7 +34,7 @@
         ├── CancelledError           the call was cancelled
         └── ServerError              anything else
 
-Which gRPC code makes which class is codes.py's. Knows nothing about models, images or retries.
+call/codes.py maps gRPC codes to these classes.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class PillowMissingError(TfsError, ImportError):
 
 
 class AnswerError(TfsError):
-    """An answer arrived and cannot be believed: a tensor that does not fit its shape, say."""
+    """An answer that contradicts itself or the contract: values that do not fit a shape, say."""
 
 
 class CallError(TfsError):

@@ -1,4 +1,4 @@
-"""How a command line says what Client wants to know about the connection: TLS and a token.
+"""Command-line flags for a Client's connection, TLS and a token, and the arguments that they make.
 
 For tfs, and for other commands that open a Client.
 """
@@ -13,18 +13,27 @@ from tfs_client.call.channel import Tls
 
 
 def add_connection_flags(parser: Any) -> None:
-    """Adds --tls and its kin, and --token-file.
+    """Adds --tls, --tls-roots and the other flags of TLS, and --token-file.
 
     Args:
         parser: argparse's, or one of its subparsers.
     """
     group = parser.add_argument_group("connection")
     group.add_argument("--tls", action="store_true", help="speak TLS (implied by the next four)")
-    group.add_argument("--tls-roots", type=Path, metavar="PEM", help="who may sign the server's")
+    group.add_argument(
+        "--tls-roots",
+        type=Path,
+        metavar="PEM",
+        help="authorities that may sign the server's",
+    )
     group.add_argument("--tls-certificate", type=Path, metavar="PEM", help="our own certificate")
     group.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
-    group.add_argument("--tls-server-name", metavar="NAME", help="in the server's certificate")
-    group.add_argument("--token-file", type=Path, metavar="FILE", help="holds a bearer token")
+    group.add_argument(
+        "--tls-server-name",
+        metavar="NAME",
+        help="name in the server's certificate",
+    )
+    group.add_argument("--token-file", type=Path, metavar="FILE", help="file with a bearer token")
 
 
 def connection_arguments(arguments: argparse.Namespace) -> dict[str, Any]:

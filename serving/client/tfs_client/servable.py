@@ -22,7 +22,7 @@ class HasCore(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Servable:
-    """Whom to ask, when the one before could not answer.
+    """One version of one model: a fallback of a call, say, or what a shadow asks.
 
     With neither label nor version it is the server's latest version.
 
@@ -34,9 +34,10 @@ class Servable:
     label: str | None = None
     version: int | None = None
     signature: str | None = None
-    """None means that of the call."""
+    """None means the call's own."""
     timeout_s: float | None = None
-    """At most so long; None means an equal part of the time that is left for all to come."""
+    """Longest time to wait for it, in seconds; None means an equal part of the time that is left
+    for it and all fallbacks after it."""
     client: HasCore | None = None
     """Another server's Client, or AsyncClient where an AsyncClient is asked; None means the client
     that is asked."""
@@ -46,7 +47,7 @@ class Servable:
     the model's name alone."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be."""
+        """Checks the fields, and makes the name."""
         check(self.model, self.label, self.version)
         name = self.model
         if self.label is not None:
@@ -61,7 +62,7 @@ class Servable:
 
 
 def servable(model: str, label: str | None, version: int | None) -> Servable:
-    """The Servable of a call's arguments; made once, as calls are many and servables few.
+    """The Servable of a call's arguments. It is made once: calls are many and servables few.
 
     Raises:
         RequestError: as Servable.
@@ -78,7 +79,7 @@ def _made(model: str, label: str | None, version: int | None) -> Servable:
 
 
 def check(model: str, label: str | None, version: int | None) -> None:
-    """Refuses what cannot name a version.
+    """Refuses arguments that cannot name a version.
 
     Raises:
         RequestError: no model, an empty label, a version that is no int, or both of them.

@@ -1,8 +1,7 @@
 """The client's logic as steps, and the two ways to walk them: in a thread, or in an event loop.
 
 What a call does (check, send, retry, hedge, fall back) is written once, as generators that yield
-what they wait for. `walk` does each of those things and waits; `walk_async` awaits it. Neither
-knows what the steps are for.
+each thing that they wait for. `walk` waits for it in the thread; `walk_async` awaits it.
 """
 
 from __future__ import annotations
@@ -181,7 +180,7 @@ class Pause:
 
 
 class Work:
-    """Work that takes the processor or the disk: done here in a thread, beside an event loop."""
+    """Work that takes the processor or the disk; under an event loop it is done in a thread."""
 
     __slots__ = ("_function",)
 

@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.local.apis import examples
+from serving.local.dtypes import DT_FLOAT, DT_STRING, dtype_of
 from serving.local.errors import refuse
-from serving.local.inference import CLASSIFY_METHOD, InferenceOptions
-from serving.local.signature import DT_STRING, ServableModel, Signature, dtype_of
+from serving.local.inference import InferenceOptions
+from serving.local.signature import CLASSIFY_METHOD, CallableModel, Signature
 
 CLASSES: Final = "classes"
 SCORES: Final = "scores"
-
-_DT_FLOAT: Final = 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Classes:
 
 
 def classify(
-    model: ServableModel,
+    model: CallableModel,
     signature_name: str,
     sent: Sequence[bytes],
     options: InferenceOptions,
@@ -108,7 +107,7 @@ def check_outputs(signature: Signature, found: Mapping[str, NDArray[Any]], count
     if labels is not None:
         _check_output(CLASSES, labels, signature, DT_STRING, count)
     if scores is not None:
-        _check_output(SCORES, scores, signature, _DT_FLOAT, count)
+        _check_output(SCORES, scores, signature, DT_FLOAT, count)
     if labels is not None and scores is not None and labels.shape[1] != scores.shape[1]:
         refuse(
             "Tensors class and score should match in dim_size(1). Got "

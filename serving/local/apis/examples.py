@@ -13,15 +13,16 @@ from google.protobuf import text_format
 from numpy.typing import NDArray
 
 from serving.local.apis.prediction import check_dtypes
+from serving.local.dtypes import DTYPE_NAMES
 from serving.local.errors import refuse
 from serving.local.inference import InferenceOptions
-from serving.local.signature import DEFAULT_SIGNATURE, DTYPE_NAMES, ServableModel, Signature
+from serving.local.signature import DEFAULT_SIGNATURE, CallableModel, Signature
 
 EXAMPLES: Final = "inputs"
 """The alias of the one input, serialized tf.Examples [N]."""
 
 
-def signature_named(model: ServableModel, signature_name: str) -> Signature:
+def signature_named(model: CallableModel, signature_name: str) -> Signature:
     """The signature that Classify or Regress is asked for.
 
     Raises:
@@ -55,7 +56,7 @@ def check_method_name(
 
 
 def run(
-    model: ServableModel, signature: Signature, examples: Sequence[bytes], outputs: Sequence[str]
+    model: CallableModel, signature: Signature, examples: Sequence[bytes], outputs: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
     """Computes outputs of a signature whose one input is `EXAMPLES`.
 

@@ -1,7 +1,7 @@
-"""A loaded version as one request uses it: what it computes is timed and counted.
+"""A loaded version as one request uses it: its runs are timed and counted.
 
-Knows nothing about what is asked; TensorFlow Serving's metrics of the runtime name the model and
-the API, which a loaded version does not know.
+TensorFlow Serving's metrics of the runtime are labelled with the model's name and the API, which
+only the request knows.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from typing import Any
 from numpy.typing import NDArray
 
 from serving.local import metrics
-from serving.local.signature import ServableModel, Signature
+from serving.local.signature import CallableModel, Signature
 
 
 class MeasuredModel:
-    """Counts a version's runs under the name of a model and an API."""
+    """Counts a version's runs under the name of a model and an API.
 
-    def __init__(self, model: ServableModel, name: str, api: str) -> None:
-        """Args:
+    Args:
         model: computes.
         name: of the model, as the request has it.
         api: Predict, Classify, Regress or MultiInference.
-        """
+    """
+
+    def __init__(self, model: CallableModel, name: str, api: str) -> None:
         self.signatures: Mapping[str, Signature] = model.signatures
         self._model = model
         self._name = name
@@ -44,7 +45,3 @@ class MeasuredModel:
             metrics.REQUEST_EXAMPLE_COUNTS.observe(len(examples), self._name)
             metrics.REQUEST_EXAMPLE_COUNT_TOTAL.increment(self._name, by=len(examples))
         return found
-
-    def close(self) -> None:
-        """Not the request's to do."""
-        raise AssertionError

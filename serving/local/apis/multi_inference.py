@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from serving.local.apis import classification, examples, regression
 from serving.local.apis.classification import Classes
+from serving.local.dtypes import DT_STRING
 from serving.local.errors import ServingError, refuse
-from serving.local.inference import CLASSIFY_METHOD, REGRESS_METHOD, InferenceOptions
+from serving.local.inference import InferenceOptions
 from serving.local.signature import (
+    CLASSIFY_METHOD,
     DEFAULT_SIGNATURE,
-    DT_STRING,
-    ServableModel,
+    REGRESS_METHOD,
+    CallableModel,
     Signature,
     TensorSpec,
 )
@@ -36,7 +38,7 @@ class Task:
 
 
 def multi_inference(
-    model: ServableModel,
+    model: CallableModel,
     tasks: Sequence[Task],
     sent: Sequence[bytes],
     options: InferenceOptions,
@@ -70,7 +72,7 @@ def multi_inference(
 
 
 def _checked(
-    model: ServableModel, tasks: Sequence[Task], options: InferenceOptions
+    model: CallableModel, tasks: Sequence[Task], options: InferenceOptions
 ) -> list[tuple[Signature, list[str]]]:
     """Each task's signature, and the aliases of the outputs that it needs."""
     found: dict[str, tuple[Signature, list[str]]] = {}

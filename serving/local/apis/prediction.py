@@ -1,36 +1,43 @@
-"""Answers Predict from one loaded version, with TensorFlow Serving's checks in its order.
-
-Speaks numpy and ServingError; knows nothing about versions, labels, messages or transports.
-"""
+"""Predict, answered by one loaded version, with TensorFlow Serving's checks in its order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from grpc import StatusCode
 from numpy.typing import NDArray
 
 from serving.local.apis import tensor_proto
+from serving.local.dtypes import DTYPE_NAMES, NUMPY_DTYPES, dtype_of
 from serving.local.errors import ServingError, failed_precondition, invalid_argument, refuse
-from serving.local.inference import (
+from serving.local.inference import InferenceOptions
+from serving.local.signature import (
     CLASSIFY_METHOD,
+    DEFAULT_SIGNATURE,
     PREDICT_METHOD,
     REGRESS_METHOD,
-    InferenceOptions,
-)
-from serving.local.signature import (
-    DEFAULT_SIGNATURE,
-    DTYPE_NAMES,
-    NUMPY_DTYPES,
-    ServableModel,
+    CallableModel,
     Signature,
-    TensorSpec,
-    dtype_of,
 )
 
 Sent = TypeVar("Sent")
+
+
+@dataclass(frozen=True)
+class PredictCall(Generic[Sent]):
+    """What Predict is asked."""
+
+    signature_name: str
+    """Empty for serving_default."""
+    inputs: Mapping[str, Sent]
+    """Alias → tensor as it was sent."""
+    decode: Callable[[Sent], NDArray[Any]]
+    """Tensor as it was sent → array; raises MalformedTensorError. Called only once the number of
+    inputs is known to be right, as in TensorFlow Serving."""
+    output_filter: Sequence[str] = ()
+    """The aliases to compute; all if empty."""
 
 
 @dataclass(frozen=True)
@@ -41,42 +48,29 @@ class Prediction:
     outputs: Mapping[str, NDArray[Any]]
 
 
-def predict(
-    model: ServableModel,
-    signature_name: str,
-    inputs: Mapping[str, Sent],
-    decode: Callable[[Sent], NDArray[Any]],
-    options: InferenceOptions,
-    output_filter: Sequence[str] = (),
-) -> Prediction:
+def predict(model: CallableModel, call: PredictCall[Sent], options: InferenceOptions) -> Prediction:
     """Runs a signature.
 
     Args:
         model: the version that answers.
-        signature_name: empty for serving_default.
-        inputs: alias → tensor as it was sent.
-        decode: tensor as it was sent → array; raises MalformedTensorError. Called only after the
-            number of inputs is known to be right, as TensorFlow Serving does.
+        call: what it is asked.
         options: whether the signature's method name matters.
-        output_filter: the aliases to compute; all if empty.
 
     Raises:
         ServingError: with TensorFlow Serving's code and text.
     """
-    name = signature_name or DEFAULT_SIGNATURE
+    name = call.signature_name or DEFAULT_SIGNATURE
     signature = model.signatures.get(name)
     if signature is None:
         raise failed_precondition(f'Serving signature key "{name}" not found.')
     _check_method_name(signature, options)
-    specs = signature.inputs
-    if len(inputs) != len(specs) and (len(inputs) > len(specs) or not signature.defaults):
-        _refuse_input_count(signature, inputs)
-    arrays = {
-        alias: _input(alias, spec, inputs, decode, signature) for alias, spec in specs.items()
-    }
+    _check_input_count(signature, call.inputs)
+    arrays = {alias: _input(alias, signature, call) for alias in signature.inputs}
     if signature.defaults:
-        _check_names(signature, inputs)
-    outputs = _chosen_outputs(signature, output_filter) if output_filter else [*signature.outputs]
+        _check_names(signature, call.inputs)
+    outputs = [*signature.outputs]
+    if call.output_filter:
+        outputs = _chosen_outputs(signature, call.output_filter)
     check_dtypes(signature, arrays)
     return Prediction(signature, model.run(signature, arrays, outputs))
 
@@ -107,29 +101,23 @@ def _check_method_name(signature: Signature, options: InferenceOptions) -> None:
         )
 
 
-def _input(
-    alias: str,
-    spec: TensorSpec,
-    inputs: Mapping[str, Sent],
-    decode: Callable[[Sent], NDArray[Any]],
-    signature: Signature,
-) -> NDArray[Any]:
+def _input(alias: str, signature: Signature, call: PredictCall[Sent]) -> NDArray[Any]:
     try:
-        if alias in inputs:
-            return decode(inputs[alias])
+        if alias in call.inputs:
+            return call.decode(call.inputs[alias])
         if alias in signature.defaults:
             return tensor_proto.decode(signature.defaults[alias])
     except tensor_proto.MalformedTensorError as error:
         raise invalid_argument(f"tensor parsing error: {alias}") from error
     refuse(
-        f"Signature input alias: {alias}(feed name: {spec.tensor_name}) not found in "
-        "request and no default value provided. Inputs expected to be in the request "
-        f"{{{_joined(inputs)}}}, or default input alias set: {_joined(signature.defaults)}"
+        f"Signature input alias: {alias}(feed name: {signature.inputs[alias].tensor_name}) not "
+        "found in request and no default value provided. Inputs expected to be in the request "
+        f"{{{_joined(call.inputs)}}}, or default input alias set: {_joined(signature.defaults)}"
     )
 
 
 def _check_names(signature: Signature, inputs: Iterable[str]) -> None:
-    """Where defaults make up for missing inputs, the right number says nothing about names."""
+    """Refuses unknown names, which the count does not show where defaults replace inputs."""
     used = [alias for alias in inputs if alias in signature.inputs]
     if len(used) != len(list(inputs)):
         refuse(
@@ -138,7 +126,10 @@ def _check_names(signature: Signature, inputs: Iterable[str]) -> None:
         )
 
 
-def _refuse_input_count(signature: Signature, inputs: Iterable[str]) -> None:
+def _check_input_count(signature: Signature, inputs: Collection[str]) -> None:
+    few_enough = len(inputs) <= len(signature.inputs)
+    if len(inputs) == len(signature.inputs) or (few_enough and signature.defaults):
+        return
     sent, wanted = sorted(inputs), sorted(signature.inputs)
     extra = ",".join(alias for alias in sent if alias not in signature.inputs)
     missing = ",".join(alias for alias in wanted if alias not in sent)

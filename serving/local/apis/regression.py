@@ -11,17 +11,16 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from serving.local.apis import examples
+from serving.local.dtypes import DT_FLOAT, dtype_of
 from serving.local.errors import refuse
-from serving.local.inference import REGRESS_METHOD, InferenceOptions
-from serving.local.signature import ServableModel, Signature, dtype_of
+from serving.local.inference import InferenceOptions
+from serving.local.signature import REGRESS_METHOD, CallableModel, Signature
 
 VALUES: Final = "outputs"
 
-_DT_FLOAT: Final = 1
-
 
 def regress(
-    model: ServableModel,
+    model: CallableModel,
     signature_name: str,
     sent: Sequence[bytes],
     options: InferenceOptions,
@@ -89,6 +88,6 @@ def check_output(signature: Signature, array: NDArray[Any], count: int) -> NDArr
     if array.shape[0] != count:
         refuse(f"Input batch size did not match output batch size: {count} vs. {array.shape[0]}")
     received = dtype_of(array, signature.outputs[VALUES].dtype)
-    if received != _DT_FLOAT:
+    if received != DT_FLOAT:
         refuse(f"Expected output Tensor of DT_FLOAT.  Got: {examples.enum_name(received)}")
     return array.reshape(count)

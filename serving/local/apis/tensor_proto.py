@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2
 
-from serving.local.signature import DT_STRING, NUMPY_DTYPES
+from serving.local.dtypes import DT_STRING, NUMPY_DTYPES
 
 _MAX_BYTES: Final = 2**31
 """Larger tensors are refused, as an allocation that fails is. A message cannot be larger either;

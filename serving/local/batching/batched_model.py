@@ -63,13 +63,14 @@ Scheduler = BatchScheduler[BatchingTask]
 
 
 class BatchedModel:
-    """A ServableModel that merges requests; `close` closes what it wraps too."""
+    """A ServableModel that merges requests; `close` closes what it wraps too.
 
-    def __init__(self, model: ServableModel, scheduler: Scheduler) -> None:
-        """Args:
+    Args:
         model: computes the batches.
         scheduler: shared by all models of the server.
-        """
+    """
+
+    def __init__(self, model: ServableModel, scheduler: Scheduler) -> None:
         self.signatures: Mapping[str, Signature] = model.signatures
         self._model = model
         self._scheduler = scheduler

@@ -19,10 +19,10 @@ from grpc_health.v1 import health, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving.local import config_files, metrics
-from serving.local.apis import messages
 from serving.local.core import ServerCore
 from serving.local.errors import ServingError, invalid_argument
 from serving.local.flags import HOST
+from serving.local.grpc import calls
 
 _log = logging.getLogger(__name__)
 
@@ -55,16 +55,17 @@ class GrpcOptions:
 
 
 class GrpcServer:
-    """A listening gRPC server. It ends with the process, see `drain`."""
+    """A listening gRPC server. It ends with the process, see `drain`.
 
-    def __init__(self, core: ServerCore, options: GrpcOptions) -> None:
-        """Args:
+    Args:
         core: answers.
         options: see GrpcOptions.
 
-        Raises:
-            ServingError: INVALID_ARGUMENT, an address cannot be had.
-        """
+    Raises:
+        ServingError: INVALID_ARGUMENT, an address cannot be had.
+    """
+
+    def __init__(self, core: ServerCore, options: GrpcOptions) -> None:
         arguments: dict[str, int | str] = {
             "grpc.max_receive_message_length": _MAX_RECEIVED_BYTES,
             "grpc.max_send_message_length": -1,
@@ -232,19 +233,19 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._desk = desk
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._desk.answer(messages.predict, request, context, "Predict")
+        return self._desk.answer(calls.predict, request, context, "Predict")
 
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._desk.answer(messages.classify, request, context, "Classify")
+        return self._desk.answer(calls.classify, request, context, "Classify")
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._desk.answer(messages.metadata, request, context)
+        return self._desk.answer(calls.metadata, request, context)
 
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._desk.answer(messages.regress, request, context, "Regress")
+        return self._desk.answer(calls.regress, request, context, "Regress")
 
     def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._desk.answer(messages.multi_inference, request, context)
+        return self._desk.answer(calls.multi_inference, request, context)
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
@@ -254,12 +255,12 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignor
         self._desk = desk
 
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        return self._desk.answer(messages.status, request, context)
+        return self._desk.answer(calls.status, request, context)
 
     def HandleReloadConfigRequest(  # noqa: N802
         self, request: Any, context: grpc.ServicerContext
     ) -> Any:
-        return self._desk.answer(messages.reload, request, context)
+        return self._desk.answer(calls.reload, request, context)
 
 
 class _Health(health.HealthServicer):  # type: ignore[misc]

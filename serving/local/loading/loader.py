@@ -1,7 +1,4 @@
-"""Loads a version and warms it up: what has to succeed before it is AVAILABLE.
-
-Knows nothing about which versions are wanted or about transports.
-"""
+"""Loads a version and warms it up: what has to succeed before it is AVAILABLE."""
 
 from __future__ import annotations
 
@@ -9,31 +6,19 @@ import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from grpc import StatusCode
 
 from serving.local import metrics
-from serving.local.apis import messages
 from serving.local.batching.batched_model import BatchedModel, Scheduler
 from serving.local.errors import ServingError, invalid_argument
 from serving.local.inference import InferenceOptions
 from serving.local.loading import load_errors, tflite_model, warmup
 from serving.local.loading.saved_model import SavedModel, SessionOptions
 from serving.local.loading.tflite_model import TfliteModel
+from serving.local.loading.warmup import WarmupOptions
 from serving.local.signature import ServableModel
 from serving.local.versions import source
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WarmupOptions:
-    """What TensorFlow Serving's flags say about warm-up."""
-
-    enabled: bool = True
-    iterations: int = 1
-    """Times that each record is replayed."""
 
 
 @dataclass(frozen=True)
@@ -93,33 +78,8 @@ class ModelLoader:
 
     def _warm_up(self, loaded: ServableModel, version: int, path: Path, title: str) -> None:
         started = time.monotonic()
-        logs = list(warmup.records(path))
-        for log in logs:
-            for _ in range(self.warmup.iterations):
-                _replay(loaded, version, log, self.inference)
-        if logs:
+        count = warmup.replay(loaded, version, path, self.warmup.iterations, self.inference)
+        if count:
             took = time.monotonic() - started
             metrics.MODEL_WARMUP_LATENCY.observe(1e6 * took, self._shown(path), "OK")
-            _log.info("warmed %s up with %d requests in %.2f s", title, len(logs), took)
-
-
-def _replay(model: ServableModel, version: int, log: Any, options: InferenceOptions) -> None:
-    kind = log.WhichOneof("log_type")
-    match kind:
-        case "predict_log":
-            run = messages.run_predict
-        case "classify_log":
-            run = messages.run_classify
-        case "regress_log":
-            run = messages.run_regress
-        case "multi_inference_log":
-            run = messages.run_multi_inference
-        case "session_run_log":
-            number = log.DESCRIPTOR.fields_by_name[kind].number
-            raise ServingError(
-                StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}"
-            )
-        case _:
-            # TensorFlow Serving passes over what it does not know as well.
-            return
-    run(model, version, getattr(log, kind).request, options).SerializeToString()
+            _log.info("warmed %s up with %d requests in %.2f s", title, count, took)

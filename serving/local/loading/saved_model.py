@@ -22,9 +22,10 @@ from grpc import StatusCode
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
+from serving.local.dtypes import DT_STRING
 from serving.local.errors import CODE_BY_NUMBER, ServingError, not_found, refuse
 from serving.local.loading import shape_guard
-from serving.local.signature import DT_STRING, Signature, TensorSpec, from_signature_def
+from serving.local.signature import Signature, TensorSpec, from_signature_def
 
 _log = logging.getLogger(__name__)
 

@@ -21,28 +21,27 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.local.errors import ServingError, refuse
-from serving.local.signature import DEFAULT_SIGNATURE, Signature, from_signature_def
+from serving.local.signature import DEFAULT_SIGNATURE, PREDICT_METHOD, Signature, from_signature_def
 
 _log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "model.tflite"
-
-_PREDICT: Final = "tensorflow/serving/predict"
 
 _INTERPRETERS: Final = os.cpu_count() or 1
 """An interpreter serves one request at a time; TensorFlow Serving's default is one a CPU."""
 
 
 class TfliteModel:
-    """A TensorFlow Lite model in memory; `close` frees it. Thread-safe."""
+    """A TensorFlow Lite model in memory; `close` frees it. Thread-safe.
 
-    def __init__(self, file: Path) -> None:
-        """Args:
+    Args:
         file: the model.
 
-        Raises:
-            ServingError: INVALID_ARGUMENT, it is not one.
-        """
+    Raises:
+        ServingError: INVALID_ARGUMENT, it is not one.
+    """
+
+    def __init__(self, file: Path) -> None:
         content = file.read_bytes()
         self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         try:
@@ -51,7 +50,7 @@ class TfliteModel:
         except ValueError:
             refuse("Cannot build FlatBufferModel from buffer.")
         interpreter = self._free.get()
-        message = meta_graph_pb2.SignatureDef(method_name=_PREDICT)
+        message = meta_graph_pb2.SignatureDef(method_name=PREDICT_METHOD)
         self._inputs = _describe(interpreter.get_input_details(), message.inputs)
         self._outputs = _describe(interpreter.get_output_details(), message.outputs)
         self._free.put(interpreter)

@@ -1,7 +1,4 @@
-"""TensorFlow Serving's REST API in front of the core.
-
-Only translates: paths and JSON to what the core speaks, errors to the status of their code.
-"""
+"""TensorFlow Serving's REST API: paths and JSON in, the core's answers as JSON out."""
 
 from __future__ import annotations
 
@@ -19,6 +16,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from serving.local import metrics
 from serving.local.apis import classification, messages, prediction, regression
 from serving.local.apis.measured_model import MeasuredModel
+from serving.local.apis.prediction import PredictCall
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import HTTP_STATUS, ServingError, refuse
 from serving.local.rest import json_examples, json_outputs, json_tensors, json_text, rapidjson
@@ -47,7 +45,7 @@ _TARGET: Final = re.compile(
 
 
 def _page(status: int, phrase: str) -> HttpResponse:
-    """Libevent's own page about an error."""
+    """The page that libevent answers an error with."""
     title = f"<HTML><HEAD>\n<TITLE>{status} {phrase}</TITLE>\n</HEAD>"
     text = f"{title}<BODY>\n<H1>{phrase}</H1>\n</BODY></HTML>\n"
     return HttpResponse(status, "text/html", text.encode())
@@ -65,7 +63,7 @@ _CORS: Final = {
 
 @dataclass(frozen=True)
 class _Path:
-    """What a request's path names; TensorFlow Serving does not take a query off before it reads."""
+    """What a request's path names. A query is a part of the path, as in TensorFlow Serving."""
 
     name: str = ""
     version: str = ""
@@ -77,14 +75,15 @@ class _Path:
 
 
 class RestApi:
-    """TensorFlow Serving's REST API and its metrics page; an http_server.Application."""
+    """TensorFlow Serving's REST API and its metrics page; an `http.Application`.
 
-    def __init__(self, core: ServerCore, *, cors: bool = False, metrics_path: str = "") -> None:
-        """Args:
+    Args:
         core: answers.
         cors: lets web pages of any origin call.
         metrics_path: where the metrics lie; nowhere if empty.
-        """
+    """
+
+    def __init__(self, core: ServerCore, *, cors: bool = False, metrics_path: str = "") -> None:
         self._core = core
         self._headers = dict(_CORS) if cors else {}
         self._metrics_path = metrics_path
@@ -101,20 +100,7 @@ class RestApi:
             return self._preflight(request)
         started = time.perf_counter()
         path = _path(request)
-        code = StatusCode.OK
-        try:
-            text = self._answer(request, path)
-        except ServingError as error:
-            code, text = error.code, json_text.dumps({"error": error.text})
-        except _NotSaidError as error:
-            code, text = error.code, ""
-        except RecursionError:  # what is at fault is nested too deep to be quoted
-            code = StatusCode.INVALID_ARGUMENT
-            text = json_text.dumps({"error": f"JSON Parse error: {rapidjson.TOO_DEEP}"})
-        except Exception as error:
-            _log.exception("a request failed inside the server")
-            text = json_text.dumps({"error": f"{type(error).__name__}: {error}"})
-            code = StatusCode.INTERNAL
+        code, text = self._outcome(request, path)
         if time.monotonic() < request.expires:  # else it has been refused, and counted there
             took = time.perf_counter() - started
             _count(path.name, code, path.what if request.method == "POST" else "", took)
@@ -126,12 +112,28 @@ class RestApi:
             _count(_path(request).name, error.code)
         return self._json(error.code, json_text.dumps({"error": error.text}))
 
+    def _outcome(self, request: HttpRequest, path: _Path) -> tuple[StatusCode, str]:
+        """The code and the body; never raises."""
+        try:
+            return StatusCode.OK, self._answer(request, path)
+        except ServingError as error:
+            return error.code, json_text.dumps({"error": error.text})
+        except _NotSaidError as error:
+            return error.code, ""
+        except RecursionError:  # what is at fault is nested too deep to be quoted
+            text = json_text.dumps({"error": f"JSON Parse error: {rapidjson.TOO_DEEP}"})
+            return StatusCode.INVALID_ARGUMENT, text
+        except Exception as error:
+            _log.exception("a request failed inside the server")
+            text = json_text.dumps({"error": f"{type(error).__name__}: {error}"})
+            return StatusCode.INTERNAL, text
+
     def _json(self, code: StatusCode, text: str) -> HttpResponse:
         body = text.encode("utf-8", "surrogateescape")
         return HttpResponse(HTTP_STATUS.get(code, 500), "application/json", body, self._headers)
 
     def _preflight(self, request: HttpRequest) -> HttpResponse:
-        """Answers what a browser asks before it lets a page call; its answer has no body."""
+        """Answers the question a browser asks before it lets a page call; without a body."""
         found = _ORIGIN.search(request.origin)
         code = StatusCode.OK if found else StatusCode.FAILED_PRECONDITION
         _count("", code)
@@ -171,9 +173,7 @@ class RestApi:
             sent = json_tensors.parse_inputs(document, signature)
             found = prediction.predict(
                 MeasuredModel(handle.loaded, spec.name, "Predict"),
-                name,
-                sent.inputs,
-                lambda array: array,
+                PredictCall(name, sent.inputs, decode=lambda array: array),
                 self._core.inference,
             )
         return json_outputs.render_outputs(found, sent.by_row)

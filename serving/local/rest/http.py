@@ -72,21 +72,22 @@ class Application(Protocol):
 
 
 class HttpServer:
-    """A listening HTTP server. It ends with the process, see `drain`."""
+    """A listening HTTP server. It ends with the process, see `drain`.
 
-    def __init__(
-        self, application: Application, host: str, port: int, threads: int, timeout_s: float
-    ) -> None:
-        """Args:
+    Args:
         application: answers.
         host: the address to bind.
         port: 0 takes a free one, see `port`.
         threads: requests that are answered at the same time.
         timeout_s: a request that takes longer is DEADLINE_EXCEEDED; 0 or less waits for ever.
 
-        Raises:
-            OSError: the port cannot be had.
-        """
+    Raises:
+        OSError: the port cannot be had.
+    """
+
+    def __init__(
+        self, application: Application, host: str, port: int, threads: int, timeout_s: float
+    ) -> None:
         self._application = application
         self._timeout_s = timeout_s if timeout_s > 0 else None
         self._pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="rest")

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from serving.local.apis.classification import Classes
 from serving.local.apis.prediction import Prediction
+from serving.local.dtypes import DT_BOOL, DT_STRING, dtype_of
 from serving.local.errors import invalid_argument, refuse
 from serving.local.rest import json_text
 from serving.local.rest.json_text import INDENT
-from serving.local.signature import DT_STRING, TensorSpec, dtype_of
-
-_DT_BOOL: Final = 10
+from serving.local.signature import TensorSpec
 
 _FLOAT_DIGITS: Final = {1: 9, 2: 17}
 """Floating dtypes → digits that bring every value back."""
@@ -128,7 +127,7 @@ def _text(value: Any, dtype: int, alias: str, single_line: bool, level: int) -> 
         return json_text.quoted(plain.decode("utf-8", "surrogateescape"))
     if dtype in _FLOAT_DIGITS:
         return json_text.decimal(plain, _FLOAT_DIGITS[dtype])
-    if dtype == _DT_BOOL:
+    if dtype == DT_BOOL:
         return "true" if plain else "false"
     if dtype in _INTEGERS:
         return str(plain)

@@ -1,7 +1,6 @@
 """REST predict's JSON → numpy: row format (`instances`) and column format (`inputs`).
 
-The checks, their order and their texts are TensorFlow Serving's. Knows nothing about HTTP,
-versions or how a prediction is computed.
+The checks, their order and their texts are TensorFlow Serving's.
 """
 
 from __future__ import annotations
@@ -14,18 +13,10 @@ import numpy as np
 from grpc import StatusCode
 from numpy.typing import NDArray
 
+from serving.local.dtypes import DT_BOOL, DT_STRING, DT_UINT64, NUMPY_DTYPES
 from serving.local.errors import ServingError, invalid_argument, refuse
 from serving.local.rest import json_text, json_values
-from serving.local.signature import (
-    DEFAULT_SIGNATURE,
-    DT_STRING,
-    NUMPY_DTYPES,
-    Signature,
-    TensorSpec,
-)
-
-_DT_BOOL: Final = 10
-_DT_UINT64: Final = 23
+from serving.local.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 
 _FLOATS: Final = {1: "float", 2: "double"}
 
@@ -34,9 +25,13 @@ _INTEGERS: Final = {
     **dict.fromkeys((3, 4, 5, 6), _INT32),
     9: json_values.INT64,
     22: (0, 2**32 - 1),
-    _DT_UINT64: json_values.UINT64,
+    DT_UINT64: json_values.UINT64,
 }
-"""Integer dtypes → what JSON may hold for them (small ones are cut after an int32, as there)."""
+"""Integer dtypes → the numbers that JSON may hold for them. Dtypes below 32 bits take any int32 and
+cut it, as TensorFlow Serving does."""
+
+_SPOKEN: Final = frozenset({DT_STRING, DT_BOOL, *_FLOATS, *_INTEGERS})
+"""The dtypes that JSON can be converted to."""
 
 _PLAIN_INTEGERS: Final = {1: 2**24 - 1, 2: 2**53 - 1}
 
@@ -147,7 +142,7 @@ class _Tensor:
             array: NDArray[Any] = np.empty(len(self._values), dtype=object)
             array[:] = self._values
         elif self._dtype in _INTEGERS:
-            widest = np.uint64 if self._dtype == _DT_UINT64 else np.int64
+            widest = np.uint64 if self._dtype == DT_UINT64 else np.int64
             array = np.array(self._values, dtype=widest).astype(kind)
         else:
             array = np.array(self._values, dtype=kind)
@@ -249,11 +244,10 @@ def _fill(value: Any, level: int, shape: list[int], dtype: int, values: list[Any
 
 
 def _all_plain(items: list[Any], dtype: int) -> bool:
-    """Whether a whole row of numbers needs no look at each: the way of large arrays."""
+    """Whether a row of numbers can be taken as a whole, which makes large arrays fast."""
     kinds: set[type] = set(map(type, items))
     if dtype in _INTEGERS and kinds == {int}:
-        low, high = _INTEGERS[dtype]
-        return bool(low <= min(items) and max(items) <= high)
+        return _fits(min(items), dtype) and _fits(max(items), dtype)
     if dtype in _FLOATS and kinds == {float}:
         return dtype == 2 or bool(np.all(np.abs(np.nan_to_num(items, posinf=0, neginf=0)) < 3e38))
     if dtype in _FLOATS and kinds == {int}:
@@ -263,29 +257,28 @@ def _all_plain(items: list[Any], dtype: int) -> bool:
 
 def _scalar(value: Any, dtype: int) -> Any:
     kind = type(value)
+    if dtype == DT_STRING and kind is str:
+        return json_values.encoded(value)
+    if dtype == DT_STRING and kind is dict:
+        return json_values.from_base64(value)
+    if dtype in _FLOATS and kind in (int, float):
+        return json_values.lossless(value, _FLOATS[dtype])
+    if dtype in _INTEGERS and kind is int and _fits(value, dtype):
+        return value
+    if dtype == DT_BOOL and kind is bool:
+        return value
     name = TensorSpec("", dtype, None).dtype_name
-    if kind is dict:
-        if dtype == DT_STRING:
-            return json_values.from_base64(value)
-    elif dtype == DT_STRING:
-        if kind is str:
-            return json_values.encoded(value)
-    elif dtype in _FLOATS:
-        if kind in (int, float):
-            return json_values.lossless(value, _FLOATS[dtype])
-    elif dtype in _INTEGERS:
-        low, high = _INTEGERS[dtype]
-        if kind is int and low <= value <= high:
-            return value
-    elif dtype == _DT_BOOL:
-        if kind is bool:
-            return value
-    else:
-        raise ServingError(
-            StatusCode.UNIMPLEMENTED,
-            f"Conversion of JSON Value: {json_text.value_text(value)} to type: {name}",
-        )
-    raise json_values.type_error(value, name)
+    if kind is dict or dtype in _SPOKEN:
+        raise json_values.type_error(value, name)
+    raise ServingError(
+        StatusCode.UNIMPLEMENTED,
+        f"Conversion of JSON Value: {json_text.value_text(value)} to type: {name}",
+    )
+
+
+def _fits(value: int, dtype: int) -> bool:
+    low, high = _INTEGERS[dtype]
+    return low <= value <= high
 
 
 def _sizes(shape: list[int]) -> str:

@@ -1,7 +1,7 @@
 """Reads JSON as RapidJSON 1.1.0 does for TensorFlow Serving: its grammar, its texts, its offsets.
 
-Slow and exact. It is for what Python's own reader refuses or reads otherwise: faults, `Inf`, large
-numbers, halves of surrogate pairs. Knows nothing about requests.
+Slow and exact. Used only for what Python's own reader refuses or reads otherwise: faults, `Inf`,
+large numbers, halves of surrogate pairs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from typing import Any, Final
 
 TOO_DEEP: Final = "Terminate parsing due to Handler error. at offset: 0"
-"""Lists in lists in lists: TensorFlow Serving's stack may end before they do."""
+"""Said of lists nested so deep that they would overflow TensorFlow Serving's stack."""
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _PLAIN: Final = re.compile(r'[^"\\\x00-\x1f]*')
@@ -197,35 +197,48 @@ class _Reader:
     def _number(self) -> int | float:
         start = self._at
         minus = self._take("-")
-        if self.peek() == "N":
-            self._word("NaN")
-            return math.nan
-        if self.peek() == "I":
-            self._word("Inf")
-            if self.peek() == "i":
-                self._word("inity")
-            return -math.inf if minus else math.inf
+        if self.peek() in ("N", "I"):
+            return self._not_finite(minus)
         if not self._take("0") and not self._digits():
             self.stop("Invalid value.")
         whole = self._text[start : self._at]
         if math.isinf(float(whole)):
             self.stop("Number too big to be stored in double.", start)
-        fraction = 0
-        if self._take("."):
-            fraction = self._digits()
-            if not fraction:
-                self.stop("Miss fraction part in number.")
-        if self._take("e") or self._take("E"):
-            up = not self._take("-")
-            if up:
-                self._take("+")
-            digits = self._at
-            if not self._digits():
-                self.stop("Miss exponent in number.")
-            if up and int(self._text[digits : self._at][:9]) > _MAX_EXPONENT + fraction:
-                self.stop("Number too big to be stored in double.", start)
+        decimals = self._fraction()
+        self._exponent(start, decimals)
         text = self._text[start : self._at]
         return whole_number(text) if text == whole else float(text)
+
+    def _not_finite(self, minus: bool) -> float:
+        if self.peek() == "N":
+            self._word("NaN")
+            return math.nan
+        self._word("Inf")
+        if self.peek() == "i":
+            self._word("inity")
+        return -math.inf if minus else math.inf
+
+    def _fraction(self) -> int:
+        """Passes over a point and its digits, if they are there; returns how many digits."""
+        if not self._take("."):
+            return 0
+        decimals = self._digits()
+        if not decimals:
+            self.stop("Miss fraction part in number.")
+        return decimals
+
+    def _exponent(self, start: int, decimals: int) -> None:
+        """Passes over an exponent, if there is one, of a number that began at `start`."""
+        if not (self._take("e") or self._take("E")):
+            return
+        up = not self._take("-")
+        if up:
+            self._take("+")
+        digits = self._at
+        if not self._digits():
+            self.stop("Miss exponent in number.")
+        if up and int(self._text[digits : self._at][:9]) > _MAX_EXPONENT + decimals:
+            self.stop("Number too big to be stored in double.", start)
 
     def _digits(self) -> int:
         """Passes over digits; returns how many."""

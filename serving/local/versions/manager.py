@@ -2,7 +2,7 @@
 
 As in TensorFlow Serving, one thread decides and, unless it is given others, loads and unloads one
 version after the other; a load that is tried again holds up all that come after it. Only the
-first loads of the process run side by side. Knows nothing about folders, configuration or labels.
+first loads of the process run side by side.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ _INITIAL_LOAD_THREADS: Final = 4 * (os.cpu_count() or 1)
 
 
 class VersionManager(Generic[Loaded]):
-    """Keeps the wanted versions loaded. Thread-safe; `close` ends its threads."""
+    """Keeps the wanted versions loaded. Thread-safe; `close` ends its threads.
 
-    def __init__(self, load: Callable[[str, int, Path], Loaded], options: LoadOptions) -> None:
-        """Args:
+    Args:
         load: (model, version, path) → the loaded version; raises to say why it cannot.
         options: retries and threads.
-        """
+    """
+
+    def __init__(self, load: Callable[[str, int, Path], Loaded], options: LoadOptions) -> None:
         self._load = load
         self._options = options
         self._changed = threading.Condition()
@@ -188,18 +189,24 @@ class VersionManager(Generic[Loaded]):
             if any(version in servables and servables[version].is_leaving for version in wish):
                 continue
             del self._wishes[model]
-            for servable in servables.values():
-                if servable.version in wish:
-                    if servable.state is not State.END:
-                        servable.aspired = True
-                elif servable.aspired:
-                    servable.aspired = False
-                    if servable.state is State.START and not servable.scheduled:
-                        self._move(servable, State.END)
-            for version, path in wish.items():
-                if version not in servables or not servables[version].aspired:
-                    servables[version] = Servable(model, version, path)
+            self._grant(model, servables, wish)
             self._changed.notify_all()
+
+    def _grant(
+        self, model: str, servables: dict[int, Servable[Loaded]], wish: Mapping[int, Path]
+    ) -> None:
+        """Makes a wish the aim for all versions of a model; the lock is held."""
+        for servable in servables.values():
+            if servable.version in wish:
+                if servable.state is not State.END:
+                    servable.aspired = True
+            elif servable.aspired:
+                servable.aspired = False
+                if servable.state is State.START and not servable.scheduled:
+                    self._move(servable, State.END)
+        for version, path in wish.items():
+            if version not in servables or not servables[version].aspired:
+                servables[version] = Servable(model, version, path)
 
     def _choose(self) -> Action[Loaded] | None:
         """The next action that a thread is free for, unloads first; the lock is held."""

@@ -23,17 +23,18 @@ _VERSION: Final = re.compile(r"\s*-?[0-9]+\s*", re.ASCII)
 
 
 class FolderSource:
-    """Polls the folders of the configured models. Thread-safe; `close` ends its thread."""
+    """Polls the folders of the configured models. Thread-safe; `close` ends its thread.
 
-    def __init__(
-        self, aspire: Aspire, poll_wait_s: float, prefix_map: tuple[str, str] | None
-    ) -> None:
-        """Args:
+    Args:
         aspire: told the wanted versions of a model with their folders, after every poll.
         poll_wait_s: seconds between polls. 0 looks once, at the first configuration, and never
             again: a model or a version that comes later is not found. Negative: never looks.
         prefix_map: (a prefix of base_path, the folder it stands for on this machine).
-        """
+    """
+
+    def __init__(
+        self, aspire: Aspire, poll_wait_s: float, prefix_map: tuple[str, str] | None
+    ) -> None:
         self._aspire = aspire
         self._poll_wait_s = poll_wait_s
         self._prefix_map = prefix_map

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.bench.client.clients import frame
 from tfs_client import contract
-from tfs_client.wire import serving_pb2 as pb, tensors
+from tfs_client.protocol import from_proto, messages as pb, to_proto
 
 FILES = 32
 
@@ -43,7 +43,7 @@ def make(folder: Path) -> None:
 def large_content(array: NDArray[np.float32]) -> pb.PredictResponse:
     """One output as tensor_content."""
     response = _response()
-    response.outputs["y"].CopyFrom(tensors.to_proto(array))
+    response.outputs["y"].CopyFrom(to_proto(array))
     return response
 
 
@@ -51,7 +51,7 @@ def large_values(array: NDArray[np.float32]) -> pb.PredictResponse:
     """One output as float_val, which is what TensorFlow Serving sends by default."""
     response = _response()
     tensor = response.outputs["y"]
-    tensor.CopyFrom(tensors.to_proto(array))
+    tensor.CopyFrom(to_proto(array))
     tensor.ClearField("tensor_content")
     tensor.float_val.extend(array.ravel().tolist())
     return response
@@ -104,7 +104,7 @@ def is_right_request(folder: Path, case: str, data: bytes) -> bool:
     """Whether protobuf reads from a request's bytes what was to be sent."""
     _, name = frame.CASES[case]
     sent = frame.load(folder, case)
-    read = tensors.from_proto(pb.PredictRequest.FromString(data).inputs[name])
+    read = from_proto(pb.PredictRequest.FromString(data).inputs[name])
     if isinstance(sent, list):
         return bool(read.tolist() == sent)
     return read.dtype == sent.dtype and np.array_equal(read, sent)

@@ -39,7 +39,7 @@ from loadtest.traffic.arrivals import Plan
 from tests.bench.loadtest import delaying, servers
 from tests.bench.loadtest.truth import Slowness, percentiles_ms
 from tfs_client import Client, contract
-from tfs_client.call.channel import METHODS
+from tfs_client.protocol import METHODS
 
 SHARES = (50.0, 99.0, 99.9)
 

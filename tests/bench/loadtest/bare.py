@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 
 from tests.bench.loadtest import delaying
-from tfs_client.call.channel import METHODS
+from tfs_client.protocol import METHODS
 
 WARM_UP = 100
 

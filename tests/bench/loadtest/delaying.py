@@ -23,8 +23,7 @@ from loadtest.loops.worker import sleep_precisely
 from tests.bench import bare_server
 from tests.bench.loadtest.truth import Slowness
 from tfs_client import contract
-from tfs_client.call.channel import METHODS
-from tfs_client.wire import serving_pb2 as pb, tensors
+from tfs_client.protocol import METHODS, messages as pb, to_proto
 
 AT_ONCE_KEY: Final = "x-at-once"
 
@@ -94,7 +93,7 @@ def prediction() -> bytes:
         contract.OUTPUT_VALID: np.array([True]),
     }
     for name, value in outputs.items():
-        answer.outputs[name].CopyFrom(tensors.to_proto(value))
+        answer.outputs[name].CopyFrom(to_proto(value))
     return bytes(answer.SerializeToString())
 
 
@@ -123,7 +122,7 @@ def request(content: bytes) -> bytes:
             "signature_name": contract.SIGNATURE_DEFAULT,
         }
     )
-    asked.inputs[contract.INPUT_IMAGE_BYTES].CopyFrom(tensors.to_proto([content]))
+    asked.inputs[contract.INPUT_IMAGE_BYTES].CopyFrom(to_proto([content]))
     return bytes(asked.SerializeToString())
 
 

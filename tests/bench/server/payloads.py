@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from loadtest.traffic import images
 from tfs_client import contract, image_to_array
-from tfs_client.wire import messages, serving_pb2 as pb, tensors
+from tfs_client.protocol import decode, from_proto, messages as pb, to_proto
 
 FILES: Final = 64
 """Different images; they are sent in turn."""
@@ -81,7 +81,7 @@ def _request(signature: str, alias: str, value: Any) -> bytes:
     request.model_spec.name = contract.MODEL_NAME
     request.model_spec.version_label = contract.LABEL_STABLE
     request.model_spec.signature_name = signature
-    request.inputs[alias].CopyFrom(tensors.to_proto(value))
+    request.inputs[alias].CopyFrom(to_proto(value))
     return request.SerializeToString()
 
 
@@ -98,8 +98,8 @@ class GrpcCheck:
         known = self._lengths.get(index)
         if known == len(data) and next(self._seen) % CHECKED_EVERY:
             return ""
-        response = messages.decode(pb.PredictResponse, data)
-        found = {name: tensors.from_proto(proto) for name, proto in response.outputs.items()}
+        response = decode(pb.PredictResponse, data)
+        found = {name: from_proto(proto) for name, proto in response.outputs.items()}
         if set(found) != set(contract.PREDICT_OUTPUTS):
             return f"image {index}: outputs {sorted(found)}"
         probability = float(found[contract.OUTPUT_PROBABILITY].item())

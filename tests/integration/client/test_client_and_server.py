@@ -1,7 +1,7 @@
 """The client against the local server and real SavedModels: every call, every dtype, each mistake.
 
-The client's own tests stand on a small server of theirs; here it is held against one that answers
-in TensorFlow Serving's forms and words.
+The client's own tests use a small server of their own (serving/client/tests/model_server.py). This
+one answers in TensorFlow Serving's message forms and error texts.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def config(labels: dict[str, int]) -> str:
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
-    """Answers with *_val, as TensorFlow Serving does unless told otherwise, and with content."""
+    """Answers in *_val fields, TensorFlow Serving's default, and as tensor_content."""
     folder = tmp_path_factory.mktemp("client")
     for version in (1, 2):
         save_line(folder / "models" / "line" / str(version), float(version))
@@ -91,7 +91,7 @@ def noise(dtype: str) -> np.ndarray:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_dtype_goes_there_and_back(client: Client, dtype: str) -> None:
     sent = noise(dtype)
-    for _ in range(2):  # the second time by the short way
+    for _ in range(2):  # the second time with the known layout
         answer = client.predict({"x": sent}, model="dtypes", signature=DTYPES[dtype].name)["y"]
         assert answer.dtype == sent.dtype
         np.testing.assert_array_equal(answer, sent)

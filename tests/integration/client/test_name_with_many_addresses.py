@@ -1,7 +1,7 @@
 """Calls go round all addresses of a name, as behind a headless Service.
 
-The name stands in a hosts file of the test's own, which only the process started here sees (a mount
-namespace; that takes root).
+The name is in a hosts file of the test. Only the process started here sees it, because it runs in a
+mount namespace of its own, which needs root.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The client's reader of headers beside the served graph: what the graph accepts has to pass."""
+"""The client's reader of headers beside the served graph: it refuses nothing that decodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from serving.client.tests.images.test_headers import HEIGHT, UNUSUAL_JPEGS, WIDTH, pictures, refusal
+from serving.client.tests.images.picture_files import (
+    HEIGHT,
+    UNUSUAL_JPEGS,
+    WIDTH,
+    pictures,
+    refusal,
+)
 from tfs_client.images.headers import check_header, read_header
 from training.data import dataset, preprocessing
 

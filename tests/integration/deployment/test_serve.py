@@ -23,7 +23,7 @@ from tests.integration.local_server_fixtures import (
     line_config,
     save_line,
 )
-from tfs_client.wire import serving_pb2
+from tfs_client.protocol import messages as serving_pb2
 
 
 @pytest.fixture(scope="module")

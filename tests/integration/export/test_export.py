@@ -80,9 +80,11 @@ def test_a_missing_run_is_one_line_and_makes_nothing(tmp_path: Path, command: Ca
     assert not (tmp_path / "m").exists()
 
 
-def test_a_killed_export_publishes_nothing(sample_run: Path, tmp_path: Path) -> None:
+def test_a_killed_export_publishes_nothing(
+    sample_run: Path, tmp_path: Path, preloaded_python: str
+) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "export.saved_model"]
+        [preloaded_python, "-m", "export.saved_model"]
         + ["--run", str(sample_run), "--models", str(tmp_path)],
         cwd=ROOT,
         stderr=subprocess.PIPE,
@@ -139,17 +141,21 @@ def test_a_version_that_would_fail_in_the_server_is_not_published(
     sample_run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    preloaded_python: str,
 ) -> None:
+    monkeypatch.setattr(sys, "executable", preloaded_python)
     sabotage(monkeypatch)
     with pytest.raises(InputError, match=f"to pass its checks.*({message})"):
         saved_model.export(run.load(sample_run), tmp_path / "model")
     assert [path.name for path in (tmp_path / "model").iterdir()] == [".lock"]
 
 
-def test_the_command_line_of_tensorflow_lists_the_contract(version: Path) -> None:
+def test_the_command_line_of_tensorflow_lists_the_contract(
+    version: Path, preloaded_python: str
+) -> None:
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("saved_model_cli")), "show", "--dir", str(version)]
-        + ["--tag_set", "serve", "--all"],
+        [preloaded_python, "-m", "tensorflow.python.tools.saved_model_cli"]
+        + ["show", "--dir", str(version), "--tag_set", "serve", "--all"],
         capture_output=True,
         text=True,
         timeout=120,

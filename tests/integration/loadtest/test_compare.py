@@ -1,21 +1,26 @@
-"""The comparison as a command: versions of a real server, of which one is a fifth slower."""
+"""The comparison as a command.
+
+Whether a difference is found is decided on computed recordings, the same in every run. A real load
+is short here, and so compared by fewer seconds than the command asks for; the loads of 25 seconds
+on versions of a real server, one of which does a fifth more, are thorough.
+"""
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from loadtest import compare
-from tests import slow_versions
-from tests.e2e.launching import ROOT, serving
+from loadtest import compare, run
+from loadtest.verdicts import comparison
+from serving.client.tests.model_server import ModelServer
+from tests import preloaded_server, slow_versions
+from tests.integration.loadtest import commands
+from tests.integration.loadtest.commands import Done
+from tests.integration.loadtest.simulated import write_run
 from tfs_client import contract
 
 CONFIG = """model_config_list { config {
@@ -29,98 +34,107 @@ CONFIG = """model_config_list { config {
 
 ROUNDS = 200
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three versions: the second equals the first, the third does a fifth more; and pictures."""
-    folder = tmp_path_factory.mktemp("compare")
-    for version, rounds in ((1, ROUNDS), (2, ROUNDS), (3, ROUNDS * 6 // 5)):
-        slow_versions.save(folder / "models" / contract.MODEL_NAME / str(version), rounds)
-    (folder / "models.config").write_text(CONFIG)
-    shutil.copy(ROOT / "serving" / "monitoring.config", folder)
-    (folder / "pictures").mkdir()
-    random = np.random.default_rng(0)
-    for at in range(5):
-        pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / "pictures" / f"{at}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def target(place: Path) -> Iterator[str]:
-    flags = ("--models", str(place / "models"), "--config", str(place / "models.config"))
-    with serving(place / "serve.log", *flags) as (grpc_address, _, _):
-        yield grpc_address
+Compare = Callable[..., Done]
 
 
 @pytest.fixture
-def load(place: Path, target: str) -> tuple[str, ...]:
-    """Flags of a load that leaves the machine most of its time."""
-    pictures = ("--images", str(place / "pictures"))
-    return ("--target", target, *pictures, "--rate", "40", "--duration-s", "25")
+def compared(tmp_path: Path) -> Compare:
+    """Runs `loadtest.compare` with these flags."""
+    return lambda *flags: commands.run(compare.main, *flags, folder=tmp_path)
 
 
 def figures(folder: Path) -> dict[str, Any]:
-    content = json.loads((folder / "build" / "loadtest-compare.json").read_text())
-    return {row["name"]: row["value"] for row in content["results"]}
+    return commands.figures(folder, "loadtest-compare")
 
 
-def test_a_fifth_more_work_is_found_in_one_load(
-    command: Command, load: tuple[str, ...], tmp_path: Path
-) -> None:
-    done = command("loadtest.compare", "--labels", "stable,slow", *load, cwd=tmp_path)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "slow (B) against stable (A): B is worse: p50 +" in done.stdout.splitlines()[-1]
-    found = figures(tmp_path)
+def check_a_fifth_slower(done: Done) -> None:
+    assert done.code == 1, done.out + done.told
+    assert "slow (B) against stable (A): B is worse: p50 +" in done.out.splitlines()[-1]
+    found = figures(done.folder)
     assert 1.05 < found["p50.ratio"] < 1.35
     assert 1 < found["p50.low"] < found["p50.ratio"] < found["p50.high"]
-    page = (tmp_path / "build" / "loadtest-compare.html").read_text()
+    page = (done.folder / "build" / "loadtest-compare.html").read_text()
     assert "Does slow differ from stable?" in page
     assert page.count("<svg") == 3
 
-    again = ("--labels", "slow,stable", "--within", "build/loadtest-compare-recording.json")
-    done = command("loadtest.compare", *again, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "B is better: p50 -" in done.stdout.splitlines()[-1]
+
+def check_a_fifth_faster(done: Done) -> None:
+    assert done.code == 0, done.out + done.told
+    assert "B is better: p50 -" in done.out.splitlines()[-1]
 
 
-def test_equal_versions_do_not_differ_by_what_matters(
-    command: Command, load: tuple[str, ...], tmp_path: Path
-) -> None:
-    done = command("loadtest.compare", "--labels", "stable,same", *load, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "no difference that matters was found" in done.stdout.splitlines()[-1]
-    assert 0.9 < figures(tmp_path)["p50.ratio"] < 1.1
+def check_equal(done: Done) -> None:
+    assert done.code == 0, done.out + done.told
+    assert "no difference that matters was found" in done.out.splitlines()[-1]
+    assert 0.9 < figures(done.folder)["p50.ratio"] < 1.1
+
+
+def check_two_loads(done: Done) -> None:
+    assert "Traceback" not in done.told
+    assert done.code in (0, 1), done.told
+    assert "after/build (B) against before/build (A): " in done.out.splitlines()[-1]
+    assert figures(done.folder)["paired"] is False
+    assert figures(done.folder)["throughput.p"] is None
+
+
+def test_a_fifth_more_work_is_found_in_one_load(compared: Compare, tmp_path: Path) -> None:
+    write_run(tmp_path / "taken", {"stable": 10.0, "slow": 12.0})
+    check_a_fifth_slower(compared("--labels", "stable,slow", "--within", "taken/build"))
+    check_a_fifth_faster(compared("--labels", "slow,stable", "--within", "taken/build"))
+
+
+def test_equal_versions_do_not_differ_by_what_matters(compared: Compare, tmp_path: Path) -> None:
+    write_run(tmp_path / "taken", {"stable": 10.0, "same": 10.0})
+    check_equal(compared("--labels", "stable,same", "--within", "taken/build"))
 
 
 def test_two_loads_are_compared_and_named_by_their_folders(
-    command: Command, load: tuple[str, ...], tmp_path: Path
+    compared: Compare, tmp_path: Path
 ) -> None:
-    for name, label in (("before", "stable"), ("after", "slow")):
-        (tmp_path / name).mkdir()
-        done = command("loadtest.run", *load, "--label", label, cwd=tmp_path / name)
-        assert done.returncode == 0, done.stderr
-    done = command("loadtest.compare", "before/build", "after/build", cwd=tmp_path)
-    # On a machine with neighbours two loads may differ by more than a fifth, either way.
-    assert "Traceback" not in done.stderr
-    assert done.returncode in (0, 1), done.stderr
-    assert "after/build (B) against before/build (A): " in done.stdout.splitlines()[-1]
-    assert figures(tmp_path)["paired"] is False
-    assert figures(tmp_path)["throughput.p"] is None
+    write_run(tmp_path / "before", {"stable": 10.0}, seed=1)
+    write_run(tmp_path / "after", {"slow": 15.0}, seed=2)
+    done = compared("before/build", "after/build")
+    check_two_loads(done)
+    assert done.code == 1, done.out
+    assert "B is worse: p50 +" in done.out.splitlines()[-1]
+
+
+def test_one_load_asks_both_labels_and_is_compared_and_kept(
+    server: ModelServer,
+    pictures: Path,
+    compared: Compare,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(comparison, "FEWEST", 3)
+    server.labels = {"stable": 1, "slow": 2}
+    honest = server._Predict
+
+    def predict(request: Any, context: Any) -> Any:
+        time.sleep(0.06 if request.model_spec.version_label == "slow" else 0.0)
+        return honest(request, context)
+
+    server.answers["Predict"] = predict
+    load = ("--target", server.target, "--images", str(pictures), "--rate", "60")
+    done = compared("--labels", "stable,slow", *load, "--duration-s", "4.2")
+    assert done.code == 1, done.out + done.told
+    assert "slow (B) against stable (A): B is worse: p50 +" in done.out.splitlines()[-1]
+    asked = {request.model_spec.version_label for request in server.asked("Predict")}
+    assert asked == {"stable", "slow"}
+    assert figures(tmp_path)["paired"] is True
+
+    again = ("--within", "build/loadtest-compare-recording.json")
+    check_a_fifth_faster(compared("--labels", "slow,stable", *again))
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(
-    command: Command, load: tuple[str, ...], tmp_path: Path, capsys, monkeypatch
+    server: ModelServer, pictures: Path, compared: Compare, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    short = (*load[:-1], "3")
-    done = command("loadtest.run", *load[:-3], "20", "--duration-s", "3", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    where = ("--target", server.target, "--images", str(pictures), "--duration-s", "0.4")
     (tmp_path / "other").mkdir()
-    done = command("loadtest.run", *short, cwd=tmp_path / "other")
-    assert done.returncode == 0, done.stderr
+    for folder, rate in ((tmp_path, "20"), (tmp_path / "other", "40")):
+        done = commands.run(run.main, *where, "--rate", rate, folder=folder)
+        assert done.code == 0, done.told
     (tmp_path / "broken.json").write_text('{"format": "loadtest/2"}')
     for arguments, words in (
         ([], "Expected two runs"),
@@ -133,11 +147,60 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         (["--labels", "stable,stable"], "two labels of one load"),
         (["--labels", "stable,nope", "--within", "build"], "none to nope"),
         (["--labels", "a,b", "--within", "build", "--rate", "3"], "no flags beside --within"),
-        (["--labels", "stable,nope", *short], "Unrecognized servable version label: nope"),
+        (["--labels", "stable,nope", *where, "--rate", "20"], "version label: nope"),
         (["build", "build", "--least", "2"], "Expected --least between 0 and 1"),
     ):
-        assert compare.main(list(arguments)) == 2, arguments
-        told = capsys.readouterr().err.strip().splitlines()
+        done = compared(*arguments)
+        assert done.code == 2, arguments
+        told = done.told.strip().splitlines()
         assert words in told[-1], (arguments, told)
         assert told[-1].startswith("loadtest.compare: error: ")
     assert not (tmp_path / "build" / "loadtest-compare.json").exists()
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server of three versions: 2 equals 1, 3 does a fifth more work. Its address."""
+    folder = tmp_path_factory.mktemp("compare")
+    for version, rounds in ((1, ROUNDS), (2, ROUNDS), (3, ROUNDS * 6 // 5)):
+        slow_versions.save(folder / "models" / contract.MODEL_NAME / str(version), rounds)
+    (folder / "models.config").write_text(CONFIG)
+    flags = ("--allow_version_labels_for_unavailable_models=true",)
+    where = {"config": folder / "models.config", "models": folder / "models"}
+    with preloaded_server.serving(folder, *flags, **where) as (_, ports, _):
+        yield f"127.0.0.1:{ports['grpc']}"
+
+
+@pytest.fixture
+def load(versions: str, pictures: Path) -> tuple[str, ...]:
+    """Flags of a load that leaves the machine most of its time."""
+    images = ("--images", str(pictures))
+    return ("--target", versions, *images, "--rate", "40", "--duration-s", "25")
+
+
+@pytest.mark.thorough
+def test_a_fifth_more_work_of_a_real_version_is_found(
+    compared: Compare, load: tuple[str, ...]
+) -> None:
+    check_a_fifth_slower(compared("--labels", "stable,slow", *load))
+    again = ("--within", "build/loadtest-compare-recording.json")
+    check_a_fifth_faster(compared("--labels", "slow,stable", *again))
+
+
+@pytest.mark.thorough
+def test_equal_versions_of_a_real_server_do_not_differ_by_what_matters(
+    compared: Compare, load: tuple[str, ...]
+) -> None:
+    check_equal(compared("--labels", "stable,same", *load))
+
+
+@pytest.mark.thorough
+def test_two_real_loads_are_compared(
+    compared: Compare, load: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name, label in (("before", "stable"), ("after", "slow")):
+        (tmp_path / name).mkdir()
+        done = commands.run(run.main, *load, "--label", label, folder=tmp_path / name)
+        assert done.code == 0, done.told
+    # On a machine with neighbours two loads may differ by more than a fifth, either way.
+    check_two_loads(compared("before/build", "after/build"))

@@ -1,11 +1,8 @@
-"""Locust's users against real servers: over REST, thinking, in several processes."""
+"""Locust's users against real servers: over REST, and in several processes."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import json
-import os
 import re
 import shutil
 import signal
@@ -15,154 +12,84 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
-from PIL import Image
 
 from loadtest import run
 from serving.client.tests.model_server import ModelServer
-from tests import slow_versions
-from tests.e2e.launching import ROOT, first_config, serving
+from tests import preloaded_server, slow_versions
+from tests.e2e.launching import first_config
+from tests.integration.loadtest import commands
+from tests.integration.loadtest.commands import ROOT, figures, recording, wait_for
 from tests.ports import free_port
 from tfs_client import contract
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
-
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A version that answers at once, and pictures."""
+def rest_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The REST port of a real server, whose version answers at once."""
     folder = tmp_path_factory.mktemp("locust")
     slow_versions.save(folder / "models" / contract.MODEL_NAME / "1", 1)
-    first_config(folder)
-    shutil.copy(ROOT / "serving" / "monitoring.config", folder)
-    (folder / "pictures").mkdir()
-    random = np.random.default_rng(0)
-    for at in range(5):
-        pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / "pictures" / f"{at}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def addresses(place: Path) -> Iterator[tuple[str, str]]:
-    """Of gRPC and of REST."""
-    flags = ("--models", str(place / "models"), "--config", str(place / "models.config"))
-    with serving(place / "serve.log", *flags) as (grpc_address, rest_address, _):
-        yield grpc_address, rest_address
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    server = ModelServer()
-    yield server
-    server.stop()
-
-
-def figures(folder: Path) -> dict[str, Any]:
-    content = json.loads((folder / "build" / "loadtest.json").read_text())
-    return {row["name"]: row["value"] for row in content["results"]}
-
-
-def recorded(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "build/loadtest-recording.json").read_text())
-    return found
+    monitoring = f"--monitoring_config_file={ROOT / 'serving' / 'monitoring.config'}"
+    where = {"config": first_config(folder), "models": folder / "models"}
+    labels = "--allow_version_labels_for_unavailable_models=true"
+    with preloaded_server.serving(folder, monitoring, labels, **where) as (_, ports, _):
+        yield f"127.0.0.1:{ports['rest']}"
 
 
 def test_users_over_rest_send_what_the_server_counts_as_rest(
-    command: Command, place: Path, addresses: tuple[str, str], tmp_path: Path
+    rest_address: str, pictures: Path, tmp_path: Path
 ) -> None:
-    rest = ("--api", "rest", "--target", addresses[1], "--metrics", addresses[1])
-    load = ("--images", str(place / "pictures"), "--users", "3", "--duration-s", "3")
-    done = command("loadtest.run", *rest, *load, "--batch", "1,2", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    found = figures(tmp_path)
+    rest = ("--api", "rest", "--target", rest_address, "--metrics", rest_address)
+    load = ("--images", str(pictures), "--users", "3", "--duration-s", "1", "--batch", "1,2")
+    done = commands.run(run.main, *rest, *load, folder=tmp_path)
+    assert done.code == 0, done.told
+    found = done.figures
     assert found["requests"] > 10
     assert found["failures"] == 0
-    counted = recorded(tmp_path)["server"]["whole"]["measured"]
+    counted = done.recording["server"]["whole"]["measured"]
     assert counted["request"]["count"] == found["requests"]
     assert found["mean.handler_ms"] > 0
-    assert recorded(tmp_path)["settings"]["api"] == "rest"
+    assert done.recording["settings"]["api"] == "rest"
 
 
-def test_failures_over_rest_are_counted_by_grpc_code(
-    command: Command, place: Path, addresses: tuple[str, str], tmp_path: Path
-) -> None:
-    # A picture too many of a batch makes no difference; a version that goes away does.
-    (tmp_path / "pictures").mkdir()
-    shutil.copytree(place / "pictures", tmp_path / "pictures", dirs_exist_ok=True)
+def test_failures_over_rest_are_told(rest_address: str, pictures: Path, tmp_path: Path) -> None:
+    """Answers other than the known ones, of one picture in five."""
     (tmp_path / "answers.csv").write_text(
         "path,predicted,probability\n"
         + "".join(f"pictures/{at}.png,{'sound' if at else 'defective'},0.25\n" for at in range(5))
     )
-    rest = ("--api", "rest", "--target", addresses[1], "--images", str(tmp_path / "pictures"))
-    known = ("--answers", str(tmp_path / "answers.csv"))
-    load = ("--users", "2", "--duration-s", "2")
-    done = command("loadtest.run", *rest, *known, *load, cwd=tmp_path)
-    assert done.returncode == 1, done.stderr
-    assert "x WRONG_ANSWER" in done.stderr
-    found = figures(tmp_path)
-    assert 0 < found["failures"] < found["requests"]
+    rest = ("--api", "rest", "--target", rest_address, "--images", str(pictures))
+    load = ("--answers", "answers.csv", "--users", "2", "--duration-s", "1")
+    done = commands.run(run.main, *rest, *load, folder=tmp_path)
+    assert done.code == 1, done.told
+    assert "x WRONG_ANSWER" in done.told
+    assert 0 < done.figures["failures"] < done.figures["requests"]
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--api", "rest", "--target", "127.0.0.1:1"], "nothing listens on that port: start"),
-        (["--api", "rest", "--target", "https://localhost:1"], "speaks no TLS"),
-        (["--api", "rest", "--target", "REST", "--label", "nope"], "nope); give a label of the"),
-        (["--api", "rest", "--target", "GRPC"], "is this the gRPC port?"),
-        (["--api", "rest", "--target", "REST", "--tls"], "Expected no TLS and no token"),
-        (["--api", "soap"], "Expected --api of grpc, rest"),
-        (["--api", "rest", "--rate", "5"], "they are of the closed loop"),
-        (["--think-time", "soon"], "Expected --think-time in seconds"),
-        (["--workers", "2", "--remote-workers", "2"], "Expected --workers or --remote-workers"),
-        (["--remote-workers", "-1"], "Expected --remote-workers from 1"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_a_mistake_is_one_line(
-    addresses: tuple[str, str],
-    place: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    flags: list[str],
-    words: str,
+def test_a_label_that_the_server_lacks_is_one_line(
+    rest_address: str, pictures: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    known = {"GRPC": addresses[0], "REST": addresses[1]}
-    flags = [known.get(flag, flag) for flag in flags]
-    assert run.main(["--images", str(place / "pictures"), *flags]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    rest = ("--api", "rest", "--target", rest_address, "--images", str(pictures))
+    done = commands.run(run.main, *rest, "--label", "nope", folder=tmp_path)
+    assert done.code == 2
+    (line,) = done.told.splitlines()
     assert line.startswith("loadtest: error: ")
-    assert words in line
+    assert "nope); give a label of the" in line
     assert not (tmp_path / "build").exists()
 
 
-def test_users_that_think_ask_less(
-    server: ModelServer, command: Command, place: Path, tmp_path: Path
-) -> None:
-    load = ("--target", server.target, "--images", str(place / "pictures"), "--duration-s", "4")
-    done = command("loadtest.run", *load, "--users", "2", "--think-time", "0.4-0.6", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    # Two users, a request every half second each, for four seconds and a little.
-    assert 8 <= figures(tmp_path)["requests"] <= 26
-    assert "thinks for 0.4-0.6 s and asks again" in done.stdout
-
-
 def test_an_answer_over_rest_that_comes_drop_by_drop_is_over_at_the_deadline(
-    command: Command, place: Path, addresses: tuple[str, str], tmp_path: Path
+    rest_address: str, pictures: Path, tmp_path: Path
 ) -> None:
     class Dripping(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            with urllib.request.urlopen(f"http://{addresses[1]}{self.path}") as answer:
+            with urllib.request.urlopen(f"http://{rest_address}{self.path}") as answer:
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(answer.read())
@@ -174,7 +101,7 @@ def test_an_answer_over_rest_that_comes_drop_by_drop_is_over_at_the_deadline(
             with contextlib.suppress(OSError):
                 while True:
                     self.wfile.write(b" ")
-                    time.sleep(0.1)
+                    time.sleep(0.05)
 
         def log_message(self, *_: Any) -> None:
             """Says nothing."""
@@ -182,46 +109,36 @@ def test_an_answer_over_rest_that_comes_drop_by_drop_is_over_at_the_deadline(
     with ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         target = f"127.0.0.1:{server.server_port}"
-        flags = ("--api", "rest", "--target", target, "--images", str(place / "pictures"))
-        flags += ("--users", "2", "--duration-s", "3", "--timeout-s", "1")
-        done = command("loadtest.run", *flags, cwd=tmp_path)
+        flags = ("--api", "rest", "--target", target, "--images", str(pictures))
+        flags += ("--users", "2", "--duration-s", "1.2", "--timeout-s", "1")
+        done = commands.run(run.main, *flags, folder=tmp_path)
         server.shutdown()
-    assert done.returncode == 1, done.stderr
-    assert "x DEADLINE_EXCEEDED: " in done.stderr
-    assert 2 <= figures(tmp_path)["requests"] <= 8
-    kept = (tmp_path / "build" / "loadtest-samples.csv").read_text().splitlines()
-    rows = list(csv.DictReader(kept))
-    assert all(1000 <= float(row["latency_ms"]) < 3000 for row in rows)
+    assert done.code == 1, done.told
+    assert "x DEADLINE_EXCEEDED: " in done.told
+    assert 2 <= done.figures["requests"] <= 8
+    assert all(1000 <= float(row["latency_ms"]) < 3000 for row in done.rows)
 
 
-def started(server: ModelServer, place: Path, folder: Path, *flags: str) -> subprocess.Popen[str]:
-    load = ("--target", server.target, "--images", str(place / "pictures"))
-    return subprocess.Popen(
-        [sys.executable, "-m", "loadtest.run", *load, "--users", "4", *flags],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def started(
+    server: ModelServer, pictures: Path, folder: Path, *flags: str
+) -> subprocess.Popen[str]:
+    load = ("--target", server.target, "--images", str(pictures), "--users", "4", *flags)
+    return commands.start("loadtest.run", *load, folder=folder)
 
 
 def until_samples(folder: Path, count: int) -> None:
     """Waits until so many have reached the master."""
-    deadline = time.monotonic() + 60
     kept = folder / "build" / "loadtest-samples.csv"
-    while not kept.exists() or len(kept.read_text().splitlines()) < count + 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: kept.exists() and len(kept.read_text().splitlines()) >= count + 2, "samples")
 
 
 def test_several_processes_add_up_to_what_the_server_saw(
-    server: ModelServer, place: Path, tmp_path: Path
+    server: ModelServer, pictures: Path, tmp_path: Path
 ) -> None:
-    process = started(server, place, tmp_path, "--workers", "2", "--duration-s", "4")
+    process = started(server, pictures, tmp_path, "--workers", "2", "--duration-s", "2")
     _, talk = process.communicate(timeout=120)
     assert process.returncode == 0, talk
-    content = recorded(tmp_path)
+    content = recording(tmp_path)
     served = sum(call == "Predict" for call, _ in server.requests)
     assert figures(tmp_path)["requests"] == served > 20
     assert content["generator"]["workers"] == 2
@@ -231,11 +148,11 @@ def test_several_processes_add_up_to_what_the_server_saw(
     assert len(rows) == served + 1
 
 
-@pytest.mark.parametrize("killed", [1, 2])
+@pytest.mark.parametrize("killed", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_workers_that_are_killed_leave_the_rest_marked_as_partial(
-    server: ModelServer, place: Path, tmp_path: Path, killed: int
+    server: ModelServer, pictures: Path, tmp_path: Path, killed: int
 ) -> None:
-    process = started(server, place, tmp_path, "--workers", "2", "--duration-s", "8")
+    process = started(server, pictures, tmp_path, "--workers", "2", "--duration-s", "3")
     until_samples(tmp_path, 20)
     workers = [
         one
@@ -247,7 +164,7 @@ def test_workers_that_are_killed_leave_the_rest_marked_as_partial(
         worker.send_signal(signal.SIGKILL)
     _, talk = process.communicate(timeout=120)
     assert process.returncode == 1, talk
-    found = recorded(tmp_path)
+    found = recording(tmp_path)
     assert f"{killed} of 2 workers ended in the middle" in found["partial"][0]
     assert figures(tmp_path)["requests"] > 20
     assert "Partial" in (tmp_path / "build/loadtest.html").read_text()
@@ -264,18 +181,15 @@ def remote_worker(port: int) -> subprocess.Popen[bytes]:
 
 
 def test_a_worker_that_has_nothing_to_send_is_told_of_by_its_failures(
-    server: ModelServer, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ModelServer, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder of images is on the master's machine, and not on the worker's."""
     port = free_port()
     monkeypatch.setenv("LOCUST_MASTER_BIND_PORT", str(port))
-    shutil.copytree(place / "pictures", tmp_path / "pictures")
-    flags = ("--remote-workers", "1", "--duration-s", "3", "--images", str(tmp_path / "pictures"))
-    process = started(server, place, tmp_path, *flags)
-    deadline = time.monotonic() + 60
-    while not listens(port):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    shutil.copytree(pictures, tmp_path / "pictures")
+    flags = ("--remote-workers", "1", "--duration-s", "1", "--images", str(tmp_path / "pictures"))
+    process = started(server, pictures, tmp_path, *flags)
+    wait_for(lambda: listens(port), "master")
     shutil.rmtree(tmp_path / "pictures")
     worker = remote_worker(port)
     try:
@@ -296,10 +210,11 @@ def listens(port: int) -> bool:
     return True
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_comes_in_anothers_place_does_not_hide_the_loss(
     server: ModelServer,
-    place: Path,
+    pictures: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     how: signal.Signals,
@@ -307,7 +222,7 @@ def test_a_worker_that_comes_in_anothers_place_does_not_hide_the_loss(
     """As a cluster's Job does it, when a pod has died, or was told to end."""
     port = free_port()
     monkeypatch.setenv("LOCUST_MASTER_BIND_PORT", str(port))
-    process = started(server, place, tmp_path, "--remote-workers", "2", "--duration-s", "12")
+    process = started(server, pictures, tmp_path, "--remote-workers", "2", "--duration-s", "12")
     workers = [remote_worker(port), remote_worker(port)]
     try:
         until_samples(tmp_path, 20)
@@ -319,7 +234,7 @@ def test_a_worker_that_comes_in_anothers_place_does_not_hide_the_loss(
             worker.kill()
             worker.wait()
     assert process.returncode == 1, talk
-    found = recorded(tmp_path)
+    found = recording(tmp_path)
     # Of three, where the one that came had the time to begin.
     told = r"1 of [23] workers ended in the middle: number [01];"
     assert re.match(told, found["partial"][0]), found["partial"]
@@ -327,13 +242,13 @@ def test_a_worker_that_comes_in_anothers_place_does_not_hide_the_loss(
 
 
 def test_workers_of_other_machines_are_waited_for_and_told_what_to_send(
-    server: ModelServer, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ModelServer, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a cluster: the master alone knows target and mix; its workers know the master."""
     port = free_port()
     monkeypatch.setenv("LOCUST_MASTER_BIND_PORT", str(port))
-    flags = ("--remote-workers", "1", "--duration-s", "3", "--batch", "2")
-    process = started(server, place, tmp_path, *flags)
+    flags = ("--remote-workers", "1", "--duration-s", "1", "--batch", "2")
+    process = started(server, pictures, tmp_path, *flags)
     worker = remote_worker(port)
     try:
         _, talk = process.communicate(timeout=120)

@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import websocket
-from PIL import Image
 
 from serving.client.tests.model_server import ModelServer
 from tests.ports import free_ports
@@ -34,7 +32,7 @@ def eventually(check: Callable[[], Any], what: str, patience_s: float = 60.0) ->
     deadline = time.monotonic() + patience_s
     while not (found := check()):
         assert time.monotonic() < deadline, what
-        time.sleep(0.2)
+        time.sleep(0.05)
     return found
 
 
@@ -81,17 +79,8 @@ class Browser:
 
 
 @pytest.fixture
-def server() -> Iterator[ModelServer]:
-    server = ModelServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def page(server: ModelServer, tmp_path: Path) -> Iterator[Browser]:
+def page(server: ModelServer, pictures: Path, tmp_path: Path) -> Iterator[Browser]:
     """Locust's page, as `make loadtest-ui` serves it, in a browser."""
-    random = np.random.default_rng(0)
-    Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / "0.png")
     web, debugging = free_ports(2)
     recipe = next(
         line for line in (ROOT / "Makefile").read_text().splitlines() if "--web-host" in line
@@ -102,7 +91,7 @@ def page(server: ModelServer, tmp_path: Path) -> Iterator[Browser]:
     locust = subprocess.Popen(
         [
             *(sys.executable, *flags, "--web-port", str(web), "--users", "3", "--spawn-rate", "3"),
-            *("--images", str(tmp_path), "--samples", str(tmp_path / "samples.csv")),
+            *("--images", str(pictures), "--samples", str(tmp_path / "samples.csv")),
         ],
         cwd=ROOT,
         stdout=log,

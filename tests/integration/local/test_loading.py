@@ -16,8 +16,9 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.local import metrics
 from serving.local.errors import ServingError
-from serving.local.loading.loader import ModelLoader, WarmupOptions
+from serving.local.loading.loader import ModelLoader
 from serving.local.loading.saved_model import SessionOptions
+from serving.local.loading.warmup import WarmupOptions
 from serving.local.signature import ServableModel
 from tests import tiny_models
 from tests.integration.local_server_fixtures import save_line

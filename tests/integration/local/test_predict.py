@@ -19,10 +19,11 @@ from tensorflow.python.framework import dtypes
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.local.apis import tensor_proto
+from serving.local.dtypes import DTYPE_NAMES, NUMPY_DTYPES
 from serving.local.errors import ServingError
-from serving.local.loading.loader import ModelLoader, WarmupOptions
+from serving.local.loading.loader import ModelLoader
 from serving.local.loading.saved_model import SessionOptions
-from serving.local.signature import DTYPE_NAMES, NUMPY_DTYPES
+from serving.local.loading.warmup import WarmupOptions
 from tests.integration.example_models import (
     save_dtypes,
     save_examples,

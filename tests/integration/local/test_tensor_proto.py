@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tensorflow.core.framework import tensor_pb2
 
 from serving.local.apis import tensor_proto
-from serving.local.signature import DT_STRING, DTYPE_NAMES, NUMPY_DTYPES, dtype_of
+from serving.local.dtypes import DT_STRING, DTYPE_NAMES, NUMPY_DTYPES, dtype_of
 
 FLOATS = [0.0, -1.5, 3e-40, np.inf]
 VALUES: dict[str, list[Any]] = {

@@ -1,56 +1,49 @@
-"""Servers of model `line`, whose version N answers x / 2 + N, and somebody who leads them."""
+"""Somebody who leads the servers of model `line`, whose version N answers x / 2 + N."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
-import tensorflow as tf
-
+from serving import models_config
 from serving.fleet.config_file import ConfigFile
+from serving.models_config import Model, ModelsConfig, Specific
 from serving.rollout import states
 from serving.rollout.__main__ import main
 from serving.rollout.journal import Change, Journal
 from serving.rollout.states import State
-from tests import tiny_models
-from tests.integration.local_server_fixtures import RunningServer, line_config, save_line
 
 FLAGS = ("--allow_version_labels_for_unavailable_models=true", "--max_num_load_retries=0")
 """Without retries, a version that does not load is END at once, with its error."""
 
 HEADER = "# The header stays.\n"
 
-START = line_config("specific { versions: 1 }", {"stable": 1})
 
-BROKEN = 7
-"""A version that does not load."""
-
-FATAL = 8
-"""A version that ends the server while it is loaded."""
-
-
-class _Fatal(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        with tf.control_dependencies([tf.raw_ops.Abort(error_msg="on purpose")]):
-            return {"y": tf.identity(x)}
-
-
-def save_store(models: Path) -> Path:
-    """Versions 1 to 4 of line that are sound, one that does not load and one that is fatal."""
-    for version in (1, 2, 3, 4):
-        save_line(models / "line" / str(version), float(version))
-    broken = models / "line" / str(BROKEN)
-    broken.mkdir()
-    (broken / "saved_model.pb").write_bytes(b"no graph")
-    module = _Fatal()
-    folder = tiny_models.save(module, models / "line" / str(FATAL), serving_default=module.serve)
-    tiny_models.add_warmup(
-        folder,
-        'model_spec { name: "line" } inputs { key: "x" value { dtype: DT_FLOAT float_val: 1 '
-        "tensor_shape { dim { size: 1 } } } }",
+def config(*versions: int, labels: Mapping[str, int] | None = None) -> str:
+    """A models.config that serves these versions of `line`."""
+    model = Model(
+        name="line", base_path="/models/line", policy=Specific(versions), labels=labels or {}
     )
-    return models
+    return models_config.render(ModelsConfig(models=(model,)))
+
+
+START = config(1, labels={"stable": 1})
+
+
+class Server(Protocol):
+    """A real server of `line` in a process of its own, or a light one in this process."""
+
+    ports: dict[str, int]
+
+    def reload(self, config: str) -> None:
+        """Serves what the text of a models.config says."""
+
+    def wait_loaded(self, *versions: int) -> None:
+        """Waits until all of them are available."""
+
+    def line(self, spec: str, values: tuple[float, ...]) -> list[float] | str:
+        """The answer to a request of this spec, or the code of its refusal."""
 
 
 class Operator:
@@ -61,7 +54,7 @@ class Operator:
         servers: whom it is for.
     """
 
-    def __init__(self, folder: Path, servers: Sequence[RunningServer]):
+    def __init__(self, folder: Path, servers: Sequence[Server]):
         self.config = folder / "models.config"
         if not self.config.exists():
             self.config.write_text(HEADER + START)
@@ -102,15 +95,15 @@ class Operator:
         self.state()
 
 
-def answering(server: RunningServer, label: str) -> int | str:
+def answering(server: Server, label: str) -> int | str:
     """The version that answers a label, or the code of the refusal."""
     found = server.line(f'version_label: "{label}"', (0.0,))
     return found if isinstance(found, str) else int(found[0])
 
 
-def reset(servers: Sequence[RunningServer]) -> None:
+def reset(servers: Sequence[Server]) -> None:
     """Back to version 1 alone."""
     for server in servers:
-        server.reload(line_config("specific { versions: 1 }"))
+        server.reload(config(1))
         server.wait_loaded(1)
         server.reload(START)

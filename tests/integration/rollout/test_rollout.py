@@ -19,23 +19,17 @@ import grpc
 import pytest
 import trustme
 
+from serving.fleet import fleet
+from serving.rollout.__main__ import main
 from tests.integration.local_server_fixtures import (
     ROOT,
     RunningServer,
     eventually,
     running_server,
 )
-from tests.integration.rollout.rollout_fixtures import (
-    BROKEN,
-    FATAL,
-    FLAGS,
-    START,
-    Operator,
-    answering,
-    reset,
-    save_store,
-)
-from tests.integration.tls_fixtures import ssl_config
+from tests.integration.rollout.line_server import LineServer
+from tests.integration.rollout.rollout_fixtures import FLAGS, START, Operator, answering, reset
+from tests.integration.rollout.rollout_store import BROKEN, FATAL, save_store
 
 
 @pytest.fixture(scope="module")
@@ -44,25 +38,22 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def three(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunningServer]]:
-    """Three servers; the third one's disk has no version 4."""
-    with ExitStack() as stack:
-        servers = []
-        for number in range(3):
-            folder = tmp_path_factory.mktemp("server")
-            if number < 2:
-                (folder / "models").symlink_to(store)
-            else:
-                shutil.copytree(store, folder / "models")
-                shutil.rmtree(folder / "models" / "line" / "4")
-            servers.append(stack.enter_context(running_server(folder, *FLAGS, config=START)))
-        yield servers
+def two(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunningServer]]:
+    """Two servers; the second one's disk has no version 4."""
+    first, second = (tmp_path_factory.mktemp("server") for _ in range(2))
+    (first / "models").symlink_to(store)
+    shutil.copytree(store, second / "models")
+    shutil.rmtree(second / "models" / "line" / "4")
+    # Started side by side: each imports TensorFlow, which takes seconds.
+    with ExitStack() as stack, futures.ThreadPoolExecutor() as threads:
+        servers = [running_server(folder, *FLAGS, config=START) for folder in (first, second)]
+        yield list(threads.map(stack.enter_context, servers))
 
 
 @pytest.fixture
-def operator(three: list[RunningServer], tmp_path: Path) -> Operator:
-    reset(three)
-    return Operator(tmp_path, three)
+def operator(two: list[RunningServer], tmp_path: Path) -> Operator:
+    reset(two)
+    return Operator(tmp_path, two)
 
 
 def everywhere(operator: Operator, **labels: int | str) -> bool:
@@ -88,7 +79,7 @@ def test_the_whole_way_is_seen_at_every_server_and_written_down(
     assert operator("status", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["agrees"]
-    assert len(found["servers"]) == 3
+    assert len(found["servers"]) == 2
     operator.check_legal()
     history = operator.history()
     assert [change.verb for change in history] == ["canary", "promote", "rollback", "retire"]
@@ -118,8 +109,6 @@ def test_without_the_gates_verdict_no_version_is_tried(
     operator: Operator, capsys: pytest.CaptureFixture[str], store: Path
 ) -> None:
     arguments = [one for one in operator.arguments("canary 2") if one != "--force"]
-    from serving.rollout.__main__ import main
-
     assert main([*arguments, "--models", str(store)]) == 2
     assert "the gate was not asked about version 2" in capsys.readouterr().err
     assert (
@@ -134,7 +123,7 @@ def test_a_version_that_one_server_does_not_have_is_undone_at_all_of_them(
 ) -> None:
     assert operator("canary 4", "--timeout-s", "2") == 1
     error = capsys.readouterr().err
-    assert f"127.0.0.1:{operator.servers[2].ports['grpc']}: version 4 is unknown to it" in error
+    assert f"127.0.0.1:{operator.servers[1].ports['grpc']}: version 4 is unknown to it" in error
     assert "Undone: versions 1; stable → 1, at every server." in error
     assert everywhere(operator, stable=1, canary="INVALID_ARGUMENT")
     assert operator.state().versions == (1,)
@@ -145,7 +134,7 @@ def test_a_version_that_one_server_does_not_have_is_undone_at_all_of_them(
 def test_an_edit_while_a_version_is_waited_for_in_vain_is_not_undone(
     operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Version 4 is missing at the third server: the canary is to be undone, and then edited."""
+    """Version 4 is missing at the second server: the canary is to be undone, and then edited."""
     edited: list[str] = []
 
     def edit() -> None:
@@ -181,7 +170,7 @@ def test_a_version_that_does_not_load_is_undone_with_the_servers_own_words(
 def test_a_label_waits_for_the_server_that_lags_behind_and_so_do_other_operators(
     operator: Operator, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, slow = operator.servers[0], operator.servers[2]
+    first, slow = operator.servers[0], operator.servers[1]
     late = slow.folder / "models" / "line" / "4"
     command = [sys.executable, "-m", "serving.rollout", *operator.arguments("canary 4")]
     with subprocess.Popen(command, cwd=ROOT) as running:
@@ -201,31 +190,48 @@ def test_a_label_waits_for_the_server_that_lags_behind_and_so_do_other_operators
     shutil.rmtree(late)
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not answer counts as down at once."""
+    monkeypatch.setattr(fleet, "DOWN_S", 0.5)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_is_down_stops_all_but_a_rollback(
-    operator: Operator, tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "fourth"
-    folder.mkdir()
-    (folder / "models").symlink_to(store)
-    with running_server(folder, *FLAGS, config=START) as fourth:
-        operator.servers = [*operator.servers[:1], fourth]
-        assert operator("canary 2") == 0
-        assert operator("promote") == 0
-        fourth.stop(signal.SIGKILL)
-        capsys.readouterr()
-        assert operator("retire 1") == 2
-        error = capsys.readouterr().err
-        assert f"127.0.0.1:{fourth.ports['grpc']}: does not answer" in error
-        assert "Nothing was changed" in error
-        assert operator("rollback") == 1
-        error = capsys.readouterr().err
-        assert "stable is 1 again, at 1 of 2 servers" in error
-        assert answering(operator.servers[0], "stable") == 1
-        assert operator.state().stable == 1
-        assert operator.history()[-1].outcome == "incomplete"
-        assert operator("status") == 1
+    servers = [LineServer((1, 2), START) for _ in range(2)]
+    operator = Operator(tmp_path, servers)
+    assert operator("canary 2") == 0
+    assert operator("promote") == 0
+    servers[1].stop()
+    capsys.readouterr()
+    assert operator("retire 1") == 2
+    error = capsys.readouterr().err
+    assert f"127.0.0.1:{servers[1].ports['grpc']}: does not answer" in error
+    assert "Nothing was changed" in error
+    assert operator("rollback") == 1
+    error = capsys.readouterr().err
+    assert "stable is 1 again, at 1 of 2 servers" in error
+    assert answering(servers[0], "stable") == 1
+    assert operator.state().stable == 1
+    assert operator.history()[-1].outcome == "incomplete"
+    assert operator("status") == 1
+    servers[0].stop()
 
 
+@pytest.mark.usefixtures("impatient")
+def test_a_version_that_ends_the_server_is_taken_out_of_the_file_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = Operator(tmp_path, [LineServer((1, 2), START, fatal=[FATAL])])
+    assert operator(f"canary {FATAL}") == 1
+    assert "does not answer" in capsys.readouterr().err
+    assert operator.state().versions == (1,)
+    assert operator.history()[-1].outcome == "undone"
+
+
+@pytest.mark.thorough
 def test_a_version_that_ends_the_server_while_it_loads_is_not_in_the_file_it_starts_again_with(
     tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,12 +292,27 @@ def test_verbs_without_sense_are_refused_and_change_nothing(
     assert not operator.history()
 
 
-def test_by_the_file_alone_servers_follow_within_their_polling(
-    tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "models").symlink_to(store)
+@contextmanager
+def polling_server(kind: str, folder: Path, store: Path) -> Iterator[LineServer | RunningServer]:
+    """A server that polls the models.config in a folder."""
+    if kind == "light":
+        (folder / "models.config").write_text(START)
+        light = LineServer((1, 2, 3), START)
+        light.follow(folder / "models.config", 0.1)
+        yield light
+        light.stop()
+        return
+    (folder / "models").symlink_to(store)
     polling = "--model_config_file_poll_wait_seconds=1"
-    with running_server(tmp_path, *FLAGS, polling, config=START) as server:
+    with running_server(folder, *FLAGS, polling, config=START) as real:
+        yield real
+
+
+@pytest.mark.parametrize("kind", ["light", pytest.param("real", marks=pytest.mark.thorough)])
+def test_by_the_file_alone_servers_follow_within_their_polling(
+    tmp_path: Path, store: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with polling_server(kind, tmp_path, store) as server:
         operator = Operator(tmp_path, [server])
         for verb in ("canary 2", "promote", "rollback", "retire 2"):
             assert operator(verb, "--by", "file") == 0
@@ -299,7 +320,7 @@ def test_by_the_file_alone_servers_follow_within_their_polling(
         assert "by their polling of the file" in capsys.readouterr().out
         assert answering(server, "stable") == 1
         # A proxy that lets no operator through: told by the file, of itself.
-        with no_operators_let_through(server) as port:
+        with no_operators_let_through(server.ports["grpc"]) as port:
             front = Operator(tmp_path, [])
             target = ("--target", f"127.0.0.1:{port}")
             assert front("canary 3", *target) == 0
@@ -308,31 +329,35 @@ def test_by_the_file_alone_servers_follow_within_their_polling(
 
 
 def test_over_mutual_tls_each_address_is_held_against_the_name_it_stands_for(
-    tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "models").symlink_to(store)
     authority = trustme.CA()
-    ours = authority.issue_cert("operator@example.org")
+    theirs, ours = authority.issue_cert("localhost"), authority.issue_cert("operator@example.org")
     authority.cert_pem.write_to_path(str(tmp_path / "roots.pem"))
     ours.cert_chain_pems[0].write_to_path(str(tmp_path / "ours.pem"))
     ours.private_key_pem.write_to_path(str(tmp_path / "ours.key"))
-    flag = ssl_config(tmp_path, authority, authority)
-    with running_server(tmp_path, *FLAGS, flag, config=START) as server:
-        operator = Operator(tmp_path, [])
-        target = ("--target", f"localhost:{server.ports['grpc']}")
-        trusted = ("--tls-roots", str(tmp_path / "roots.pem"))
-        known = ("--tls-certificate", str(tmp_path / "ours.pem"))
-        assert operator("status", *target, *trusted) == 1
-        assert "does not answer" in capsys.readouterr().out
-        known += ("--tls-key", str(tmp_path / "ours.key"))
-        assert operator("canary 2", *target, *trusted, *known) == 0
-        assert operator("status", *target, *trusted, *known) == 0
-        assert "127.0.0.1" in capsys.readouterr().out
+    pair = (theirs.private_key_pem.bytes(), theirs.cert_chain_pems[0].bytes())
+    credentials = grpc.ssl_server_credentials(
+        [pair], root_certificates=authority.cert_pem.bytes(), require_client_auth=True
+    )
+    server = LineServer((1, 2), START, credentials)
+    operator = Operator(tmp_path, [])
+    target = ("--target", f"localhost:{server.ports['grpc']}")
+    trusted = ("--tls-roots", str(tmp_path / "roots.pem"))
+    known = ("--tls-certificate", str(tmp_path / "ours.pem"))
+    assert operator("status", *target, *trusted) == 1
+    assert "does not answer" in capsys.readouterr().out
+    known += ("--tls-key", str(tmp_path / "ours.key"))
+    assert operator("canary 2", *target, *trusted, *known) == 0
+    assert operator("status", *target, *trusted, *known) == 0
+    assert "127.0.0.1" in capsys.readouterr().out
+    server.stop()
 
 
 @contextmanager
-def no_operators_let_through(server: RunningServer) -> Iterator[int]:
+def no_operators_let_through(server_port: int) -> Iterator[int]:
     """A proxy that forwards everything but HandleReloadConfigRequest."""
+    channel = grpc.insecure_channel(f"127.0.0.1:{server_port}")
 
     class Forward(grpc.GenericRpcHandler):
         def service(self, details: Any) -> Any:
@@ -342,7 +367,7 @@ def no_operators_let_through(server: RunningServer) -> Iterator[int]:
                 if method.endswith("/HandleReloadConfigRequest"):
                     context.abort(grpc.StatusCode.PERMISSION_DENIED, "not from here")
                 try:
-                    return server.channel.unary_unary(method)(request, timeout=10)
+                    return channel.unary_unary(method)(request, timeout=10)
                 except grpc.RpcError as error:
                     context.abort(error.code(), error.details())
 
@@ -355,6 +380,7 @@ def no_operators_let_through(server: RunningServer) -> Iterator[int]:
         yield port
     finally:
         proxy.stop(None).wait()
+        channel.close()
 
 
 def test_no_request_by_label_fails_while_versions_come_and_go(

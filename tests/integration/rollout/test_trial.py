@@ -13,8 +13,8 @@ import pytest
 from serving.rollout import states, trial
 from serving.rollout.experiment import Verdict
 from serving.rollout.trial import Evidence
-from tests.integration.local_server_fixtures import RunningServer, running_server, save_line
-from tests.integration.rollout.rollout_fixtures import FLAGS, START, Operator, answering, reset
+from tests.integration.rollout.line_server import LineServer
+from tests.integration.rollout.rollout_fixtures import START, Operator, answering, reset
 from tfs_client import ExposureLog, Router
 from tfs_client.routing.exposures import Exposure
 
@@ -30,16 +30,14 @@ COUNT = 1500
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("server")
-    for version in (1, 2, 3):
-        save_line(folder / "models" / "line" / str(version), float(version))
-    with running_server(folder, *FLAGS, config=START) as running:
-        yield running
+def server() -> Iterator[LineServer]:
+    running = LineServer((1, 2, 3), START)
+    yield running
+    running.stop()
 
 
 @pytest.fixture
-def operator(server: RunningServer, tmp_path: Path) -> Operator:
+def operator(server: LineServer, tmp_path: Path) -> Operator:
     reset([server])
     (tmp_path / "plan.json").write_text(json.dumps(PLAN))
     found = Operator(tmp_path, [server])
@@ -99,7 +97,7 @@ def meet(
 
 
 def test_a_better_version_is_promoted_and_the_history_says_on_what_grounds(
-    operator: Operator, server: RunningServer, tmp_path: Path
+    operator: Operator, server: LineServer, tmp_path: Path
 ) -> None:
     records = meet(tmp_path, right=(0.6, 0.9))
     assert operator("promote", "--if-better", str(tmp_path / "plan.json"), *records) == 0
@@ -139,7 +137,7 @@ def test_a_verdict_on_another_version_is_no_verdict_on_this_one(
 
 
 def test_a_broken_guardrail_rolls_the_trial_back(
-    operator: Operator, server: RunningServer, tmp_path: Path
+    operator: Operator, server: LineServer, tmp_path: Path
 ) -> None:
     records = meet(tmp_path, right=(0.8, 0.8), failing=0.3)
     flags = [*records, "--every-s", "0.1"]

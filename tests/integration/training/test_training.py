@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,15 +72,19 @@ def _assert_same_result(one: Path, other: Path) -> None:
         assert (one / file).read_text() == (other / file).read_text()
 
 
-def _start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", *arguments],  # a crash says where it was
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def start(preloaded_python: str) -> Callable[..., subprocess.Popen[str]]:
+    def run(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [preloaded_python, "-X", "faulthandler", *arguments],  # a crash says where it was
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return run
 
 
 def _wait_for_line(process: subprocess.Popen[str], text: str, timeout_s: float = 90) -> None:
@@ -136,10 +139,10 @@ def test_the_page_needs_nothing_from_elsewhere(whole: Path) -> None:
 
 
 def test_an_interrupted_run_is_no_run_and_goes_on_to_the_same_result(
-    whole: Path, images: Path, tmp_path: Path, command: Callable
+    whole: Path, images: Path, tmp_path: Path, command: Callable, start: Callable
 ) -> None:
     flags = ["training.train", "--data", str(images), "--runs", str(tmp_path), *FLAGS]
-    killed = _start("-m", *flags)
+    killed = start("-m", *flags)
     _wait_for_line(killed, "epoch 2/4")
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
@@ -165,9 +168,11 @@ def test_a_run_that_stands_is_not_made_again(whole: Path, images: Path, command:
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
 
 
-def test_ctrl_c_ends_in_one_line_and_leaves_no_run(images: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_in_one_line_and_leaves_no_run(
+    images: Path, tmp_path: Path, start: Callable
+) -> None:
     endless = (*FLAGS, "--epochs", "500", "--patience", "500")
-    process = _start(
+    process = start(
         "-m", "training.train", "--data", str(images), "--runs", str(tmp_path), *endless
     )
     _wait_for_line(process, "epoch 1/500")
@@ -179,11 +184,14 @@ def test_ctrl_c_ends_in_one_line_and_leaves_no_run(images: Path, tmp_path: Path)
     assert not (tmp_path / "latest").exists()
 
 
-def test_two_mirrored_devices_learn_what_one_learns(images: Path, tmp_path: Path) -> None:
+def test_two_mirrored_devices_learn_what_one_learns(
+    images: Path, tmp_path: Path, start: Callable
+) -> None:
     # no batch normalisation: its averages are a replica's own
     flags = ["--image-height", "24", "--image-width", "24", "--epochs", "2", "--batch-size", "8"]
     code = (
-        "import sys; from training import quiet_tensorflow; quiet_tensorflow.import_tensorflow()\n"
+        "import sys\n"
+        "from foundation import quiet_tensorflow; quiet_tensorflow.import_tensorflow()\n"
         "import tensorflow as tf\n"
         "cpu, = tf.config.list_physical_devices('CPU')\n"
         "tf.config.set_logical_device_configuration("
@@ -194,7 +202,7 @@ def test_two_mirrored_devices_learn_what_one_learns(images: Path, tmp_path: Path
     for devices in ("1", "2"):
         runs = tmp_path / devices
         flags_here = ["--data", str(images), "--runs", str(runs), *flags]
-        done = _start("-c", code, devices, *flags_here)
+        done = start("-c", code, devices, *flags_here)
         _, talk = done.communicate(timeout=120)
         assert done.returncode == 0, talk
         made = json.loads((runs / "latest" / "run.json").read_text())
@@ -204,10 +212,11 @@ def test_two_mirrored_devices_learn_what_one_learns(images: Path, tmp_path: Path
     np.testing.assert_allclose(one, two, rtol=1e-4)
 
 
-def test_two_machines_train_one_run(images: Path, tmp_path: Path) -> None:
+@pytest.mark.thorough
+def test_two_machines_train_one_run(images: Path, tmp_path: Path, start: Callable) -> None:
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     processes = [
-        _start(
+        start(
             "-m", "training.train", "--data", str(images), "--runs", str(tmp_path), *FLAGS,
             TF_CONFIG=json.dumps(
                 {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}

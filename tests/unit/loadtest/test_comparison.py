@@ -16,33 +16,37 @@ SECONDS = 60
 PER_SECOND = 40
 
 
-def weather(random: np.random.Generator, seconds: int = SECONDS, swing: float = 0.1):
-    """What the machine does to everybody: each second's slowness depends on the one before."""
+def slowness_of_the_machine(
+    random: np.random.Generator, seconds: int = SECONDS, swing: float = 0.1
+):
+    """How slow the machine is in each second, which depends on the second before; natural log."""
     found = np.zeros(seconds)
     for second in range(1, seconds):
         found[second] = 0.7 * found[second - 1] + random.normal(0, swing)
     return found
 
 
-def side(random, sky, *, slower: float = 1.0, failing: float = 0.0) -> Slices:
-    """Requests of 10 ms, give or take, under a sky."""
+def side(random, slowness, *, slower: float = 1.0, failing: float = 0.0) -> Slices:
+    """Requests of about 10 ms on a machine that is so slow in each second."""
     latencies = (
-        10_000 * slower * np.exp(sky[:, None] + random.normal(0, 0.3, (len(sky), PER_SECOND)))
+        10_000
+        * slower
+        * np.exp(slowness[:, None] + random.normal(0, 0.3, (len(slowness), PER_SECOND)))
     )
     rounded = np.round(latencies, -1).astype(int)
     values = np.unique(rounded)
-    counts = np.zeros((len(sky), len(values)))
-    rows = np.repeat(np.arange(len(sky)), PER_SECOND)
+    counts = np.zeros((len(slowness), len(values)))
+    rows = np.repeat(np.arange(len(slowness)), PER_SECOND)
     np.add.at(counts, (rows, np.searchsorted(values, rounded.ravel())), 1.0)
-    failures = random.binomial(PER_SECOND, failing, len(sky)).astype(float)
+    failures = random.binomial(PER_SECOND, failing, len(slowness)).astype(float)
     return Slices(values_us=values, counts=counts, failures=failures)
 
 
 def judged(seed: int, *, slower: float = 1.0, paired: bool, least: float = 0.0):
     random = np.random.default_rng(seed)
-    sky = weather(random)
-    other = sky if paired else weather(random)
-    a, b = side(random, sky), side(random, other, slower=slower)
+    slowness = slowness_of_the_machine(random)
+    other = slowness if paired else slowness_of_the_machine(random)
+    a, b = side(random, slowness), side(random, other, slower=slower)
     return compare(a, b, paired=paired, seed=seed, least=least or 1e-9)
 
 
@@ -59,7 +63,7 @@ def test_requests_taken_for_independent_would_find_differences_everywhere():
     wrong = 0
     for seed in range(100):
         random = np.random.default_rng(seed)
-        a, b = (side(random, weather(random)).counts.sum(axis=0) for _ in range(2))
+        a, b = (side(random, slowness_of_the_machine(random)).counts.sum(axis=0) for _ in range(2))
         values = [np.repeat(np.arange(len(one)), one.astype(int)) for one in (a, b)]
         medians = [
             [np.median(random.choice(one, len(one))) / np.median(one) for _ in range(60)]
@@ -76,7 +80,7 @@ def test_a_fifth_slower_is_found_in_one_load_and_mostly_in_two(monkeypatch):
     paired = [judged(seed, slower=1.2, paired=True, least=0.05) for seed in range(60)]
     apart = [judged(seed, slower=1.2, paired=False, least=0.05) for seed in range(60)]
     assert np.mean([one.worse for one in paired]) >= 0.98
-    # Each of two loads has its own weather, which is all that one can see of a smaller difference.
+    # Two loads meet a machine of different slowness, which hides a difference as small as this.
     assert 0.05 < np.mean([one.worse for one in apart]) < np.mean([one.worse for one in paired])
     covered = [one.rows[0].low <= 1.2 <= one.rows[0].high for one in paired]
     assert np.mean(covered) >= 0.87
@@ -100,28 +104,28 @@ def test_what_is_sure_but_small_does_not_matter():
     assert not found.worse
 
 
-def test_a_short_and_stormy_run_says_that_it_is_blind():
+def test_a_short_and_noisy_run_says_that_it_is_too_short():
     random = np.random.default_rng(1)
-    a, b = (side(random, weather(random, 20, swing=0.5)) for _ in range(2))
+    a, b = (side(random, slowness_of_the_machine(random, 20, swing=0.5)) for _ in range(2))
     found = compare(a, b, paired=False)
     assert "too short to see what matters" in found.rows[0].words
 
 
 def test_failures_are_compared_and_worse_by_any_sure_number():
     random = np.random.default_rng(1)
-    sky = weather(random)
-    found = compare(side(random, sky), side(random, sky, failing=0.02), paired=True)
+    slowness = slowness_of_the_machine(random)
+    found = compare(side(random, slowness), side(random, slowness, failing=0.02), paired=True)
     row = found.rows[-1]
     assert (row.name, row.worse) == ("failures", True)
     assert row.b == pytest.approx(0.02, abs=0.01)
-    none = compare(side(random, sky), side(random, sky), paired=True).rows[-1]
+    none = compare(side(random, slowness), side(random, slowness), paired=True).rows[-1]
     assert (none.words, none.p, none.worse) == ("none on either side", 1.0, False)
 
 
 def test_the_throughput_of_an_open_loop_is_no_question():
     random = np.random.default_rng(1)
-    sky = weather(random)
-    a, b = side(random, sky), side(random, sky)
+    slowness = slowness_of_the_machine(random)
+    a, b = side(random, slowness), side(random, slowness)
     found = compare(a, b, paired=True, throughput=False)
     row = next(row for row in found.rows if row.name == "throughput")
     assert (row.p, row.words) == (None, "set by the rate, not by the servers")
@@ -129,8 +133,8 @@ def test_the_throughput_of_an_open_loop_is_no_question():
 
 def test_less_throughput_is_worse():
     random = np.random.default_rng(1)
-    sky = weather(random)
-    a, b = side(random, sky), side(random, sky)
+    slowness = slowness_of_the_machine(random)
+    a, b = side(random, slowness), side(random, slowness)
     thinned = Slices(values_us=b.values_us, counts=np.floor(0.7 * b.counts), failures=b.failures)
     row = next(r for r in compare(a, thinned, paired=True).rows if r.name == "throughput")
     assert row.worse
@@ -140,14 +144,14 @@ def test_less_throughput_is_worse():
 @pytest.mark.parametrize(("seconds", "words"), [(19, "20 s or more. Received: 19 and 60")])
 def test_too_short_a_run_is_refused(seconds, words):
     random = np.random.default_rng(1)
-    short = side(random, weather(random, seconds))
+    short = side(random, slowness_of_the_machine(random, seconds))
     with pytest.raises(ValueError, match=words):
-        compare(short, side(random, weather(random)), paired=False)
+        compare(short, side(random, slowness_of_the_machine(random)), paired=False)
 
 
 def test_a_side_without_answers_is_refused():
     random = np.random.default_rng(1)
-    a = side(random, weather(random))
+    a = side(random, slowness_of_the_machine(random))
     silent = Slices(values_us=a.values_us, counts=0 * a.counts, failures=a.failures + 40)
     with pytest.raises(ValueError, match="right answers on both sides"):
         compare(a, silent, paired=True)
@@ -187,7 +191,7 @@ def test_a_recording_is_cut_into_whole_seconds_of_a_label():
 
 def test_ten_minutes_are_compared_in_seconds():
     random = np.random.default_rng(1)
-    a, b = (side(random, weather(random, 600)) for _ in range(2))
+    a, b = (side(random, slowness_of_the_machine(random, 600)) for _ in range(2))
     begin = time.monotonic()
     compare(a, b, paired=False)
     assert time.monotonic() - begin < 30

@@ -39,7 +39,7 @@ def ask(client, **settings):
     return client.predict({"x": [1.0]}, model="echo", **settings)
 
 
-# --- nobody there ---------------------------------------------------------------------------------
+# --- no server ------------------------------------------------------------------------------------
 
 
 def test_a_name_that_does_not_resolve_has_its_own_class(open_client):
@@ -55,7 +55,7 @@ def test_a_port_without_a_listener_has_its_own_class(open_client, free_port):
 
 @contextlib.contextmanager
 def listener(behave):
-    """A port on which each connection is treated as told."""
+    """A port that handles each connection with a given function."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def accept():
@@ -106,7 +106,7 @@ def test_a_silent_listener_costs_the_deadline_and_no_more(open_client):
 
 @contextlib.contextmanager
 def far_away(port, delay_s):
-    """A port that passes everything on to another one, later."""
+    """A port that forwards everything to another port after a delay."""
 
     def pass_on(source, sink):
         with contextlib.suppress(OSError):  # one of the two ends
@@ -375,7 +375,7 @@ def test_keep_alive_and_further_options_reach_the_channel():
 
 
 def test_a_fork_beside_an_open_asyncio_client_is_refused_in_the_child_alone(server):
-    """Whatever is opened there would hang, or end the process, with one grpcio or the other."""
+    """Depending on grpcio's version, a channel in the child would hang or end the process."""
     script = textwrap.dedent(
         f"""
         import asyncio, os

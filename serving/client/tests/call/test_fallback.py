@@ -1,4 +1,4 @@
-"""Who answers when the first one cannot; routers; what is said and written down about it."""
+"""Fallback chains and routers: which servable answers, and what is logged about it."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_a_router_deals_callers_and_writes_down_who_answered(server, client, tmp
         answer.request_id for answer in answers.values()
     ]
     assert [line["version"] for line in lines[:40]] == [one.version for one in answers.values()]
-    # Whoever was dealt to the canary counts for it, whoever answered in the end.
+    # An exposure counts for the label that was assigned, also where a fallback answered.
     assert (lines[40]["label"], lines[40]["answered_by"], lines[40]["request_id"]) == (
         *("canary", "echo/labels/stable", "mine"),
     )

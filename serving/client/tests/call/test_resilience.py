@@ -30,7 +30,7 @@ QUICK = Retry(backoff_s=0.001, max_backoff_s=0.01, budget_burst=100)
 
 
 class Failing:
-    """Fails the first so many Predicts, then answers honestly."""
+    """Fails the first `times` Predicts, then answers."""
 
     def __init__(self, server, times: int, code=grpc.StatusCode.UNAVAILABLE, text="gone"):
         self.left, self._honest = times, server._Predict
@@ -147,7 +147,7 @@ def test_a_budget_keeps_retries_to_a_tenth_when_all_fail(server, open_client):
         with pytest.raises(UnavailableError):
             ask(client)
     retries = count(server) - before - 100
-    # Five at once, a tenth of a hundred, and what the last call leaves over.
+    # A burst of five, a tenth of 100 calls, and what one call may go over.
     assert 10 <= retries <= 16
 
 
@@ -270,7 +270,7 @@ def test_the_circuit_of_one_servable_does_not_close_the_way_to_another(server, o
     with pytest.raises(CircuitOpenError):
         ask(client, label="stable")
     assert ask(client, label="canary").version == 2
-    assert client.status(model="echo")  # an operator's question is never held back
+    assert client.status(model="echo")  # the circuit breaker does not hold status back
 
 
 def test_refusals_of_the_request_do_not_open_the_circuit(server, open_client):

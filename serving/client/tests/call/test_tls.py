@@ -1,4 +1,4 @@
-"""TLS: who is believed, what is told where the two sides do not agree; over real sockets."""
+"""TLS: which certificates are accepted, and the error where the two sides do not agree."""
 
 from __future__ import annotations
 

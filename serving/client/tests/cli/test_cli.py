@@ -1,3 +1,5 @@
+"""The command tfs: what each verb prints, and its exit codes."""
+
 from __future__ import annotations
 
 import contextlib
@@ -16,7 +18,7 @@ from tfs_client.cli import main
 
 @pytest.fixture
 def broken(as_file, tmp_path):
-    """A picture that ends in the middle."""
+    """A file with half of its picture."""
     path = tmp_path / "broken and long.png"
     path.write_bytes(as_file()[:5000])
     return path

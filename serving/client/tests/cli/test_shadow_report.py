@@ -1,4 +1,4 @@
-"""tfs shadow-report: what it counts, and what it shows of it."""
+"""tfs shadow-report: what it counts and what it prints."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""The image classifier: files, bytes and pixels, and what is refused before it is sent."""
+
 from __future__ import annotations
 
 import io
@@ -29,7 +31,7 @@ def classifier(client, make_classifier):
 
 @pytest.fixture
 def cut_short(as_file) -> bytes:
-    """A file whose header is fine and whose picture ends in the middle."""
+    """A file with a whole header and half of its picture."""
     whole = as_file()
     return whole[: len(whole) // 2]
 

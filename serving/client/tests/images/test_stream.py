@@ -23,12 +23,12 @@ def turned(picture, as_file, orientation: int, kind: str = "JPEG") -> bytes:
 
 
 def numbered(number: int) -> np.ndarray:
-    """Pixels that say which image they are."""
+    """Pixels whose first value is the image's number."""
     return np.full((64, 64, 3), number % 256, np.uint8)
 
 
 def answer_with_pixels(server):
-    """Has the probability be a 256th of the first pixel, so that mixed-up answers show."""
+    """Has the server answer the first pixel / 256 as probability, so that mix-ups show."""
     honest = server._Predict
 
     def answer(request, context):

@@ -1,4 +1,4 @@
-"""What observers are told, and the ready ones: OpenTelemetry and Prometheus; over real sockets."""
+"""What observers are told, and the ready-made ones: OpenTelemetry and Prometheus."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FAILURES = {"code": grpc.StatusCode.UNAVAILABLE, "text": "gone"}
 
 
 class Notes(Observer):
-    """Writes down what it is told."""
+    """Records what it is told."""
 
     def __init__(self):
         self.told: list[tuple] = []

@@ -41,7 +41,7 @@ def exporter():
 
 @pytest.fixture
 def make_provider(exporter):
-    """A function that makes a provider of spans for the exporter."""
+    """A function that makes a tracer provider with the exporter."""
     made = []
 
     def make(**settings):
@@ -61,7 +61,7 @@ def provider(make_provider):
 
 @pytest.fixture
 def watched(server, open_client, provider):
-    """A client that knows the model already, so that a predict is one call."""
+    """A client that has the model's metadata already, so that predict makes one call."""
     return known(open_client(server.target, observers=[Tracing(provider)], retry=QUICK))
 
 
@@ -86,7 +86,7 @@ def fail(server, times, code=grpc.StatusCode.UNAVAILABLE, text="gone"):
 
 
 def hang(server):
-    """Has Predict wait: (reached, release), events."""
+    """Has Predict wait; gives two events: it was reached, and let it go on."""
     honest, reached, release = server._Predict, threading.Event(), threading.Event()
 
     def answer(request, context):

@@ -56,7 +56,7 @@ def fail(server, times, code=grpc.StatusCode.UNAVAILABLE, text="gone"):
 
 
 def hang(server):
-    """Has Predict wait: (reached, release), events."""
+    """Has Predict wait; gives two events: it was reached, and let it go on."""
     honest, reached, release = server._Predict, threading.Event(), threading.Event()
 
     def answer(request, context):

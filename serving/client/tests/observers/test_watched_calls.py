@@ -29,11 +29,11 @@ QUICK = Retry(backoff_s=0.001, budget_burst=100)
 
 
 class Stop(BaseException):
-    """Like KeyboardInterrupt, but not pytest's business."""
+    """Like KeyboardInterrupt, but pytest does not stop at it."""
 
 
 class Watch(Observer):
-    """Keeps calls by what was told of them."""
+    """Records the calls that it is told of."""
 
     def __init__(self):
         self.started, self.ended, self.failed = [], [], []

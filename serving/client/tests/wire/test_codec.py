@@ -1,4 +1,4 @@
-"""The two messages of Predict, held against protobuf: what it would write and read."""
+"""The two messages of Predict, compared with what protobuf writes and reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tfs_client import AnswerError, InputNameError, ValueRangeError
-from tfs_client.wire import codec, serving_pb2 as pb, tensors
+from tfs_client.wire import decoding, encoding, serving_pb2 as pb, tensors
 
 from .. import wire_bytes
 from ..wire_bytes import field, varint
@@ -56,7 +56,7 @@ def values(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def by_protobuf(arrays, outputs=(), spec: pb.ModelSpec = SPEC) -> pb.PredictRequest:
-    """What protobuf makes of it; numeric arrays as tensor_content."""
+    """The message as protobuf writes it; numeric arrays as tensor_content."""
     request = pb.PredictRequest(model_spec=spec, output_filter=outputs)
     for name, array in arrays.items():
         tensor = request.inputs[name]
@@ -75,9 +75,12 @@ def by_protobuf(arrays, outputs=(), spec: pb.ModelSpec = SPEC) -> pb.PredictRequ
     return request
 
 
-def check_requests(arrays, outputs=(), template: codec.RequestTemplate | None = None) -> None:
-    """The first time, the second time, and by the short way, where it goes it."""
-    template = template or codec.RequestTemplate(SPEC, outputs)
+def check_requests(arrays, outputs=(), template: encoding.RequestTemplate | None = None) -> None:
+    """Compares requests with protobuf's: the first, the second, and one by encode_known.
+
+    encode_known gives None where its layout does not fit.
+    """
+    template = template or encoding.RequestTemplate(SPEC, outputs)
     expected = by_protobuf(arrays, outputs)
     for request in (template.encode(arrays), template.encode(arrays)):
         assert pb.PredictRequest.FromString(request) == expected
@@ -95,7 +98,7 @@ def test_a_request_says_what_protobuf_would_have_written(dtype, layout):
 
 
 def test_the_short_way_is_taken_and_only_for_what_was_written_before():
-    template = codec.RequestTemplate(SPEC)
+    template = encoding.RequestTemplate(SPEC)
     array = values("float32", (2, 3))
     assert template.encode_known({"x": array}) is None
     template.encode({"x": array})
@@ -109,13 +112,13 @@ def test_the_short_way_is_taken_and_only_for_what_was_written_before():
 
 
 def test_more_shapes_than_are_kept_are_written_all_the_same():
-    template = codec.RequestTemplate(SPEC)
+    template = encoding.RequestTemplate(SPEC)
     for size in itertools.chain(range(700), range(700)):
         check_requests({"x": np.zeros(size, np.uint8)}, template=template)
 
 
 def test_one_template_serves_many_threads_with_shapes_of_their_own():
-    template = codec.RequestTemplate(SPEC)
+    template = encoding.RequestTemplate(SPEC)
     wrong = []
 
     def write(seed: int) -> None:
@@ -156,7 +159,7 @@ def test_lengths_on_both_sides_of_a_varints_steps_are_right(size):
 
 
 def test_text_that_utf8_does_not_have_is_the_callers_mistake():
-    template = codec.RequestTemplate(SPEC)
+    template = encoding.RequestTemplate(SPEC)
     with pytest.raises(InputNameError, match=r"Expected .* Received: "):
         template.encode({"\ud800": np.zeros(1)})
     with pytest.raises(ValueRangeError, match=r"Expected .*'x'.* Received: "):
@@ -166,8 +169,8 @@ def test_text_that_utf8_does_not_have_is_the_callers_mistake():
 # --- answers --------------------------------------------------------------------------------------
 
 
-def same(one: codec.Answer, other: codec.Answer) -> None:
-    """Value by value, with dtypes, in the same order, all of it read-only."""
+def same(one: decoding.Answer, other: decoding.Answer) -> None:
+    """Compares names, their order, dtypes and values; all arrays are read-only."""
     assert one[:3] == other[:3]
     assert list(one.outputs) == list(other.outputs)
     for name, array in one.outputs.items():
@@ -176,11 +179,14 @@ def same(one: codec.Answer, other: codec.Answer) -> None:
         assert array.dtype != bool or set(array.tobytes()) <= {0, 1}
 
 
-def check_answer(data: bytes, max_bytes: int = 2**20) -> codec.Answer | None:
-    """Read as protobuf reads it, or refused as it is there; also once its layout is known."""
+def check_answer(data: bytes, max_bytes: int = 2**20) -> decoding.Answer | None:
+    """Checks that an answer is read as protobuf reads it, or refused where protobuf refuses it.
+
+    Twice: the second time its layout is known.
+    """
     answers = []
     begin = time.thread_time()
-    for read in (codec._parse, codec.decode_answer, codec.decode_answer):
+    for read in (decoding._parse, decoding.decode_answer, decoding.decode_answer):
         try:
             answers.append(read(data, max_bytes))
         except AnswerError as error:  # noqa: PERF203
@@ -311,8 +317,8 @@ def test_bytes_turned_cut_and_inserted_have_the_outcome_that_protobuf_gives_them
 def test_an_array_lies_in_the_bytes_that_were_received(form, dtype):
     array = values(dtype, (5, 7))
     data = wire_bytes.response({"y": wire_bytes.tensor(array, form)}, SPEC)
-    codec.decode_answer(data)  # the layout is learned with the first answer
-    read = codec.decode_answer(data).outputs["y"]
+    decoding.decode_answer(data)  # the layout is learned with the first answer
+    read = decoding.decode_answer(data).outputs["y"]
     assert np.shares_memory(read, np.frombuffer(data, np.uint8))
     with pytest.raises(ValueError, match="read-only"):
         read[0] = 0
@@ -338,7 +344,7 @@ def test_a_few_bytes_that_claim_much_are_refused_without_the_memory(dtype, shape
     try:
         for _ in range(2):
             with pytest.raises(AnswerError, match=r"at most 100000 bytes.*output 'y'"):
-                codec.decode_answer(data, 100_000)
+                decoding.decode_answer(data, 100_000)
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()
@@ -363,7 +369,7 @@ def test_one_value_that_stands_for_many_takes_no_memory():
     proto.tensor_shape.dim.add(size=2**28)
     tracemalloc.start()
     try:
-        answer = codec.decode_answer(wire_bytes.response({"y": proto.SerializeToString()}, SPEC))
+        answer = decoding.decode_answer(wire_bytes.response({"y": proto.SerializeToString()}, SPEC))
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()
@@ -383,8 +389,8 @@ def test_a_server_that_sends_noise_never_breaks_its_caller(server, client):
             outcomes.append("refused")
         else:
             same(
-                codec.Answer(*codec._parse(data, 2**28)[:3], answer.outputs),
-                codec._parse(data, 2**28),
+                decoding.Answer(*decoding._parse(data, 2**28)[:3], answer.outputs),
+                decoding._parse(data, 2**28),
             )
             outcomes.append("read")
     assert {"read", "refused"} == set(outcomes)
@@ -398,7 +404,7 @@ def test_many_small_tensors_cannot_claim_more_together_than_one_may():
         tensor.tensor_shape.dim.add(size=1000)
         tensor.float_val.extend([1.0, 2.0])  # the second one stands for 999
     data = response.SerializeToString()
-    for read in (codec._parse, codec.decode_answer, codec.decode_answer):
+    for read in (decoding._parse, decoding.decode_answer, decoding.decode_answer):
         assert len(read(data, 20_000).outputs) == 5
         with pytest.raises(AnswerError, match="bytes"):
             read(data, 19_999)

@@ -1,4 +1,4 @@
-"""Inputs are held against the version's own signature before anything is sent."""
+"""Inputs are checked against the version's own signature before they are sent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ENDLESS.append(ENDLESS)
 
 
 class OnAGpu:
-    """Like a framework's tensor: with a dtype, and at times no way to numpy."""
+    """Like a framework's tensor: it has a dtype, and may refuse to become an array."""
 
     dtype = np.dtype(np.uint8)
     shape = (1, 2, 3)
@@ -189,7 +189,7 @@ def test_what_numpy_can_make_an_array_of_is_taken(client):
     assert ask(client, {"x": memoryview(PIXELS)})["x"].shape == (1, 2, 3)
 
     class Frame:
-        """Like a table: without a dtype, as its columns have their own."""
+        """Like a table: it has no dtype, since each column has its own."""
 
         def __array__(self, dtype=None, copy=None):
             return np.array([[1.5, 2.5]])
@@ -216,7 +216,7 @@ def test_a_callers_mistake_asks_anew_whether_the_label_has_moved(server, client)
 
     assert classify(64, 64) == 1
     server.labels["stable"] = 2
-    assert classify(48, 32) == 2  # refused by what was known, right for what answers now
+    assert classify(48, 32) == 2  # wrong for the version known, right for the one that answers now
     with pytest.raises(ShapeError, match=r"\[N, 48, 32, 3\]"):
         classify(64, 64)
     assert len(server.asked("Predict")) == 2
@@ -238,7 +238,7 @@ def test_pods_that_disagree_do_not_cost_a_question_each_time(make_server, open_c
     pods = [make_server(), make_server()]
     pods[1].labels["stable"] = 2
     client = open_client("ipv4:" + ",".join(pod.target for pod in pods))
-    for _ in range(20):  # until both versions were met
+    for _ in range(20):  # until both versions have answered
         ask(client, {"x": PIXELS}, label="stable")
     questions = sum(len(pod.asked("GetModelMetadata")) for pod in pods)
     versions = [ask(client, {"x": PIXELS}, label="stable").version for _ in range(40)]
@@ -317,7 +317,7 @@ def test_many_threads_learn_and_ask_at_once(server, open_client):
         thread.join()
     assert wrong == []
     assert len(server.asked("Predict")) == 640
-    for _ in range(2):  # the last one may only just have met the other version
+    for _ in range(2):  # once more: the last thread may have seen the other version only now
         ask(client, {"x": [1.0]}, "serving_default", label="stable")
     questions = len(server.asked("GetModelMetadata"))
     assert questions <= 2 * len(threads) + 1  # each thread at most once for each version

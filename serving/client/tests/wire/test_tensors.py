@@ -1,3 +1,5 @@
+"""Arrays to tensors and back, for every dtype."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,1 +1,1 @@
-"""What runs beside the calls: callers' functions, logs that processes share, forks."""
+"""Callbacks, logs that processes share, and what a fork changes."""

@@ -1,7 +1,4 @@
-"""A caller's function that is told of something and harms nobody.
-
-Knows nothing about what it is told.
-"""
+"""A caller's function that is called with values, and whose exceptions are logged, not raised."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from typing import Final, Generic, TypeVar
 from tfs_client.background.forks import renew_after_fork
 
 COMPLAINT_S: Final = 1.0
-"""At least so long between two log lines about one that fails."""
+"""Shortest time between two log lines about one that fails, in seconds."""
 
 Value = TypeVar("Value")
 
@@ -23,10 +20,10 @@ _log = logging.getLogger(__name__)
 
 
 class Callback(Generic[Value]):
-    """Hands values on to a function; what it raises is logged, once a second, and goes no further.
+    """Calls a function with each value; what it raises is logged, at most once a second.
 
     Args:
-        function: told of each value; None: nobody is.
+        function: called with each value; None means that nothing is called.
         name: what the log calls it.
     """
 
@@ -40,7 +37,7 @@ class Callback(Generic[Value]):
         renew_after_fork(self)
 
     def __call__(self, value: Value) -> None:
-        """Never raises."""
+        """Calls the function; never raises."""
         if self._function is None:
             return
         try:
@@ -49,7 +46,7 @@ class Callback(Generic[Value]):
             self.complain()
 
     def complain(self) -> None:
-        """Logs the exception that is being handled, unless the last line is too young."""
+        """Logs the exception that is being handled, unless the last line is too recent."""
         with self._lock:
             if time.monotonic() < self._complained_s + COMPLAINT_S:
                 self._silenced += 1

@@ -1,8 +1,8 @@
-"""What a fork takes away: threads are not there in the child, nor what they were doing.
+"""What a fork breaks: the parent's other threads do not exist in the child.
 
-A lock that one of them held is renewed. gRPC's asyncio cannot be: one thread polls for all of a
-process's asyncio channels, and with grpcio up to 1.76 at least, whatever is opened in the child of
-a process where one was open hangs past every deadline, or ends the process.
+A lock that one of them held is renewed in the child. gRPC's asyncio cannot be renewed: one thread
+polls for all asyncio channels of a process. With grpcio up to 1.76 at least, a channel opened in
+the child of a process that had one open hangs past every deadline, or ends the process.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def renew_after_fork(owner: Locked) -> None:
 
 
 class Poller:
-    """gRPC's thread for asyncio: whether this process came out of a fork that took it away."""
+    """gRPC's thread for asyncio, and whether this process lost it in a fork."""
 
     lost = False
     users: Final[weakref.WeakSet[MayBeOpen]] = weakref.WeakSet()
-    """Those that have an asyncio channel, or had one."""
+    """The clients that have an asyncio channel, or had one."""
 
 
 def _renew() -> None:

@@ -1,7 +1,4 @@
-"""A file that lines of JSON are appended to, by any number of threads and processes.
-
-Knows nothing about what a line says.
-"""
+"""A file that lines of JSON are appended to, by any number of threads and processes."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from tfs_client.background.forks import renew_after_fork
 from tfs_client.errors import RequestError
 
 ROTATION_CHECK_S: Final = 1.0
-"""At least so long between two looks whether a log was rotated away."""
+"""Shortest time between two checks whether a log was rotated away, in seconds."""
 
 Line = TypeVar("Line")
 Own = TypeVar("Own", bound="JsonLines[Any]")
@@ -27,11 +24,11 @@ class JsonLines(Generic[Line]):
     """Appends dataclass instances to a file, one line of JSON each.
 
     Threads and processes may share the file, also across a fork: a line is one write to its end,
-    which local file systems keep whole (NFS does not). A file that was rotated away is left within
-    a second. Whoever makes a log closes it, perhaps with `with`.
+    which local file systems keep whole (NFS does not). After a rotation the log goes on in a new
+    file within a second. Close it, or use it in a `with` block.
 
     Args:
-        path: the file; made if it is missing.
+        path: the file; created if it is missing.
 
     Raises:
         RequestError: the folder is missing, or the file cannot be written.
@@ -55,8 +52,8 @@ class JsonLines(Generic[Line]):
         """Writes one line.
 
         Raises:
-            RequestError: the log is closed, or a value has no place in JSON, such as NaN.
-            OSError: the line could not be written, or the rotated file not opened anew.
+            RequestError: the log is closed, or JSON does not have a value, such as NaN.
+            OSError: the line could not be written, or the new file not opened after a rotation.
         """
         try:
             text = json.dumps(vars(line), separators=(",", ":"), allow_nan=False)
@@ -73,7 +70,7 @@ class JsonLines(Generic[Line]):
             self._follow()
             data = self._start + text.encode() + b"\n"
             written = os.write(self._file.fileno(), data)
-            # The rest of a line may not come later, after others' lines. So the torn one is ended.
+            # The rest of a torn line must not follow other processes' lines, so the line ends here.
             self._start = b"" if written == len(data) else b"\n"
         if written < len(data):
             raise OSError(
@@ -96,7 +93,7 @@ class JsonLines(Generic[Line]):
         return self._path.open("ab", buffering=0)  # O_APPEND
 
     def _follow(self) -> None:
-        """Opens the path anew if it is another file by now, or none. The lock is held."""
+        """Opens the path anew if it is another file now, or missing. The lock is held."""
         now = time.monotonic()
         if now < self._checked_s + ROTATION_CHECK_S:
             return

@@ -1,1 +1,1 @@
-"""One call on its way: checked, sent, repeated, handed to whom comes after, and watched."""
+"""One call: checked, sent, retried, passed on to fallbacks, and told to observers."""

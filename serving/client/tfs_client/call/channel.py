@@ -1,7 +1,4 @@
-"""Addresses, TLS, channel options and TensorFlow Serving's method paths.
-
-Bytes in, bytes out: knows nothing about what the messages say.
-"""
+"""Addresses, TLS, channel options and TensorFlow Serving's method paths."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ METHODS: Final = {
     "GetModelStatus": f"{_SERVICE}ModelService/GetModelStatus",
     "HandleReloadConfigRequest": f"{_SERVICE}ModelService/HandleReloadConfigRequest",
 }
-"""The stubs, by hand: short name to method path."""
+"""Short name of a method → its path; the channel carries bytes, so there are no stubs."""
 
 MAX_MESSAGE_BYTES: Final = 256 * 2**20
 """Default limit of a message in either direction; gRPC's own default for answers is 4 MiB."""
@@ -50,23 +47,23 @@ _THIS_MACHINE = re.compile(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tls:
-    """How the two sides prove who they are.
+    """The certificates by which server and client identify themselves.
 
     Raises:
         TargetError: a certificate without its key, or the reverse; a file that cannot be read.
     """
 
     roots: Pem | None = None
-    """Who may sign the server's certificate; None means the authorities that gRPC comes with."""
+    """Authorities that may sign the server's certificate; None means those that gRPC comes with."""
     certificate: Pem | None = None
-    """Our own, with its chain, where the server wants one (mutual TLS)."""
+    """The client's own, with its chain, where the server wants one (mutual TLS)."""
     key: Pem | None = None
     """The private key of `certificate`."""
     server_name: str | None = None
     """The name in the server's certificate, where it is not the one in the target."""
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """GRPC's form of it."""
+        """The same as gRPC's credentials."""
         if (self.certificate is None) != (self.key is None):
             given = "certificate" if self.key is None else "key"
             raise TargetError(
@@ -128,11 +125,11 @@ _METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
 def checked_metadata(
     pairs: Iterable[tuple[str, str | bytes]] | Mapping[str, str | bytes],
 ) -> tuple[tuple[str, str | bytes], ...]:
-    """GRPC metadata that can be sent.
+    """The pairs, if gRPC can send them as metadata.
 
     Raises:
-        RequestError: no pairs, a key with capitals or spaces, one of gRPC's own, or a value of a
-            wrong kind. It does not quote the value, which may be a secret.
+        RequestError: not pairs; a key with capitals or spaces, or one of gRPC's own; a value of the
+            wrong kind. The message does not quote the value, which may be a secret.
     """
     try:
         if isinstance(pairs, Mapping):
@@ -177,7 +174,7 @@ def channel_arguments(
     server_name: str | None,
     options: Sequence[ChannelOption],
 ) -> list[ChannelOption]:
-    """GRPC's channel arguments.
+    """The channel arguments, as gRPC takes them.
 
     Args:
         max_message_bytes: limit of one message, in either direction.
@@ -186,26 +183,25 @@ def channel_arguments(
         options: further ones, which win over the defaults here.
 
     Raises:
-        TargetError: options that are none.
+        TargetError: options that gRPC cannot take.
     """
     merged: dict[str, Any] = {
         "grpc.max_receive_message_length": max_message_bytes,
         "grpc.max_send_message_length": max_message_bytes,
-        # A server that comes back is found within a second; gRPC's own pause grows to 2 minutes.
+        # A server that comes back is found within a second; gRPC's pause may grow to 2 minutes.
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 1000,
-        # In spite of its name: how long connecting may take, TLS and all. Less than a slow network
-        # needs, and a server would never be reached.
+        # In spite of its name: how long connecting may take, TLS included. With less than a slow
+        # network needs, a server would never be reached.
         "grpc.min_reconnect_backoff_ms": 5000,
         # All addresses behind the name share the load; gRPC's default stays with one of them.
         "grpc.lb_policy_name": "round_robin",
-        # A name is looked up again this soon after an address was lost; gRPC's own pause is 30 s.
+        # A name is looked up again this soon after an address was lost; gRPC's default is 30 s.
         "grpc.dns_min_time_between_resolutions_ms": 2000,
-        # A call that the server has not begun, because it told the connection to end, goes out once
-        # more on the next one. No other call does: below our retries, which are counted and
-        # budgeted, there is no policy for more.
+        # gRPC sends a call again that the server has not begun because the connection was ending.
+        # It repeats no other call: without a retry policy, our own retries are the only ones.
         "grpc.enable_retries": 1,
-        # A model server stands beside its callers; a proxy set for web pages is not for it.
+        # A model server is near its callers; a proxy that is set for web pages is not for it.
         "grpc.enable_http_proxy": 0,
     }
     if keepalive_s is not None:

@@ -1,7 +1,4 @@
-"""The one table from gRPC code, and the words that come with it, to this package's error.
-
-Knows nothing about what was asked.
-"""
+"""The table from gRPC codes, and the texts that come with them, to this package's errors."""
 
 from __future__ import annotations
 
@@ -46,13 +43,13 @@ BY_CODE: Final[dict[grpc.StatusCode, type[CallError]]] = {
     grpc.StatusCode.ABORTED: ServerError,
     grpc.StatusCode.ALREADY_EXISTS: ServerError,
 }
-"""The one table from gRPC code to class."""
+"""gRPC code → class of the error, where the text makes no difference."""
 
 _UNAVAILABLE: Final = grpc.StatusCode.UNAVAILABLE
 
 BY_TEXT: Final[tuple[tuple[grpc.StatusCode, str, type[CallError]], ...]] = (
     # TensorFlow Serving, batching: "The batch scheduling queue to which this task was submitted
-    # is full". Somebody does answer, so it is not the UNAVAILABLE of a dead server.
+    # is full". A server does answer, so it is not the UNAVAILABLE of a dead one.
     (_UNAVAILABLE, "batch scheduling queue", OverloadedError),
     # gRPC's own words over a connection that could not be made, from 1.60 on.
     (_UNAVAILABLE, "dns resolution failed", HostNotFoundError),
@@ -75,7 +72,7 @@ BY_TEXT: Final[tuple[tuple[grpc.StatusCode, str, type[CallError]], ...]] = (
         LabelNotFoundError,
     ),
 )
-"""Codes with several meanings, told apart by the words (in lower case) that come with them."""
+"""Codes with several meanings, distinguished by the text (in lower case) that comes with them."""
 
 _TLS_WANTED: Final = ", while connecting: does the server want TLS, or a client certificate?"
 
@@ -85,7 +82,7 @@ _WHILE_CONNECTING: Final = {
     "connection reset by peer": _TLS_WANTED,
     "http1.x server": ": is that the REST port? gRPC has its own",
 }
-"""What may be behind an UNAVAILABLE, by the words (in lower case) that come with it."""
+"""Likely causes of an UNAVAILABLE, by the text (in lower case) that comes with it."""
 
 
 def from_rpc_error(error: grpc.RpcError, *, target: str, call: str, timeout_s: float) -> CallError:

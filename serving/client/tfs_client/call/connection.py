@@ -1,7 +1,4 @@
-"""What Client and AsyncClient have in common: the settings of a connection, checked.
-
-Knows nothing about threads or event loops.
-"""
+"""What Client and AsyncClient have in common: the settings of a connection, checked."""
 
 from __future__ import annotations
 
@@ -27,31 +24,34 @@ DEFAULT_TIMEOUT_S: Final = 10.0
 class Connection:
     """A connection to one model server, or to all addresses behind one name.
 
-    Opening it sends nothing: the connection is made with the first call, and made again after a
+    Opening it sends nothing: the connection is made with the first call, and again after a
     server's restart. Close it, or use it in a `with` block.
 
     Args:
         target: host:port of the server's gRPC port, or gRPC's name syntax: with dns:///host:port
-            the load goes round all addresses of the name.
+            all addresses of the name share the load.
         timeout_s: deadline of every call in seconds, retries included, unless the call says
             otherwise.
-        tls: True for the usual authorities, or Tls(…); gRPC's own credentials are taken too. False
-            speaks plain text, as TensorFlow Serving does by default.
+        tls: True for TLS with the authorities that gRPC comes with; Tls(…), or gRPC's own
+            credentials, for others; False for plain text, as TensorFlow Serving has it by default.
         token: sent as "authorization: Bearer …" with every call; a function is asked each time.
             Needs tls, unless the target is on this machine.
         metadata: further pairs, sent with every call.
         retry: how failed calls are sent again; None means never.
-        breaker: when a servable that keeps failing is left alone for a moment; None means never.
+        breaker: when nothing is sent for a moment to a servable that keeps failing; None means
+            never.
         hedge_after_s: send a call a second time if it was not answered after so many seconds, and
-            take the first answer; None means never. Costs the server up to a tenth more calls
-            (retry.budget_ratio), and pays where a few answers are slow by chance.
+            take the first answer; None means never. It costs the server up to a tenth more calls
+            (retry.budget_ratio), and helps where a few answers are slow by chance.
         wait_for_ready: wait for a server that is not there (yet) as long as the deadline allows.
-        check_inputs: hold inputs against the version's signature before sending; the server is
-            asked for it once, and again when another version answers.
+        check_inputs: check inputs against the version's signature before they are sent; the server
+            is asked for it once, and again when another version answers.
         max_message_bytes: limit of one request or answer.
         keepalive_s: how often a connection is pinged while calls are under way; None means never. A
-            server with gRPC's defaults does not stand pings more often than every 300 s.
-        observers: told of every call: observers.prometheus, observers.opentelemetry, or your own.
+            server with gRPC's defaults closes a connection that is pinged more often than every
+            300 s.
+        observers: are told of every call: observers.prometheus, observers.opentelemetry, or your
+            own.
         options: further gRPC channel arguments, as (name, value) pairs; they win over ours.
 
     Attributes:
@@ -60,7 +60,7 @@ class Connection:
         core: the logic; not for callers.
 
     Raises:
-        RequestError: something that cannot be.
+        RequestError: an argument that is not allowed; its message names it.
     """
 
     def __init__(
@@ -118,14 +118,14 @@ class Connection:
 
     @property
     def fallback_counts(self) -> dict[str, int]:
-        """Who answered the calls that had a fallback or a router: servable or "default" → count."""
+        """Servable that answered, or "default" → calls; of those with a fallback or a router."""
         return dict(self.core.fallbacks.counts)
 
     def _open(self) -> None:
         """Makes the channel, where that needs no event loop."""
 
     def _stub(self, method: str) -> Any:
-        raise NotImplementedError  # by each of the two
+        raise NotImplementedError  # Client and AsyncClient implement it
 
     def _token(self, token: str | Callable[[], str] | None) -> Callable[[], str] | None:
         if token is None:

@@ -155,7 +155,10 @@ class Core:
     def _predict_on_route(
         self, question: Question, route: Route, end: float, stand_in: Prediction | None
     ) -> Steps[tuple[Prediction, bytes, KnownRequest | None]]:
-        """The first on the route that answers, or the one that stands in, which nobody was sent."""
+        """The answer of the first servable on the route that gives one, or the one that stands in.
+
+        For the one that stands in there is no request.
+        """
         question = question._replace(request_id=route.request_id)
 
         def ask(one: Servable, its_end: float) -> Steps[tuple[Prediction, bytes, KnownRequest]]:
@@ -183,7 +186,7 @@ class Core:
     def ask_chain(
         self, route: Route, end: float, ask: Callable[[Servable, float], Steps[Answer]]
     ) -> Steps[tuple[Answer | None, Answered]]:
-        """Asks who is on the route until somebody answers; logs, counts and tells observers."""
+        """Asks the servables on the route until one answers; logs, counts and tells observers."""
 
         def fell_back(servable: str, to: str, error: TfsError) -> None:
             self.fallbacks.log(servable, to, error)
@@ -268,7 +271,7 @@ class Core:
         self.predictor.known.clear()
 
     def wait_ready(self, servable: Servable, timeout_s: float) -> Steps[Metadata]:
-        """Asks for metadata again and again, without circuit, until it is there."""
+        """Asks for metadata again and again, without circuit, until it is answered."""
         timeout_s = self.timeout_s(timeout_s)
         end = time.monotonic() + timeout_s
         reason: CallError | None = None
@@ -279,7 +282,7 @@ class Core:
             except (NotServedError, NotAllowedError):
                 raise
             except CallError as error:
-                # The last try may only be cut short: the reason before it says more.
+                # The last try may merely run out of time: the reason before it says more.
                 if reason is None or not isinstance(error, DeadlineExceededError):
                     reason = error
             if end - time.monotonic() <= _POLL_S:
@@ -305,17 +308,17 @@ class Core:
 
 
 def check_shadow(shadow: object) -> None:
-    """Refuses what is no Shadow, before anything is sent.
+    """Refuses anything but a Shadow, before something is sent.
 
     Raises:
-        RequestError: it is something else.
+        RequestError: it is no Shadow.
     """
     if not isinstance(shadow, Mirrors) or isinstance(shadow, type):
         raise RequestError(f"Expected shadow as a Shadow. Received: {type(shadow).__name__}")
 
 
 def _repeats(sent: Sent) -> Callable[[Predictor, Servable, float], Steps[list[Prediction]]]:
-    """What asks another servable the same, with the bytes that were sent, which nobody changes."""
+    """What asks another servable the same, with the very bytes that were sent."""
 
     def repeat(predictor: Predictor, servable: Servable, end: float) -> Steps[list[Prediction]]:
         return [(yield from predictor.repeat(sent, servable, end))]
@@ -324,7 +327,7 @@ def _repeats(sent: Sent) -> Callable[[Predictor, Servable, float], Steps[list[Pr
 
 
 def _stand_in(default: Mapping[str, Any], servable: Servable, signature: str) -> Prediction:
-    """The answer where nobody gives one."""
+    """The answer where no servable gives one."""
     check_mapping(default, "default")
     return Prediction(
         outputs={name: as_array(value, f"default {name!r}") for name, value in default.items()},

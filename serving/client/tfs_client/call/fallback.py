@@ -1,6 +1,6 @@
-"""Who is asked when the first one cannot answer.
+"""Fallbacks: the servables that are asked in turn until one answers.
 
-Knows nothing about what is asked: images and arrays go down the same chain.
+Images and arrays use the same code.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from tfs_client.steps import Steps
 logger = logging.getLogger(__name__)
 
 DEFAULT: Final = "default"
-"""Who answered, where nobody did and the caller's default stands in."""
+"""Stands for "who answered" where no servable did and the caller's default stands in."""
 
 LOG_EVERY_S: Final = 1.0
-"""One line a second for each way to fall back; what was kept silent is counted in the next."""
+"""Seconds between two log lines about the same fallback; the next line counts those left out."""
 
 Answer = TypeVar("Answer")
 
 
 class Answered(NamedTuple):
-    """How a chain ended: nobody answered where `servable` is None."""
+    """How a chain ended; `servable` is None where none answered."""
 
     servable: Servable | None
     reason: str
-    """Why those before could not; empty if the first one answered."""
+    """Why the servables before it could not answer; empty if the first one did."""
     failures: Sequence[TfsError]
 
 
@@ -49,7 +49,7 @@ class Fallbacks:
     """Counts and logs a client's fallbacks.
 
     Attributes:
-        counts: who answered ("default" included) → how often, where a chain was given.
+        counts: servable that answered, or "default" → how often; of calls with a chain.
     """
 
     def __init__(self) -> None:
@@ -58,12 +58,12 @@ class Fallbacks:
         self._logged: dict[tuple[str, str, str], tuple[float, int]] = {}
 
     def answered(self, by: str) -> None:
-        """One answer more."""
+        """Counts one answer more."""
         with self._lock:
             self.counts[by] += 1
 
     def log(self, servable: str, to: str, error: TfsError) -> None:
-        """Says that one was not able to answer; at most once a second for each kind of failure."""
+        """Logs that a servable could not answer, at most once a second for each kind of failure."""
         key = (servable, to, type(error).__name__)
         now = time.monotonic()
         with self._lock:
@@ -82,19 +82,20 @@ def first_answer(
     ask: Callable[[Servable, float], Steps[Answer]],
     fell_back: Callable[[str, str, TfsError], None],
 ) -> Steps[tuple[Answer | None, Answered]]:
-    """Asks one after the other until somebody answers.
+    """Asks one servable after the other until one answers.
 
-    Each gets an equal part of the time that is left, so that one that hangs leaves some for those
-    to come; the last one gets all.
+    Each gets an equal part of the time that is left, so that one that hangs leaves time for the
+    others; the last one gets all that is left.
 
     Args:
-        chain: whom to ask, in order.
+        chain: the servables, in order.
         end: when the time is up, on time.monotonic()'s clock.
         ask: (servable, its own end) to the steps of asking it.
-        fell_back: told of each failure: who, who is next ("default": nobody), and why.
+        fell_back: called after each failure with the servable that failed, the next one
+            ("default": there is none), and the error.
 
     Raises:
-        TfsError: a failure that another one would share: the caller's mistake.
+        TfsError: a failure that every servable would share: the caller's mistake.
     """
     failures: list[TfsError] = []
     reasons: list[str] = []
@@ -118,7 +119,7 @@ def first_answer(
 
 
 def _is_the_servables(error: TfsError) -> bool:
-    """Whether another servable may do better: the request itself is not to blame."""
+    """Whether another servable may answer: the request itself is not at fault."""
     if isinstance(error, LabelNotFoundError):
         return True
     return not isinstance(error, (InvalidRequestError, MessageTooLargeError, CancelledError))

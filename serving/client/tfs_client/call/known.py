@@ -14,7 +14,7 @@ from tfs_client.answers import Metadata
 from tfs_client.errors import RequestError, SignatureError
 from tfs_client.servable import Servable
 from tfs_client.wire import messages
-from tfs_client.wire.codec import RequestTemplate
+from tfs_client.wire.encoding import RequestTemplate
 from tfs_client.wire.inputs import (
     as_array,
     check_inputs,
@@ -28,14 +28,14 @@ class KnownRequest:
     """How requests to one servable's signature are checked and encoded.
 
     Args:
-        servable: whom they ask.
+        servable: the one that they ask.
         signature: its name.
         outputs: the outputs wanted; empty means all.
         metadata: of the version that answers; None checks nothing.
 
     Raises:
-        SignatureError: the version does not have it.
-        OutputNameError: nor one of the outputs.
+        SignatureError: the version has no such signature.
+        OutputNameError: the signature has no such output.
         RequestError: a name that cannot be sent.
     """
 
@@ -70,7 +70,10 @@ class KnownRequest:
         self._inputs = -1 if self.signature is None else len(self.signature.inputs)
 
     def encode(self, inputs: Mapping[str, Any]) -> bytes:
-        """The request's bytes; the inputs are checked, but for those like some that fitted before.
+        """The request's bytes.
+
+        Inputs are checked, unless their names, dtypes and shapes are those of inputs that fitted
+        before.
 
         Raises:
             RequestError: they do not fit; its subclass says how.

@@ -1,8 +1,8 @@
-"""What a client tells those who watch it.
+"""What a client tells its observers.
 
-Nothing is made or called where nobody watches. An observer that raises is logged and harms no call.
-What a shadow asks is not the caller's and is not told; Shadow.counts and on_comparison tell of it.
-Ready ones: observers.opentelemetry, observers.prometheus.
+Without observers nothing is made or called. What an observer raises is logged and does not change
+the call. Mirrored requests are not told; Shadow.counts and on_comparison tell of them. Ready
+observers: observers.opentelemetry, observers.prometheus.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(slots=True)
 class Call:
-    """One call to a server, while it goes on and when it has ended."""
+    """One call to a server, while it is under way and after it has ended."""
 
     method: str
     """Such as "Predict"."""
@@ -30,7 +30,7 @@ class Call:
     signature: str
     request_bytes: int
     metadata: list[tuple[str, str | bytes]]
-    """What is sent along; call_started may add to it."""
+    """gRPC metadata that is sent along; call_started may add to it."""
     attempts: int = 0
     version: int = 0
     """The version that answered; 0 until it did, and where the answer does not tell."""
@@ -40,25 +40,25 @@ class Call:
     error: BaseException | None = None
     """Why it failed; None where it did not."""
     state: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """For an observer to keep something of its own."""
+    """Where an observer keeps something of its own for this call."""
 
 
 class Observer:
-    """Watches a client; override what is of interest. Called in the caller's thread or task."""
+    """Watches a client: override what is of interest. Called in the caller's thread or task."""
 
     def call_started(self, call: Call) -> None:
         """Before the first attempt; metadata may be added."""
 
     def attempt_failed(self, call: Call, error: TfsError, pause_s: float | None) -> None:
-        """One attempt failed; pause_s until the next one, None if there is none."""
+        """One attempt failed; the next one follows after pause_s seconds, or none if it is None."""
 
     def call_ended(self, call: Call) -> None:
         """The call was answered, or failed, or was cancelled: see its error."""
 
     def fell_back(self, servable: str, to: str, error: TfsError) -> None:
-        """`servable` could not answer, so `to` is asked ("default": nobody is left to ask)."""
+        """`servable` could not answer, so `to` is asked; "default": no servable is left to ask."""
 
     def images_answered(
         self, model: str, label: str | None, predictions: Sequence[ImagePrediction]
     ) -> None:
-        """An image classifier was answered; probabilities and review flags are in it."""
+        """An image classifier got its answers, with probabilities and review flags."""

@@ -1,7 +1,7 @@
-"""When a failed call is sent again, and when a server is left alone.
+"""When a failed call is sent again, and when nothing is sent to a server for a while.
 
-Settings are frozen; what they govern (`Budget`, `Circuit`) counts for one client and may be used by
-several threads. Knows nothing about channels or messages.
+The settings (`Retry`, `Breaker`) are frozen. The state behind them (`Budget`, `Circuit`) belongs to
+one client and may be used by several threads.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ logger = logging.getLogger(__name__)
 class Retry:
     """How a call that failed is sent again, within the call's own deadline.
 
-    Only what changes nothing on the server is sent again (every call but `reload`), and only after
-    failures that another attempt may mend: a connection lost or refused, and, once, a server that
-    is full. The pauses double and are drawn at random from zero up ("full jitter": M. Brooker,
-    Exponential Backoff and Jitter, 2015), so that callers who failed together do not come back
-    together.
+    Only calls that change nothing on the server are sent again (all but `reload`), and only after
+    failures that may pass: a connection lost or refused, and, once, a server that is full. The
+    longest pause doubles each time; the pause itself is drawn at random from zero to it ("full
+    jitter": M. Brooker, Exponential Backoff and Jitter, 2015), so that callers who failed together
+    do not come back together.
 
     Raises:
-        RequestError: a number that cannot be.
+        RequestError: a number out of range.
     """
 
     attempts: int = 3
-    """In all, the first one included; 1 means never again."""
+    """Attempts in all, the first one included; 1 means that nothing is sent again."""
     overload_attempts: int = 2
-    """The same for a server that says that it is full: more load is not what it needs."""
+    """The same after a server says that it is full, since more attempts add to its load."""
     backoff_s: float = 0.05
-    """Upper end of the first pause."""
+    """Upper end of the first pause, in seconds."""
     max_backoff_s: float = 1.0
-    """Upper end of any pause."""
+    """Upper end of any pause, in seconds."""
     budget_ratio: float = 0.1
     """Retries and hedges allowed for each call, in the long run, for the whole client: when all
-    fail, a server under stress gets a tenth more and not three times as much."""
+    calls fail, the server gets a tenth more of them, not three times as many."""
     budget_burst: int = 10
     """Retries allowed at once after a quiet time."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be."""
+        """Checks the numbers."""
         for name in ("attempts", "overload_attempts", "budget_burst"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise _cannot_be(self, name, "a whole number above 0")
@@ -66,7 +66,7 @@ class Retry:
                 raise _cannot_be(self, name, "a number, 0 or more")
 
     def pause_s(self, error: CallError, attempts: int) -> float | None:
-        """How long to wait before the next attempt; None: there is to be none.
+        """Seconds to wait before the next attempt; None if there is to be none.
 
         Args:
             error: of the last attempt.
@@ -76,7 +76,7 @@ class Retry:
             return None
         if isinstance(error, OverloadedError) and attempts >= self.overload_attempts:
             return None
-        import random  # here: nobody else needs it, and it takes its time
+        import random  # here, as most callers never need it and its import takes time
 
         ceiling = min(self.max_backoff_s, self.backoff_s * 2 ** (attempts - 1))
         return random.uniform(0, ceiling)
@@ -102,13 +102,13 @@ class Budget:
         self._lock = threading.Lock()
 
     def deposit(self) -> None:
-        """A call was made: a fraction of a retry more."""
+        """A call was made, which allows a fraction of a retry more."""
         if self._tokens < self._burst:
             with self._lock:
                 self._tokens = min(self._burst, self._tokens + self._ratio)
 
     def withdraw(self) -> bool:
-        """Takes one retry out, if there is one."""
+        """Takes one retry, if one is allowed; returns whether it was."""
         with self._lock:
             if self._tokens < 1:
                 return False
@@ -118,15 +118,16 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Breaker:
-    """When a servable that keeps failing is left alone, so that callers get their error at once.
+    """When nothing is sent to a servable that keeps failing, so that callers get errors at once.
 
-    Counted for each servable apart (a model that fails does not close the way to another): of the
-    last `window` attempts, at least `min_calls`, a share of `failure_ratio` failed, because nobody
-    answered, or not in time, or the server was full or broken. For `open_s` nothing is sent then;
-    after that one call tries, and its outcome decides.
+    Each servable is counted on its own, so that a model that fails does not stop calls to another.
+    The circuit opens when a share of `failure_ratio` of the last `window` attempts failed (of at
+    least `min_calls`), because there was no answer, or none in time, or the server was full or
+    broken. For `open_s` seconds nothing is sent then; after that, one call is sent, and its outcome
+    closes the circuit or keeps it open.
 
     Raises:
-        RequestError: a number that cannot be.
+        RequestError: a number out of range.
     """
 
     window: int = 20
@@ -135,7 +136,7 @@ class Breaker:
     open_s: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be."""
+        """Checks the numbers."""
         if not 0 < self.failure_ratio <= 1:
             raise _cannot_be(self, "failure_ratio", "a share above 0, at most 1")
         if not 0 < self.min_calls <= self.window:
@@ -149,7 +150,7 @@ class Circuit:
 
     Args:
         breaker: its settings.
-        name: whose, for the log.
+        name: of the servable and the server, for the log.
     """
 
     def __init__(self, breaker: Breaker, name: str):
@@ -163,7 +164,7 @@ class Circuit:
         self._reason = ""
 
     def blocked(self) -> str:
-        """Why nothing may be sent now; empty if something may."""
+        """Why nothing may be sent now; empty if a call may be sent."""
         if self._closed:
             return ""
         with self._lock:
@@ -176,7 +177,7 @@ class Circuit:
             return f"{self._reason}; the circuit stays open for another {max(0.0, left_s):.1f} s"
 
     def succeeded(self) -> None:
-        """An attempt was answered, be it with a refusal."""
+        """An attempt was answered, perhaps with a refusal."""
         if self._closed:
             self._failed.append(False)
             return
@@ -222,7 +223,7 @@ _SAYS_SOMETHING: Final = (
 
 
 def says_something(error: CallError) -> bool:
-    """Whether the failure speaks against the server, and not against the request."""
+    """Whether the failure is the server's, and not the request's."""
     return isinstance(error, _SAYS_SOMETHING) and not isinstance(error, CircuitOpenError)
 
 

@@ -22,7 +22,7 @@ from tfs_client.errors import (
 )
 from tfs_client.servable import Servable
 from tfs_client.steps import Metadata as Pairs, Steps
-from tfs_client.wire import codec, messages, serving_pb2 as pb
+from tfs_client.wire import decoding, messages, serving_pb2 as pb
 
 _MAYBE_ANOTHER_VERSION: Final = (InvalidRequestError, FailedPreconditionError, NotFoundError)
 """Refusals after which the signature is asked for anew."""
@@ -64,7 +64,7 @@ class Predictor:
         self.known = Known()
         self._max_bytes = max_message_bytes
         self._check = check
-        self._read = functools.partial(codec.decode_answer, max_bytes=max_message_bytes)
+        self._read = functools.partial(decoding.decode_answer, max_bytes=max_message_bytes)
 
     def beside(self, sender: Sender) -> Predictor:
         """One that shares nothing with this one but the connection, and checks nothing."""

@@ -1,7 +1,4 @@
-"""One call's way: whom the router names, who comes after, and what is written down about it.
-
-Knows nothing about what is asked.
-"""
+"""One call's route: the servable that the router chooses, its fallbacks, the exposure logged."""
 
 from __future__ import annotations
 
@@ -15,15 +12,15 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from tfs_client.errors import RequestError, TfsError
 from tfs_client.servable import Servable
 
-if TYPE_CHECKING:  # imported by whoever makes a router; its libraries cost others their time
+if TYPE_CHECKING:  # not at run time: callers without a router would pay for its libraries' import
     from tfs_client.routing.router import Assignment, Router
 
 Key: TypeAlias = str | bytes | int
-"""What stays on one side of an experiment: a user, a device, an order."""
+"""What an experiment keeps on one side: the id of a user, a device, an order."""
 
 
 class Traced(Protocol):
-    """What every answer tells of its way."""
+    """What every answer says about how it came to be."""
 
     @property
     def model(self) -> str: ...  # noqa: D102
@@ -37,7 +34,7 @@ class Traced(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Route:
-    """Who is asked for one call, in order."""
+    """The servables that one call asks, in order."""
 
     chain: tuple[Servable, ...]
     request_id: str
@@ -53,7 +50,7 @@ class Route:
         key: Key | None,
         request_id: str,
     ) -> Route:
-        """Asks the router whom to ask.
+        """The route of a call; asks the router, if there is one, for the label.
 
         Raises:
             RequestError: a router without a key, a key without a router, or a fallback that is
@@ -81,7 +78,7 @@ class Route:
                     "Expected fallback as a list of Servable, such as [Servable(label='stable')]. "
                     f"Received: {one!r}"
                 )
-        # Whom the router named may be in the list of those who come after.
+        # The fallbacks may include the servable that the router chose.
         chain = tuple(dict.fromkeys((servable, *fallback)))
         return cls(chain=chain, request_id=request_id, router=router, assignment=assignment)
 
@@ -94,7 +91,7 @@ class Route:
         predicted: str = "",
         probability: float | None = None,
     ) -> None:
-        """Writes down who answered, and what was decided, if something was."""
+        """Logs which version answered, and what it decided, if it decided something."""
         if self.router is not None:
             if probability is not None and not math.isfinite(probability):
                 probability = None  # JSON has no NaN, so the log would refuse the line
@@ -111,7 +108,7 @@ class Route:
             )
 
     def expose_failure(self, error: TfsError, latency_s: float) -> None:
-        """Writes down that nobody answered: it belongs to the side that was assigned."""
+        """Logs that no servable answered: the failure belongs to the side that was assigned."""
         if self.router is not None:
             self._write(
                 answered_by="",

@@ -42,7 +42,7 @@ _WITH_CIRCUIT = frozenset(METHODS) - {"GetModelStatus", "HandleReloadConfigReque
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a client calls; as Client's arguments of the same names."""
+    """How a client calls: Connection's arguments of the same names."""
 
     target: str
     timeout_s: float
@@ -56,14 +56,14 @@ class Settings:
 
 
 class About(NamedTuple):
-    """What a call is, for errors and observers, and how it is to be sent."""
+    """One call, as errors and observers name it, and how it is to be sent."""
 
     method: str
     servable: Servable | None
-    """None for what concerns the whole server."""
+    """None for a call about the whole server."""
     signature: str
     timeout_s: float
-    """Of the whole call; for the error's sentence."""
+    """Of the whole call, in seconds; for the error's sentence."""
     end: float
     """When the time is up, on time.monotonic()'s clock."""
     metadata: Metadata = ()
@@ -73,7 +73,7 @@ class About(NamedTuple):
 
 
 class Sender:
-    """Sends for one client. Used by all its threads or tasks.
+    """Sends for one client; all its threads or tasks use it.
 
     Args:
         settings: of the client.
@@ -96,13 +96,13 @@ class Sender:
         """Sends the request and reads the answer; gives it with the seconds that it took.
 
         Args:
-            about: what the call is.
+            about: the call.
             request: its bytes.
             read: bytes to answer; what it raises is the call's error.
 
         Raises:
-            RequestError: the client cannot be used (any more).
-            CallError: all attempts failed; the last one's error.
+            RequestError: the client was closed, or belongs to another process.
+            CallError: all attempts failed; the error of the last one.
         """
         self.check_usable()
         start = time.perf_counter()
@@ -133,7 +133,7 @@ class Sender:
 
         Raises:
             ClosedClientError: it was closed.
-            ForkedClientError: it is the parent process's, or none works in this process.
+            ForkedClientError: it was opened before a fork, or gRPC does not work in this process.
         """
         if self.closed:
             raise ClosedClientError(
@@ -284,7 +284,7 @@ class Sender:
         return circuit
 
     def _prepare(self, about: About, request: bytes) -> tuple[Metadata | None, Call | None]:
-        """What is sent along, and the record for observers, if there are any."""
+        """The metadata to send, and the record for observers if there are any."""
         metadata = [*self.settings.metadata, *checked_metadata(about.metadata)]
         if self.settings.token is not None:
             token = self.settings.token()
@@ -323,7 +323,7 @@ def _task_is_cancelled() -> bool:
 def _tell(observer: Observer, tell: Callable[[Observer], None]) -> None:
     try:
         tell(observer)
-    except Exception:  # whatever an observer does, the call goes on
+    except Exception:  # the call goes on
         logger.exception("observer %r failed; the call goes on", observer)
 
 
@@ -335,7 +335,7 @@ def _report(circuit: Circuit, error: CallError) -> None:
 
 
 def _dismiss(future: Any) -> None:
-    """Gives up an attempt; its error, if it still fails, is nobody's."""
+    """Gives up an attempt; if it still fails, its error is fetched, so that none is logged."""
     future.cancel()
     future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 

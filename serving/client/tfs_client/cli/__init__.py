@@ -6,10 +6,11 @@
     tfs bench --concurrency 8 --duration-s 10
     tfs shadow-report shadow.jsonl
 
-The result goes to stdout (a table, or JSON with --json), talk and errors go to stderr. Exit code:
+The result goes to stdout (a table, or JSON with --json), progress and errors go to stderr. Exit
+code:
 
     0  all is well
-    1  an image is not valid; it stands in the table, and so do all others. bench: a call failed
+    1  an image is not valid; the table has it, and all others. bench: a call failed
     2  no answer, or a mistake in the command
 """
 
@@ -25,7 +26,7 @@ from tfs_client.errors import TfsError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    # gRPC's own lines would stand between ours; read when the first channel is opened.
+    # gRPC would write lines between ours; it reads this when the first channel is opened.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     arguments = make_parser().parse_args(argv)
     try:

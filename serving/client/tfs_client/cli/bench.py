@@ -1,6 +1,6 @@
-"""tfs bench: a bounded closed loop of requests, and what came of them.
+"""tfs bench: a bounded closed loop of requests, its throughput and latencies.
 
-For a first look at a server from where the callers stand. No load test: callers wait for their
+For a first look at a server from a caller's machine. It is no load test: callers wait for their
 answers, so a slow server is asked less often.
 """
 
@@ -30,7 +30,7 @@ _PERCENTILES = (50, 90, 99, 100)
 
 @dataclasses.dataclass(kw_only=True)
 class Outcome:
-    """What the calls of all callers came to."""
+    """The results of all callers' calls."""
 
     latencies_s: list[float] = dataclasses.field(default_factory=list)
     versions: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
@@ -40,7 +40,7 @@ class Outcome:
 
 
 def bench(arguments: argparse.Namespace) -> int:
-    """Tfs bench: throughput and latencies."""
+    """`tfs bench`: throughput and latencies."""
     if not 0 < arguments.duration_s < 3600:
         raise RequestError(
             "Expected --duration-s above 0, below 3600. "
@@ -98,7 +98,7 @@ def _print(figures: Mapping[str, Any]) -> None:
 async def _bench(
     arguments: argparse.Namespace,
 ) -> tuple[dict[str, NDArray[Any]], str, Outcome]:
-    # What the server does is measured: nothing is sent twice, nothing held back.
+    # The server is measured, so nothing is sent twice and nothing held back.
     settings = {**connection(arguments), "retry": None, "breaker": None}
     asked = {"model": arguments.model, **version_of(arguments)}
     async with AsyncClient(**settings) as client:
@@ -112,7 +112,7 @@ async def _bench(
                 outcome.latencies_s.append(answer.latency_s)
                 outcome.versions[answer.version] += 1
 
-            await call()  # a mistake shows here; and the connection is made
+            await call()  # makes the connection, and shows a mistake before anything is counted
             outcome.latencies_s.clear()
             outcome.versions.clear()
             start = time.monotonic()
@@ -129,7 +129,7 @@ async def _bench(
                     code = error.code.name if isinstance(error, CallError) else ""
                     outcome.errors[code or type(error).__name__] += 1
                     outcome.last_error = str(error)
-                    await asyncio.sleep(0.01)  # no server gets better by being hammered
+                    await asyncio.sleep(0.01)  # a failing server is not asked without pause
 
             async def watch() -> None:
                 while True:

@@ -1,4 +1,4 @@
-"""How results and progress look."""
+"""Tables, JSON and progress on the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns; those of numbers to the right."""
+    """Aligned columns; columns of numbers to the right."""
     lines = [header, *rows]
     widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
     numeric = [
@@ -29,7 +29,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_json(content: Any) -> None:
-    """Indented JSON that every reader takes."""
+    """Indented JSON, without NaN and infinity, which JSON does not have."""
     print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
@@ -56,11 +56,11 @@ def _as_json(value: Any) -> Any:
 
 
 class Progress:
-    """One line on stderr that tells how far it is; silent where nobody looks at it.
+    """A line with a progress bar on stderr, if that is a terminal.
 
     Args:
-        what: is counted.
-        total: at the end.
+        what: the name of what is counted.
+        total: how many there are at the end.
     """
 
     def __init__(self, what: str, total: float):
@@ -78,7 +78,7 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
     def advance(self, more: float) -> None:
-        """So many more are done; shown ten times a second at most."""
+        """Counts `more` as done; shown ten times a second at most."""
         self._done += more
         now = time.monotonic()
         if self._visible and now - self._shown_s > 0.1:

@@ -19,7 +19,7 @@ _INPUTS_HELP = (
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser; the chosen command stands in `command`."""
+    """The parser; it sets `command` to the function of the chosen command."""
     parser = argparse.ArgumentParser(
         prog="tfs",
         description="Ask a model server. Exit code 0: all is well; 1: an image is not valid, or a "

@@ -1,7 +1,4 @@
-"""tfs shadow-report: what the shadow would have answered, from the files of a ShadowLog.
-
-Asks no server. Knows nothing about how the files came to be.
-"""
+"""tfs shadow-report: agreement with a shadow, from the files of a ShadowLog. Asks no server."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ SHOWN: Final = 20
 """Disagreements listed for each pair of versions."""
 
 Z: Final = 1.959963984540054
-"""Of the normal distribution: 95 % lie within so many standard deviations."""
+"""95 % of a normal distribution lie within so many standard deviations."""
 
 _FIELDS: Final = frozenset(field.name for field in dataclasses.fields(Comparison))
 _NUMBERS: Final = ("primary_version", "shadow_version", "primary_latency_s", "shadow_latency_s")
@@ -32,7 +29,7 @@ _PERCENTILES: Final = (50, 95)
 
 
 class Pair(NamedTuple):
-    """Which two versions stand beside each other."""
+    """The two versions that are compared."""
 
     model: str
     primary_version: int
@@ -42,7 +39,7 @@ class Pair(NamedTuple):
 
 @dataclasses.dataclass
 class Tally:
-    """What the comparisons of one pair came to."""
+    """The sums of one pair's comparisons."""
 
     agreed: int = 0
     compared: int = 0
@@ -52,7 +49,7 @@ class Tally:
     disagreements: list[Comparison] = dataclasses.field(default_factory=list)
 
     def add(self, one: Comparison) -> None:
-        """One comparison more."""
+        """Adds one comparison."""
         self.compared += 1
         self.agreed += bool(one.agree)
         self.primary_s.append(one.primary_latency_s)
@@ -64,7 +61,7 @@ class Tally:
 
 
 def shadow_report(arguments: argparse.Namespace) -> int:
-    """Tfs shadow-report: agreement, differences and latencies for each pair of versions."""
+    """`tfs shadow-report`: agreement, differences and latencies for each pair of versions."""
     figures = report(arguments.file)
     if arguments.json:
         print_json(figures)
@@ -74,7 +71,7 @@ def shadow_report(arguments: argparse.Namespace) -> int:
 
 
 def report(files: Sequence[Path]) -> dict[str, Any]:
-    """All figures, as JSON has them.
+    """All figures, as --json prints them.
 
     Raises:
         OSError: a file cannot be read.
@@ -105,7 +102,7 @@ def report(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def _comparison(line: str) -> Comparison | None:
-    """What a line says; None where it was torn, or is of something else."""
+    """The comparison in a line; None where the line was torn, or holds something else."""
     try:
         found = json.loads(line)
         one = Comparison(**{name: found[name] for name in found if name in _FIELDS})
@@ -127,14 +124,14 @@ def wilson(hits: int, trials: int) -> tuple[float, float]:
     """The 95 % interval of a share, after E. B. Wilson, 1927.
 
     Args:
-        hits: how many.
-        trials: of how many, above 0.
+        hits: the number of successes.
+        trials: the number of trials, above 0.
     """
     share, weight = hits / trials, Z**2 / trials
     middle = share + weight / 2
     width = Z * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
     low, high = (middle - width) / (1 + weight), (middle + width) / (1 + weight)
-    # The ends of 0 and of 1 are exact, and rounding must not move them.
+    # Without hits the lower end is exactly 0, with hits alone the upper end exactly 1.
     return (low if hits else 0.0), (high if hits < trials else 1.0)
 
 

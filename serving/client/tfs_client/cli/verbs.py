@@ -1,7 +1,4 @@
-"""The commands that ask once: predict, metadata, status, wait-ready.
-
-Written against the package's public face; knows nothing about gRPC or tensors.
-"""
+"""The commands that ask once: predict, metadata, status, wait-ready."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from tfs_client.images.classifier import ImageClassifier, ImagePrediction
 
 
 def predict(arguments: argparse.Namespace) -> int:
-    """Tfs predict: one line an image, or the outputs for given inputs."""
+    """`tfs predict`: one line an image, or the outputs for given inputs."""
     if arguments.inputs is not None:
         return _predict_inputs(arguments)
     files = image_files(arguments.image)
@@ -91,7 +88,7 @@ def _predict_inputs(arguments: argparse.Namespace) -> int:
 
 
 def metadata(arguments: argparse.Namespace) -> int:
-    """Tfs metadata: the signatures of a version."""
+    """`tfs metadata`: the signatures of a version."""
     with Client(**connection(arguments)) as client:
         found = client.metadata(model=arguments.model, **version_of(arguments))
     if arguments.json:
@@ -110,7 +107,7 @@ def metadata(arguments: argparse.Namespace) -> int:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Tfs status: the state of every version."""
+    """`tfs status`: the state of every version."""
     with Client(**connection(arguments)) as client:
         found = client.status(model=arguments.model)
     if arguments.json:
@@ -124,7 +121,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def wait_ready(arguments: argparse.Namespace) -> int:
-    """Tfs wait-ready: returns when the version can answer."""
+    """`tfs wait-ready`: returns when the version can answer."""
     asked = version_of(arguments)
     with Client(**connection(arguments)) as client:
         found = client.wait_ready(
@@ -154,7 +151,11 @@ def version_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The files, with folders replaced by the images in them; all are there."""
+    """The files, with folders replaced by the images in them.
+
+    Raises:
+        RequestError: a file that does not exist, or a folder without images.
+    """
     return list(_image_files(paths))
 
 
@@ -224,7 +225,7 @@ def _prediction_as_text(row: ImagePrediction) -> tuple[str, ...]:
 
 
 def _prediction_as_json(row: ImagePrediction) -> dict[str, Any]:
-    """The same keys for every image; an unknown number is null, which every JSON reader takes."""
+    """The same keys for every image; an unknown number is null, as JSON has no NaN."""
     found = dataclasses.asdict(row)
     found = {"file": found.pop("source"), **found}
     if math.isnan(row.probability):

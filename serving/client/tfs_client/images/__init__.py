@@ -1,1 +1,1 @@
-"""The image classifier: pictures looked at before they are sent, and answers in its own words."""
+"""The image classifier: pictures are checked before they are sent, answers are typed."""

@@ -50,7 +50,7 @@ CONCURRENCY: Final = 4
 OnBadImage: TypeAlias = Literal["raise", "mark"]
 
 _BATCH_TOO_LARGE: Final = re.compile(r"Task size \d+ is larger than maximum input batch size (\d+)")
-"""TensorFlow Serving's words; they are the only way to learn its max_batch_size."""
+"""TensorFlow Serving's error; it does not tell its max_batch_size in any other way."""
 
 
 class _Turn(NamedTuple):
@@ -68,18 +68,19 @@ class Classifier:
     """How one image classifier is asked. For callers: ImageClassifier and AsyncImageClassifier.
 
     Args:
-        client: an open client; stays the caller's, who closes it.
+        client: an open client; its owner closes it.
         label: ask the version that this label points at; None means "stable", unless a version is
             given.
         version: ask this version, in place of a label.
         model: the servable's name.
         timeout_s: deadline of each request in seconds, with all retries and fallbacks; None means
             the client's.
-        batch_size: at most so many images in one request. A server that takes fewer is followed.
+        batch_size: most images in one request. If the server takes fewer, its limit is used.
         fallback: whom to ask, in order, where the one before cannot answer.
-        default: answer where nobody else does: needs_review, with the reason, and no label.
-        router: names the label by the `key` of a call, in place of label and version.
-        guards: what is looked at before a picture is sent.
+        default: whether to answer where no servable does: with needs_review, the reason, and no
+            label.
+        router: chooses the label by the `key` of a call, in place of label and version.
+        guards: what is checked before a picture is sent.
         shadow: asks another version the same afterwards, and compares the answers.
 
     Raises:
@@ -136,7 +137,7 @@ class Classifier:
                 if picture.problem is not None and on_bad_image == "raise":
                     raise picture.problem
             good = [picture for picture in batch if picture.problem is None]
-            # Of several, each has an id of its own: the call's, with its place among the sources.
+            # Of several images, each has an id of its own: the call's, and its place in sources.
             first = len(answers)
             ids = [f"-{first + at}" for at, picture in enumerate(batch) if picture.problem is None]
             if len(sources) == 1:
@@ -151,7 +152,7 @@ class Classifier:
     def _ask_route(
         self, batch: Sequence[Picture], ids: Sequence[str], key: Key | None, request_id: str
     ) -> Steps[list[ImagePrediction]]:
-        """One batch, from the first on the route who answers."""
+        """One batch, answered by the first servable on the route that can."""
         start = time.monotonic()
         end = start + self._timeout_s
         if self._router is None and key is None and not self._fallback and not self._default:
@@ -202,7 +203,7 @@ class Classifier:
 
         def prepare() -> Callable[[Predictor, Servable, float], Steps[list[ImagePrediction]]]:
             pictures_then = pictures.kept(batch)
-            twin = copy.copy(self)  # what it learns of the shadow's batch size is not for this one
+            twin = copy.copy(self)  # the shadow's batch size may differ from this one's
             return lambda predictor, one, end: twin._ask(
                 pictures_then, _Turn(predictor, one, end, request_id)
             )
@@ -304,7 +305,7 @@ def _numbered(
 
 
 def check_some(count: int) -> None:
-    """Refuses no images at all.
+    """Refuses an empty batch.
 
     Raises:
         EmptyBatchError: there are none.
@@ -331,7 +332,7 @@ def _marked(picture: Picture) -> ImagePrediction:
 def _default(
     picture: Picture, asked: Servable, latency_s: float, request_id: str
 ) -> ImagePrediction:
-    """The answer where nobody gives one. Nothing speaks against the picture, so it is valid."""
+    """The answer where no servable gives one; the picture was not found to be invalid."""
     return ImagePrediction(
         label="",
         probability=math.nan,
@@ -358,7 +359,7 @@ _KINDS: Final = {
 def _rows(
     prediction: Prediction, batch: Sequence[Picture], request_id: str
 ) -> list[ImagePrediction]:
-    """One typed answer an image; refuses an answer that does not follow the contract."""
+    """One typed answer for each image; refuses outputs that do not follow the contract."""
     columns: list[list[Any]] = []
     for name, kind in _KINDS.items():
         output = prediction.outputs.get(name)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["BATCH_SIZE", "AsyncImageClassifier", "ImageClassifier", "ImagePrediction"]
 
 Progress = Callable[[int], Any]
-"""Told how many more images are done: tqdm's update, say."""
+"""Called with the number of images that are newly done: tqdm's update, say."""
 
 Item = TypeVar("Item")
 
@@ -47,7 +47,7 @@ Item = TypeVar("Item")
 class ImageClassifier(Classifier):
     """Asks an image classifier that follows the contract, through a Client.
 
-    Safe to use from several threads. Classifier tells the arguments.
+    Several threads may use one. Its arguments are Classifier's.
     """
 
     def predict(
@@ -59,13 +59,13 @@ class ImageClassifier(Classifier):
             source: the path, the content or the open file of a JPEG, PNG, GIF (first frame) or BMP
                 picture; or pixels: a uint8 array [H, W, 3], RGB, 0-255, or a Pillow image. EXIF
                 orientation is ignored in all of them, as it was in training, unless the guards
-                say otherwise.
+                set it otherwise.
             key: for the router: what stays on one side of the experiment.
             request_id: carried in the answer, to the server and into the router's log.
 
         Raises:
             ImageError: the picture is broken, foreign or too large; nothing was sent.
-            RequestError: what is given is no picture at all; nothing was sent.
+            RequestError: the source is no kind of picture; nothing was sent.
             PillowMissingError: pixels have to be converted and Pillow is not installed.
             OSError: the file cannot be read.
             CallError: the call failed.
@@ -81,14 +81,14 @@ class ImageClassifier(Classifier):
         key: Key | None = None,
         request_id: str = "",
     ) -> list[ImagePrediction]:
-        """Asks about several images, in one request of batch_size after the other.
+        """Asks about several images, in requests of batch_size, one after the other.
 
         Args:
             sources: any mix of what predict takes, or one uint8 array [N, H, W, 3].
-            on_bad_image: "raise" what is wrong with a picture that cannot be sent; or "mark" its
-                answer as not valid, with the reason, and go on.
+            on_bad_image: "raise" the error of a picture that cannot be sent; or "mark" its answer
+                as not valid, with the reason, and go on.
             key: as for predict, for all of them.
-            request_id: as for predict; of several images each gets it with its number.
+            request_id: as for predict; of several images, each gets it with its number.
 
         Returns:
             The answers, in the same order.
@@ -96,7 +96,7 @@ class ImageClassifier(Classifier):
         Raises:
             EmptyBatchError: no images.
             RequestError: as for predict, as are the others. Earlier requests may have been sent;
-                nothing is changed by that.
+                they change nothing.
         """
         return walk(self._classify(_several(sources), on_bad_image, key, request_id))
 
@@ -115,17 +115,17 @@ class ImageClassifier(Classifier):
         batch_size * concurrency ahead. A stream that is left early waits for what it has sent.
 
         Args:
-            sources: as for predict_many, and without an end if need be.
+            sources: as for predict_many; they may be without end.
             on_bad_image: "mark" a picture that cannot be sent (answer.reason says why), or "raise".
-            concurrency: so many requests at once.
-            progress: told how many more are done; tqdm's update, say.
+            concurrency: requests at once.
+            progress: called with the number of images that are newly done; tqdm's update, say.
             key: as for predict, for all of them.
 
         Yields:
             The answers, in the order of the sources.
 
         Raises:
-            RequestError: as for predict_many, as are the others, at the place of the image.
+            RequestError: as for predict_many, as are the others; raised in the image's turn.
         """
         chunks = _chunks(_iterable(sources), self._batch_size)
         _check_concurrency(concurrency)
@@ -170,7 +170,10 @@ class ImageClassifier(Classifier):
 
 
 class AsyncImageClassifier(Classifier):
-    """The same through an AsyncClient, awaited. Files are read, and pixels resized, in threads."""
+    """Asks through an AsyncClient, awaited; its arguments are Classifier's.
+
+    Files are read, and pixels resized, in threads.
+    """
 
     async def predict(
         self, source: ImageSource, *, key: Key | None = None, request_id: str = ""

@@ -1,16 +1,16 @@
-"""What an image file says of itself in its header: format, size, channels, orientation.
+"""What is in the header of an image file: format, size, channels, orientation.
 
     header = read_header(content)
     check_header(header, max_pixels=50_000_000, name="cell.png")
 
-For refusing a file before it is sent: a small one that holds a huge picture, one of a foreign
-format, one that the served graph cannot decode. Works without Pillow, reads a few hundred bytes and
-takes microseconds; of the claimed sizes nothing is allocated. A header that is read says nothing
-about the pixels behind it: those may still be broken. Knows nothing about servers or decoding.
+It is for refusing a file before it is sent: a small one that holds a huge picture, one of a
+foreign format, one that the served graph cannot decode. It needs no Pillow, reads a few hundred
+bytes, takes microseconds, and allocates nothing of the size that a header claims. The pixels
+behind a good header may still be broken.
 
 Sources: ITU-T T.81 annex B (JPEG), CIPA DC-008 4.6 (Exif), the PNG specification 5 and 11, the
-GIF89a specification, Microsoft's "Bitmap Storage". The readers forgive what libjpeg, libpng and
-giflib forgive, such as rubbish between segments: what the graph decodes must pass here.
+GIF89a specification, Microsoft's "Bitmap Storage". The readers accept what libjpeg, libpng and
+giflib accept, such as rubbish between segments: what the graph decodes must pass here.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def read_header(content: Content) -> PictureHeader:
 
 
 def check_header(header: PictureHeader, *, max_pixels: int, name: str) -> None:
-    """Refuses a picture of which the header already shows that the served graph refuses it.
+    """Refuses a picture that the served graph would refuse, as far as the header shows it.
 
     Args:
         header: as read_header returns it.

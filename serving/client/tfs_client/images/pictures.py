@@ -1,8 +1,7 @@
-"""What a caller holds as a picture, checked and made ready to be sent.
+"""A caller's pictures, checked and made ready to be sent.
 
-A file (path, content or open file) is sent untouched once its header is found to be fit; pixels
-(arrays, Pillow images) are sent as they are where they have the version's size, else resized.
-Knows nothing about servers.
+A file (path, content or open file) is sent unchanged once its header was checked; pixels (arrays,
+Pillow images) are sent as they are where they have the version's size, else resized.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from tfs_client.images.pixels import (
 Orientation: TypeAlias = Literal["ignore", "apply", "refuse"]
 
 BATCH_BYTES: Final = 32 * 2**20
-"""A request is closed when its files are larger together, whatever their number."""
+"""Most bytes of files in one request, whatever their number (but one file is always sent)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,28 +50,29 @@ class Picture:
 
     @property
     def weight(self) -> int:
-        """Bytes that it adds to a request; pixels are small once resized."""
+        """Bytes that it adds to a request; pixels are small once they are resized, and count 0."""
         return len(self.content or b"")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Guards:
-    """What is looked at before a picture is sent.
+    """What is checked before a picture is sent.
 
     Raises:
-        RequestError: a limit or a word that cannot be.
+        RequestError: a limit below 1, or an unknown orientation.
     """
 
     max_file_bytes: int = MAX_FILE_BYTES
     """A larger file is refused before it is read."""
     max_pixels: int = MAX_PIXELS
-    """A larger picture is refused by its header: a small file can hold a huge one."""
+    """A larger picture is refused by its header: a small file can hold a huge picture."""
     orientation: Orientation = "ignore"
-    """What to do with a picture that EXIF says is to be turned: "ignore", as in training and in the
-    model's graph; "apply", turning it here, with Pillow, and sending pixels; or "refuse"."""
+    """What to do with a picture whose EXIF says that it must be turned: "ignore" it, as in training
+    and in the model's graph; "apply" it here, with Pillow, and send pixels; or "refuse" the
+    picture."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be."""
+        """Checks the settings."""
         if self.orientation not in ("ignore", "apply", "refuse"):
             raise RequestError(
                 'Expected orientation as "ignore", "apply" or "refuse". '
@@ -91,7 +91,7 @@ class Guards:
             The picture, or its problem where its content is at fault.
 
         Raises:
-            RequestError: no kind of picture: the caller's mistake, not the picture's.
+            RequestError: the source is no kind of picture, which is the caller's mistake.
         """
         name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
         try:
@@ -136,7 +136,7 @@ class Guards:
         return upright(image, self.max_pixels)
 
     def prepare_some(self, sources: Sequence[ImageSource], start: int, most: int) -> list[Picture]:
-        """The pictures for one request: from sources[start], at most so many, and BATCH_BYTES."""
+        """The pictures for one request: from sources[start] on, at most `most` and BATCH_BYTES."""
         pictures: list[Picture] = []
         size = 0
         for source in sources[start : start + most]:
@@ -162,7 +162,7 @@ def stack(pictures: Sequence[Picture], size: tuple[int, int]) -> Pixels:
 
 
 def kept(pictures: Sequence[Picture]) -> list[Picture]:
-    """The same pictures, with pixels that their caller may write over meanwhile copied."""
+    """The same pictures, with copies of pixels that their caller may write over meanwhile."""
     return [
         one if one.pixels is None else dataclasses.replace(one, pixels=one.pixels.copy())
         for one in pictures

@@ -1,6 +1,6 @@
 """Pictures to bytes and to pixels: reading, checking, and the decoding that the model's graph does.
 
-Pillow is imported only where a picture has to be decoded or resized. Knows nothing about servers.
+Pillow is imported only where a picture has to be decoded or resized.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ MAX_FILE_BYTES: Final = 32 * 2**20
 """A larger file is refused before it is read or sent."""
 
 MAX_PIXELS: Final = 50_000_000
-"""A larger picture is refused before it is decoded here: a small file can hold a huge one."""
+"""A larger picture is refused before it is decoded here: a small file can hold a huge picture."""
 
 _ORIENTATION: Final = 0x0112
-"""EXIF's tag of it."""
+"""EXIF's tag of the orientation."""
 
 _TURNS: Final = {
     2: "FLIP_LEFT_RIGHT",
@@ -42,11 +42,11 @@ _TURNS: Final = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-"""What puts a picture of that orientation upright; Pillow's own exif_transpose copies the rest of
-the picture's metadata too, which nobody needs here."""
+"""EXIF orientation → Pillow's operation that turns the picture upright. Pillow's exif_transpose
+would copy the rest of the picture's metadata too, which is not needed here."""
 
 _BROKEN: Final = (OSError, ValueError, SyntaxError, EOFError)
-"""What Pillow raises over a broken file."""
+"""What Pillow raises for a broken file."""
 
 
 def is_file(source: object) -> TypeIs[File]:
@@ -60,8 +60,8 @@ def read_file(source: File, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """The content of an image file, neither empty nor too large.
 
     Args:
-        source: its path, its content, or a file opened for reading bytes, which is read from where
-            it stands and stays open.
+        source: its path, its content, or a file opened for reading bytes, which is read from its
+            present position and stays open.
         max_bytes: largest size; a larger file is not read.
 
     Raises:
@@ -121,13 +121,13 @@ def image_to_array(source: ImageSource, size: tuple[int, int]) -> Pixels:
 
     Args:
         source: as ImageClassifier.predict takes it.
-        size: (height, width) in pixels; mind the order, Pillow's own is the other one.
+        size: (height, width) in pixels; Pillow's order is the other one.
 
     Returns:
         uint8 [height, width, 3], RGB.
 
     Raises:
-        RequestError: no image, a broken one (ImageError), or one of more than MAX_PIXELS.
+        RequestError: no image; ImageError for a broken one, or one of more than MAX_PIXELS.
         PillowMissingError: Pillow is not installed (an array of the right size does not need it).
         OSError: the file cannot be read.
     """
@@ -183,7 +183,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     """Refuses a picture of too many pixels, or of none.
 
     Raises:
-        ImageError: it is one.
+        ImageError: it has too many, or none.
     """
     if not 0 < width * height <= max_pixels:
         raise ImageError(
@@ -196,7 +196,7 @@ def checked_pixels(array: NDArray[Any], max_pixels: int = MAX_PIXELS) -> Pixels:
     """Returns the array if it holds the pixels of one image.
 
     Raises:
-        DtypeError: not uint8; the caller's mistake, as is
+        DtypeError: not uint8.
         ShapeError: not [H, W, 3], or without pixels.
         ImageError: more than max_pixels.
     """
@@ -217,7 +217,7 @@ def checked_pixels(array: NDArray[Any], max_pixels: int = MAX_PIXELS) -> Pixels:
 
 def is_pillow(source: object) -> TypeIs[Image.Image]:
     """Whether it is a Pillow image, without importing Pillow."""
-    # Somebody who holds a Pillow image has imported Pillow; nobody else has to.
+    # A caller that has a Pillow image has imported Pillow; no other caller needs it.
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(source, module.Image)
 
@@ -234,7 +234,7 @@ def _pillow() -> Any:
 
 
 def describe(source: object) -> str:
-    """What was received, for an error's sentence."""
+    """A received value in words, for an error's message."""
     if isinstance(source, np.ndarray):
         return f"an array of dtype={source.dtype}, shape={list(source.shape)}"
     return f"{type(source).__name__}"

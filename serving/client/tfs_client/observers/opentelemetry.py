@@ -3,7 +3,7 @@
     Client("models.example:8500", observers=[Tracing()])
 
 Names and attributes follow OpenTelemetry's semantic conventions for gRPC
-(https://opentelemetry.io/docs/specs/semconv/rpc/grpc); what is TensorFlow Serving's own begins with
+(https://opentelemetry.io/docs/specs/semconv/rpc/grpc); attributes of TensorFlow Serving begin with
 "tfs.".
 """
 
@@ -31,20 +31,20 @@ except ImportError as error:
     ) from error
 
 _SCHEME: Final = re.compile(r"(?:dns|xds):(?://[^/]*/)?|ipv[46]:")
-"""What stands before the address in gRPC's name syntax. A host may be called as one ("dns:8500"):
-host:port is tried first."""
+"""The scheme before the address in gRPC's name syntax. A host may have a scheme's name
+("dns:8500"), so host:port is tried first."""
 
 _HOST_AND_PORT: Final = re.compile(r"(?:\[([^\[\]]+)\]|([^\s:/,\[\]]+))(?::(\d+))?")
 
 
 class Tracing(Observer):
-    """Makes spans; one object may watch any number of clients.
+    """Makes a span for each call; one object may watch any number of clients.
 
-    Each is a child of the caller's current span, in threads, in event loops and in the threads of a
-    stream. Attempts that failed are its events, fallbacks are events of the caller's span.
+    The span is a child of the caller's current span, in threads, in event loops and in the threads
+    of a stream. Failed attempts are events of it; fallbacks are events of the caller's span.
 
     Args:
-        tracer_provider: where spans go; None means the process's own, as set up with
+        tracer_provider: where spans go; None means the one that was set for the process with
             opentelemetry.trace.set_tracer_provider.
     """
 
@@ -105,14 +105,14 @@ class Tracing(Observer):
         if isinstance(error, Exception):
             span.record_exception(error)
             span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
-        elif isinstance(error, asyncio.CancelledError):  # somebody's wish, no fault
+        elif isinstance(error, asyncio.CancelledError):  # wanted by the caller, so no exception
             span.set_status(Status(StatusCode.ERROR, "cancelled"))
         elif error is not None:  # the process or the loop is ending
             span.set_status(Status(StatusCode.ERROR, type(error).__name__))
         span.end()
 
     def fell_back(self, servable: str, to: str, error: TfsError) -> None:
-        """An event of the caller's span, to which all those asked belong."""
+        """An event of the caller's span, which covers all servables that are asked."""
         trace.get_current_span().add_event(
             "tfs.fell_back",
             {"tfs.from": servable, "tfs.to": to, "error.type": type(error).__name__},
@@ -121,7 +121,7 @@ class Tracing(Observer):
     def images_answered(
         self, model: str, label: str | None, predictions: Sequence[ImagePrediction]
     ) -> None:
-        """An event of the caller's span: how many, and how many for a person."""
+        """An event of the caller's span: how many images, and how many of them need review."""
         trace.get_current_span().add_event(
             "tfs.images_answered",
             {
@@ -133,7 +133,7 @@ class Tracing(Observer):
 
 
 def _code(error: BaseException | None) -> grpc.StatusCode | None:
-    """The call's code on gRPC's side; None where gRPC had no part in its end."""
+    """The gRPC code that a call ended with; None where it ended without one."""
     if error is None or isinstance(error, AnswerError):  # an answer did arrive
         return grpc.StatusCode.OK
     if isinstance(error, CallError):

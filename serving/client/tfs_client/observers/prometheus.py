@@ -32,7 +32,7 @@ CONFIDENCE_BUCKETS: Final = tuple(round(0.05 * step, 2) for step in range(1, 21)
 
 
 class Metrics(Observer):
-    """Counts; one object watches all clients of a process.
+    """Counts calls and images; one object watches all clients of a process.
 
     Names begin with `namespace`_: request_seconds (histogram, of answered calls), requests_total
     (by gRPC code, or error class where there is none), attempts_failed_total, fallbacks_total,
@@ -45,7 +45,7 @@ class Metrics(Observer):
         latency_buckets_s: upper ends of the latency histogram's buckets, in seconds.
 
     Raises:
-        RequestError: the registry has metrics of these names already: share the first object.
+        RequestError: the registry has metrics of these names; share one object between clients.
         ValueError: Prometheus does not take the namespace or the buckets.
     """
 
@@ -107,16 +107,16 @@ class Metrics(Observer):
         self._register(registry)
 
     def call_started(self, call: Call) -> None:
-        """One more under way."""
+        """Counts one more call under way."""
         self._in_flight.labels(*_asked(call)).inc()
         call.state[self._key] = True
 
     def attempt_failed(self, call: Call, error: TfsError, pause_s: float | None) -> None:
-        """Counts it, whether another attempt follows or not."""
+        """Counts the attempt, whether another one follows or not."""
         self._failed.labels(*_asked(call), _code(error)).inc()
 
     def call_ended(self, call: Call) -> None:
-        """Counts the call and what it took."""
+        """Counts the call, its bytes and its latency."""
         asked = _asked(call)
         if call.state.pop(self._key, False):
             self._in_flight.labels(*asked).dec()
@@ -129,7 +129,7 @@ class Metrics(Observer):
             ).observe(call.latency_s)
 
     def fell_back(self, servable: str, to: str, error: TfsError) -> None:
-        """Counts it."""
+        """Counts the fallback."""
         self._fallbacks.labels(servable, to, type(error).__name__).inc()
 
     def images_answered(

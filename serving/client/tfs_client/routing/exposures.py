@@ -1,7 +1,4 @@
-"""Who met what: the log that a comparison of labels is counted from.
-
-Knows nothing about weights or calls.
-"""
+"""The log of which version answered each caller; comparisons of labels are counted from it."""
 
 from __future__ import annotations
 
@@ -12,28 +9,30 @@ from tfs_client.background.jsonl import JsonLines
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """One unit has met one label: what a comparison of the labels counts."""
+    """One call of an experiment: the unit, its label and the answer."""
 
     experiment: str
     unit: str
+    """The key's pseudonym; see Assignment."""
     label: str
     """The label that was assigned."""
     answered_by: str
-    """Who answered, such as "image_classifier/labels/canary" or "default"."""
+    """The servable that answered, such as "image_classifier/labels/canary"; "default" where the
+    caller's default stood in, empty where the call failed."""
     model: str
     version: int
     """0 if no version answered."""
     request_id: str
-    """What outcomes that become known later are joined by."""
+    """For joining the exposure with an outcome that becomes known later."""
     time_s: float
     """Unix time in seconds."""
     latency_s: float
     error: str
-    """Empty, or the class name of the error if nobody answered."""
+    """The class name of the error if the call failed; else empty."""
     needs_review: bool | None
     predicted: str = ""
-    """The class that the model decided on: with the outcome it says who was right. Empty where
-    there is none: arrays, an image that is not valid, a default answer, a failure."""
+    """The class that the model decided on, to be compared with the outcome. Empty where there is
+    none: arrays, an image that is not valid, a default answer, a failure."""
     probability: float | None = None
     """Of the positive class, 0-1; None where there is none."""
 
@@ -41,5 +40,5 @@ class Exposure:
 class ExposureLog(JsonLines[Exposure]):
     """Appends exposures to a file, one line of JSON each; to be used as a Router's on_exposure.
 
-    Threads and processes may share the file; JsonLines tells the rest.
+    Threads and processes may share the file; see JsonLines.
     """

@@ -1,11 +1,10 @@
-"""Deals callers to labels: a sticky, weighted split with a kill switch, and a log of who got what.
+"""Assigns callers to labels: a sticky, weighted split with a kill switch, and an exposure log.
 
     router = Router.from_file("split.json", on_exposure=ExposureLog("exposures.jsonl"))
     label = router.assign(order_id).label
 
-How a key is dealt is split.py's formula; what is written down, exposures.py's.
-
-Knows nothing about models, servers or calls: what a label means is the caller's business.
+split.py has the formula, exposures.py the log. A label is a name here; what it points at is the
+server's business.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Router:
 
     Args:
         weights: label to weight, finite and 0 or more, at least one above 0.
-        experiment: its name; another name deals everybody anew, independently of this one.
+        experiment: its name; under another name all keys are assigned anew and independently.
         control: the label that gets the keys of killed labels.
         on_exposure: called by `expose`, in the caller's thread; an ExposureLog, say.
 
@@ -50,7 +49,7 @@ class Router:
         control: str = contract.LABEL_STABLE,
         on_exposure: Callable[[Exposure], None] | None = None,
     ):
-        # What was asked for, and the same with the labels killed by code: the one that deals.
+        # The split that was asked for, and the one in use: the same with the labels killed by code.
         self._asked = self._split = Split(experiment=experiment, weights=weights, control=control)
         self._killed: frozenset[str] = frozenset()
         self._file: SplitFile | None = None
@@ -67,22 +66,22 @@ class Router:
         poll_s: float = 1.0,
         on_exposure: Callable[[Exposure], None] | None = None,
     ) -> Router:
-        """A router that follows a JSON file; `assign` looks at it, there is no thread.
+        """A router that follows a JSON file. `assign` checks the file; there is no thread.
 
             {"experiment": "e", "weights": {"stable": 90, "canary": 10},
              "control": "stable", "killed": ["canary"]}
 
-        "control" and "killed" may be left out. Write the file aside and rename it into place: one
-        that is read half-written is refused, with a logged error, until it is whole. While it is
-        missing or wrong, the last good split stays.
+        "control" and "killed" may be left out. Write the file under another name and rename it into
+        place: one that is read half-written is refused, with a logged error, until it is whole.
+        While the file is missing or wrong, the last good split stays.
 
         Args:
             path: the file.
-            poll_s: at least so many seconds between two looks.
+            poll_s: shortest time between two checks of the file, in seconds.
             on_exposure: as for the class.
 
         Raises:
-            RequestError: the file is missing or wrong now.
+            RequestError: the file is missing or wrong.
         """
         file = SplitFile(path, poll_s)
         found = file.split
@@ -98,7 +97,7 @@ class Router:
 
     @property
     def split(self) -> Split:
-        """What deals now."""
+        """The split in use now."""
         self._poll()
         return self._split
 
@@ -106,8 +105,8 @@ class Router:
         """The label of a key: always the same one, while weights and kill switch stay.
 
         Args:
-            key: who must stay on one side: a user, a camera, an order. 7, "7" and b"7" are the same
-                key; texts are taken as they are ("é" has two spellings in Unicode).
+            key: the id of what must stay on one side: a user, a camera, an order. 7, "7" and b"7"
+                are the same key; texts are not normalized ("é" has two spellings in Unicode).
 
         Raises:
             RequestError: the key is empty or of another type (None and bool are).
@@ -117,11 +116,11 @@ class Router:
         return self._split.assign(key)
 
     def kill(self, *labels: str) -> None:
-        """Sends everybody who belongs to these labels to the control; nobody else moves.
+        """Sends the keys of these labels to the control; no other key moves.
 
-        Without labels: all but the control. Works on a router with a file too, in addition to what
-        the file kills, and lasts until `revive`, whatever the file or set_weights say: a file that
-        makes a label the control that was killed here is refused until then.
+        Without labels: of all labels but the control. On a router with a file it adds to what the
+        file kills. It lasts until `revive`, whatever the file or set_weights say: a file that makes
+        a label the control that was killed here is refused until then.
 
         Raises:
             RequestError: a label is unknown, or the control; then none of them is killed.
@@ -176,11 +175,11 @@ class Router:
             self._settle(asked, logging.INFO, "set by code")
 
     def expose(self, exposure: Exposure) -> None:
-        """Hands an exposure to on_exposure, if there is one; logs its errors and never raises."""
+        """Calls on_exposure, if there is one; logs its errors and never raises."""
         self._on_exposure(exposure)
 
     def _poll(self) -> None:
-        """Looks at the file if it is time to; never waits for another thread that does."""
+        """Checks the file if it is time to; never waits for another thread that does."""
         now = time.monotonic()
         if self._file is None or now < self._file.next_s or not self._lock.acquire(blocking=False):
             return
@@ -191,7 +190,7 @@ class Router:
             self._lock.release()
 
     def _look(self) -> None:
-        """Takes over what the file says now. The lock is held."""
+        """Takes over what is in the file now. The lock is held."""
         if self._file is None:
             return
         try:

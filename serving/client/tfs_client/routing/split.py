@@ -1,20 +1,19 @@
-"""Who gets what: weights and a key to a label, by a formula that other languages can follow.
+"""The split: weights and a key to a label, by a formula that other languages can follow.
 
-A key is bytes: a text in UTF-8, an integer in decimal (7,
-"7" and b"7" are one key). With n(x) = the length of x in 4 bytes, big-endian, and then x in UTF-8,
-and H(x) = the first 8 bytes of BLAKE2b-512(x), as b2sum and OpenSSL have it (no key, no salt):
+A key is bytes: a text in UTF-8, an integer in decimal (7, "7" and b"7" are one key). n(x) is the
+length of x in 4 bytes, big-endian, and then x in UTF-8. H(x) is the first 8 bytes of
+BLAKE2b-512(x), as b2sum and OpenSSL have it (no key, no salt).
 
     unit         = H(n("unit") + n(experiment) + key), in hexadecimal
     h(label)     = H(n("label") + n(experiment) + n(label) + key), a big-endian integer
     u(label)     = ((h(label) >> 12) + 0.5) / 2**52, which is above 0 and below 1
     score(label) = -ln(u(label)) / weight(label)
 
-The least score among the labels with a weight above 0 wins; of equal ones, the first by code point.
-This is weighted rendezvous hashing: the least of exponential variables, so a label's share is its
-weight over the sum of all. A score depends on nothing but its own label: a key moves only to a
-label whose weight grew against the others', never between two others.
-
-Knows nothing about threads, models or calls.
+The label with the least score wins, among those with a weight above 0; of equal scores, the first
+label by code point. This is weighted rendezvous hashing: scores are exponential variables, and the
+least of them is a label's with the probability of its weight over the sum of all. A score depends
+on its own label alone: when weights change, a key moves only to a label whose weight grew against
+the others', never between two others.
 """
 
 from __future__ import annotations
@@ -36,26 +35,27 @@ from tfs_client import contract
 from tfs_client.errors import RequestError
 
 YOUNG_NS: Final = 2 * 10**9
-"""A file changed so recently may change again without looking different: clocks of file systems
-tick every few milliseconds (FAT's: every two seconds)."""
+"""A file that changed within this time may change again with the same time stamp: clocks of file
+systems tick every few milliseconds (FAT's: every two seconds)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """Where one key belongs."""
+    """The label of one key."""
 
     experiment: str
     label: str
     unit: str
-    """The key's pseudonym in this experiment, 16 hex digits: what logs hold in place of the key.
-    Whoever can guess keys can compute it."""
+    """The key's pseudonym in this experiment, 16 hex digits: logs hold it in place of the key. It
+    can be computed by anyone who can guess the key."""
     killed: bool
-    """The kill switch moved this key to the control."""
+    """Whether the kill switch moved this key to the control."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Split:
-    """Who gets what at one moment. Immutable: threads deal from one while another is put in place.
+    """Weights, control and killed labels at one moment. Immutable: threads may use one split while
+    another is put in its place.
 
     Raises:
         RequestError: a name is empty, a weight is not a finite number of 0 or more, none is above
@@ -64,7 +64,7 @@ class Split:
 
     experiment: str
     weights: Mapping[str, float]
-    """By label; only their proportions count."""
+    """Label → weight; only their proportions count."""
     control: str
     """The label that gets the keys of killed labels."""
     killed: Collection[str] = frozenset()
@@ -117,7 +117,7 @@ class Split:
         )
 
     def assign(self, key: str | bytes | int) -> Assignment:
-        """As Router.assign."""
+        """The label of a key; as Router.assign."""
         raw = _key_bytes(key)
         unit = self._unit.copy()
         unit.update(raw)
@@ -143,7 +143,7 @@ def _hash(prefix: bytes) -> Any:
 
 
 def _framed(what: str, text: object) -> bytes:
-    """n(text) of the module's formula; refuses what is not a text, or empty."""
+    """n(text) of the module's formula; refuses an empty text, and what is no text."""
     if isinstance(text, str) and text:
         with contextlib.suppress(UnicodeEncodeError):
             raw = text.encode()
@@ -163,7 +163,7 @@ def _number(what: str, value: object) -> float:
 
 
 def _key_bytes(key: object) -> bytes:
-    """Never repeats the key in an error: logs hold no user ids."""
+    """The key as bytes. An error never quotes the key, which may be a user's id."""
     with contextlib.suppress(ValueError):  # no UTF-8 (half a surrogate pair), no decimal (too long)
         if isinstance(key, int) and not isinstance(key, bool):
             return str(int(key)).encode()
@@ -190,10 +190,10 @@ class SplitFile:
         self.changed()
 
     def changed(self) -> bool:
-        """Reads the file if it looks different; whether `split` is another one now.
+        """Reads the file if its time stamp, size or inode differ; whether `split` has changed.
 
         Raises:
-            RequestError: it has become unreadable or wrong; only once for the same fault.
+            RequestError: it has become unreadable or wrong; once for the same fault.
         """
         self.next_s = time.monotonic() + self._poll_s
         content: bytes | str
@@ -250,7 +250,7 @@ def _split_in(content: bytes) -> Split:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; refuses what would silently lose one of two values."""
+    """A JSON object; refuses a key that is there twice, of which one value would be lost."""
     kept = dict(pairs)
     if len(kept) < len(pairs):
         keys = [key for key, _ in pairs]

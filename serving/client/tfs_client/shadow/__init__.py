@@ -1,1 +1,1 @@
-"""A second version asked the same, whose answers are compared and not used."""
+"""The shadow: a second version is asked the same; its answers are compared and not used."""

@@ -1,7 +1,4 @@
-"""Two answers to one request, side by side, and the log of such pairs.
-
-Knows nothing about how they were asked for.
-"""
+"""Two answers to one request compared, and the log of the comparisons."""
 
 from __future__ import annotations
 
@@ -25,19 +22,19 @@ TOLERANCE: Final = 1e-3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What the caller was answered, and what the shadow says to the same."""
+    """The caller's answer, and the shadow's answer to the same request."""
 
     request_id: str
     """Of the caller's request; empty where it had none."""
     time_s: float
-    """Unix time in seconds, when the caller's answer was there."""
+    """Unix time in seconds when the caller's answer had arrived."""
     model: str
-    """The one that the caller asked."""
+    """The model that the caller asked."""
     primary_version: int
     shadow: str
-    """Whom the shadow asked, such as "image_classifier/labels/canary"."""
+    """The servable that the shadow asked, such as "image_classifier/labels/canary"."""
     shadow_version: int
-    """0 if it gave no answer."""
+    """0 if the shadow gave no answer."""
     agree: bool | None
     """Images: the same label. Arrays: the same outputs, within the tolerance. None: no answer."""
     primary_label: str = ""
@@ -51,16 +48,15 @@ class Comparison:
     output of floats. None where there is nothing to subtract."""
     primary_latency_s: float
     shadow_latency_s: float
-    """Of its request and answer; 0 if it gave no answer."""
+    """From the shadow's request to its answer; 0 if it gave none."""
     error: str = ""
-    """The class name of what kept the shadow from answering; empty if it did."""
+    """The class name of the error if the shadow gave no answer; else empty."""
 
 
 class ShadowLog(JsonLines[Comparison]):
     """Appends comparisons to a file, one line of JSON each; to be used as on_comparison.
 
-    Threads and processes may share the file; JsonLines tells the rest. `tfs shadow-report` reads
-    it.
+    Threads and processes may share the file; see JsonLines. `tfs shadow-report` reads it.
     """
 
 
@@ -72,13 +68,13 @@ def version_of(answer: Answer) -> int:
 def compared(
     primary: Answer, found: Answer, *, shadow: str, time_s: float, tolerance: float
 ) -> Comparison:
-    """Both answered.
+    """The comparison of two answers.
 
     Args:
-        primary: the caller's answer.
+        primary: the caller's.
         found: the shadow's, of the same kind.
-        shadow: whom it asked.
-        time_s: when the caller's answer was there.
+        shadow: the name of the servable that it asked.
+        time_s: Unix time in seconds when the caller's answer had arrived.
         tolerance: as TOLERANCE.
     """
     if isinstance(primary, Prediction):
@@ -100,7 +96,7 @@ def compared(
 
 
 def failed(primary: Answer, error: Exception, *, shadow: str, time_s: float) -> Comparison:
-    """The caller was answered, the shadow was not; arguments as for `compared`."""
+    """The comparison where only the caller was answered; arguments as for `compared`."""
     return dataclasses.replace(_half(primary, shadow, time_s), error=type(error).__name__)
 
 

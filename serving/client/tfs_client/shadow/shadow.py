@@ -1,11 +1,11 @@
-"""Asks another version the same as the caller's, without using its answer.
+"""Asks another version the same as the caller's, and compares the answers without using them.
 
     shadow = Shadow(Servable(label="canary"), share=0.1, on_comparison=ShadowLog("shadow.jsonl"))
     ImageClassifier(client, shadow=shadow).predict("cell.png")
 
-A share of the requests is mirrored: sent once more, to the shadow, after the caller's own was
-answered, in a thread or a task of its own. Whatever comes of that, the caller's answer, errors,
-circuit, retry budget and observers are the same as without.
+A share of the requests is mirrored: sent to the shadow too, after the caller's own was answered,
+in a thread or a task of its own. Whatever the shadow answers, the caller's answer, errors, circuit,
+retry budget and observers are the same as without it.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ class Shadow:
     child process it begins anew, with counts of 0.
 
     Args:
-        servable: whom to ask; None means the label "canary" of the model that the caller asks. Its
+        servable: what to ask; None means the label "canary" of the model that the caller asks. Its
             `client` is another server's, of the caller's kind; its `timeout_s` and `signature` (of
             arrays) are as for fallbacks.
         share: of the calls, 0 to 1: by a hash of their request_id, so that all of one id go
             together, or at random where there is none.
-        on_comparison: told of each comparison, in a thread beside the caller's or its event loop's:
-            a ShadowLog, say. What it raises is logged.
-        max_in_flight: so many mirrors at once, of all callers; more are dropped. Each keeps a copy
-            of its request.
+        on_comparison: called with each comparison, never in the caller's thread or event loop: a
+            ShadowLog, say. What it raises is logged.
+        max_in_flight: most mirrors at once, of all callers; more are dropped. Each keeps a copy of
+            its request.
         timeout_s: deadline of a mirrored request in seconds; it is sent once.
         tolerance: arrays agree if no number is further from the other than this, plus this share
             of it.
 
     Raises:
-        RequestError: something that cannot be.
+        RequestError: an argument that is not allowed; its message names it.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class Shadow:
     def counts(self) -> dict[str, int]:
         """What became of the calls that were chosen.
 
-        "compared": answered by both; "failed": by the caller's version alone; "same_version": by
-        one and the same, so that there was nothing to compare; "dropped": too many were under way;
-        "given_up": the client was closed, or a drain's time was up.
+        "compared": both versions answered; "failed": the caller's alone did; "same_version": the
+        same version answered both, so that there was nothing to compare; "dropped": too many were
+        under way; "given_up": the client was closed, or a drain's time was up.
         """
         return self.mirrors.counts
 
@@ -118,13 +118,13 @@ class Shadow:
     def drain(self, timeout_s: float = 5.0) -> int:
         """Waits for the mirrors under way, and gives up those that take longer.
 
-        Those of an AsyncClient need their event loop meanwhile: there await drain_async.
+        Those of an AsyncClient need their event loop meanwhile: await drain_async in it.
 
         Args:
-            timeout_s: how long to wait.
+            timeout_s: how long to wait, in seconds.
 
         Returns:
-            How many were given up; nobody is told of them.
+            How many were given up; on_comparison is not called for them.
 
         Raises:
             RequestError: called in the event loop that it would wait for.
@@ -160,8 +160,7 @@ class Shadow:
             core: of the client that was asked.
             request_id: of the call; empty where it has none.
             answers: what the caller gets, all from one servable.
-            prepare: makes what asks, and keeps what the caller may change from now on; called
-                before this returns, and only if the call is mirrored.
+            prepare: as in call.core.Mirrors.
         """
         mirror, begun = None, False
         try:
@@ -171,7 +170,7 @@ class Shadow:
                 yield mirror
                 begun = True
         except ClosedClientError:
-            pass  # at this very moment; nothing to complain of
+            pass  # the client was closed at this moment, as its owner wanted
         except Exception:
             self._mirroring.complain()
         finally:
@@ -193,15 +192,15 @@ class Shadow:
 
     def _is_chosen(self, request_id: str) -> bool:
         if not request_id:
-            import random  # here: nobody else needs it, and it takes its time
+            import random  # here, as most callers never need it and its import takes time
 
             return random.random() < self._share
-        # Salted, so that the router's groups are not chosen from unevenly.
+        # Salted, so that it is independent of the router's hash of the same id.
         digest = hashlib.sha256(b"tfs-shadow\0" + request_id.encode()).digest()
         return int.from_bytes(digest[:8], "big") < self._share * 2**64
 
     def _aside(self, core: Core, servable: Servable) -> Aside:
-        """Made at the first mirrored call of a client."""
+        """Where this client's calls are mirrored; made at the first one."""
         with self._lock:
             aside = core.asides.get(self)
             if not isinstance(aside, Aside):
@@ -219,11 +218,11 @@ class Shadow:
         return version == version_of(answer) and time.monotonic() < until
 
     def conclude(self, mirror: Mirror, found: Sequence[Answer] | Exception) -> None:
-        """Tells what came of a mirror, unless it was given up meanwhile; for the mirror.
+        """Compares a mirror's answers and ends it, unless it was given up meanwhile.
 
         Args:
             mirror: the one that ends.
-            found: what the shadow was answered, or why it was not.
+            found: the shadow's answers, or the error in place of them.
         """
         if mirror not in self.mirrors:
             return

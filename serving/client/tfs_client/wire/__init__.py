@@ -1,1 +1,1 @@
-"""TensorFlow Serving's wire protocol: serving.proto and what is generated from it."""
+"""TensorFlow Serving's wire protocol: serving.proto, its messages, and arrays to tensors."""

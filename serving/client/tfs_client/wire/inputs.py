@@ -1,7 +1,7 @@
-"""A caller's inputs: made into arrays, and held against a version's signature before they are sent.
+"""A caller's inputs: made into arrays, and checked against a version's signature.
 
 Values without a dtype of their own (numbers, lists) take the signature's; arrays keep theirs, and
-have to fit. Knows nothing about the wire or gRPC.
+have to fit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STRING: Final = "string"
-"""How TensorSpec names the dtype of strings."""
+"""TensorSpec's name for the dtype of strings."""
 
 _NUMBERS: Final = frozenset(
     "float16 float32 float64 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 "
@@ -36,35 +36,35 @@ _NUMBERS: Final = frozenset(
 )
 
 _DEEPEST: Final = 64
-"""numpy's most dimensions; a list that holds itself would have no end."""
+"""numpy's most dimensions; the limit is for a list that contains itself."""
 
 _STRINGS: Final = (bytes, str, bytearray, memoryview)
 
 _GOES_INTO: Final = {"b": "b", "i": "iufc", "u": "iufc", "f": "fc", "c": "c"}
-"""Kind of a bare number (numpy's letter) to the kinds that it may become without losing sense."""
+"""Kind of a bare number (numpy's letter) → the kinds that it may be converted to."""
 
 
 def as_array(value: Any, name: str, wanted: str | None = None) -> NDArray[Any]:
-    """An array of what the caller gave.
+    """The caller's value as an array.
 
     Args:
         value: an array of any shape; nested lists; numbers; str (sent as UTF-8) or bytes, alone or
-            in lists or object arrays. numpy's own fixed-width strings lose trailing zero bytes
+            in lists or object arrays. numpy's fixed-width strings have lost trailing zero bytes
             before they get here: give file contents as bytes, a list of bytes or an object array.
-        name: how to call it in an error.
+        name: its name in an error.
         wanted: the dtype's name that bare numbers take ("string" for strings); None means
             numpy's own choice.
 
     Raises:
         ShapeError: rows of different lengths.
-        DtypeError: no dtype that a tensor has, a mask, or bare numbers that cannot become the
-            wanted one.
+        DtypeError: a dtype that no tensor has, a mask, or bare numbers that cannot be converted to
+            the wanted one.
         ValueRangeError: bare numbers that the wanted dtype cannot hold.
     """
     first = _first_of(value, name)
     bare = not hasattr(value, "dtype")
     try:
-        # Not numpy's own choice for strings: its fixed width cuts trailing zero bytes off.
+        # For strings not numpy's choice, whose fixed width cuts trailing zero bytes off.
         array = np.asarray(value, dtype=object if isinstance(first, (bytes, str)) else None)
         if bare and array.dtype.kind in "SU":
             array = np.asarray(value, dtype=object)  # a number among strings was written out
@@ -108,7 +108,7 @@ def _first_of(value: Any, name: str) -> Any:
         raise ShapeError(
             f"Expected {name} in at most {_DEEPEST} dimensions. Received: lists nested deeper"
         )
-    masked = sys.modules.get("numpy.ma")  # who has a masked array has loaded it
+    masked = sys.modules.get("numpy.ma")  # loaded if the caller has a masked array
     if masked is not None and isinstance(first, masked.MaskedArray):
         raise DtypeError(
             f"Expected {name} without a mask, which a tensor does not have. "
@@ -159,7 +159,7 @@ def _short(number: Any) -> str:
 
 
 def as_bytes(element: Any, name: str) -> bytes:
-    """One string of an array of strings, as it travels.
+    """One string of an array of strings, as it is sent.
 
     Raises:
         DtypeError: it is neither bytes nor str.
@@ -184,13 +184,13 @@ def as_bytes(element: Any, name: str) -> bytes:
 
 
 def _converted(array: NDArray[Any], name: str, wanted: str) -> NDArray[Any]:
-    """Bare numbers as the signature's dtype, if that keeps their sense."""
+    """Bare numbers in the signature's dtype, if they can be converted to it."""
     if array.dtype.name == wanted or wanted not in _NUMBERS:
         return array
     dtype = _dtype(wanted, name)
     kind = "f" if wanted == "bfloat16" else dtype.kind
     if array.size and kind not in _GOES_INTO.get(array.dtype.kind, "fc"):  # else: bfloat16
-        return array  # for check_input to refuse, with all that it knows
+        return array  # check_input refuses it, with a better message
     if kind in "iu" and array.size:
         limits = np.iinfo(dtype)
         if array.min() < limits.min or array.max() > limits.max:
@@ -236,7 +236,7 @@ def check_inputs(signature: Signature, inputs: Mapping[str, Any]) -> dict[str, N
 
     Raises:
         InputNameError: some are missing, or are not the signature's.
-        DtypeError: of another dtype; so ShapeError, ValueRangeError and EmptyBatchError.
+        DtypeError: as check_input; so are ShapeError, ValueRangeError and EmptyBatchError.
     """
     missing = [
         name for name, spec in signature.inputs.items() if name not in inputs and not spec.optional
@@ -254,7 +254,7 @@ def check_inputs(signature: Signature, inputs: Mapping[str, Any]) -> dict[str, N
 
 
 def check_input(name: str, spec: TensorSpec, value: Any) -> NDArray[Any]:
-    """One input as an array that its place in the signature takes.
+    """One input as an array that the signature takes.
 
     Raises:
         DtypeError: of another dtype.
@@ -288,10 +288,10 @@ def check_input(name: str, spec: TensorSpec, value: Any) -> NDArray[Any]:
 
 
 def check_outputs(signature: Signature, outputs: Sequence[str]) -> None:
-    """Refuses outputs that the signature does not have.
+    """Refuses names of outputs that the signature does not have, and names given twice.
 
     Raises:
-        OutputNameError: one that it does not have, or one twice.
+        OutputNameError: there is one.
     """
     unknown = [name for name in outputs if name not in signature.outputs]
     if unknown or len(set(outputs)) < len(outputs):
@@ -302,7 +302,7 @@ def check_outputs(signature: Signature, outputs: Sequence[str]) -> None:
 
 
 def check_mapping(inputs: Any, what: str = "inputs") -> None:
-    """Refuses inputs (or a default's outputs) that are not named.
+    """Refuses inputs, or a default's outputs, that are no mapping from names.
 
     Raises:
         RequestError: no mapping, or an empty one.

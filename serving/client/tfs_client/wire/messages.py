@@ -1,7 +1,6 @@
-"""Requests from a caller's arguments, typed answers from responses.
+"""Requests from a caller's arguments, and typed answers from responses, as pure functions.
 
-Both are pure functions. Predict's two messages, the ones that carry tensors, are codec.py's. Knows
-nothing about channels, deadlines or gRPC.
+Predict's two messages, which carry tensors, are in encoding.py and decoding.py.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ def classify_request(
     bytes and str make a bytes feature, float a float feature, int and bool an int64 feature.
 
     Raises:
-        RequestError: a feature that is none of these.
+        RequestError: a feature of another type.
         EmptyBatchError: no examples.
     """
     return _with_examples(pb.ClassificationRequest(model_spec=spec), examples)
@@ -148,7 +147,7 @@ def reload_request(config: str) -> pb.ReloadConfigRequest:
         config: the file's content: a ModelServerConfig in protobuf's text format.
 
     Raises:
-        RequestError: it is none; with line and column.
+        RequestError: the text is no such message; the error has line and column.
     """
     from google.protobuf import text_format  # here: it costs a fifth of the package's import
 
@@ -289,7 +288,7 @@ def _state_name(state: int) -> str:
 
 
 def status_code(code: int) -> grpc.StatusCode:
-    """GRPC's code for the number in a StatusProto; UNKNOWN for a number that is none."""
+    """The gRPC code of a number in a StatusProto; UNKNOWN for a number without one."""
     return _CODES.get(code, grpc.StatusCode.UNKNOWN)
 
 

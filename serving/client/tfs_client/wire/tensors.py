@@ -5,7 +5,7 @@ unsigned integers of 8 to 64 bits, bool, complex64/128, and strings. Writes `ten
 `string_val` for strings); reads all forms a server may choose: `tensor_content`, the `*_val`
 fields, and the compressed form, where fewer values than the shape says repeat the last one.
 
-Knows nothing about models, signatures or gRPC. Trusts no tensor it reads.
+It trusts no tensor that it reads.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tfs_client.errors import AnswerError
-from tfs_client.wire import serving_pb2 as pb
+from tfs_client.wire import serving_pb2 as pb, varint
 from tfs_client.wire.inputs import as_array, as_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_TENSOR_BYTES: Final = 2**31
-"""No honest tensor is larger: it would not fit into one protobuf message."""
+"""A larger tensor does not fit into one protobuf message."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """One dtype, as both sides know it."""
+    """One dtype, on the wire and in numpy."""
 
     code: int
     name: str
     stored: np.dtype[Any]
     """How numpy reads the bytes of tensor_content: always little-endian."""
     field: str
-    """Of TensorProto, for values one by one."""
+    """TensorProto's field for its values one by one."""
 
 
 def _kind(code: int, name: str, stored: str, field: str) -> Kind:
@@ -68,9 +68,9 @@ _BY_NAME: Final = {kind.name: kind for kind in KINDS}
 
 
 def dtype_name(code: int) -> str:
-    """The name of a wire dtype as this package says it: numpy's, or "string".
+    """This package's name of a dtype on the wire: numpy's, or "string".
 
-    An unknown one gets TensorFlow's own name, such as "DT_VARIANT", or "dtype 99".
+    One that is unknown here gets TensorFlow's name, such as "DT_VARIANT", or "dtype 99".
     """
     if code in BY_CODE:
         return BY_CODE[code].name
@@ -78,12 +78,12 @@ def dtype_name(code: int) -> str:
 
 
 def kind_of(array: NDArray[Any]) -> Kind:
-    """How an array made by inputs.as_array travels."""
+    """The Kind of an array made by inputs.as_array."""
     return _BY_NAME["string" if array.dtype.kind in "OSUT" else array.dtype.name]
 
 
 def as_stored(array: NDArray[Any], kind: Kind) -> NDArray[Any]:
-    """The array as its bytes travel: contiguous, little-endian; itself where it is so already."""
+    """The array as its bytes are sent: contiguous, little-endian; itself where it is so already."""
     if kind.name == "bfloat16":
         # In this machine's byte order first: a view does not swap.
         array = array.astype(array.dtype.newbyteorder("="), copy=False).view(np.uint16)
@@ -91,11 +91,11 @@ def as_stored(array: NDArray[Any], kind: Kind) -> NDArray[Any]:
 
 
 def to_proto(value: Any, name: str = "tensor") -> pb.TensorProto:
-    """Writes an array, or what numpy can make one of, as a tensor.
+    """The tensor of an array, or of a value that numpy can make an array of.
 
     Args:
         value: as inputs.as_array takes it.
-        name: how to call it in an error.
+        name: its name in an error.
 
     Raises:
         RequestError: a dtype that TensorFlow Serving does not know, or ragged lists.
@@ -117,11 +117,11 @@ def to_proto(value: Any, name: str = "tensor") -> pb.TensorProto:
 def from_proto(
     proto: pb.TensorProto, name: str = "tensor", *, max_bytes: int = MAX_TENSOR_BYTES
 ) -> NDArray[Any]:
-    """Reads a tensor.
+    """The array of a tensor.
 
     Args:
         proto: as a server sent it.
-        name: how to call it in an error.
+        name: its name in an error.
         max_bytes: refuse a tensor that would be larger in memory: a few bytes can claim any shape.
 
     Returns:
@@ -132,17 +132,19 @@ def from_proto(
     """
     kind = BY_CODE.get(proto.dtype)
     if kind is None:
-        raise _lie(name, "a dtype that numpy knows", dtype_name(proto.dtype))
+        raise _contradiction(name, "a dtype that numpy knows", dtype_name(proto.dtype))
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
-        raise _lie(name, "a full shape", _shape_text(proto))
+        raise _contradiction(name, "a full shape", _shape_text(proto))
     count = checked_count(shape, kind, name, max_bytes)
     if proto.tensor_content:
         return _from_content(proto.tensor_content, kind, shape, name)
     try:
         array = _from_values(proto, kind, count, name).reshape(shape)
     except (ValueError, OverflowError, TypeError) as error:
-        raise _lie(name, f"{kind.name} values of shape {list(shape)}", str(error)) from error
+        raise _contradiction(
+            name, f"{kind.name} values of shape {list(shape)}", str(error)
+        ) from error
     if kind.name == "bfloat16":
         array = array.view(_bfloat16(name))
     array.flags.writeable = False
@@ -157,9 +159,13 @@ def checked_count(shape: Sequence[int], kind: Kind, name: str, max_bytes: int) -
     """
     count = math.prod(shape)
     if count * kind.stored.itemsize > max_bytes:
-        raise _lie(name, f"at most {max_bytes} bytes", f"shape {list(shape)} of {kind.name}")
+        raise _contradiction(
+            name, f"at most {max_bytes} bytes", f"shape {list(shape)} of {kind.name}"
+        )
     if count == 0 and math.prod(size or 1 for size in shape) > 2**62:
-        raise _lie(name, "a shape that numpy can hold", f"shape {list(shape)} of {kind.name}")
+        raise _contradiction(
+            name, "a shape that numpy can hold", f"shape {list(shape)} of {kind.name}"
+        )
     return count
 
 
@@ -173,7 +179,9 @@ def _from_content(content: bytes, kind: Kind, shape: tuple[int, ...], name: str)
     if kind.name == "string":
         return from_strings(_split_strings(content, count, name), shape, name)
     if len(content) != count * kind.stored.itemsize:
-        raise _lie(name, f"{count} values of {kind.name}", f"{len(content)} bytes of content")
+        raise _contradiction(
+            name, f"{count} values of {kind.name}", f"{len(content)} bytes of content"
+        )
     array: NDArray[Any] = np.frombuffer(content, kind.stored)
     if kind.name == "bool" and content.strip(b"\0\1"):
         # Any other byte would make a bool that is neither true nor false.
@@ -201,7 +209,9 @@ def _reshaped(flat: NDArray[Any], shape: tuple[int, ...], kind: Kind, name: str)
     try:
         return flat.reshape(shape)
     except (ValueError, OverflowError) as error:  # more dimensions than numpy has, say
-        raise _lie(name, f"{kind.name} values of shape {list(shape)}", str(error)) from error
+        raise _contradiction(
+            name, f"{kind.name} values of shape {list(shape)}", str(error)
+        ) from error
 
 
 def _from_values(proto: pb.TensorProto, kind: Kind, count: int, name: str) -> NDArray[Any]:
@@ -219,7 +229,7 @@ def _from_values(proto: pb.TensorProto, kind: Kind, count: int, name: str) -> ND
     else:
         array = np.array(values, np.dtype(kind.name))
     if len(array) > count:
-        raise _lie(name, f"at most {count} values of {kind.name}", f"{len(array)}")
+        raise _contradiction(name, f"at most {count} values of {kind.name}", f"{len(array)}")
     if len(array) < count:
         # TensorFlow's rule: the last value stands for the rest, and none at all means zeros.
         zero: Any = b"" if kind.name == "string" else 0
@@ -233,11 +243,11 @@ def _from_values(proto: pb.TensorProto, kind: Kind, count: int, name: str) -> ND
 
 
 def _whole_numbers(values: Sequence[int], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
-    """Narrow integers, which travel as int32: numpy would wrap those that do not fit."""
+    """Narrow integers, which are sent as int32: numpy would wrap those that do not fit."""
     wide = np.array(values, np.int64)
     narrow = wide.astype(dtype)
     if (narrow != wide).any():
-        raise _lie(name, f"values of {dtype}", f"{wide.min()} to {wide.max()}")
+        raise _contradiction(name, f"values of {dtype}", f"{wide.min()} to {wide.max()}")
     return narrow
 
 
@@ -246,19 +256,14 @@ def _split_strings(content: bytes, count: int, name: str) -> list[bytes]:
     lengths: list[int] = []
     at = 0
     while len(lengths) < count:
-        length = shift = 0
-        while True:
-            if at >= len(content) or shift > 63:
-                raise _lie(name, f"{count} strings", f"content that ends after {len(lengths)}")
-            byte = content[at]
-            at += 1
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
+        try:
+            length, at = varint.read(content, at, varint.NUMBER_SHIFT)
+        except (IndexError, ValueError) as error:
+            received = f"content that ends after {len(lengths)}"
+            raise _contradiction(name, f"{count} strings", received) from error
         lengths.append(length)
     if at + sum(lengths) != len(content):
-        raise _lie(name, f"{sum(lengths)} bytes of strings", f"{len(content) - at}")
+        raise _contradiction(name, f"{sum(lengths)} bytes of strings", f"{len(content) - at}")
     strings = []
     for length in lengths:
         strings.append(content[at : at + length])
@@ -294,7 +299,7 @@ def _shape_text(proto: pb.TensorProto) -> str:
     return f"shape {[dim.size for dim in proto.tensor_shape.dim]}"
 
 
-def _lie(name: str, expected: str, received: str) -> AnswerError:
+def _contradiction(name: str, expected: str, received: str) -> AnswerError:
     return AnswerError(
         f"Expected {expected} in the answer's {name}. Received: {received}; "
         "the server contradicts itself"

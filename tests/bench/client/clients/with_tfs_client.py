@@ -15,7 +15,7 @@ import numpy as np
 from tfs_client import AsyncClient, Client
 from tfs_client.call.known import KnownRequest
 from tfs_client.servable import Servable
-from tfs_client.wire import codec
+from tfs_client.wire import decoding
 
 
 class Unconnected(Client):
@@ -50,7 +50,7 @@ class WithTfsClient(frame.Client):
         return self._encoder(case, frame.load(self.folder, case))
 
     def decode(self, answer: bytes) -> frame.Outputs:
-        return codec.decode_answer(answer).outputs
+        return decoding.decode_answer(answer).outputs
 
     def caller(self, address: str) -> Callable[[], frame.Outputs]:
         client = Client(address)
