@@ -145,13 +145,21 @@ k8s-rollback: $(ENVIRONMENT) ## end the trial, or go back to the version before,
 
 ##@ The house
 
+# A file's tests stay in one process, which has its servers; the files that take longest come first.
+# Containers often set PYTHONDONTWRITEBYTECODE: each process would then compile every file anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .PHONY: test
-test: $(ENVIRONMENT) ## run all tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(ENVIRONMENT) ## the tests but the thorough ones; ARGS=path for some of them
+	$(PYTEST) $(ARGS)
+
+.PHONY: test-fast
+test-fast: $(ENVIRONMENT) ## what needs no TensorFlow, no server and less than a second
+	$(PYTEST) -p tests.fast -m "not thorough and not slow" $(or $(ARGS),tests/unit serving/client/tests)
 
 .PHONY: test-thorough
 test-thorough: $(ENVIRONMENT) ## what is too slow for `make test`: marked tests, and properties with many examples
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "thorough or hypothesis" --hypothesis-profile=thorough $(ARGS)
+	$(PYTEST) -m "thorough or hypothesis" --hypothesis-profile=thorough $(ARGS)
 
 .PHONY: conformance
 conformance: $(ENVIRONMENT) ## hold the local server, or GRPC=host:port REST=host:port, against TF Serving's answers

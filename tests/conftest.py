@@ -17,7 +17,7 @@ import PIL.Image
 import pytest
 
 from serving.client.tests import examples
-from tests import preloaded
+from tests import preloaded, suite
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,25 +28,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 examples.register_profiles()
 
 
-LONGEST = tuple(
-    ROOT / "tests" / "integration" / name
-    for name in ("training/test_training.py", "export", "rollout/test_killed.py")
-)
-
-QUICK = (ROOT / "tests" / "unit", ROOT / "serving" / "client")
-"""Most of the tests, less than a tenth of the time: they fill the end."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first, so that no process is left alone with one at the end."""
-
-    def place(item: pytest.Item) -> int:
-        lineage = (item.path, *item.path.parents)
-        if any(folder in lineage for folder in LONGEST):
-            return 0
-        return 2 if any(folder in lineage for folder in QUICK) else 1
-
-    items.sort(key=place)
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives the suite its order and its last line."""
+    config.pluginmanager.register(suite.Order(config), "suite-order")
+    config.pluginmanager.register(suite.Skipped(), "suite-skipped")
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

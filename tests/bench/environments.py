@@ -16,7 +16,7 @@ from foundation.figures import BUILD_DIR
 from tests import environments
 from tests.environments import ROOT, UnavailableError
 
-__all__ = ["RIVAL_CLIENTS", "RIVAL_SERVERS", "UnavailableError", "make", "make_all"]
+__all__ = ["RIVAL_CLIENTS", "RIVAL_SERVERS", "UnavailableError", "make", "make_all", "packages"]
 
 logger = logging.getLogger("tests.bench")
 
@@ -51,6 +51,11 @@ _ENVIRONMENTS: Final = {
     "fastapi": _server("fastapi", "fastapi==0.165.0", "uvicorn[standard]==0.54.0"),
     "mlserver": _server("mlserver", "mlserver==1.7.0"),
 }
+
+
+def packages(name: str) -> str:
+    """What a rival's environment holds, as pip takes it."""
+    return " ".join(_ENVIRONMENTS[name].packages)
 
 
 def make(name: str) -> Path:

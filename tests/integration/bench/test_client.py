@@ -143,8 +143,8 @@ def test_the_clients_that_it_is_measured_against_send_and_read_the_same(
     monkeypatch.chdir(ROOT)  # its environments stay in build/
     try:
         python = environments.make(name)
-    except environments.UnavailableError as error:
-        pytest.skip(f"needs {name}: a package index that answers ({error})")
+    except environments.UnavailableError:
+        pytest.skip(f"needs {name}: uv pip install {environments.packages(name)}")
     material.make(tmp_path)
     with contextlib.ExitStack() as stack:
         server, address = calls.answering(tmp_path)

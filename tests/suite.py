@@ -1,0 +1,84 @@
+"""How the whole suite runs: in which order, and what it says at the end about skipped tests.
+
+tests/conftest.py makes it known to pytest.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+SECONDS = "suite/seconds"
+"""In pytest's cache: file → seconds of its tests in its last run."""
+
+_UNKNOWN_S, _UNKNOWN_UNIT_S = 30.0, 1.0
+"""Of a file that has not been run yet."""
+
+_UNIT = ("tests/unit/", "serving/client/tests/")
+
+_NEEDS = re.compile(r"needs (.+?): (.+)")
+
+
+class Order:
+    """Starts with the files that took longest, so that processes end at about the same time."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._cache = config.cache
+        self._seconds: dict[str, float] = collections.defaultdict(float)
+
+    # First, so that a plugin that shuffles has the last word.
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Sorts files; tests of one file stay as they are."""
+        known = self._cache.get(SECONDS, {}) if self._cache else {}
+        files = {item.nodeid.partition("::")[0] for item in items}
+        place = {file: (-known.get(file, _guess_s(file)), file) for file in files}
+        items.sort(key=lambda item: place[item.nodeid.partition("::")[0]])
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Adds up what each file takes."""
+        self._seconds[report.nodeid.partition("::")[0]] += report.duration
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Keeps it for the next run; only in the process that has seen all reports."""
+        if self._cache and not hasattr(session.config, "workerinput"):
+            self._cache.set(SECONDS, {**self._cache.get(SECONDS, {}), **self._seconds})
+
+
+def _guess_s(file: str) -> float:
+    return _UNKNOWN_UNIT_S if file.startswith(_UNIT) else _UNKNOWN_S
+
+
+class Skipped:
+    """Says in one line what was skipped, and what brings it.
+
+    A test that lacks a tool skips itself with "needs <tool>: <command that brings it>".
+    """
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Writes the line, if there is anything to say."""
+        reports = terminalreporter.stats.get("skipped", [])
+        if reports:
+            terminalreporter.write_line(in_one_line(report.longrepr[2] for report in reports))
+
+
+def in_one_line(reasons: Iterable[str]) -> str:
+    """The reasons of all skipped tests, the most frequent first.
+
+    Args:
+        reasons: as pytest reports them, such as "Skipped: needs promtool: apt-get install
+            prometheus".
+    """
+    counted = collections.Counter(reason.removeprefix("Skipped: ") for reason in reasons)
+    parts = []
+    for reason, count in counted.most_common():
+        needed = _NEEDS.fullmatch(reason)
+        words = f"for want of {needed[1]} ({needed[2]})" if needed else f"({reason})"
+        parts.append(f"{count} {words}")
+    return f"skipped: {', '.join(parts)}"
