@@ -1,7 +1,4 @@
-"""The comparison of two runs as one self-contained HTML page.
-
-Knows nothing about how the answers were found.
-"""
+"""The comparison of two runs as one self-contained HTML page."""
 
 from __future__ import annotations
 

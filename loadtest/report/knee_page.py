@@ -1,7 +1,4 @@
-"""The search for the knee as one self-contained HTML page.
-
-Knows nothing about how rates are measured or chosen.
-"""
+"""The search for the knee as one self-contained HTML page."""
 
 from __future__ import annotations
 

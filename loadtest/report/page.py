@@ -1,7 +1,4 @@
-"""A load test as one self-contained HTML page.
-
-Knows nothing about Locust, gRPC or how the samples came about.
-"""
+"""A load test as one self-contained HTML page."""
 
 from __future__ import annotations
 

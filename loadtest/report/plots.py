@@ -1,7 +1,4 @@
-"""The pictures of a load test's page.
-
-Knows nothing about Locust, gRPC, HTML or how the samples came about.
-"""
+"""The plots of a load test's page."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The search for batching parameters as one self-contained HTML page.
-
-Knows nothing about servers or searches.
-"""
+"""The search for batching parameters as one self-contained HTML page."""
 
 from __future__ import annotations
 
