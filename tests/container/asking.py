@@ -30,10 +30,10 @@ class Engine:
         try:
             self.name = stand_in.engine()
         except InputError:
-            pytest.skip("no container engine answers on this machine")
+            pytest.skip("needs a container engine: apt-get install docker.io")
         for image in images:
             if not stand_in.holds(self.name, image):
-                pytest.skip(f"{self.name} does not hold {image}: make test-container makes it")
+                pytest.skip(f"needs the image {image}: make test-container")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Whatever comes of it."""

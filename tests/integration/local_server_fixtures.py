@@ -7,10 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from tensorflow_serving.apis import (
 )
 
 from tests import tiny_models
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -182,14 +182,6 @@ class RunningServer:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=20)
-
-
-def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
-    """Waits until it holds, and fails loudly when it does not."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.02)
 
 
 def environment() -> dict[str, str]:
