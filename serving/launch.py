@@ -239,7 +239,7 @@ def _wait_until_ready(
             try:
                 client.wait_ready(label, timeout_s=_LOOK_S, model=model.name)
                 return True
-            except CallError:
+            except CallError:  # noqa: PERF203 each refusal means: ask again
                 time.sleep(_PAUSE_S)
     return False
 
