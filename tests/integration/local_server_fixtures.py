@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from tensorflow_serving.apis import (
 
 from tests import forked_server, tiny_models
 from tests.forked_server import ForkedServer
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -195,14 +195,6 @@ class RunningServer:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=20)
-
-
-def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
-    """Waits until it holds, and fails loudly when it does not."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.02)
 
 
 def environment() -> dict[str, str]:
