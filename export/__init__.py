@@ -1,1 +1,1 @@
-"""What a servable version is: a run in, a verified SavedModel with explicit signatures out."""
+"""Export: from a run to a verified SavedModel with explicit signatures."""

@@ -1,7 +1,7 @@
 """From a trained model to the contract's three signatures, with everything a caller could get
 wrong inside the graph: decoding, resizing, scaling, threshold, class names, review band.
 
-The only place that writes a TensorSpec. Knows nothing about folders or versions.
+The only place that writes a TensorSpec.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ def _rows_of_strings(rows: tf.Tensor) -> tf.Tensor:
 
 
 def _image_of_example(serialized: tf.Tensor) -> tf.Tensor:
-    """String [] -> string []: raises where the feature is missing or of another type."""
+    """Reads the image file out of an example: string [] -> string [].
+
+    The operation fails where the feature is missing or of another type.
+    """
     feature = tf.io.FixedLenFeature([], tf.string)
     example = tf.io.parse_single_example(serialized, {contract.FEATURE_ENCODED: feature})
     return example[contract.FEATURE_ENCODED]

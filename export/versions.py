@@ -1,7 +1,7 @@
 """The model store on disk: models/<name>/<version>/, versions 1, 2, 3, ...
 
 A version is written into a hidden folder beside its place and renamed when it is whole, because the
-server polls the folder and must never see half of one. Knows nothing about what a version holds.
+server polls the folder and must never see half of one.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The ground floor: what every room stands on. It imports no other room."""
+"""What all other packages use: commands, files, figures, pages. Imports none of them."""

@@ -1,7 +1,4 @@
-"""What every command of this project does the same way: errors, exit codes, logging.
-
-Knows nothing about TensorFlow, so that light commands stay light.
-"""
+"""What every command of this project does the same way: errors, exit codes, logging."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from typing import NoReturn
 
 
 class InputError(ValueError):
-    """A mistake that the person at the keyboard can mend: bad data, a wrong path, a wrong value.
+    """A mistake that the user can correct: bad data, a wrong path, a wrong value.
 
     The message says what was expected, what was received and what to do, in one line.
     """

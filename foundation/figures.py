@@ -1,10 +1,8 @@
 """Figures as a machine reads them: build/<name>.json, one entry a figure, each with its bar.
 
-    figures = Figures("parity", command="python -m export.parity")
-    figures.add("predict_images.max_difference", 0.0004, "probability", at_most=0.005)
-    sys.exit(figures.write())
-
-Knows nothing about what is measured.
+figures = Figures("parity", command="python -m export.parity")
+figures.add("predict_images.max_difference", 0.0004, "probability", at_most=0.005)
+sys.exit(figures.write())
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 Runs in the foreground until Ctrl-C or SIGTERM and stops everything that it started. Says in one
 line which server runs and why, and prints the ports, the versions and a first prediction once the
 server answers for the label `stable`. Exit code 2, with one line, where the configuration, a
-missing version or a port is at fault. Costs nothing itself: the server imports TensorFlow.
+missing version or a port is at fault. Only the server imports TensorFlow, this command does not.
 """
 
 from __future__ import annotations
@@ -24,15 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import grpc
-
 from foundation.command_line import InputError, configure_logging, run
 from serving import models_config
 from serving.container import engine
 from serving.container.engine import ServerCommand, Settings
 from serving.models_config import ConfigError, Latest, Model, ModelsConfig, Specific
-from tfs_client import contract
-from tfs_client.protocol import messages as serving_pb2
+from tfs_client import Client, contract
+from tfs_client.errors import CallError
 
 _log = logging.getLogger("serving.launch")
 
@@ -42,8 +40,8 @@ READY_DEADLINE_S: Final = 180.0
 STOP_DEADLINE_S: Final = 20.0
 """After that a server that was asked to stop is killed."""
 
-
-_METADATA: Final = "/tensorflow.serving.PredictionService/GetModelMetadata"
+_LOOK_S: Final = 1.0
+"""So often it is seen whether the server has ended, or Ctrl-C was pressed, before it is ready."""
 
 _PAUSE_S: Final = 0.1
 
@@ -179,16 +177,14 @@ def _run(command: ServerCommand, settings: Settings, config: ModelsConfig) -> in
     def on_signal(number: int, _: object) -> None:
         stopped_by.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        model = config.models[0]
-        label = contract.LABEL_STABLE if contract.LABEL_STABLE in model.labels else None
-        ready = wait_until_answering(
+        ready = _wait_until_ready(
             f"localhost:{settings.grpc_port}",
-            model.name,
-            label,
-            deadline_s=READY_DEADLINE_S,
+            config.models[0],
+            READY_DEADLINE_S,
             given_up=lambda: bool(stopped_by) or child.poll() is not None,
         )
         if ready:
@@ -200,6 +196,8 @@ def _run(command: ServerCommand, settings: Settings, config: ModelsConfig) -> in
             time.sleep(_PAUSE_S)
     finally:
         _stop(child, command)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if stopped_by:
         return 130 if stopped_by[0] == signal.SIGINT else 0
     _log.error("the server ended by itself, exit code %s", child.returncode)
@@ -220,43 +218,28 @@ def _stop(child: subprocess.Popen[bytes], command: ServerCommand) -> None:
         )
 
 
-def wait_until_answering(
-    address: str,
-    model: str,
-    label: str | None,
-    *,
-    deadline_s: float,
-    given_up: Callable[[], bool] = lambda: False,
+def _wait_until_ready(
+    target: str, model: Model, deadline_s: float, given_up: Callable[[], bool]
 ) -> bool:
-    """Asks for the model's metadata until it is given; a status says 200 in any state.
+    """Waits until the label `stable`, or any version where there is no such label, can answer.
 
     Args:
-        address: host:port of gRPC.
-        model: the model's name.
-        label: the label that has to answer, None for any version.
-        deadline_s: how long to ask.
-        given_up: asked between two attempts; true ends the waiting.
+        target: host:port of gRPC.
+        model: the model that has to answer.
+        deadline_s: how long to wait, in seconds.
+        given_up: asked once a second; true ends the waiting.
 
     Returns:
-        Whether it answered.
+        Whether it is ready.
     """
-    request = serving_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    request.model_spec.name = model
-    if label is not None:
-        request.model_spec.version_label = label
+    label = contract.LABEL_STABLE if contract.LABEL_STABLE in model.labels else None
     deadline = time.monotonic() + deadline_s
-    options = [("grpc.max_reconnect_backoff_ms", 200), ("grpc.initial_reconnect_backoff_ms", 100)]
-    with grpc.insecure_channel(address, options=options) as channel:
-        ask = channel.unary_unary(
-            _METADATA,
-            request_serializer=serving_pb2.GetModelMetadataRequest.SerializeToString,
-            response_deserializer=serving_pb2.GetModelMetadataResponse.FromString,
-        )
+    with Client(target) as client:
         while not given_up() and time.monotonic() < deadline:
             try:
-                ask(request, timeout=1)
+                client.wait_ready(label, timeout_s=_LOOK_S, model=model.name)
                 return True
-            except grpc.RpcError:  # noqa: PERF203 each refusal means: ask again
+            except CallError:  # noqa: PERF203 each refusal means: ask again
                 time.sleep(_PAUSE_S)
     return False
 

@@ -1,7 +1,7 @@
 """Which devices a run uses: one CPU or GPU, all GPUs of a machine, or several machines.
 
 The same code runs on all of them; the strategy is read off the machine, and off TF_CONFIG, which is
-TensorFlow's own way of describing a cluster. Knows nothing about data or models.
+TensorFlow's own way of describing a cluster.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Metrics of a two-class classifier on held-out images, and its probabilities.
 
 Definitions are scikit-learn's. Positive is class 1; a probability at or above the threshold decides
-for it. Knows nothing about files or folders.
+for it.
 """
 
 from __future__ import annotations

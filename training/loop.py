@@ -2,7 +2,7 @@
 
 A loop of our own, because Keras 3.15's fit() fails under MultiWorkerMirroredStrategy (it reduces a
 PerReplica value outside of a replica; keras-team/keras issue 20585). This one gives the same losses
-on one device, on mirrored devices and on several machines. Knows nothing about files of images.
+on one device, on mirrored devices and on several machines.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     runs/.cnn-5ff1b5fb9309/      under way or interrupted; nobody takes it for a run
     runs/latest                  symbolic link to the run that was asked for last
 
-Knows nothing about TensorFlow: what a run says of itself is readable without it.
+A run is read without TensorFlow.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def train(
     quiet_tensorflow.import_tensorflow()
     from training import architectures, devices, loop
     from training.data import inspection, prepared
-    from training.results import results
+    from training.results import writer
 
     timings: dict[str, float] = {}
     strategy = devices.prepare(config.seed)
@@ -113,7 +113,7 @@ def train(
                 partial if resume else None,
             )
         if chief:
-            made = results.Made(
+            trained = writer.TrainedRun(
                 id=final.name,
                 config=config,
                 data=data,
@@ -122,7 +122,7 @@ def train(
                 timings=timings,
                 device=strategy.__class__.__name__,
             )
-            results.write(partial, model, made)
+            writer.write(partial, model, trained)
             run.publish(partial, final)
             run.point_latest(final)
             logger.info("report: %s", final / run.REPORT)

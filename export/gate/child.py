@@ -1,6 +1,6 @@
 """Starts the process that asks the versions, shows how far it is, and says how it ended.
 
-Knows nothing about TensorFlow, and survives whatever the other process does.
+Imports no TensorFlow, and survives whatever the other process does.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from typing import IO, Any
 import numpy as np
 import tqdm
 
-from export.gate import (
-    evidence,
-)
+from export.gate import evidence
 from export.gate.images import Image, Version
 from foundation import command_line
 from tfs_client import contract
@@ -64,7 +62,7 @@ class Evidence:
         )
 
     def latency_ms(self, who: str) -> np.ndarray:
-        """Float [calls]."""
+        """The timed calls of a version, in milliseconds: float [calls]."""
         assert self.arrays is not None
         return self.arrays[evidence.latency_key(who)]
 

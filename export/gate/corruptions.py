@@ -1,11 +1,11 @@
-"""What cameras, lamps and networks do to pictures, done on purpose and the same way each time.
+"""Corrupts pictures as cameras, lamps and networks do, the same way each time.
 
     file = corrupt(file, "gaussian_blur", seed=7)
 
 The kinds follow Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations", ICLR 2019 (arXiv:1903.12261), at one middling severity each; the
 strengths are our own. Lengths are shares of the picture's shorter side, so that small and large
-pictures are harmed alike. Knows nothing about models.
+pictures are harmed alike.
 """
 
 from __future__ import annotations

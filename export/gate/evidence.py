@@ -1,10 +1,11 @@
-"""Asks the versions of a gate everything it wants to know, in a process that may end over it.
+"""Asks both versions of a gate, in a process of its own, because a version may end the process.
 
     python -m export.gate.evidence task.json
 
 Started by export.gate.child alone. TensorFlow ends the whole process over some graphs, so the one
 that judges is not the one that asks. Each line on stdout is JSON and says what is about to be done;
-the last one before a silence names the culprit. Gathers answers, and judges none of them.
+the last one before a silence says what the process was doing. Answers are gathered here and judged
+elsewhere.
 """
 
 from __future__ import annotations
@@ -22,10 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from export.gate import (
-    corruptions,
-    signatures as gate_signatures,
-)
+from export.gate import corruptions, signatures as gate_signatures
 from tfs_client import RequestError, contract, image_to_array
 
 BATCH_SIZE = 32

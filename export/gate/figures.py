@@ -1,6 +1,6 @@
-"""What the versions said, set beside the truth: right or wrong, scores, figures, contradictions.
+"""Compares the versions' answers with the labels: right or wrong, scores, disagreements.
 
-Knows nothing about limits and verdicts (export.gate.checks does).
+Limits and verdicts are in export.gate.checks.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import sklearn.metrics
 
-from export.gate import (
-    corruptions,
-)
+from export.gate import corruptions
 from export.gate.child import Answers, Evidence
 from export.gate.evidence import CORRUPTED, HELD_OUT
 from export.gate.images import Image, Version, is_positive

@@ -2,8 +2,8 @@
 
 Versions name their run, and a run lists every image with its split and the hash of its pixels.
 Where the runs split the same images differently, an image that one of them only tested on may have
-been in the other's training set, in another format even: so it is the pixels that count. Knows
-nothing about TensorFlow, unless images are given that belong to no run.
+been in the other's training set, in another format even: so it is the pixels that count.
+TensorFlow is imported only where images are given that belong to no run.
 """
 
 from __future__ import annotations

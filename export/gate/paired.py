@@ -2,7 +2,6 @@
 
 The versions' mistakes go together, because some images are hard for either. Comparing image by
 image takes that part of the chance out, and needs far fewer images than two separate measurements.
-Knows nothing about models, files or pages.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Compares the signatures of two versions, as plain data: what would break a caller?
-
-Knows nothing about TensorFlow.
-"""
+"""Compares the signatures of two versions, as plain data: what would break a caller?"""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ import dataclasses
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import grpc
@@ -55,42 +55,47 @@ class _Call:
     """Why it could not be sent."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one process sends, and when."""
+
+    model: str
+    """The servable's name."""
+    requests: workload.Workload
+    due_s: Sequence[float]
+    """When each request is due, in seconds since the begin, ascending."""
+    numbers: Sequence[int]
+    """Which of the workload's requests each of them is."""
+    timeout_s: float
+    """Deadline of each request, from its sending."""
+    in_flight: int
+    """How many requests may be under way at once."""
+
+
 class Senders:
     """The threads of one process.
 
     Args:
         client: open; without retries.
-        model: the servable's name.
-        requests: to be sent.
-        answers: judge the server's.
+        share: of the requests.
+        answers: judges the server's.
         meter: of this process.
         keep: called with every sample, from one thread.
-        due_s: when each request is due, seconds since the begin, ascending.
-        numbers: which request each of them is.
-        timeout_s: deadline of each request, from its sending.
-        in_flight: at most so many at once.
     """
 
     def __init__(
         self,
         client: Client,
-        model: str,
+        share: Share,
         *,
-        requests: workload.Workload,
         answers: Answers,
         meter: Meter,
         keep: Callable[[Sample], Any],
-        due_s: list[float],
-        numbers: list[int],
-        timeout_s: float,
-        in_flight: int,
     ):
-        self._client, self._model = client, model
-        self._requests, self._answers, self._meter, self._keep = requests, answers, meter, keep
-        self._due_s, self._numbers = due_s, numbers
-        self._timeout_s, self._in_flight = timeout_s, in_flight
+        self._client, self._share = client, share
+        self._answers, self._meter, self._keep = answers, meter, keep
         self._begin = self._begin_unix_s = 0.0
-        self._places = threading.Semaphore(in_flight)
+        self._places = threading.Semaphore(share.in_flight)
         self._lock = threading.Lock()
         self._under_way = self.most_in_flight = 0
         self._ended: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
@@ -105,16 +110,17 @@ class Senders:
             begin_unix_s: the same moment on time.time()'s.
         """
         self._begin, self._begin_unix_s = begin, begin_unix_s
-        if self._due_s:
+        share = self._share
+        if share.due_s:
             # A request that has no place in flight by then is not sent.
-            self._stopped_at = begin + self._due_s[-1] + self._timeout_s
+            self._stopped_at = begin + share.due_s[-1] + share.timeout_s
         reader = threading.Thread(target=self._read_all, name="reader")
         reader.start()
         try:
-            for due_s, number in zip(self._due_s, self._numbers):
+            for due_s, number in zip(share.due_s, share.numbers):
                 if not self._send_when_due(begin + due_s, number):
                     break
-            for _ in range(self._in_flight):  # until the last one is answered
+            for _ in range(share.in_flight):  # until the last one is answered
                 self._places.acquire()
         finally:
             self._ended.put(None)
@@ -134,7 +140,7 @@ class Senders:
                     return False
                 self._give_up(call)
                 return True
-        held_back = time.monotonic() > due and self._under_way >= self._in_flight - 1
+        held_back = time.monotonic() > due and self._under_way >= self._share.in_flight - 1
         while (rest_s := due - time.monotonic()) > 0:
             if self._stop.is_set():
                 self._places.release()
@@ -148,13 +154,14 @@ class Senders:
         return True
 
     def _prepared(self, due: float, number: int) -> _Call:
-        call = _Call(request=self._requests[number], due=due)
+        share = self._share
+        call = _Call(request=share.requests[number], due=due)
         try:
-            steps = workload.steps(self._client, self._model, call.request, self._timeout_s)
+            steps = workload.steps(self._client, share.model, call.request, share.timeout_s)
             step: Step = next(steps)
             while not isinstance(step, Send):
                 step = steps.send(step.wait())
-            call.steps, call.send = steps, step.within(self._timeout_s)
+            call.steps, call.send = steps, step.within(share.timeout_s)
         except Exception as error:  # whatever goes wrong is a failed request
             call.error = error
         return call

@@ -21,7 +21,7 @@ from typing import Any, Final
 from foundation.command_line import InputError
 from foundation.figures import write_json
 from loadtest.loops.job import Job, job_from_json
-from loadtest.loops.sending import Senders
+from loadtest.loops.sending import Senders, Share
 from loadtest.results import samples
 from loadtest.results.generator import Meter
 from loadtest.results.recording import Recording
@@ -93,18 +93,17 @@ def _senders(job: Job, client: Client, meter: Meter, kept: _Kept) -> tuple[Sende
     numbers = arrivals.of_worker(times, meter.worker, job.workers)
     for label in job.mix.labels:  # opens the connection
         client.metadata(model=job.model, label=label)
-    senders = Senders(
-        client,
-        job.model,
+    share = Share(
+        model=job.model,
         requests=requests,
-        answers=Answers(read_known(job.known) if job.known else None),
-        meter=meter,
-        keep=kept.new.append,  # safe from any thread
         due_s=times[numbers].tolist(),
         numbers=numbers.tolist(),
         timeout_s=job.timeout_s,
         in_flight=job.in_flight,
     )
+    answers = Answers(read_known(job.known) if job.known else None)
+    keep = kept.new.append  # safe from any thread
+    senders = Senders(client, share, answers=answers, meter=meter, keep=keep)
     return senders, float(times[-1]) if len(times) else 0.0
 
 

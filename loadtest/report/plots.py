@@ -1,4 +1,4 @@
-"""The pictures of a load test's page."""
+"""The plots of a load test's page."""
 
 from __future__ import annotations
 

@@ -136,10 +136,10 @@ class Meter:
 
 
 def _waited_s() -> float:
-    """How long this process's threads were ready to run and had no core; 0 beside Linux."""
+    """How long this process's threads were ready to run and had no core; Linux only, else 0."""
     waited_ns = 0
     for path in TASKS.glob("*/schedstat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):  # a thread that ended, say
+        with contextlib.suppress(OSError, ValueError, IndexError):  # as for a thread that ended
             waited_ns += int(path.read_text().split()[1])
     return waited_ns / 1e9
 

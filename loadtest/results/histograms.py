@@ -29,7 +29,7 @@ class Percentile:
     samples: int
     """In all."""
     beyond: float
-    """How many samples the share leaves above it: a p99.9 of 2,000 samples stands on 2."""
+    """How many samples the share leaves above it: 2 for the p99.9 of 2,000 samples."""
 
 
 def percentiles(histogram: Any, shares: Sequence[float]) -> list[Percentile]:

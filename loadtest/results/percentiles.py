@@ -18,7 +18,6 @@ largest value that the histogram does not tell from the recorded one (1,000.4 fo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,14 +28,23 @@ ROUNDING = 1e-9
 """In ranks. 99.9 % of 1,000 is 999, also where floating point makes it a little more."""
 
 
-def rank(share: float, count: int) -> int:
-    """The rank of a percentile, from 1 to count.
+def ranks(share: float, counts: NDArray[Any]) -> NDArray[np.float64]:
+    """The rank of a percentile for each of several counts of values.
 
     Args:
         share: 0 to 100.
-        count: of the values, at least one.
+        counts: how many values there are, at least one each; any shape.
+
+    Returns:
+        Whole numbers from 1 to the count, of the same shape.
     """
-    return max(1, math.ceil(share * count / 100 - ROUNDING))
+    found: NDArray[np.float64] = np.maximum(1.0, np.ceil(share * counts / 100 - ROUNDING))
+    return found
+
+
+def rank(share: float, count: int) -> int:
+    """The rank of a percentile among so many values, from 1 to count."""
+    return int(ranks(share, np.array(count)))
 
 
 def of_values(values: Sequence[float], share: float) -> float | None:
@@ -47,17 +55,17 @@ def of_values(values: Sequence[float], share: float) -> float | None:
 def of_counts(
     values: NDArray[Any], counts: NDArray[Any], shares: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Percentiles of distinct values that were counted.
+    """Percentiles of distinct values that were counted, once or several times.
 
     Args:
         values: ascending [K], at least one.
-        counts: whole numbers, how many of each [K]; their sum is at least 1.
+        counts: whole numbers, how many of each value, [K] or [N, K]; each sum is at least 1.
         shares: 0 to 100 each.
 
     Returns:
-        float64 [shares]
+        float64 [shares] or [shares, N]
     """
-    ranks = np.cumsum(counts)
-    at = np.searchsorted(ranks, [rank(share, int(ranks[-1])) for share in shares])
-    found: NDArray[np.float64] = values[at].astype(np.float64)
+    below = np.cumsum(counts, axis=-1)
+    at = [(below < ranks(share, below[..., -1])[..., np.newaxis]).sum(axis=-1) for share in shares]
+    found: NDArray[np.float64] = values[np.array(at)].astype(np.float64)
     return found

@@ -36,7 +36,7 @@ def page_url(address: str) -> str:
         url = urlsplit(address if whole else f"http://{address}")
         valid = bool(url.scheme in ("http", "https") and url.hostname)
         valid = valid and url.port != 0 and (whole or url.port is not None)
-    except ValueError:  # a port that is no number, say
+    except ValueError:  # as for a port that is no number
         valid = False
     if not valid:
         raise InputError(

@@ -60,7 +60,7 @@ def _parser() -> Parser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    subparsers = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    subparsers = parser.add_subparsers(title="verbs", required=True, metavar="VERB", dest="verb")
 
     def add(name: str, command: Verb, does: str) -> Any:
         verb = subparsers.add_parser(name, help=does, description=does)

@@ -1,31 +1,29 @@
 """Starts the local model server over the table's models, for the tests and for `make conformance`.
 
-The one place that knows how the server under test is started; everything else has its addresses.
+Everything else here knows a server by its addresses only.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests import forked_server
 from tests.conformance import setups
 from tests.conformance.ask import Server
 from tests.conformance.case import Setup
-
-ROOT: Final = Path(__file__).parents[2]
+from tests.forked_server import ForkedServer
 
 _START_S: Final = 120.0
 
 
 class LocalServer(Server):
-    """A server under test that is a process of this one.
+    """A server under test that was started here.
 
     Attributes:
         ports: "grpc" and "rest" → the port.
@@ -33,7 +31,7 @@ class LocalServer(Server):
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        process: ForkedServer,
         log: Path,
         ports: dict[str, int],
         models: str,
@@ -65,16 +63,8 @@ def running(models: Path, setup: Setup, folder: Path) -> Iterator[LocalServer]:
     """
     port_file, log = folder / f"{setup}.ports", folder / f"{setup}.log"
     port_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "serving.local", *setups.flags(setup, str(models))]
-    command += ["--port=0", "--rest_api_port=0", f"--port_file={port_file}"]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
-            stdout=out,
-            stderr=out,
-        )
+    own = ["--port=0", "--rest_api_port=0", f"--port_file={port_file}"]
+    process = forked_server.start([*setups.flags(setup, str(models)), *own], log)
     try:
         deadline = time.monotonic() + _START_S
         while not port_file.exists():

@@ -1,7 +1,4 @@
-"""What hypothesis makes requests of: messages, tensors, JSON and paths, good, odd and broken.
-
-Knows nothing about servers or answers.
-"""
+"""What Hypothesis makes requests of: messages, tensors, JSON and paths, good, odd and broken."""
 
 from __future__ import annotations
 
@@ -9,18 +6,9 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import classification_pb2, inference_pb2, predict_pb2
-
-bounded = settings(
-    max_examples=150,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-"""The same examples in every run, as many as take some seconds."""
 
 MODELS = ["affine", "many", "scalar", "echo", "examples", "convolution", "old", "named"]
 SIGNATURES = [

@@ -1,4 +1,4 @@
-"""Connections that say nothing, nonsense or too little, by the hundred, and callers who give up."""
+"""Hundreds of connections that send nothing, nonsense or too little, and callers who give up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import grpc
 import pytest
 from hypothesis import given, strategies as st
 
-from tests.conformance import strategies
 from tests.conformance.ask import METHODS
 from tests.conformance.case import predict
 from tests.conformance.compare import holds
@@ -112,7 +111,6 @@ def test_many_connections_at_once_are_all_answered(default_server: LocalServer) 
         assert all(pool.map(ask, range(500)))
 
 
-@strategies.bounded
 @given(before=st.sampled_from([b"", PREFACE, PREFACE + SETTINGS]), content=st.binary(max_size=100))
 def test_any_bytes_on_the_grpc_port_reach_no_other_request(
     default_server: LocalServer, before: bytes, content: bytes

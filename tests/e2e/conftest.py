@@ -12,7 +12,7 @@ from tests.e2e.launching import first_config, serving
 
 @pytest.fixture(scope="module")
 def served(store: Path, sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """What `make serve` starts over version 1: (gRPC address, REST address, its talk)."""
+    """What `make serve` starts over version 1: (gRPC address, REST address, its log file)."""
     folder = tmp_path_factory.mktemp("talk")
     flags = ("--models", str(store), "--config", str(first_config(folder)))
     with serving(folder / "serve.log", *flags) as found:

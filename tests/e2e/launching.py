@@ -26,7 +26,7 @@ READY_S = 60.0
 
 
 def first_config(folder: Path) -> Path:
-    """A models.config of version 1 alone, whatever the project's own says by now."""
+    """Writes a models.config of version 1 alone; the project's own may list others by now."""
     own = models_config.read(ROOT / "serving" / "models.config")
     state = State(versions=(1,), labels={contract.LABEL_STABLE: 1})
     path = folder / "models.config"
@@ -36,10 +36,10 @@ def first_config(folder: Path) -> Path:
 
 @contextmanager
 def serving(talk: Path, *flags: str) -> Iterator[tuple[str, str, Path]]:
-    """Runs what `make serve` runs, on free ports: (gRPC address, REST address, its talk).
+    """Runs what `make serve` runs, on free ports: (gRPC address, REST address, its log).
 
     Args:
-        talk: the file that receives what it says.
+        talk: the log file, which receives its stdout and stderr.
         flags: of serving.launch.
     """
     held = [socket.create_server(("", 0)) for _ in range(2)]

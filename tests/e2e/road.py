@@ -1,4 +1,4 @@
-"""Walks the whole road as a person would, and takes the time: train, export, serve, predict, load.
+"""Walks the whole road as a person would, and times it: train, export, serve, predict, load.
 
     python -m tests.e2e.road                                     the full size, about six minutes
     python -m tests.e2e.road --max-images 400 --epochs 3         a small budget, about two minutes
@@ -72,7 +72,7 @@ def walk(folder: Path, budget: Sequence[str]) -> int:
         0 if every bar holds.
 
     Raises:
-        InputError: a step failed; the last line of what it said.
+        InputError: a step failed; names it and its exit code.
     """
     full = not budget
     result = figures.Figures("road", " ".join(["python -m tests.e2e.road", *budget]))
@@ -95,8 +95,8 @@ def walk(folder: Path, budget: Sequence[str]) -> int:
         with _server(folder) as (ready_s, target, _):
             starts.append(ready_s)
             ratios.append(_first_against_following(target, sample))
-    # Seconds are judged with the whole road only: a small budget is for checks, on any machine and
-    # beside anything, and there the server is held against TensorFlow's import of the same minute.
+    # Seconds have a bar on the whole road only. A small budget is for checks on machines that do
+    # other work too: there the start is compared with TensorFlow's import in the same minute.
     result.add("server_ready_s", statistics.median(starts), "s", at_most=10 if full else None)
     beside = statistics.median(start / own for start, own in zip(starts, imports))
     result.add("server_ready_to_tensorflow_import", beside, "", at_most=3)
@@ -110,7 +110,7 @@ def walk(folder: Path, budget: Sequence[str]) -> int:
 
 
 def _step(module: str, *flags: str) -> float:
-    """Runs one command of the road and lets its words through; returns the seconds it took."""
+    """Runs one command of the road, whose output is shown; returns the seconds it took."""
     logger.info("python -m %s %s", module, " ".join(flags))
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-m", module, *flags], cwd=ROOT, check=False)

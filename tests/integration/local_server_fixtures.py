@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from tests import tiny_models
-from tests.integration import forked_server
-from tests.integration.forked_server import ForkedServer
+from tests import forked_server, tiny_models
+from tests.forked_server import ForkedServer
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +35,20 @@ DEADLINE_S = 60.0
 
 SLOW_ROUNDS = 20_000
 """Rounds of the model of `save_slow` that take about a second."""
+
+POLL_OFTEN = """
+import dataclasses
+from serving.local import flags
+
+parse = flags.parse
+flags.parse = lambda *arguments: dataclasses.replace(
+    parse(*arguments),
+    model_config_file_poll_wait_seconds=0.05,
+    file_system_poll_wait_seconds=0.05,
+)
+"""
+"""For `running_server(before=…)`: looks at models.config and at the folders more often than flags,
+which take whole seconds, can say."""
 
 SLOW_CONFIG = 'config { name: "slow" base_path: "/models/slow" model_platform: "tensorflow" }'
 """For `line_config(more=…)`."""
@@ -182,14 +195,6 @@ class RunningServer:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=20)
-
-
-def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
-    """Waits until it holds, and fails loudly when it does not."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.02)
 
 
 def environment() -> dict[str, str]:

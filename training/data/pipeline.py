@@ -1,8 +1,7 @@
 """tf.data: read -> decode -> resize -> cache -> shuffle -> augment -> batch -> prefetch.
 
 Every random choice is a function of (seed, epoch, position), so two runs see the same images in the
-same order, and a run that was interrupted goes on as if it had not been. Knows nothing about models
-or devices.
+same order, and a run that was interrupted goes on as if it had not been.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class PreparedData:
         return [str(self.dataset.file(item)) for item in self.splits[name]]
 
     def targets(self, name: str) -> np.ndarray:
-        """Int [N]: 1 for the positive class."""
+        """The targets of a split: int [N], 1 for the positive class."""
         return np.array([self.dataset.target(item) for item in self.splits[name]], int)
 
     def evaluation_batches(self, name: str) -> tf.data.Dataset:

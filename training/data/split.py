@@ -1,6 +1,6 @@
 """Splits labelled images into training, validation and test sets.
 
-Same images, same seed, same split, on any machine. Knows nothing about files or pictures.
+Same images, same seed, same split, on any machine.
 """
 
 from __future__ import annotations

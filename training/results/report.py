@@ -1,6 +1,6 @@
 """A run as one self-contained HTML page: figures, plots, and the pictures it got wrong.
 
-Reads a run from disk and knows nothing about TensorFlow.
+Reads the run from disk and needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def write(made: run.Run, path: Path) -> None:
         path,
         TEMPLATE,
         origin=page.Origin(
-            commit=made.settings["commit"], machine=None, time=made.settings["finished"]
+            commit=made.settings["commit"],
+            machine=made.settings.get("machine"),
+            time=made.settings["finished"],
         ),
         run=made.settings,
         metrics=made.metrics(),

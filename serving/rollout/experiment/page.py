@@ -1,7 +1,4 @@
-"""An experiment as one self-contained HTML page.
-
-Knows nothing about statistics: it draws the series of a verdict.
-"""
+"""An experiment as one self-contained HTML page."""
 
 from __future__ import annotations
 

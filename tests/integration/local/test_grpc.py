@@ -21,8 +21,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from tests.integration import forked_server
-from tests.integration.forked_server import ForkedServer
+from tests import forked_server
+from tests.forked_server import ForkedServer
 from tests.integration.local_server_fixtures import (
     DEADLINE_S,
     ROOT,
@@ -77,7 +77,7 @@ def test_a_request_too_many_is_refused_at_once(narrow: RunningServer) -> None:
     def work() -> predict_pb2.PredictResponse:
         while True:
             try:
-                return narrow.prediction.Predict(slow_request(4 * SLOW_ROUNDS), timeout=60)
+                return narrow.prediction.Predict(slow_request(2 * SLOW_ROUNDS), timeout=60)
             except grpc.RpcError as error:  # noqa: PERF203 it asks again
                 # The question below whether both places are taken may itself have taken one.
                 if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:

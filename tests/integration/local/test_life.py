@@ -16,6 +16,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from tests import tiny_models
 from tests.integration.local_server_fixtures import (
+    POLL_OFTEN,
     RunningServer,
     eventually,
     line_config,
@@ -23,9 +24,7 @@ from tests.integration.local_server_fixtures import (
     save_line,
 )
 
-POLLED = (
-    "--model_config_file_poll_wait_seconds=1",
-    "--file_system_poll_wait_seconds=1",
+FLAGS = (
     "--allow_version_labels_for_unavailable_models=true",
     "--max_num_load_retries=1",
     "--load_retry_interval_micros=100000",
@@ -72,7 +71,7 @@ OTHERS = (
 @pytest.fixture(scope="module")
 def module_server(store: Path) -> Iterator[RunningServer]:
     config = line_config("specific { versions: 1 }", {"stable": 1}, OTHERS)
-    with running_server(store, *POLLED, config=config) as running:
+    with running_server(store, *FLAGS, config=config, before=POLL_OFTEN) as running:
         yield running
 
 

@@ -19,6 +19,7 @@ from google.protobuf import json_format, text_format
 from tensorflow_serving.apis import model_management_pb2
 
 from tests.integration.local_server_fixtures import (
+    POLL_OFTEN,
     RunningServer,
     eventually,
     line_config,
@@ -28,19 +29,6 @@ from tests.integration.local_server_fixtures import (
 )
 
 BOTH = "specific { versions: 1 versions: 2 }"
-
-POLL_S = 0.05
-
-POLL_OFTEN = f"""
-import dataclasses
-from serving.local import flags
-
-# Looks at models.config more often than a flag can say: whole seconds.
-parse = flags.parse
-flags.parse = lambda *arguments: dataclasses.replace(
-    parse(*arguments), model_config_file_poll_wait_seconds={POLL_S}
-)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -365,7 +353,7 @@ def test_no_request_fails_through_many_changes_of_configuration(store: Path, cou
                 if by_rpc and number % 5 == 0:
                     # Without a file nothing overrides what comes by RPC.
                     file.unlink()
-                    time.sleep(3 * POLL_S)
+                    time.sleep(0.2)  # more than the time between two looks
                 began = time.monotonic()
                 if by_rpc:
                     assert reload(server, new.config()) == {"status": {}}

@@ -215,8 +215,9 @@ def test_a_handle_keeps_a_version_alive_until_the_request_is_answered(
     assert first.loaded.is_closed
 
 
+@pytest.mark.parametrize("changes", [10, pytest.param(50, marks=pytest.mark.thorough)])
 def test_one_request_after_another_finds_a_version_while_versions_replace_each_other(
-    shelf: Shelf, manage: Manage
+    shelf: Shelf, manage: Manage, changes: int
 ) -> None:
     manager = manage()
     want(manager, 1)
@@ -238,7 +239,7 @@ def test_one_request_after_another_finds_a_version_while_versions_replace_each_o
     askers = [threading.Thread(target=ask) for _ in range(2)]
     for asker in askers:
         asker.start()
-    for number in range(50):
+    for number in range(changes):
         new = number % 2 + 1
         want(manager, new)
         eventually(lambda new=new: manager.is_available("m", new), f"version {new}")

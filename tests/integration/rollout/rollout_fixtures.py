@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from serving import models_config
 from serving.fleet.config_file import ConfigFile
-from serving.models_config import Model, ModelsConfig, Specific
 from serving.rollout import states
 from serving.rollout.__main__ import main
 from serving.rollout.journal import Change, Journal
 from serving.rollout.states import State
+from tests.integration.line_server import config
 
 FLAGS = ("--allow_version_labels_for_unavailable_models=true", "--max_num_load_retries=0")
 """Without retries, a version that does not load is END at once, with its error."""
 
 HEADER = "# The header stays.\n"
-
-
-def config(*versions: int, labels: Mapping[str, int] | None = None) -> str:
-    """A models.config that serves these versions of `line`."""
-    model = Model(
-        name="line", base_path="/models/line", policy=Specific(versions), labels=labels or {}
-    )
-    return models_config.render(ModelsConfig(models=(model,)))
 
 
 START = config(1, labels={"stable": 1})

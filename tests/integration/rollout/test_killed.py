@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from serving.rollout.states import State
+from tests.integration.line_server import LineServer, config
 from tests.integration.rollout.kill_at import Commands
-from tests.integration.rollout.line_server import LineServer
 from tests.integration.rollout.rollout_fixtures import (
     FLAGS,
     HEADER,
@@ -21,7 +21,6 @@ from tests.integration.rollout.rollout_fixtures import (
     Operator,
     Server,
     answering,
-    config,
     reset,
 )
 

@@ -21,13 +21,13 @@ import trustme
 
 from serving.fleet import fleet
 from serving.rollout.__main__ import main
+from tests.integration.line_server import LineServer
 from tests.integration.local_server_fixtures import (
     ROOT,
     RunningServer,
     eventually,
     running_server,
 )
-from tests.integration.rollout.line_server import LineServer
 from tests.integration.rollout.rollout_fixtures import FLAGS, START, Operator, answering, reset
 from tests.integration.rollout.rollout_store import BROKEN, FATAL, save_store
 

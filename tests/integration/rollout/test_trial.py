@@ -13,7 +13,7 @@ import pytest
 from serving.rollout import states, trial
 from serving.rollout.experiment import Verdict
 from serving.rollout.trial import Evidence
-from tests.integration.rollout.line_server import LineServer
+from tests.integration.line_server import LineServer
 from tests.integration.rollout.rollout_fixtures import START, Operator, answering, reset
 from tfs_client import ExposureLog, Router
 from tfs_client.routing.exposures import Exposure

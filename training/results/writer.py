@@ -29,7 +29,7 @@ HELD_OUT = ("validation", "test")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Made:
+class TrainedRun:
     """A trained run, before it is written down."""
 
     id: str
@@ -42,37 +42,37 @@ class Made:
     device: str
 
 
-def write(folder: Path, model: keras.Model, made: Made) -> None:
+def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
     """Evaluates the model and writes the run's files; run.json last of all.
 
     Args:
         folder: of the run under way.
         model: holds the best weights.
-        made: everything else.
+        trained: everything else.
     """
     started = time.monotonic()
-    _write_data_tables(folder, made.data)
+    _write_data_tables(folder, trained.data)
     predictor = evaluation.Predictor(model)
     answers = {
-        name: predictor.probabilities(made.data.evaluation_batches(name)) for name in HELD_OUT
+        name: predictor.probabilities(trained.data.evaluation_batches(name)) for name in HELD_OUT
     }
     metrics = {
         name: evaluation.metrics(
-            made.data.targets(name),
+            trained.data.targets(name),
             probabilities,
-            threshold=made.config.threshold,
-            review_margin=made.config.review_margin,
+            threshold=trained.config.threshold,
+            review_margin=trained.config.review_margin,
         )
         for name, probabilities in answers.items()
     }
     figures.write_json(folder / run.METRICS, metrics)
-    predictions = _predictions(made, answers)
+    predictions = _predictions(trained, answers)
     columns = [field.name for field in dataclasses.fields(run.Prediction)]
     run.write_table(folder / run.PREDICTIONS, predictions, columns)
-    _write_samples(folder / run.SAMPLES, made, predictions)
+    _write_samples(folder / run.SAMPLES, trained, predictions)
     (folder / loop.BEST_WEIGHTS).replace(folder / run.WEIGHTS)
-    made.timings["evaluation_s"] = time.monotonic() - started
-    settings = _settings(made, model)
+    trained.timings["evaluation_s"] = time.monotonic() - started
+    settings = _settings(trained, model)
     figures.write_json(folder / run.SETTINGS, settings)
     report.write(run.load(folder), folder / run.REPORT)
     test = metrics["test"]
@@ -106,61 +106,61 @@ def _write_data_tables(folder: Path, data: PreparedData) -> None:
     run.write_table(folder / run.SET_ASIDE, data.inspection.set_aside, ["path", "label", "reason"])
 
 
-def _predictions(made: Made, answers: dict[str, np.ndarray]) -> list[run.Prediction]:
-    names = made.data.dataset.class_names
+def _predictions(trained: TrainedRun, answers: dict[str, np.ndarray]) -> list[run.Prediction]:
+    names = trained.data.dataset.class_names
     return [
         run.Prediction(
             path=item.path,
             split=split,
             label=item.label,
             probability=float(probability),
-            predicted=names[int(probability >= made.config.threshold)],
+            predicted=names[int(probability >= trained.config.threshold)],
         )
         for split in HELD_OUT
-        for item, probability in zip(made.data.splits[split], answers[split])
+        for item, probability in zip(trained.data.splits[split], answers[split])
     ]
 
 
-def _write_samples(folder: Path, made: Made, predictions: list[run.Prediction]) -> None:
+def _write_samples(folder: Path, trained: TrainedRun, predictions: list[run.Prediction]) -> None:
     """Copies one test image of each class, the one with the class's median probability.
 
     Something to try a server with: neither the best nor the worst of its class.
     """
     folder.mkdir(exist_ok=True)
-    for label in made.data.dataset.class_names:
+    for label in trained.data.dataset.class_names:
         of_class = sorted(
             (row for row in predictions if row.split == "test" and row.label == label),
             key=lambda row: row.probability,
         )
-        source = made.data.dataset.root / of_class[len(of_class) // 2].path
+        source = trained.data.dataset.root / of_class[len(of_class) // 2].path
         name = re.sub(r"[^\w.-]", "_", label)
         shutil.copyfile(source, folder / f"{name}{source.suffix.lower()}")
 
 
-def _settings(made: Made, model: keras.Model) -> dict[str, Any]:
-    dataset = made.data.dataset
+def _settings(trained: TrainedRun, model: keras.Model) -> dict[str, Any]:
+    dataset = trained.data.dataset
     return {
-        "id": made.id,
-        "config": dataclasses.asdict(made.config),
+        "id": trained.id,
+        "config": dataclasses.asdict(trained.config),
         "classes": dataset.class_names,
         "data": {
             "source": dataset.source,
             "root": str(dataset.root.resolve()),
             "licence": dataset.licence,
-            "fingerprint": made.fingerprint,
-            "images": {name: len(items) for name, items in made.data.splits.items()},
-            "set_aside": len(made.data.inspection.set_aside),
+            "fingerprint": trained.fingerprint,
+            "images": {name: len(items) for name, items in trained.data.splits.items()},
+            "set_aside": len(trained.data.inspection.set_aside),
         },
-        "model": {"architecture": made.config.architecture, "weights": model.count_params()},
+        "model": {"architecture": trained.config.architecture, "weights": model.count_params()},
         "training": {
-            "epochs": made.progress.next_epoch,
-            "best_epoch": made.progress.best_epoch + 1,
-            "history": made.progress.history,
+            "epochs": trained.progress.next_epoch,
+            "best_epoch": trained.progress.best_epoch + 1,
+            "history": trained.progress.history,
         },
         "versions": run.package_versions(),
         "commit": figures.git_commit(),
         "machine": figures.machine(),
-        "strategy": made.device,
-        "timings": made.timings,
+        "strategy": trained.device,
+        "timings": trained.timings,
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }

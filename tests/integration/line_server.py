@@ -7,7 +7,7 @@ own work does not wait for TensorFlow. It does not show how versions load or fai
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,20 @@ import grpc
 import numpy as np
 from google.protobuf import text_format
 
+from serving import models_config
 from serving.client.tests.model_server import ModelServer
+from serving.models_config import Model, ModelsConfig, Specific
 from tfs_client import Client, contract
 from tfs_client.errors import CallError
 from tfs_client.wire import serving_pb2 as pb, tensors
+
+
+def config(*versions: int, labels: Mapping[str, int] | None = None) -> str:
+    """A models.config that serves these versions of `line`."""
+    model = Model(
+        name="line", base_path="/models/line", policy=Specific(versions), labels=labels or {}
+    )
+    return models_config.render(ModelsConfig(models=(model,)))
 
 
 class LineServer:
@@ -53,6 +63,7 @@ class LineServer:
         }
         self.ports = {"grpc": self._server.port}
         self._client = Client(self._server.target, retry=None, breaker=None)
+        """For `line`; it speaks no TLS."""
         self.reload(config)
 
     def stop(self) -> None:

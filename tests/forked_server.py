@@ -5,7 +5,7 @@ from that a forked server is `python -m serving.local`: the same entry point in 
 own, with its own flags, log, signals and exit code. The one parent of a test process starts with
 the first server and ends with the test process.
 
-    python -m tests.integration.forked_server FD    # the parent, on its end of a socket pair
+    python -m tests.forked_server FD    # the parent, on its end of a socket pair
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 _MAX_MESSAGE = 2**16
 
@@ -74,9 +74,10 @@ def start(flags: Sequence[str], log: Path, before: str = "") -> ForkedServer:
 
     Args:
         flags: its command line.
-        log: receives what it prints.
+        log: receives what it prints; begun anew.
         before: Python code that runs in its process first.
     """
+    log.write_bytes(b"")
     parent = _parent()
     pid = parent.ask({"start": list(flags), "log": str(log), "before": before})
     return ForkedServer(pid, parent)
@@ -90,7 +91,7 @@ class _Parent:
         self._lock = threading.Lock()
         with its_socket:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.integration.forked_server", str(its_socket.fileno())],
+                [sys.executable, "-m", "tests.forked_server", str(its_socket.fileno())],
                 cwd=ROOT,
                 env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
                 pass_fds=[its_socket.fileno()],
@@ -141,7 +142,7 @@ def _serve(control: socket.socket) -> None:
 
 
 def _become_server(start: list[str], log: str, before: str) -> None:
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    out = os.open(log, os.O_WRONLY)
     os.dup2(out, 1)
     os.dup2(out, 2)
     os.close(out)
