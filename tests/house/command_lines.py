@@ -2,8 +2,8 @@
 
     python -m tests.house.command_lines < lines.json     [["loadtest.run", "--rate", "100"], …]
 
-Prints, as JSON, a line of text for each command line that its command refuses. A process of its own,
-because commands import TensorFlow, or change the standard library for Locust.
+Prints, as JSON, a line of text for each command line that its command refuses. It is a process of
+its own, because commands import TensorFlow, or change the standard library for Locust.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def _of_python(words: list[str]) -> Iterator[list[str]]:
     program = Path(words[0]).name if words else ""
     if program == "tfs" and len(words) > 2:
         yield [TFS, *words[1:]]
-    elif program.startswith("python") and words[1] == "-m":
-        if words[2].partition(".")[0] in ROOMS:
-            yield words[2:]
+    of_python = program.startswith("python") and words[1] == "-m"
+    if of_python and words[2].partition(".")[0] in ROOMS:
+        yield words[2:]
 
 
 class _Parsed(BaseException):
