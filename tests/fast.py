@@ -15,7 +15,14 @@ from typing import Any
 
 PACKAGES = ("tensorflow", "keras", "tensorflow_serving")
 
-COMMANDS = ("serving.local", "serving.launch", "training.", "export.", "tests.integration.")
+COMMANDS = (
+    "serving.local",
+    "serving.launch",
+    "training.",
+    "export.",
+    "tests.integration.",
+    "tests.preloaded",
+)
 """Modules that would import TensorFlow in another process begin like this."""
 
 WHERE_TO = "make test-fast runs without TensorFlow: move the test to tests/integration"

@@ -11,7 +11,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 
 class Affine(tf.Module):
-    """Y = x / 2 + offset: which version answered can be read from the answer."""
+    """Computes y = x / 2 + offset: the answer shows which version gave it."""
 
     def __init__(self, offset: float) -> None:
         super().__init__()

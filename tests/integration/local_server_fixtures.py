@@ -69,7 +69,7 @@ class _Slow(tf.Module):
 
 
 def save_line(folder: Path, offset: float) -> Path:
-    """Y = x / 2 + offset: which version answered can be read from the answer."""
+    """Computes y = x / 2 + offset: the answer shows which version gave it."""
     module = tiny_models.Affine(offset)
     return tiny_models.save(module, folder, serving_default=module.serve)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import collections
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -11,18 +14,28 @@ from pathlib import Path
 import pytest
 
 from serving import models_config
+from tests.house import command_lines, imports
 from tfs_client import contract
 from tfs_client.images import pixels
 from training.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-OF_LOAD_TESTS = (ROOT / "loadtest" / "README.md").read_text(encoding="utf-8")
-IN_A_CLUSTER = (ROOT / "k8s" / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TRACKED = subprocess.run(
     ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
 ).stdout.splitlines()
+
+PYTHON = [name for name in TRACKED if name.endswith(".py") and (ROOT / name).is_file()]
+ROOMS = ("foundation/", "training/", "export/", "serving/", "loadtest/")
+DOCUMENTS = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in TRACKED
+    if name.endswith(".md") and (ROOT / name).is_file()
+}
+
+MOST_FILES = 13
+"""Of one room: a reader takes it in."""
 
 
 def test_the_import_rules_hold() -> None:
@@ -36,11 +49,78 @@ def test_the_import_rules_hold() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_no_files_need_each_other_in_a_circle() -> None:
+    found = imports.graph(ROOT, PYTHON)
+    assert len(found) == len(PYTHON) > 300
+    assert found["serving.local.__main__"] >= {"serving.local.main"}
+    assert imports.circles(found) == []
+
+
+def test_a_circle_is_found_whichever_way_a_file_imports(tmp_path: Path) -> None:
+    written = {
+        "a/__init__.py": "",
+        "a/one.py": "from a import two",
+        "a/two.py": "from .three import name",
+        "a/three.py": "if TYPE_CHECKING:\n    import a.one",
+        "a/four.py": "def later():\n    from a.one import name",
+    }
+    (tmp_path / "a").mkdir()
+    for name, text in written.items():
+        (tmp_path / name).write_text(text)
+    assert imports.circles(imports.graph(tmp_path, written)) == [["a.one", "a.three", "a.two"]]
+
+
+def test_no_room_has_more_files_than_a_reader_takes_in() -> None:
+    files = [Path(name) for name in PYTHON if name.startswith(ROOMS)]
+    rooms = collections.Counter(str(file.parent) for file in files if file.name != "__init__.py")
+    assert "serving/local" in rooms
+    assert {room: count for room, count in rooms.items() if count > MOST_FILES} == {}
+
+
+SPOILT = re.compile(
+    r"Args:|[A-Z] = |"
+    r"(Tfs|Grpc|Libevent|Numpy|Int|Float|Bool|Str|Int\d+|Uint\d+|Float\d+)('s)?[ ,.:[]"
+)
+"""How docstrings begin that lack a sentence, or whose first word was given a capital letter."""
+
+
+def test_no_docstring_begins_with_its_arguments_or_a_spoilt_name() -> None:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = {
+        f"{name}: {text.splitlines()[0]}"
+        for name in PYTHON
+        for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8")))
+        if isinstance(node, kinds) and (text := ast.get_docstring(node)) and SPOILT.match(text)
+    }
+    assert found == set()
+
+
+@pytest.mark.slow
+def test_every_documented_command_line_is_one_that_its_command_takes() -> None:
+    lines = [
+        line
+        for text in DOCUMENTS.values()
+        for documented in command_lines.documented(text)
+        for line in command_lines.commands(documented)
+    ]
+    assert len(lines) > 60
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.house.command_lines"],
+        cwd=ROOT,
+        input=json.dumps([*lines, ["loadtest.run", "--no-such-flag"]]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (refused,) = json.loads(done.stdout)
+    assert refused.startswith("loadtest.run --no-such-flag: ")
+
+
 def test_every_documented_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
     documented = {
         word
-        for text in (README, IN_A_CLUSTER, OF_LOAD_TESTS)
+        for text in DOCUMENTS.values()
         for line in re.findall(r"`make ([^`]*)`", text) + re.findall(r"^\$ make (.*)", text, re.M)
         for word in re.split("ARGS=['\"]", line)[0].split()
         if re.fullmatch("[a-z][a-z0-9-]*", word)
@@ -56,19 +136,25 @@ def test_every_module_that_the_makefile_runs_exists() -> None:
         assert importlib.util.find_spec(module), module
 
 
-@pytest.mark.parametrize(
-    "folder", ["foundation", "training", "export", "serving", "loadtest", "tests"]
-)
-def test_every_folder_that_the_readme_shows_is_there(folder: str) -> None:
-    assert f"\n{folder}/" in README
-    assert (ROOT / folder).is_dir()
+def test_the_readme_shows_every_folder() -> None:
+    shown = set(re.findall(r"^(\w+)/ ", README, re.MULTILINE))
+    folders = {name.partition("/")[0] for name in TRACKED if "/" in name}
+    assert shown == {folder for folder in folders if not folder.startswith(".")}
 
 
-def test_every_file_that_the_readme_shows_is_there() -> None:
-    tree = README[README.index("## What lies where") :]
-    for folder, body in re.findall(r"^(\w+)/ .*\n((?:  .*\n)+)", tree, re.MULTILINE):
-        for name in re.findall(r"^  (\S+)", body, re.MULTILINE):
-            assert (ROOT / folder / name).exists(), f"{folder}/{name}"
+def test_every_room_and_file_that_the_architecture_shows_is_there() -> None:
+    text = DOCUMENTS["docs/architecture.md"]
+    tree = text[text.index("## The rooms") :].split("```")[1].splitlines()[1:]
+    assert len(tree) > 40
+    above: list[str] = []
+    for line in tree:
+        names = re.split(r" {2,}", line.strip())[0].split(", ")
+        depth = (len(line) - len(line.lstrip())) // 2
+        above = above[:depth]
+        for name in names:
+            path = "/".join([*above, name.rstrip("/")])
+            assert (ROOT / path).exists() or (ROOT / f"{path}.py").exists(), path
+        above.append(names[0].rstrip("/"))
 
 
 def test_the_signatures_of_the_readme_are_the_contract() -> None:

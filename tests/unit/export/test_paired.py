@@ -89,6 +89,7 @@ def test_the_interval_of_balanced_accuracy_weighs_the_classes_alike() -> None:
     assert found.upper == pytest.approx(ONE_SIDED_95 * error)
 
 
+@pytest.mark.slow
 def test_a_bound_of_balanced_accuracy_misses_the_truth_about_one_time_in_twenty(
     random: np.random.Generator,
 ) -> None:
@@ -117,6 +118,7 @@ def _phi(x: float) -> float:
     return 0.5 * (1 + math.erf(x / math.sqrt(2)))
 
 
+@pytest.mark.slow
 def test_a_bound_of_the_areas_misses_the_truth_about_one_time_in_twenty(
     random: np.random.Generator,
 ) -> None:

@@ -50,6 +50,7 @@ def judged(seed: int, *, slower: float = 1.0, paired: bool, least: float = 0.0):
     return compare(a, b, paired=paired, seed=seed, least=least or 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False], ids=["one load", "two loads"])
 def test_where_there_is_no_difference_hardly_one_is_found(paired, monkeypatch):
     monkeypatch.setattr(comparison, "DRAWS", 400)
@@ -58,6 +59,7 @@ def test_where_there_is_no_difference_hardly_one_is_found(paired, monkeypatch):
     assert wrong <= 0.09  # 5 %, and twice the error of 200 looks
 
 
+@pytest.mark.slow
 def test_requests_taken_for_independent_would_find_differences_everywhere():
     """The very trap: the same loads, each request drawn alone."""
     wrong = 0
@@ -75,6 +77,7 @@ def test_requests_taken_for_independent_would_find_differences_everywhere():
     assert wrong > 20
 
 
+@pytest.mark.slow
 def test_a_fifth_slower_is_found_in_one_load_and_mostly_in_two(monkeypatch):
     monkeypatch.setattr(comparison, "DRAWS", 400)
     paired = [judged(seed, slower=1.2, paired=True, least=0.05) for seed in range(60)]

@@ -36,6 +36,7 @@ class Simulated:
         return Measurement(rate=rate, holds=p99_s <= OBJECTIVE_S and not accident)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.02, 0.1, 0.3])
 def test_the_interval_holds_the_knee_as_often_as_it_says_and_the_knee_is_near(noise):
     found = [search(Simulated(seed, noise=noise)) for seed in range(60)]
@@ -44,6 +45,7 @@ def test_the_interval_holds_the_knee_as_often_as_it_says_and_the_knee_is_near(no
     assert np.mean([one.complete for one in found]) == 1
 
 
+@pytest.mark.slow
 def test_more_noise_takes_more_measurements_and_leaves_wider_intervals():
     quiet, noisy = (
         [search(Simulated(seed, noise=noise, accidents=0)) for seed in range(20)]
@@ -163,6 +165,7 @@ def test_a_budget_that_ends_in_the_climb_says_what_held():
     assert (found.rate, found.low, found.complete) == (None, 40.0, False)
 
 
+@pytest.mark.slow
 def test_a_search_that_is_broken_off_late_keeps_its_interval():
     for seed in range(20):
         simulated = Simulated(seed)

@@ -79,6 +79,7 @@ def whole(path: Path, *words: str) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_a_load_test(tmp_path: Path) -> None:
     sent = drawn(1)
     held = Recording.of(sent, BEGIN_S)
@@ -113,6 +114,7 @@ def test_a_load_test(tmp_path: Path) -> None:
         assert words in text
 
 
+@pytest.mark.slow
 def test_a_knee(tmp_path: Path) -> None:
     points = []
     for rate in (50.0, 100.0, 150.0, 200.0):
@@ -147,6 +149,7 @@ def test_a_knee(tmp_path: Path) -> None:
     assert text.count("python -m loadtest.knee --p99-ms 60") == 1
 
 
+@pytest.mark.slow
 def test_batching_parameters(tmp_path: Path) -> None:
     def tried(candidate: Candidate, low: float, rate: float, high: float, last: bool) -> Tried:
         knee = Knee(rate=rate, low=low, high=high, why="", complete=True, measurements=9)
@@ -175,6 +178,7 @@ def test_batching_parameters(tmp_path: Path) -> None:
     assert text.count("<svg") == 2
 
 
+@pytest.mark.slow
 def test_a_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name, slower in (("a", 1.0), ("b", 1.3)):

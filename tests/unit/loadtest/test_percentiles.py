@@ -84,6 +84,7 @@ def taken() -> Taken:
     return Taken(samples, Recording.of(samples, 1000.0), [], [])
 
 
+@pytest.mark.slow
 def test_report_figures_table_and_gate_have_the_same_p99(taken: Taken, tmp_path: Path) -> None:
     limits = Objectives(limits={"p99_ms": 600.0}, source="this test")
     summary, state = taken.summary(), taken.generator()

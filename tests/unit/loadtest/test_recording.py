@@ -60,6 +60,7 @@ def test_latency_from_the_send_stands_beside_that_from_the_intended_start(many):
     assert intended.value_ms - sent.value_ms == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.slow
 def test_parts_merge_into_exactly_what_one_recording_of_all_would_be(many):
     whole = Recording.of(many, BEGIN_S)
     parts = [Recording.of(many[at::3], BEGIN_S) for at in range(3)]

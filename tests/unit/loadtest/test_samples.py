@@ -86,6 +86,7 @@ def test_a_run_without_an_answer_has_no_percentiles():
         assert summary.requests_per_s == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "taken",
     [[], [sample(1, 1, "UNAVAILABLE", details="<b>gone</b>")], [sample(1, 5)], [sample(1, 0)]],

@@ -75,6 +75,7 @@ def _made(folder: Path, right: dict[str, float], *, broken: bool = False) -> Fil
     return Files(*(str(folder / name) for name in names), page=folder / "out" / "experiment.html")
 
 
+@pytest.mark.slow
 def test_verdict_prints_a_table_and_last_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +104,7 @@ def test_verdict_prints_a_table_and_last_one_sentence(
     assert "experiment.html" not in out
 
 
+@pytest.mark.slow
 def test_verdict_leaves_a_page_that_needs_nothing_beside_it_and_figures(tmp_path: Path) -> None:
     files = _made(tmp_path, {"stable": 0.7, "canary": 0.9})
     assert cli.main(files.verdict()) == 0
@@ -131,6 +133,7 @@ def test_verdict_leaves_a_page_that_needs_nothing_beside_it_and_figures(tmp_path
     assert values["guardrail.errors.broken"] is False
 
 
+@pytest.mark.slow
 def test_verdict_as_json_is_nothing_but_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +148,7 @@ def test_verdict_as_json_is_nothing_but_json(
     assert "<!-- broken after " in page
 
 
+@pytest.mark.slow
 def test_verdict_can_be_asked_what_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

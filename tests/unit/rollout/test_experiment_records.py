@@ -325,6 +325,7 @@ def test_numbers_that_are_none_do_no_harm(tmp_path: Path) -> None:
     assert records.counts.exposures == 2
 
 
+@pytest.mark.slow
 def test_memory_stays_far_below_the_size_of_the_files(tmp_path: Path) -> None:
     exposures = _lines(
         tmp_path / "e.jsonl",

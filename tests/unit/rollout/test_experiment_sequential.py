@@ -143,6 +143,7 @@ def test_as_many_outcomes_as_are_needed_decide_and_fewer_do_not() -> None:
 # -- looking after every outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("canary", [0.5, 0.1])
 @pytest.mark.parametrize("baseline", [0.02, 0.1, 0.5, 0.9, 0.98])
 def test_looking_after_every_outcome_is_seldom_wrong_where_one_look_tests_often_are(
@@ -155,6 +156,7 @@ def test_looking_after_every_outcome_is_seldom_wrong_where_one_look_tests_often_
     assert trials.ended(found.naive) > (0.15 if 0.05 < baseline < 0.95 else 0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", [0.02, 0.98])
 def test_few_events_on_a_small_side_do_not_make_it_sure(baseline: float) -> None:
     # Without the repairs of sequential.variance it is wrong in 5 to 7 % of these.
@@ -163,12 +165,14 @@ def test_few_events_on_a_small_side_do_not_make_it_sure(baseline: float) -> None
     assert trials.ended(found.sequential) <= 0.02
 
 
+@pytest.mark.slow
 def test_the_true_difference_is_seldom_ever_missed() -> None:
     for treated in (0.93, 0.8):
         found = trials.stopped(_plan(), _random(), treated, experiments=500, horizon=5_000)
         assert 0 < trials.ended(found.missed) <= 0.05
 
 
+@pytest.mark.slow
 def test_a_true_difference_is_found_about_as_soon_as_by_the_fixed_test() -> None:
     plan = _plan()
     found = trials.stopped(plan, _random(), plan.improved, experiments=300, horizon=20_000)
@@ -177,6 +181,7 @@ def test_a_true_difference_is_found_about_as_soon_as_by_the_fixed_test() -> None
     assert found.sequential.mean() < 1.3 * fixed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("requests", "alike"), [(10, 0.3), (100, 0.1), (300, 0.9)])
 def test_requests_of_one_unit_do_not_pass_for_independent_ones(
     requests: float, alike: float
@@ -251,6 +256,7 @@ def test_a_canary_at_its_margin_is_seldom_taken_for_a_breach() -> None:
 # -- the figures of them all
 
 
+@pytest.mark.slow
 def test_the_simulation_has_a_figure_for_every_claim_and_its_bars_hold() -> None:
     rows = {row.name: row for row in simulate(_plan(), experiments=200, horizon=10_000, seed=3)}
     barred = {row.name for row in rows.values() if (row.at_most, row.at_least) != (None, None)}

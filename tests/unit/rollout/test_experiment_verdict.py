@@ -103,6 +103,7 @@ def test_sides_that_are_surely_alike_do_not_differ() -> None:
     assert -0.05 < verdict.lower < verdict.upper < 0.05
 
 
+@pytest.mark.slow
 def test_of_many_experiments_without_a_difference_hardly_any_sees_one() -> None:
     kinds = [_verdict(_records(seed=seed)).kind for seed in range(100)]
     assert kinds.count("better") + kinds.count("worse") <= 5

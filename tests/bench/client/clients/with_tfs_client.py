@@ -19,13 +19,14 @@ from tfs_client.wire import decoding
 
 
 class Unconnected(Client):
-    """A client that is answered at once, without gRPC, and that knows when it would have sent."""
+    """A client that is answered at once, without gRPC, and that knows when it would have sent.
 
-    def __init__(self, folder: Path, answer: str) -> None:
-        """Args:
+    Args:
         folder: holds the answers.
         answer: the name of that to Predict.
-        """
+    """
+
+    def __init__(self, folder: Path, answer: str) -> None:
         self._answers = {
             "Predict": (folder / f"{answer}.answer").read_bytes(),
             "GetModelMetadata": (folder / "metadata.answer").read_bytes(),

@@ -24,8 +24,9 @@ def graph(root: Path, files: Iterable[str]) -> dict[str, set[str]]:
 
 def module(file: str) -> str:
     """The name under which a file is imported, such as "serving.local.core"."""
-    path = file.removeprefix("serving/client/").removesuffix(".py").removesuffix("/__init__")
-    return path.replace("/", ".")
+    if file.startswith("serving/client/tfs_client/"):
+        file = file.removeprefix("serving/client/")
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def circles(imports: Mapping[str, set[str]]) -> list[list[str]]:
