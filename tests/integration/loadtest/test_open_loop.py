@@ -276,23 +276,19 @@ def failing(server: ModelServer) -> None:
     server.answers["Predict"] = predict
 
 
-def test_failures_are_told_with_their_own_words_and_only_a_gate_allows_a_share_of_them(
+def test_failures_are_told_with_their_own_words_and_a_gate_may_allow_a_share_of_them(
     server: ModelServer, load: Load, tmp_path: Path
 ) -> None:
     """An answer that changes, one that lacks the contract's outputs, and a refusal."""
-    failing(server)
-    done = load("--rate", "100", "--duration-s", "0.8")
-    assert done.code == 1
-    assert "x WRONG_ANSWER: version 1 says defective 0.7000" in done.told
-    assert "x AnswerError: Expected probability, label" in done.told
-    assert "x INTERNAL: " in done.told
-    assert 0 < done.figures["failures"] < done.figures["requests"]
-
     (tmp_path / "objectives.json").write_text('{"error_rate": 0.6}')
     failing(server)
     gate = ("--objectives", "objectives.json")
     done = load("--rate", "100", "--duration-s", "0.8", *gate)
     assert done.code == 0, done.told
+    assert gate_says(done).startswith("objectives met: errors ")
+    assert "x WRONG_ANSWER: version 1 says defective 0.7000" in done.told
+    assert "x AnswerError: Expected probability, label" in done.told
+    assert "x INTERNAL: " in done.told
     assert 0.2 < done.figures["failures"] / done.figures["requests"] < 0.5
 
 
