@@ -4,9 +4,9 @@
         [--models models] [--config serving/models.config]
 
 Runs in the foreground until Ctrl-C or SIGTERM and stops everything that it started. Says in one
-line which server runs and why, and prints the ports, the versions and a first prediction once the
-server answers for the label `stable`. Exit code 2, with one line, where the configuration, a
-missing version or a port is at fault. Only the server imports TensorFlow, this command does not.
+line which server runs and why. Once the server answers for the label `stable`, it prints the ports,
+the versions and a command for a first prediction. Exit code 2, with one line, where the
+configuration, a missing version or a port is at fault.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from tfs_client.errors import CallError
 _log = logging.getLogger("serving.launch")
 
 READY_DEADLINE_S: Final = 180.0
-"""A large model on a slow disk, with retries, is still loaded by then."""
+"""Long enough to load a large model from a slow disk, with retries."""
 
 STOP_DEADLINE_S: Final = 20.0
-"""After that a server that was asked to stop is killed."""
+"""Seconds after which a server that was asked to stop is killed."""
 
 _LOOK_S: Final = 1.0
-"""So often it is seen whether the server has ended, or Ctrl-C was pressed, before it is ready."""
+"""Seconds between two checks whether the server has ended or Ctrl-C was pressed."""
 
 _PAUSE_S: Final = 0.1
 
 _FAILED_TO_START: Final = 255
-"""How both servers end where a flag, a file, a port or a model keeps them from serving."""
+"""Exit code of both servers where a flag, a file, a port or a model keeps them from serving."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,7 +94,7 @@ def _launch(arguments: _Arguments) -> int:
 
 
 def check_versions(config: ModelsConfig, models: Path) -> None:
-    """Refuses to start a server that would wait for ever for a version that is not there.
+    """Refuses a configuration whose server would wait forever for a missing version.
 
     Raises:
         InputError: no model is listed, or a version that is listed has no folder.
@@ -127,7 +127,7 @@ def check_versions(config: ModelsConfig, models: Path) -> None:
 
 
 def check_ports(settings: Settings) -> None:
-    """Refuses ports in use before anything is started.
+    """Refuses ports that are in use, before anything is started.
 
     Raises:
         InputError: names the port and what to do.
@@ -169,7 +169,7 @@ def _label_without_version(model: Model) -> str | None:
 
 
 def _run(command: ServerCommand, settings: Settings, config: ModelsConfig) -> int:
-    """Runs the server as a child and passes its end, or ours, on."""
+    """Runs the server as a child until it ends or a signal comes; returns the exit code."""
     stopped_by: list[int] = []
     # A session of its own: Ctrl-C reaches this process alone, which stops the server in order.
     child = subprocess.Popen(command.argv, start_new_session=True)

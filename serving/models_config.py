@@ -1,7 +1,7 @@
 """models.config: which versions are served and where the labels point, as frozen dataclasses.
 
 The text proto is TensorFlow Serving's own; this module reads it, says what is wrong with it and
-writes it back. It knows nothing about what is on the disk or loaded in a server.
+writes it back. It does not look at which versions are on the disk or loaded.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class All:
 
 @dataclass(frozen=True)
 class Specific:
-    """Serves exactly these versions, as far as they are found; none unloads the model."""
+    """Serves those of these versions that are found; an empty tuple unloads the model."""
 
     versions: tuple[int, ...]
 
@@ -80,8 +80,8 @@ class ModelsConfig:
 
     models: tuple[Model, ...] = ()
     is_set: bool = True
-    """False where there is no list at all: TensorFlow Serving takes no action on that. An empty
-    list is another thing: it unloads everything."""
+    """False where there is no list at all, on which TensorFlow Serving takes no action. An empty
+    list, by contrast, unloads everything."""
     header: str = ""
     """The comment lines before the first setting, each with its `#`, kept when rendering."""
 
@@ -332,7 +332,7 @@ def check_platforms(models: Sequence[Model]) -> None:
     """Refuses any platform but TensorFlow, and none.
 
     Raises:
-        ConfigError: with TensorFlow Serving's words for a model that it does not know yet.
+        ConfigError: served_text is what TensorFlow Serving says of a model that is new to it.
     """
     for model in models:
         if not model.platform:

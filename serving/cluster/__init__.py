@@ -3,5 +3,5 @@
     python -m serving.cluster staging            apply an overlay of k8s/; a bad one is rolled back
     python -m serving.rollout … --kubernetes     the verbs of the rollout, on the cluster
 
-Everything goes through kubectl, with the rights and the context that it has.
+Everything goes through kubectl, with its context and its rights.
 """

@@ -1,12 +1,13 @@
-"""Applies an overlay of k8s/ to a cluster, and sees its pods through.
+"""Applies an overlay of k8s/ to a cluster, and waits for its pods.
 
     python -m serving.cluster staging             try it out, apply it, wait for its pods
     python -m serving.cluster staging --dry-run   only have the API server try it out
 
-Nothing is applied unless the API server takes all of it. models.config stays as the cluster has it:
-it is the rollout's. Pods that are not ready within progressDeadlineSeconds (10 minutes without
-progress) are rolled back; the old ones have served all the time. Exit code 0: done. 1: rolled back,
-or not ready. 2: refused, nothing was applied.
+Nothing is applied unless the API server accepts all of it. models.config stays as the cluster has
+it: only the rollout changes it. Pods that are not ready within progressDeadlineSeconds (10 minutes
+without progress) are rolled back; the old pods have served all the time.
+
+Exit code 0: done. 1: rolled back, or not ready. 2: refused, nothing was applied.
 """
 
 from __future__ import annotations

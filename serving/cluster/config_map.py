@@ -4,9 +4,8 @@
     ConfigMap image-classifier-rollouts     the history, and the note of the change under way
     Lease image-classifier-rollout          who is at work
 
-Each write names the version of the object that was read (resourceVersion), and the API server
-refuses it if there is another one by now: nobody's edit is lost, whatever becomes of the lease.
-Knows nothing about what the states mean.
+Each write names the version of the object that was read (resourceVersion). The API server refuses
+the write if the object has changed since, so no edit is lost, even without the lease.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _HISTORY: Final = "history.jsonl"
 
 
 class ConfigMapFile:
-    """models.config of one namespace.
+    """The models.config of one namespace.
 
     Args:
         kubectl: the cluster and the namespace.
@@ -46,30 +45,30 @@ class ConfigMapFile:
         self._text = ""
         self._version = ""
         self._attempted = ""
-        """What a write that was cut off may have put there."""
+        """The text of a write that failed, which may have arrived all the same."""
         self.lease = Lease(kubectl, self.name)
-        """Who may write."""
+        """Its holder is the only operator."""
 
     @property
     def name(self) -> str:
-        """As people know it."""
+        """Its name in messages."""
         return f"ConfigMap {self._kubectl.namespace}/{CONFIG}"
 
     @property
     def note_name(self) -> str:
-        """Where the note of a change lies, as people know it."""
+        """The name in messages of the note of a change."""
         return f"{_NOTE} in ConfigMap {self._kubectl.namespace}/{ROLLOUTS}"
 
     @property
     def text(self) -> str:
-        """What was read or written last."""
+        """The text that was read or written last."""
         return self._text
 
     def read(self) -> ModelsConfig:
         """What it says now.
 
         Raises:
-            ConfigError: what is wrong with it, with line and column.
+            ConfigError: it is not valid; says where, with line and column.
             KubectlError: it cannot be read, or is not there.
         """
         self._text, self._version = self._now()
@@ -79,7 +78,7 @@ class ConfigMapFile:
             raise ConfigError(f"{self.name}, {KEY}:{error}", error.served_text) from error
 
     def write(self, config: ModelsConfig) -> None:
-        """Puts another content in its place, at once for all who read it from now on.
+        """Replaces the content, in one write.
 
         Raises:
             EditedMeanwhileError: it is not as it was read, or written, last.
@@ -93,7 +92,7 @@ class ConfigMapFile:
         try:
             self._version = self._patch(text)
         except ConflictError:
-            # Its labels, or monitoring.config, may be what has changed: that is no harm.
+            # Perhaps only its labels or monitoring.config have changed, which does no harm.
             now, self._version = self._now()
             if now not in (self._text, attempted):
                 raise self._edited("another content") from None
@@ -102,7 +101,7 @@ class ConfigMapFile:
 
     @contextlib.contextmanager
     def sole_operator(self, about: dict[str, Any]) -> Iterator[None]:
-        """Holds the lease, so that no other operator begins.
+        """Holds the lease, which keeps all other operators away.
 
         Raises:
             InputError: another operator holds it.
@@ -110,7 +109,7 @@ class ConfigMapFile:
         try:
             self.lease.take(about)
         except NotFoundError:
-            self._now()  # says so where not even the namespace is there
+            self._now()  # its error says so where the whole namespace is missing
             raise
         try:
             yield
@@ -122,15 +121,15 @@ class ConfigMapFile:
         return self.lease.holder()
 
     def note(self) -> str | None:
-        """What put_note has left."""
+        """The note that put_note wrote; None where there is none."""
         return self._rollouts()[0].get(_NOTE)
 
     def put_note(self, text: str) -> None:
-        """Notes what is about to be done, in the cluster."""
+        """Writes a note of what is about to be done."""
         self._write_rollouts({_NOTE: text})
 
     def drop_note(self, line: str = "") -> None:
-        """Nothing is under way any more; the history's line is added by the same write."""
+        """Removes the note and adds a line to the history, in one write."""
         self._write_rollouts({_NOTE: None}, line)
 
     def add_line(self, line: str) -> None:
@@ -203,7 +202,7 @@ class ConfigMapFile:
 
 
 def _recent(lines: list[str]) -> str:
-    """As many of the last lines as there is room for."""
+    """As many of the last lines as fit."""
     size = 0
     for at in range(len(lines) - 1, -1, -1):
         size += len(lines[at].encode()) + 1

@@ -1,7 +1,6 @@
 """Follows a Deployment's rollout to its end; a bad one is rolled back.
 
-The old pods serve until the new ones do (maxUnavailable 0), so what fails has harmed nobody. Knows
-nothing about models.
+The old pods serve until the new ones do (maxUnavailable 0): a rollout that fails harms no caller.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ from serving.cluster.pods import why
 _POLL_S: Final = 1.0
 
 _SURE: Final = 3
-"""So often a failure is seen before it is believed: the first may be that of the rollout before."""
+"""Looks in a row that have to show a failure: the first may show the one of the rollout before."""
 
 _SILENT_S: Final = 120.0
-"""An API server that does not answer is waited for so long."""
+"""Seconds to wait for an API server that does not answer."""
 
 _REVISION: Final = "deployment.kubernetes.io/revision"
 _HASH: Final = "pod-template-hash"
 
 UNDONE_BY: Final = "image-classifier-undo"
-"""Who owns, in the cluster's books, what an undo has set."""
+"""Field manager of what an undo has set."""
 
 _UNDO_S: Final = 180.0
-"""For the pods of a bad rollout to go: their preStop and grace period, and some more."""
+"""Seconds for the pods of a bad rollout to end: their preStop, their grace period, and a margin."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,13 @@ class Before:
 
     name: str
     revision: str = ""
-    """Empty where there was none."""
+    """Empty where the Deployment did not exist."""
     template: Any = None
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How its rollout has ended."""
+    """How the rollout of a Deployment has ended."""
 
     name: str
     done: bool
@@ -54,7 +53,7 @@ class Ended:
 
 
 def before(kubectl: Kubectl, name: str) -> Before:
-    """Takes down what there is to go back to."""
+    """Reads what there is to go back to."""
     found = kubectl.get("deployment", name)
     if found is None:
         return Before(name)
@@ -63,12 +62,12 @@ def before(kubectl: Kubectl, name: str) -> Before:
 
 
 def follow(kubectl: Kubectl, was: Before, told: Callable[[str], None]) -> Ended:
-    """Until all pods are the new ones and ready, or progressDeadlineSeconds are over.
+    """Waits until all pods are new and ready, or undoes it after progressDeadlineSeconds.
 
     Args:
         kubectl: the cluster and the namespace.
         was: the Deployment before.
-        told: hears how far it is, and what keeps it.
+        told: called with how far it is, and what holds it up.
     """
     said, failures = "", 0
     silent_since: float | None = None
@@ -78,7 +77,7 @@ def follow(kubectl: Kubectl, was: Before, told: Callable[[str], None]) -> Ended:
             reason = "; ".join(_reasons(kubectl, now))
             silent_since = None
         except NoClusterError as error:
-            # The rollout goes on by itself, and nobody but us would take a bad one back.
+            # The rollout goes on without us, but only this command would undo a bad one.
             silent_since = silent_since or time.monotonic()
             if time.monotonic() - silent_since > _SILENT_S:
                 raise
@@ -106,7 +105,7 @@ def _undone(
     reason: str,
     told: Callable[[str], None],
 ) -> Ended:
-    """Goes back to the revision before, if there is one, and if it is another one."""
+    """Goes back to the revision before, if there is one and its pods were different."""
     image = now["spec"]["template"]["spec"]["containers"][0]["image"]
     deadline = now["spec"].get("progressDeadlineSeconds", 600)
     failed = f"{was.name}: no progress for {deadline} s with {image} ({reason})"
@@ -119,7 +118,7 @@ def _undone(
             was.name, False, f"{failed}. Its pods were the same before: there is nothing to undo"
         )
     told(f"{failed}; undoing it")
-    # What `kubectl rollout undo` does, but under a name of ours, by which the next apply knows it.
+    # As `kubectl rollout undo` does, but under a field manager that the next apply looks for.
     patch = [{"op": "replace", "path": "/spec/template", "value": was.template}]
     kubectl.run(
         *("patch", "deployment", was.name, "--type=json", "--patch-file=/dev/stdin"),
@@ -150,7 +149,7 @@ def _deployment(kubectl: Kubectl, name: str) -> dict[str, Any]:
 
 
 def _progress(deployment: dict[str, Any]) -> tuple[str, str]:
-    """How far it is, empty when it is done; and why it has failed, empty unless it has."""
+    """How far it is (empty: done), and why it has failed (empty: it has not)."""
     spec, status = deployment["spec"], deployment.get("status", {})
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return "has just been changed", ""
@@ -174,7 +173,7 @@ def _progress(deployment: dict[str, Any]) -> tuple[str, str]:
 
 
 def _reasons(kubectl: Kubectl, deployment: dict[str, Any]) -> list[str]:
-    """What keeps the newest pods, each thing once."""
+    """Why the newest pods are not ready, each reason once."""
     selector = deployment["spec"]["selector"]["matchLabels"]
     uid = deployment["metadata"]["uid"]
     sets = [

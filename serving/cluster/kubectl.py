@@ -1,7 +1,4 @@
-"""kubectl, whose refusals come back as one line that says what to do.
-
-Knows kubectl and its errors; nothing about models.
-"""
+"""Runs kubectl; its errors become one line that says what to do."""
 
 from __future__ import annotations
 
@@ -18,13 +15,13 @@ NAMESPACE: Final = "image-classifier"
 """Where k8s/base puts everything."""
 
 FIELD_MANAGER: Final = "image-classifier-rollout"
-"""Who owns, in the cluster's books, what a rollout writes."""
+"""Field manager of what a rollout writes."""
 
 LABELS: Final = {"app.kubernetes.io/part-of": "image-classifier"}
-"""On every object that is made here."""
+"""Labels of every object that is created here."""
 
 REQUEST_S: Final = 15
-"""Of each request to the API server."""
+"""Timeout of each request to the API server, in seconds."""
 
 
 class KubectlError(InputError):
@@ -42,7 +39,7 @@ class NoClusterError(KubectlError):
 
 
 class ForbiddenError(KubectlError):
-    """The cluster knows us, and does not let us."""
+    """The user has no right to do this."""
 
 
 class NotFoundError(KubectlError):
@@ -50,14 +47,14 @@ class NotFoundError(KubectlError):
 
 
 class ConflictError(KubectlError):
-    """Somebody else has changed, made or owns the object."""
+    """Somebody else has changed or created the object, or owns a field of it."""
 
 
 class Kubectl:
     """Runs kubectl in one namespace of one cluster.
 
     Args:
-        namespace: of everything that is asked for.
+        namespace: of all objects.
         context: of the kubeconfig; empty for the current one.
 
     Raises:
@@ -78,7 +75,7 @@ class Kubectl:
             self._base.append(f"--context={context}")
 
     def argv(self, *arguments: str) -> list[str]:
-        """A whole command line, for whom runs it himself."""
+        """A whole command line, for callers that run it themselves."""
         return [*self._base, *arguments]
 
     def run(
@@ -94,14 +91,14 @@ class Kubectl:
             arguments: of kubectl.
             stdin: what it reads.
             timeout_s: how long it may take.
-            warned: hears the warnings of the API server.
+            warned: called with each warning of the API server.
 
         Raises:
             KubectlError: or one of its children, by what kubectl said.
         """
         argv = self.argv(f"--request-timeout={REQUEST_S}s", *arguments)
         try:
-            # A session of its own: Ctrl-C is for us, who have to undo what was begun.
+            # A session of its own keeps Ctrl-C from kubectl, with which this process has to undo.
             done = subprocess.run(
                 argv,
                 input=stdin,
@@ -125,7 +122,7 @@ class Kubectl:
         return done.stdout
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
-        """One object; None where there is none of this name."""
+        """One object; None where no object has this name."""
         try:
             found: dict[str, Any] = json.loads(self.run("get", kind, name, "--output=json"))
         except NotFoundError:
@@ -143,12 +140,12 @@ class Kubectl:
         """Creates or replaces an object; returns it as it is then.
 
         Args:
-            verb: `create`, or `replace`: then a resourceVersion in its metadata has to be the one
-                that stands.
+            verb: `create` or `replace`; with `replace`, a resourceVersion in the metadata must be
+                the present one.
             document: the object.
 
         Raises:
-            ConflictError: there is one already, or another version stands.
+            ConflictError: the object exists already, or was changed meanwhile.
         """
         done: dict[str, Any] = json.loads(
             self.run(
@@ -159,7 +156,7 @@ class Kubectl:
         return done
 
     def error(self, stderr: str, arguments: Sequence[str]) -> KubectlError:
-        """What kubectl said, in one line, with what to do."""
+        """The error for what kubectl said: one line, with what to do."""
         lines = [line.strip() for line in stderr.splitlines() if line.strip()]
         text = _short([line for line in lines if not _TALK.match(line)] or lines)
         if kinds := dict.fromkeys(_NO_KIND.findall(stderr)):
@@ -195,7 +192,7 @@ class Kubectl:
 
 
 _TALK: Final = re.compile(r"[EWI]\d{4} |Warning: ")
-"""What kubectl's libraries log before the error itself."""
+"""Lines that kubectl's libraries log before the error itself."""
 
 _NO_CLUSTER: Final = re.compile(
     r"connection to the server .* was refused|Unable to connect to the server|no such host"

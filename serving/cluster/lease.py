@@ -1,7 +1,4 @@
-"""Who is at work on a namespace's labels: a Lease, which ends by itself when its holder is killed.
-
-Knows nothing about what is worked on.
-"""
+"""Who is at work on a namespace's labels: a Lease, which expires when its holder is killed."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from serving.fleet.place import operator_in_words
 NAME: Final = "image-classifier-rollout"
 
 LEASE_S: Final = 30
-"""A command that was killed keeps the others away for so long."""
+"""Seconds for which a command that was killed keeps the others away."""
 
 _RENEW_S: Final = 10.0
 
@@ -37,8 +34,8 @@ _ABOUT: Final = "image-classifier/operator"
 class Lease:
     """The lease of one namespace, renewed in the background while it is held.
 
-    Clocks of operators may differ by less than LEASE_S. Where they differ by more, two may hold it
-    for a while: so whoever writes has to name the version that he has read.
+    The clocks of two operators may differ by less than LEASE_S. If they differ by more, both may
+    hold the lease for a while; so a write has to name the version of the object that was read.
 
     Args:
         kubectl: the cluster and the namespace.
@@ -52,10 +49,10 @@ class Lease:
         self._done = threading.Event()
         self._keeper: threading.Thread | None = None
         self.lost = False
-        """Whether it went to somebody else, while it was held here."""
+        """Whether somebody else took it while it was held here."""
 
     def take(self, about: dict[str, Any]) -> None:
-        """Takes it; give it back.
+        """Takes the lease; give it back.
 
         Args:
             about: what others are told: who, verb, pid, time.
@@ -86,7 +83,7 @@ class Lease:
         self._keeper.start()
 
     def give_back(self) -> None:
-        """Lets others begin at once."""
+        """Ends the lease, so that others can begin at once."""
         self._done.set()
         if self._keeper is not None:
             self._keeper.join()
@@ -108,7 +105,7 @@ class Lease:
         )
 
     def _keep(self) -> None:
-        """Renews it until it is given back; a cluster that does not answer is asked again."""
+        """Renews the lease until it is given back, also while the cluster does not answer."""
         while not self._done.wait(_RENEW_S):
             with contextlib.suppress(NoClusterError):
                 self.lost = not self._renewed()
@@ -150,6 +147,6 @@ def _holder(lease: dict[str, Any]) -> str:
 
 
 def _now() -> str:
-    """As a Lease's MicroTime."""
+    """The time now, in the format of a Lease (MicroTime)."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,7 +1,7 @@
 """An overlay of k8s/, rendered, tried out by the API server, and applied.
 
 Nothing is half applied: every object has to pass a dry run by the server first, with its admission
-and policies. Knows nothing about what comes of it.
+and policies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Document = dict[str, Any]
 OVERLAYS: Final = Path("k8s/overlays")
 
 _FIRST: Final = ("Namespace", "ServiceAccount")
-"""Kinds that others cannot be tried out without."""
+"""Kinds that have to exist before the others can be tried out."""
 
 _VIOLATION: Final = "would violate PodSecurity"
 
@@ -34,7 +34,7 @@ def folder(overlay: str, overlays: Path = OVERLAYS) -> Path:
     """The folder of an overlay, by its name, or by its path.
 
     Raises:
-        InputError: there is none; names those that there are.
+        InputError: there is no such overlay; names those that exist.
     """
     for found in (overlays / overlay, Path(overlay)):
         if overlay and (found / "kustomization.yaml").is_file():
@@ -52,17 +52,17 @@ def render(kubectl: Kubectl, path: Path) -> list[Document]:
     """What kustomize makes of an overlay.
 
     Raises:
-        KubectlError: it is not one that can be rendered.
+        KubectlError: it cannot be rendered.
     """
     found = list(yaml.safe_load_all(kubectl.run("kustomize", str(path))))
     return [document for document in found if document]
 
 
 def namespace(documents: Sequence[Document]) -> str:
-    """Where the documents go.
+    """The namespace of the documents.
 
     Raises:
-        InputError: to more than one namespace, or to none of their own.
+        InputError: they name more than one namespace, or none.
     """
     found = {document["metadata"].get("namespace") for document in documents} - {None}
     if len(found) != 1:
@@ -85,7 +85,7 @@ def keep_models_config(kubectl: Kubectl, documents: Sequence[Document]) -> str:
     The rollout is its only writer: an overlay from before the last promotion must not take it back.
 
     Returns:
-        What there is to say; empty where both are the same, or the cluster has none.
+        A warning; empty where both are the same, or the cluster has none.
     """
     live = (kubectl.get("configmap", config_map.CONFIG) or {}).get("data", {})
     text = live.get(config_map.KEY)
@@ -120,7 +120,7 @@ def apply(
         documents: what to apply; the Namespace among them is made first, if it is missing.
         force: take over fields that somebody else has set.
         dry_run: only try.
-        told: hears the server's warnings.
+        told: called with each warning of the server.
 
     Returns:
         How many objects were created, configured, and so on, in kubectl's words.
@@ -151,7 +151,7 @@ def apply(
 def _tried(
     kubectl: Kubectl, documents: Sequence[Document], *, force: bool, told: Callable[[str], None]
 ) -> bool:
-    """Whether to take fields over; raises where the server refuses anything."""
+    """Tries all of it out; returns whether to take fields over that others have set."""
 
     def try_out(force: bool) -> list[str]:
         warnings: list[str] = []
@@ -193,7 +193,7 @@ def _server_side(
 
 
 def _make_missing(kubectl: Kubectl, documents: Sequence[Document]) -> list[Document]:
-    """What a dry run of the others needs to stand; returns what was not there before."""
+    """Creates what a dry run of the others needs; returns what was not there before."""
     made = []
     for kind in _FIRST:
         for document in documents:

@@ -1,7 +1,7 @@
 """The model servers' pods: found by their labels, reached from wherever the operator is.
 
-Pods come and go; whoever asks gets those of now. Reached through `kubectl port-forward`, or by
-their own addresses from inside the cluster's network. Knows nothing about models or labels.
+Pods come and go, so they are looked up again each time. They are reached through `kubectl
+port-forward`, or by their own addresses from inside the cluster's network.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ SELECTOR: Final = {
     "app.kubernetes.io/name": "image-classifier",
     "app.kubernetes.io/component": "model-server",
 }
-"""Of stable and canary Deployments alike: both read the ConfigMap."""
+"""The pods of both Deployments, stable and canary: both read the ConfigMap."""
 
 CONTAINER: Final = "model-server"
 SERVICE: Final = "image-classifier-grpc"
 
 _FRESH_S: Final = 1.0
-"""For so long, what was seen of the pods is as good as new."""
+"""Seconds for which a list of pods is not asked for again."""
 
 _FORWARD_S: Final = 10.0
 
 _REASON: Final = 160
-"""Characters: of an image that cannot be pulled, the same is said four times over."""
+"""Characters of a reason that are shown; one about an image's pull repeats itself four times."""
 
 _NUDGE: Final = "image-classifier/nudged"
 
@@ -47,7 +47,7 @@ class Pods:
 
     Args:
         kubectl: the cluster and the namespace.
-        direct: by the pods' own addresses, without forwarding.
+        direct: reach the pods by their own addresses, without port-forward.
     """
 
     def __init__(self, kubectl: Kubectl, *, direct: bool = False):
@@ -59,7 +59,7 @@ class Pods:
         self._may_nudge = True
 
     def now(self) -> Sequence[Member]:
-        """Pods whose server has started, or had; those that are being deleted are left alone."""
+        """Pods whose server has started once; those that are being deleted are left out."""
         up = [pod for pod in self._pods() if _started(pod)]
         host = f"{SERVICE}.{self._kubectl.namespace}.svc"
         if self._direct:
@@ -82,9 +82,8 @@ class Pods:
     def hasten(self) -> None:
         """Has each kubelet look at its pods now.
 
-        A kubelet brings a changed ConfigMap to a pod when it next sees to it, which it does once a
-        minute, and whenever the pod itself is another one: so each gets an annotation. No container
-        restarts for it.
+        A kubelet brings a changed ConfigMap to a pod once a minute, and whenever the pod itself
+        changes. So each pod gets an annotation, for which no container restarts.
         """
         if not self._may_nudge:
             return
@@ -124,7 +123,7 @@ class Pods:
         return self._seen
 
     def _forward(self, names: Sequence[str]) -> None:
-        """Has one forwarder for each of these pods; all are started before any is waited for."""
+        """Starts a forwarder for each of these pods, then waits for all of them."""
         for name in self._forwards.keys() - names:
             self._forwards.pop(name).close()
         for name in names:
@@ -133,14 +132,14 @@ class Pods:
             if error := self._forwards[name].failure():
                 if isinstance(error, ForbiddenError):
                     raise error
-                # Its port stays dead, so it is seen as a server that does not answer.
+                # Nothing listens at its port, so it counts as a server that does not answer.
                 _log.info("%s cannot be reached: %s", name, error)
 
 
 class _Forward:
     """One pod's `kubectl port-forward`, started again when it ends: it ends with the container.
 
-    The port is the same all the time, so that the pod stays the same server to those who ask.
+    Its port stays the same, so that the pod stays the same member of the fleet.
     """
 
     def __init__(self, kubectl: Kubectl, pod: str):
@@ -155,7 +154,7 @@ class _Forward:
         self._started_at = -_FRESH_S
 
     def start(self) -> None:
-        """Unless it runs, or has just been tried."""
+        """Starts it, unless it runs or was tried a moment ago."""
         if self._process is not None and self._process.poll() is None:
             return
         if time.monotonic() - self._started_at < _FRESH_S:
@@ -173,7 +172,7 @@ class _Forward:
         )
 
     def failure(self) -> KubectlError | None:
-        """Waits until it forwards, if it was started just now; what kept it from that."""
+        """Waits until it forwards, if it was just started; returns the error if it does not."""
         if self._process is None or not self._waiting:
             return None
         self._waiting = False
@@ -184,20 +183,20 @@ class _Forward:
         if not (ready and out.readline().startswith("Forwarding from")):
             self._process.kill()
             return self._kubectl.error(err.read(), self._arguments)
-        # It tells of each connection; nobody listens, and a full pipe would halt it.
+        # kubectl prints a line for each connection, and a full pipe would block it.
         for stream in (out, err):
             threading.Thread(target=stream.read, daemon=True).start()
         return None
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the process."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
 
 def why(pod: Mapping[str, Any]) -> str:
-    """Why a pod has not started, in its own words."""
+    """Why a pod has not started, as its status says."""
     status = pod["status"]
     for one in status.get("conditions", []):
         if one["type"] == "PodScheduled" and one["status"] == "False":
@@ -217,7 +216,7 @@ def why(pod: Mapping[str, Any]) -> str:
 
 
 def _started(pod: Mapping[str, Any]) -> bool:
-    """Whether its server has been up: only then is it a problem if it is not now."""
+    """Whether its server has been up: only then is it a problem if it is down now."""
     if not pod["status"].get("podIP"):
         return False
     return any(
@@ -227,7 +226,7 @@ def _started(pod: Mapping[str, Any]) -> bool:
 
 
 def _counts(pod: Mapping[str, Any]) -> bool:
-    """Not one that has ended, was evicted, or is being deleted."""
+    """Whether it is neither ended, evicted nor being deleted."""
     ended = pod["status"].get("phase") in ("Succeeded", "Failed")
     return not ended and "deletionTimestamp" not in pod["metadata"]
 

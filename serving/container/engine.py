@@ -41,7 +41,8 @@ class Settings:
     """The model store on this machine; the server sees it as /models."""
     config: Path = Path("serving/models.config")
     grpc_max_threads: int = 128
-    """Concurrent callers; TensorFlow Serving's own 4 a core refuses the ninth on two cores."""
+    """The most concurrent calls. TensorFlow Serving's default is 4 a core: two cores refuse the
+    ninth."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,15 @@ def server_flags(settings: Settings, config: str) -> list[str]:
         # A restart with a canary label, or a new version listed together with its label, must work.
         "--allow_version_labels_for_unavailable_models=true",
         f"--grpc_max_threads={settings.grpc_max_threads}",
-        # A version that fails is broken, or its volume is late by a second: not by five minutes.
+        # A version that fails is broken, or its volume comes a second late, but not five minutes.
         "--max_num_load_retries=1",
         "--load_retry_interval_micros=1000000",
-        # The profiler shares the port with Predict, and with everyone who reaches it.
+        # The profiler shares the port with Predict, so everyone who may predict could start it.
         "--enable_profiler=false",
-        # A connection ends after so long, with a grace for what is in flight: so callers find new
-        # servers and leave those that go. A call may meet the end, and is to be tried once more,
-        # as tfs_client does: here too, so that nobody learns it in the cluster.
+        # Connections end after 30 s, with a grace for calls in flight, so that callers find new
+        # servers and leave those that are being stopped. A call may fail at that moment, and has to
+        # be tried once more, as tfs_client does. It is set on a laptop as well, so that a caller
+        # without a retry is found before it runs in the cluster.
         "--grpc_channel_arguments=grpc.max_connection_age_ms=30000,"
         "grpc.max_connection_age_grace_ms=10000",
     ]
@@ -120,7 +122,7 @@ def server_flags(settings: Settings, config: str) -> list[str]:
 
 
 def container_command(settings: Settings, engine: str, gpu: bool, reason: str) -> ServerCommand:
-    """TensorFlow Serving in a container: PID 1 is an init, or SIGTERM would be ignored."""
+    """TensorFlow Serving in a container; --init, because as process 1 it would ignore SIGTERM."""
     name = f"tfserving-{settings.grpc_port}"
     config = settings.config.resolve()
     argv = [
@@ -150,7 +152,7 @@ def container_command(settings: Settings, engine: str, gpu: bool, reason: str) -
 
 
 def local_command(settings: Settings, reason: str) -> ServerCommand:
-    """The embedded server, with the interpreter that runs this."""
+    """The embedded server, run by the present interpreter."""
     argv = [
         sys.executable,
         "-m",

@@ -1,1 +1,1 @@
-"""The servers that a rollout reaches, and where their models.config lies."""
+"""The fleet of a rollout: its servers, and the place where their models.config lies."""

@@ -1,7 +1,7 @@
 """Servers by their addresses: a fleet whose members are named on the command line.
 
-A name stands for several servers, and a call through it reaches one of them; so the name is looked
-up here, and every address is a server of its own.
+A name may stand for several servers, but a call through it reaches only one of them. So names are
+resolved here, and every address is a server of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from serving.fleet.fleet import Member
 
 
 class Addresses:
-    """All servers behind some targets; looked up once.
+    """All servers behind some targets; the names are resolved once.
 
     Args:
         targets: host:port each; a name stands for all of its addresses.
@@ -32,7 +32,7 @@ class Addresses:
         ]
 
     def now(self) -> Sequence[Member]:
-        """All of them, in any case: who does not answer is a problem."""
+        """All of them: one that does not answer is a problem."""
         return self._members
 
     def absent(self) -> Mapping[str, str]:
@@ -40,16 +40,16 @@ class Addresses:
         return {}
 
     def hasten(self) -> None:
-        """Nothing to be done: they read the file itself."""
+        """Does nothing: these servers read the file itself."""
 
     def close(self) -> None:
-        """Nothing was opened."""
+        """Does nothing: nothing was opened."""
 
 
 def addresses(target: str) -> list[str]:
-    """All addresses of a name, of IPv4 if it has any.
+    """All addresses of a name: those of IPv4 if it has any, else those of IPv6.
 
-    A name with addresses of both kinds stands for the same servers twice.
+    A name with addresses of both kinds lists the same servers twice.
 
     Raises:
         InputError: no such name, or no host:port.
@@ -60,7 +60,7 @@ def addresses(target: str) -> list[str]:
         kind, _, listed = plain.partition(":")
         return [one for one in listed.split(",") if one] if kind == "ipv4" else [plain]
     if not colon or not port.isdigit() or plain.startswith("unix"):
-        return [target]  # the client knows what to say
+        return [target]  # the client has the right error for it
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, OverflowError) as error:

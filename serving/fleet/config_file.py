@@ -1,10 +1,8 @@
 """models.config in a folder, as the rollout writes it: by one operator at a time, and whole.
 
-    models.config.history.jsonl      one line a change, for people and for git
-    .models.config.pending.json      the change under way; gone when its line is written
-    .models.config.lock              who is at work
-
-Knows nothing about what the states mean.
+models.config.history.jsonl      one line a change, for people and for git
+.models.config.pending.json      the change under way; gone when its line is written
+.models.config.lock              who is at work
 """
 
 from __future__ import annotations
@@ -40,17 +38,17 @@ class ConfigFile:
 
     @property
     def name(self) -> str:
-        """As people know it."""
+        """Its name in messages."""
         return str(self.path)
 
     @property
     def note_name(self) -> str:
-        """Where the note of a change lies, as people know it."""
+        """The name in messages of the note of a change."""
         return str(self.beside("pending.json"))
 
     @property
     def text(self) -> str:
-        """What was read or written last."""
+        """The text that was read or written last."""
         return self._read.decode()
 
     def beside(self, name: str) -> Path:
@@ -61,14 +59,14 @@ class ConfigFile:
         """What it says now.
 
         Raises:
-            ConfigError: what is wrong with it, with line and column.
+            ConfigError: it is not valid; says where, with line and column.
             OSError: it cannot be read.
         """
         self._read = self._real.read_bytes()
         return models_config.read(self.path)
 
     def write(self, config: ModelsConfig) -> None:
-        """Puts another content in its place by one rename, and on the disk before that.
+        """Replaces the content by one rename, after it is on the disk.
 
         Raises:
             EditedMeanwhileError: the file is not as it was read, or written, last.
@@ -86,28 +84,28 @@ class ConfigFile:
         self._read = text.encode()
 
     def note(self) -> str | None:
-        """What put_note has left."""
+        """The note that put_note wrote; None where there is none."""
         try:
             return self.beside("pending.json").read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
 
     def put_note(self, text: str) -> None:
-        """Notes what is about to be done, on the disk."""
+        """Writes a note of what is about to be done, and has it reach the disk."""
         pending, aside = self.beside("pending.json"), self.beside("pending.new")
         files.write(pending, text, durable=True, aside=aside)
 
     def drop_note(self, line: str = "") -> None:
-        """Nothing is under way any more; adds a line to the history first."""
+        """Adds a line to the history, then removes the note."""
         if line:
             self.add_line(line)
         self.beside("pending.json").unlink(missing_ok=True)
 
     def add_line(self, line: str) -> None:
-        """Adds a line to the history, on the disk."""
+        """Adds a line to the history, and has it reach the disk."""
         with self._history.open("ab+") as file:
             if file.tell() and not _ends_with_newline(file):
-                line = "\n" + line  # what a killed command left of its line ends here
+                line = "\n" + line  # ends the line that a killed command left half written
             file.write(f"{line}\n".encode())
             file.flush()
             os.fsync(file.fileno())
@@ -134,7 +132,7 @@ class ConfigFile:
             InputError: another operator holds it.
         """
         with self.beside("lock").open("a+", encoding="utf-8") as file:
-            # More than once: somebody who only asks for the operator holds it for a moment.
+            # Tried again, because `operator` holds the lock for a moment, too.
             if not any(_locked(file, fcntl.LOCK_EX, wait_s) for wait_s in (0.0, 0.01, 0.05)):
                 raise InputError(
                     f"Expected to be the only operator of {self.path}. Received: "

@@ -1,6 +1,6 @@
-"""The servers that a change is for: each is told, watched and asked for itself.
+"""The servers that a change is for: each one is told, watched and asked by itself.
 
-Servers may come and go meanwhile. Knows nothing about files or verbs, nor how servers are found.
+Servers may come and go meanwhile; how they are found is behind the protocol Members.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from tfs_client.errors import CallError, DeadlineExceededError, TfsError, Unavai
 _log = logging.getLogger("serving.rollout")
 
 CALL_TIMEOUT_S: Final = 5.0
-"""Of each question to a server that is up."""
+"""Timeout of each call to a server, in seconds."""
 
 POLL_S: Final = 0.05
 
 DOWN_S: Final = 5.0
-"""A server that did not answer for so long is down. One that starts again takes longer."""
+"""Seconds without an answer after which a server is down. A restart takes longer."""
 
 FAILED_S: Final = 1.0
-"""A version that has been END, with an error, for so long has failed to load; before, it may be the
-row of an earlier attempt."""
+"""Seconds after which a version that is END with an error has failed to load; before that, the
+error may be the one of an earlier attempt."""
 
 RETRYING_S: Final = 10.0
-"""A version that is LOADING for so long may have failed: a server says so only after its retries,
-which are a minute apart."""
+"""Seconds after which a version that is LOADING may have failed: a server says so only after its
+retries, which are a minute apart."""
 
 _TAKES_NO_RELOAD: Final = (
     grpc.StatusCode.UNIMPLEMENTED,
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNAUTHENTICATED,
 )
-"""How a proxy in front of the server says that operators are to go through the file."""
+"""How a proxy in front of a server refuses reloads: operators have to use the file."""
 
 _CALLERS: Final = 32
-"""Servers that are asked at the same time."""
+"""The most servers that are asked at the same time."""
 
 Answer = TypeVar("Answer")
 
@@ -57,27 +57,27 @@ class Member:
     """One server of a fleet."""
 
     name: str
-    """As people know it."""
+    """Its name in messages."""
     target: str
     """host:port."""
     host: str = ""
-    """The name in its certificate; empty where the target's own is."""
+    """The name in its certificate; empty where that is the target's own."""
 
 
 class Members(Protocol):
     """How the servers of a fleet are found."""
 
     def now(self) -> Sequence[Member]:
-        """Those that are up, or should be."""
+        """The servers that are up, or should be."""
 
     def absent(self) -> Mapping[str, str]:
-        """Those that have not started yet, by name, and why. They read the file when they do."""
+        """Name to reason of the servers that have not started; they read the file when they do."""
 
     def hasten(self) -> None:
-        """The file is another one: has it reach the servers sooner, where that can be done."""
+        """Called when the file has changed: brings it to the servers sooner, where it can."""
 
     def close(self) -> None:
-        """Ends what was opened to reach them."""
+        """Closes what was opened to reach them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Wanted:
     """What has to be seen at every server."""
 
     labels: Mapping[str, int] = field(default_factory=dict)
-    """Each has to answer, with this version."""
+    """Label to the version that has to answer for it."""
     loaded: Sequence[int] = ()
     gone: Sequence[int] = ()
 
@@ -96,15 +96,15 @@ class Problem:
 
     text: str
     final: bool = False
-    """Waiting does not help."""
+    """Whether waiting does not help."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One server, as it is."""
+    """What one server serves."""
 
     address: str
-    """As people know the server."""
+    """The server's name in messages."""
     versions: tuple[VersionStatus, ...] = ()
     labels: Mapping[str, int | None] = field(default_factory=dict)
     """The version that each label stands for; None where it does not answer."""
@@ -115,7 +115,7 @@ class Server:
     """One member of the fleet. Close it.
 
     Args:
-        member: who.
+        member: the server.
         model: the servable.
         connection: arguments of Client.
     """
@@ -142,11 +142,11 @@ class Server:
         self._failed_since.clear()
 
     def reload(self, config: str) -> None:
-        """Has it take a configuration; raises what the client raises."""
+        """Sends a configuration; raises what the client raises."""
         self._client.reload(config, timeout_s=2 * CALL_TIMEOUT_S)
 
     def look(self, labels: Iterable[str]) -> Seen:
-        """What it serves, without waiting for anything."""
+        """What it serves now."""
         try:
             versions = self._client.status(model=self._model)
         except TfsError as error:
@@ -160,7 +160,7 @@ class Server:
         return Seen(address=self.address, versions=versions, labels=found)
 
     def problems(self, wanted: Wanted) -> list[Problem]:
-        """What is not (yet) as wanted; empty if all is, real answers included."""
+        """What is not (yet) as wanted; empty if all is, which real predictions have shown."""
         now = time.monotonic()
         try:
             rows = {row.version: row for row in self._client.status(model=self._model)}
@@ -239,16 +239,16 @@ class Fleet:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """All of them, as people know them."""
+        """Names of all servers as of now."""
         return tuple(self._refreshed())
 
     @property
     def known(self) -> tuple[str, ...]:
-        """Those that were asked so far; finds nobody anew, which may take its time."""
+        """Names of the servers that were asked so far; looks for no others, which can take long."""
         return tuple(self._servers)
 
     def hasten(self) -> None:
-        """The file is another one."""
+        """Tells the members that the file has changed."""
         self._members.hasten()
 
     def look(self, labels: Iterable[str]) -> list[Seen]:
@@ -261,9 +261,9 @@ class Fleet:
         return [*self._each(lambda server: server.look(labels)).values(), *absent]
 
     def reload(self, config: str) -> dict[str, Problem]:
-        """Sends the configuration to all at once; returns who did not take it.
+        """Sends the configuration to all servers at once; returns why some did not take it.
 
-        A server that takes no such call is noted in by_file and is no problem: it reads the file.
+        A server that takes no such call is added to by_file and is no problem: it reads the file.
         """
 
         def send(server: Server) -> Problem | None:
@@ -293,8 +293,8 @@ class Fleet:
         Args:
             wanted: what has to be seen.
             timeout_s: how long to wait at most.
-            patient: go on with the others where one cannot get there any more.
-            told: hears, by server, what is waited for; each thing once.
+            patient: go on waiting for the others where one server cannot get there any more.
+            told: called with what each server is waited for, each text once.
 
         Returns:
             By address what is still wrong; empty if nothing is.
@@ -326,7 +326,7 @@ class Fleet:
             time.sleep(POLL_S)
 
     def _refreshed(self) -> Mapping[str, Server]:
-        """The servers as they are now: who has gone is closed, who has come is asked, too."""
+        """The servers as of now: closes those that have gone, opens those that have come."""
         members = {member.name: member for member in self._members.now()}
         for name, server in list(self._servers.items()):
             if members.get(name) != server.member:

@@ -1,7 +1,7 @@
-"""Where a models.config lies that a rollout writes: a folder, or a cluster.
+"""What a rollout needs of the place where models.config lies: a folder, or a cluster.
 
-Beside it lie who is at work on it, a note of the change under way, and the history. Says what the
-rollout needs of such a place; knows none.
+Beside models.config lie the name of the operator at work, a note of the change under way, and the
+history.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ class Place(Protocol):
 
     @property
     def name(self) -> str:
-        """As people know it."""
+        """Its name in messages."""
 
     @property
     def note_name(self) -> str:
-        """Where the note of a change lies, as people know it."""
+        """The name in messages of the note of a change."""
 
     @property
     def text(self) -> str:
-        """What was read or written last."""
+        """The text that was read or written last."""
 
     def read(self) -> ModelsConfig:
-        """What it says now; raises ConfigError, or OSError or InputError where it is not there."""
+        """Reads it; raises ConfigError, or OSError or InputError where it is not there."""
 
     def write(self, config: ModelsConfig) -> None:
-        """Puts another content in its place, whole or not at all.
+        """Replaces the content, whole or not at all.
 
         Raises:
             EditedMeanwhileError: it is not as it was read, or written, last.
@@ -57,13 +57,13 @@ class Place(Protocol):
         """Who is at work now, in words; None where nobody is."""
 
     def note(self) -> str | None:
-        """What put_note has left."""
+        """The note that put_note wrote; None where there is none."""
 
     def put_note(self, text: str) -> None:
-        """Notes what is about to be done, so that it outlives this process."""
+        """Writes a note of what is about to be done, which survives a kill of this process."""
 
     def drop_note(self, line: str = "") -> None:
-        """Nothing is under way any more; adds a line to the history first."""
+        """Adds a line to the history, and removes the note."""
 
     def add_line(self, line: str) -> None:
         """Adds a line to the history."""
@@ -73,7 +73,7 @@ class Place(Protocol):
 
 
 def operator_in_words(about: str) -> str:
-    """Who is at work, of what was told to sole_operator, as JSON."""
+    """Who is at work, from the JSON of what sole_operator was told."""
     try:
         told = json.loads(about)
         return f"{told['who']} runs {told['verb']} since {told['time']} (process {told['pid']})"

@@ -1,7 +1,4 @@
-"""A real request through a label: does the version that should answer, answer?
-
-Knows nothing about rollouts.
-"""
+"""A real request through a label: does the version that should answer, answer?"""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from tfs_client.errors import (
 PICTURE: Final = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 )
-"""A PNG file of one grey pixel: it goes the whole road of a picture, decoding included."""
+"""A PNG file of one grey pixel: it is decoded and classified as any picture is."""
 
 
 def problem(client: Client, model: str, label: str, version: int) -> str:
@@ -32,8 +29,8 @@ def problem(client: Client, model: str, label: str, version: int) -> str:
     Args:
         client: connected to one server.
         model: the servable.
-        label: who is asked.
-        version: who should answer.
+        label: the label that is asked.
+        version: the version that should answer.
 
     Returns:
         What is wrong with the answer; empty if nothing is.
@@ -47,13 +44,13 @@ def problem(client: Client, model: str, label: str, version: int) -> str:
             return _another(label, metadata.version, version)
         asked = request(metadata)
         if asked is None:
-            return ""  # nothing that could be asked: the handle is all there is to see
+            return ""  # no signature can be asked, so the metadata is all there is to check
         signature, inputs = asked
         answer = client.predict(inputs, model=model, label=label, signature=signature)
     except LabelNotFoundError:
         return f"label {label} is unknown"
     except InvalidRequestError:
-        return ""  # the version has answered: it wants other values than these
+        return ""  # the version has answered, and only refuses these values
     except (UnavailableError, DeadlineExceededError):
         raise
     except CallError as error:
@@ -85,7 +82,7 @@ def request(metadata: Metadata) -> tuple[str, dict[str, Any]] | None:
 
 
 def _zeros(spec: TensorSpec) -> Any:
-    """Nested lists, which take the signature's dtype."""
+    """Zeros as nested lists, which the client sends in the signature's dtype."""
     nothing: Any = {"string": b"", "bool": False}.get(spec.dtype, 0)
     for size in reversed(spec.shape or ()):
         nothing = [nothing] * (1 if size is None else size)

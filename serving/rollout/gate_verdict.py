@@ -1,7 +1,4 @@
-"""Whether a version may be put on trial: reads what the gate has written into its folder.
-
-Knows nothing about what the gate looks at.
-"""
+"""Whether a version may be put on trial: reads the verdict that the gate left in its folder."""
 
 from __future__ import annotations
 
@@ -21,10 +18,10 @@ def objection(folder: Path, version: int, stable: int) -> str:
     Args:
         folder: models/<name>/, as this machine sees it.
         version: to be put on trial.
-        stable: the version that it has to be held against.
+        stable: the version that the gate must have compared it with.
 
     Raises:
-        InputError: the store is here, and has no such version.
+        InputError: the store is on this machine, and has no such version.
     """
     own = folder / str(version)
     if folder.is_dir() and not own.is_dir():

@@ -1,7 +1,4 @@
-"""What was done, by whom and why; and what is under way, so that no killed command is forgotten.
-
-Knows nothing about servers, nor where the notes are kept.
-"""
+"""What was done, by whom and why; and what is under way, so that no killed command is forgotten."""
 
 from __future__ import annotations
 
@@ -53,10 +50,10 @@ class Change:
 
 
 class Journal:
-    """The history of one models.config, and the change under way. Its lock is held by the caller.
+    """The history of one models.config, and the change under way. The caller holds its lock.
 
     Args:
-        place: whose.
+        place: of the models.config.
     """
 
     def __init__(self, place: Place):
@@ -75,10 +72,10 @@ class Journal:
         self._place.add_line(_line(change))
 
     def pending(self) -> Change | None:
-        """The change that a killed command left behind; forgotten if its line is written.
+        """The change that a killed command left behind; None, too, if its history line was written.
 
         Raises:
-            InputError: the note is not one of this program's.
+            InputError: the note was not written by this program.
         """
         text = self._place.note()
         if text is None:

@@ -1,7 +1,4 @@
-"""What the verbs print: for people as text, for machines as JSON.
-
-Knows nothing about how it came about.
-"""
+"""What the verbs print: for people as text, for machines as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ class Status:
 
     model: str
     place: str
-    """Where models.config lies, as people know it."""
+    """Where models.config lies, as people call it."""
     state: State
     servers: tuple[Seen, ...]
     pending: Change | None

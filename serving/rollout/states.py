@@ -1,17 +1,16 @@
-"""The states that each verb leads through, from the present one: pure, and each of them legal.
+"""The states that each verb leads through, each of them legal; pure functions of the present state.
 
 A state is what models.config says of one model: the versions that are served, and the labels. The
-rules are TensorFlow Serving's: a label may only point at a version that is loaded, so a version is
-listed (and loaded) before a label moves to it, and no label points at it when it is taken off.
+rules are TensorFlow Serving's: a label may only point at a version that is loaded. So a version is
+listed, and loaded, before a label moves to it; and no label points at it when it is taken off.
 
-Three labels are led here; others are left where they are:
+The verbs move three labels, and leave all others where they are:
 
     stable     what production asks for
-    canary     the version on trial; the stable one where none is
+    canary     the version on trial; the stable one where there is no trial
     previous   what a rollback goes back to; the stable one where there is nothing to go back to
 
-Once there, none of the three is ever taken away: a label that is missing fails the requests of
-those who ask for it. Knows nothing about files, servers or time.
+A label that exists is never removed: requests for a missing label fail.
 """
 
 from __future__ import annotations
@@ -79,9 +78,9 @@ def words(verb: str, version: int | None) -> str:
 
 
 def arrows(labels: Mapping[str, int | None], separator: str = ", ") -> str:
-    """Labels in words, the three that are led here first; "?" for one that does not answer."""
-    led = [label for label in (LABEL_STABLE, LABEL_CANARY, LABEL_PREVIOUS) if label in labels]
-    ordered = dict.fromkeys([*led, *sorted(labels)])
+    """Labels in words, those of the rollout first; "?" for one that does not answer."""
+    ours = [label for label in (LABEL_STABLE, LABEL_CANARY, LABEL_PREVIOUS) if label in labels]
+    ordered = dict.fromkeys([*ours, *sorted(labels)])
     return separator.join(f"{label} → {labels[label] or '?'}" for label in ordered)
 
 
@@ -97,13 +96,13 @@ class Plan:
     says: str
     """In a sentence, what is different afterwards."""
     gate: str = ""
-    """What the gate says to it; for the history."""
+    """The gate's verdict, for the history."""
     why: str = ""
-    """What speaks for it; for the history."""
+    """The reason for the change, for the history."""
 
     @property
     def words(self) -> str:
-        """What is done, such as "canary 2"."""
+        """The verb with its version, such as "canary 2"."""
         return words(self.verb, self.version)
 
     @property
@@ -112,14 +111,14 @@ class Plan:
         return path(self.start, self.end)
 
     def judged(self, objection: str, *, force: bool) -> Plan:
-        """The same plan with what the gate says to it.
+        """The same plan with the verdict of the gate.
 
         Args:
-            objection: the gate's; empty where it has none.
-            force: pass over it.
+            objection: of the gate; empty where it lets the version through.
+            force: put it on trial although the gate objects.
 
         Raises:
-            InputError: it objects, and is not passed over.
+            InputError: the gate objects, and `force` is not set.
         """
         if not objection:
             return replace(self, gate="passed")
@@ -133,14 +132,14 @@ class Plan:
 
 
 def path(start: State, end: State) -> tuple[State, ...]:
-    """From one state to another, over legal ones: load, then move the labels, then unload."""
+    """The legal way from one state to another: load, then move the labels, then unload."""
     both = tuple(sorted({*start.versions, *end.versions}))
     loaded = replace(start, versions=both)
     return tuple(dict.fromkeys((start, loaded, replace(end, versions=both), end)))
 
 
 class NothingToDoError(InputError):
-    """A verb that has no sense in the present state; says which one has."""
+    """A verb that makes no sense in the present state; says which one does."""
 
 
 def read(config: ModelsConfig, name: str) -> State:
@@ -214,7 +213,7 @@ def canary(now: State, version: int) -> Plan:
 
 
 def promote(now: State) -> Plan:
-    """Makes the version on trial the stable one; the one before stays loaded, to go back to.
+    """Makes the version on trial the stable one; the version before stays loaded for a rollback.
 
     Raises:
         NothingToDoError: none is on trial.
@@ -236,7 +235,7 @@ def promote(now: State) -> Plan:
 
 
 def rollback(now: State, to: int | None = None) -> Plan:
-    """Ends the trial, or else goes back to the version that was stable before; needs no loading.
+    """Ends the trial, or goes back to the version that was stable before. Nothing has to be loaded.
 
     Args:
         now: the present state.
@@ -277,12 +276,12 @@ def rollback(now: State, to: int | None = None) -> Plan:
 
 
 def apply(now: State) -> Plan:
-    """Changes nothing in the file; every server is to serve what it says."""
+    """Changes nothing in the file; it brings every server to what the file says."""
     return Plan(verb="apply", version=None, start=now, end=now, says="all is served as it says")
 
 
 def retire(now: State, version: int) -> Plan:
-    """Unloads a version that nobody needs any more.
+    """Unloads a version that no label needs.
 
     Raises:
         InputError: it is not served, or a label that callers ask for points at it.

@@ -1,7 +1,4 @@
-"""The experiment's verdict on the version that is on trial now, and what follows from it.
-
-Knows how a verdict and the labels belong together; nothing about statistics or servers.
-"""
+"""The experiment's verdict on the version that is on trial now, and what follows from it."""
 
 from __future__ import annotations
 
@@ -83,14 +80,16 @@ def watch(
     told: Callable[[Verdict], None],
     pause: Callable[[float], None] = time.sleep,
 ) -> tuple[Verdict, Action]:
-    """Looks again and again until something follows. Looking costs the verdict nothing.
+    """Asks for the verdict again and again until something follows.
+
+    However often one looks, the verdict is as reliable as if it were looked at once.
 
     Args:
         look: gives the verdict by now.
         promote: as in `follows`.
         every_s: seconds between two looks.
-        told: hears each verdict.
-        pause: waits.
+        told: called with each verdict.
+        pause: waits for so many seconds.
     """
     while True:
         verdict = look()

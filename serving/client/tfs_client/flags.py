@@ -19,14 +19,16 @@ def add_connection_flags(parser: Any) -> None:
         parser: argparse's, or one of its subparsers.
     """
     group = parser.add_argument_group("connection")
-    group.add_argument("--tls", action="store_true", help="speak TLS (implied by the next four)")
+    group.add_argument("--tls", action="store_true", help="use TLS (implied by the next four)")
     group.add_argument(
         "--tls-roots",
         type=Path,
         metavar="PEM",
-        help="authorities that may sign the server's",
+        help="authorities of the server's certificate",
     )
-    group.add_argument("--tls-certificate", type=Path, metavar="PEM", help="our own certificate")
+    group.add_argument(
+        "--tls-certificate", type=Path, metavar="PEM", help="the client's own certificate"
+    )
     group.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
     group.add_argument(
         "--tls-server-name",

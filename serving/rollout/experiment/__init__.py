@@ -4,7 +4,7 @@
     records = read_records(plan, ["exposures*.jsonl"], ["outcomes.csv"])
     print(evaluate(plan, records, time.time()).reason)
 
-The command is `python -m serving.rollout.experiment`. Needs no TensorFlow.
+The command is `python -m serving.rollout.experiment`.
 """
 
 from serving.rollout.experiment.evaluation import evaluate

@@ -1,7 +1,7 @@
 """Rows out of many files of lines: JSONL and CSV, rotated and compressed ones too, one at a time.
 
-A line that cannot be read is counted and passed over: a process that died in the middle of a line
-must not cost a day of others. Knows nothing about what a row says.
+A line that cannot be read is counted and left out: where a process died in the middle of a line,
+the lines of all others still count.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from typing import IO, Any, Final
 from foundation.command_line import InputError
 
 LONGEST: Final = 1 << 20
-"""Bytes of a line; a longer one is read, and counted, in pieces: memory stays bounded."""
+"""Bytes of a line; a longer line is read in pieces, so that memory stays bounded."""
 
 Row = dict[str, Any]
 
 
 class Lines:
-    """The rows of some files, in the order of their names; `skipped` counts what was none.
+    """The rows of some files, in the order of their names; `skipped` counts the unreadable lines.
 
     Args:
-        what: what the files hold, for errors.
+        what: what the files hold, for error messages.
         paths: of files, or globs. JSONL, or CSV with a head line if a suffix is .csv; a last
             suffix .gz means gzip. `log.csv.2.gz` is a CSV file.
         columns: that a CSV file must have.
         one_of: columns of which a CSV file must have at least one.
 
     Raises:
-        InputError: a path or glob is of no file.
+        InputError: a path or glob names no file.
     """
 
     def __init__(

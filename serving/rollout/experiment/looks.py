@@ -1,7 +1,4 @@
-"""All looks at one experiment: after every outcome, exposure and unit, in order of time.
-
-Knows nothing about files or verdicts.
-"""
+"""All looks at one experiment: its figures after every outcome, exposure and unit, by time."""
 
 from __future__ import annotations
 
@@ -23,10 +20,11 @@ Flags: TypeAlias = NDArray[np.bool_]
 GUARDRAIL_LEAST: Final = 50
 """Exposures on each side before a guardrail can break."""
 GUARDRAIL_SCALE: Final = 0.1
-"""Of its confidence sequence: a canary that fails a tenth more is what it sees soonest. A scale as
-small as the margins would let one that fails half of all go on for hundreds of exposures."""
+"""Scale of a guardrail's confidence sequence: it finds a canary that fails a tenth more soonest.
+With a scale as small as the margins, a canary that fails half of all requests would go on for
+hundreds of exposures."""
 POINTS: Final = 500
-"""Of a series, at most."""
+"""The most points of a series for a plot."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,13 +33,13 @@ class Looks:
 
     time_s: Floats
     count: Floats
-    """Of outcomes, exposures or units so far, both sides."""
+    """Number of outcomes, exposures or units so far, both sides."""
     control: Floats
-    """Of them; so for treatment."""
+    """Number of those on the control; the next is the treatment's."""
     treatment: Floats
     control_share: Floats
     treatment_share: Floats
-    """NaN while there is none; for units, their part of all."""
+    """Share of right answers or events, NaN while there is none; for units, the part of all."""
     estimate: Floats
     lower: Floats
     upper: Floats
@@ -50,17 +48,17 @@ class Looks:
     """The estimate's variance; for units NaN."""
 
     def before(self, time_s: float) -> int:
-        """How many looks had been taken at a time, itself included."""
+        """How many looks had been taken by a time, a look at that very time included."""
         return int(np.searchsorted(self.time_s, time_s, side="right"))
 
 
 def first(crossed: Flags) -> int | None:
-    """The place of the first True."""
+    """The index of the first True; None where there is none."""
     return int(np.argmax(crossed)) if crossed.any() else None
 
 
 def quality(plan: Plan, outcomes: Outcomes) -> Looks:
-    """At the shares of right answers."""
+    """The shares of right answers."""
     return _difference(
         *(outcomes.time_s, outcomes.treatment, outcomes.unit, outcomes.right),
         alpha=plan.alpha,
@@ -70,7 +68,7 @@ def quality(plan: Plan, outcomes: Outcomes) -> Looks:
 
 
 def guardrails(plan: Plan, exposures: Exposures) -> Iterator[tuple[str, Looks]]:
-    """At the share of each guardrail's exposures, with its name; one at a time, as they are big."""
+    """Each guardrail's name and its share of exposures; a generator, as each takes much memory."""
     with np.errstate(invalid="ignore"):
         slow = exposures.latency_s > plan.guardrails.slow_s
     events = dict(zip(NAMES, (exposures.failed, exposures.review, slow)))
@@ -87,7 +85,7 @@ def guardrails(plan: Plan, exposures: Exposures) -> Iterator[tuple[str, Looks]]:
 
 
 def mismatch(plan: Plan, exposures: Exposures) -> Looks:
-    """At units, by the side of their first exposure; `estimate` is the log of the Bayes factor."""
+    """Units by the side of their first exposure; `estimate` is the log of the Bayes factor."""
     _, begins = np.unique(exposures.unit, return_index=True)
     at = np.sort(begins)
     time_s, treatment = exposures.time_s[at], exposures.treatment[at]
@@ -137,9 +135,9 @@ def _difference(
 
 
 def _looks(**columns: Floats) -> Looks:
-    """One look a moment: of what became known at once, no order is right, so all of it counts.
+    """Keeps one look a moment: what became known at the same time has no order and counts at once.
 
-    A nightly file that lists the wrong answers first would otherwise pass for a canary that fails.
+    Otherwise a nightly file that lists the wrong answers first would look like a canary that fails.
     """
     time_s = columns["time_s"]
     last = np.flatnonzero(np.r_[time_s[1:] > time_s[:-1], np.ones(min(len(time_s), 1), bool)])
@@ -152,7 +150,7 @@ def thinned(looks: Looks, start_s: float, *marked: int | None) -> dict[str, list
     Args:
         looks: all of them.
         start_s: Unix time from which `hours` counts.
-        marked: places that have to be among the points.
+        marked: indices that have to be among the points.
     """
     places = np.linspace(0, len(looks.time_s) - 1, POINTS - len(marked)).round().astype(np.int64)
     wanted = [*places, *(place for place in marked if place is not None)]

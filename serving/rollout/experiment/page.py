@@ -1,4 +1,4 @@
-"""An experiment as one self-contained HTML page."""
+"""An experiment as one self-contained HTML page: the verdict and its series as plots."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _quality(plan: Plan, verdict: Verdict) -> matplotlib.figure.Figure:
 
 
 def _split(plan: Plan, verdict: Verdict) -> matplotlib.figure.Figure:
-    """Evidence of a sample-ratio mismatch."""
+    """The evidence of a sample-ratio mismatch."""
     figure = matplotlib.figure.Figure(figsize=(9, 2.6), layout="constrained")
     axes = figure.subplots()
     row: MismatchRow = verdict.mismatch

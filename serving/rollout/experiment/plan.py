@@ -4,7 +4,7 @@
      "baseline": 0.85, "smallest_difference": 0.03,
      "guardrails": {"errors": 0.01, "review": 0.05, "slow": 0.02, "slow_s": 0.25}}
 
-Every other key has the default that Plan shows. Knows nothing about records or statistics.
+Every other key has the default that Plan shows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from foundation.command_line import InputError
 from tfs_client.contract import LABEL_CANARY, LABEL_STABLE
 
 NAMES: Final = ("errors", "review", "slow")
-"""The guardrails, in the order in which they are shown."""
+"""The guardrails, in the order in which tables and pages show them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,11 @@ class Guardrails:
     """How much worse the treatment may be before it is a breach: differences of shares, 0-1."""
 
     errors: float = 0.01
-    """Of exposures that the assigned side did not answer: nobody did, or a fallback."""
+    """Exposures that the assigned side did not answer: a fallback did, or nothing."""
     review: float = 0.05
-    """Of exposures that a person has to look at."""
+    """Exposures that a person has to look at."""
     slow: float = 0.02
-    """Of exposures that took longer than slow_s."""
+    """Exposures that took longer than slow_s."""
     slow_s: float = 0.25
     """Seconds."""
 
@@ -54,18 +54,18 @@ class Plan:
     experiment: str
     """As in the router's split."""
     weights: Mapping[str, float]
-    """By label, of units, as in the router's split; only their proportions count."""
+    """Label to its weight among the units, as in the router's split; only the proportions count."""
     smallest_difference: float
-    """Of the shares of right answers, 0-1: the smallest one that matters."""
+    """Smallest difference of the shares of right answers that matters, 0-1."""
     baseline: float
     """The control's expected share of right answers, 0-1; only planning uses it."""
     control: str = LABEL_STABLE
     treatment: str = LABEL_CANARY
     alpha: float = 0.05
-    """Chance of a wrong "better", "worse" or "no difference" altogether, however often one looks
-    and whatever the true difference is."""
+    """Chance of a wrong "better", "worse" or "no difference" in the whole experiment, however often
+    one looks and whatever the true difference is."""
     power: float = 0.8
-    """Chance that planning aims at of seeing smallest_difference."""
+    """Chance of seeing smallest_difference, which planning aims at."""
     min_outcomes: int = 100
     """On each side, before the shares are compared."""
     max_duration_h: float = 336.0
@@ -104,7 +104,7 @@ class Plan:
 
     @property
     def treatment_share(self) -> float:
-        """Of the units, expected on the treatment, 0-1."""
+        """Expected share of the units on the treatment, 0-1."""
         return self.weights[self.treatment] / sum(self.weights.values())
 
     @property

@@ -1,10 +1,10 @@
 """Statistics that stay true however often one looks: intervals, a sample-ratio test, sample sizes.
 
-A test that is planned for one look is wrong far more often than it says if it is looked at every
-day. These bound the chance that they are EVER wrong, at any of all looks.
+A test that is planned for one look is wrong far more often than it says if one looks every day.
+The chance that these are EVER wrong, at any look, is bounded.
 
 Every function takes arrays and works along the last axis, so that the verdict on one experiment and
-the simulation of ten thousand run the same lines. Knows nothing about files or plans.
+the simulation of ten thousand run the same lines.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Floats: TypeAlias = NDArray[np.float64]
 Flags: TypeAlias = NDArray[np.bool_]
 
 PRIOR_UNITS: Final = 100.0
-"""Weight of the planned split in the sample-ratio test's prior. Any value is exact; a larger one
-sees small mismatches sooner and gross ones later: all on one of two equal sides is seen within
-about 40 units."""
+"""Weight of the planned split in the sample-ratio test's prior. The test is exact with any value; a
+larger one finds small mismatches sooner and gross ones later. With this one, a split that sends all
+units to one of two equal sides is found within about 40 units."""
 
 
 class Sums(NamedTuple):
     """One side's running sums, each [..., T]: all that share and variance need.
 
-    With n_u outcomes of unit u so far, s_u of them an event (a right answer, an error):
+    n_u is the number of outcomes of unit u so far; s_u of them are events (right answers, errors).
     """
 
     total: Floats
@@ -77,7 +77,7 @@ def unit_sums(events: Flags, treatment: Flags, unit: NDArray[np.integer[Any]]) -
     Args:
         events: [T], in order of time.
         treatment: [T], the side of each.
-        unit: [T], who it came from, 0 or more.
+        unit: [T], the unit of each, 0 or more.
     """
     # A unit that was seen on both sides is two: each side has its own sums.
     key = unit.astype(np.int64) * 2 + treatment
@@ -106,9 +106,9 @@ def variance(control: Sums, treatment: Sums) -> Floats:
     Knoblich and Lu, "Applying the delta method in metric analytics", 2018). Two repairs keep it
     honest while there are few events, where the plain form is wrong more often than alpha:
 
-    - each side gets two units more, one with only events and one with none, both of the size of the
-      unit that a random outcome belongs to. With one outcome a unit that is Agresti and Coull's
-      p = (x + 1) / (n + 2); with few or very unequal units it says how little they show.
+    - each side gets two additional units, one with only events and one with none, both of the size
+      of the unit that a random outcome belongs to. With one outcome a unit, that is Agresti and
+      Coull's p = (x + 1) / (n + 2); with few or very unequal units it widens the interval.
     - the variance is at least what it would be if both sides were alike, as in a score test: a
       small side that happens to have no event yet borrows the other's variance.
     """
@@ -142,7 +142,7 @@ def half_width(spread: Floats, *, alpha: float, scale: float) -> Floats:
     Args:
         spread: V, the estimate's variance, [...].
         alpha: chance that the true difference is ever outside, 0-1.
-        scale: t, the size of differences that it is narrowest for; any is valid.
+        scale: t, the difference for which the interval is narrowest; any scale is valid.
     """
     squared = scale**2
     with np.errstate(invalid="ignore"):
@@ -197,17 +197,17 @@ def mismatch_log_bayes_factor(treatment: Flags, share: float) -> Floats:
 def outcomes_needed(
     estimate: float, spread: float, *, alpha: float, smallest: float, most: float = 1e4
 ) -> float | None:
-    """How many times the present outcomes decide, if estimate and proportions stay as they are.
+    """How many times the present outcomes decide, if estimate and proportions stay the same.
 
     Args:
         estimate: of the difference.
         spread: its variance now; it falls as 1 / outcomes.
         alpha: of the interval.
         smallest: the smallest difference that matters, which is its scale as well.
-        most: times; beyond, there is no saying.
+        most: the largest factor that is looked at.
 
     Returns:
-        A factor of 1 or more; None if it is beyond `most`.
+        A factor of 1 or more; None if it is larger than `most`.
     """
     goal = max(abs(estimate), smallest - abs(estimate))
     factors = np.geomspace(1, most, 2000)

@@ -1,6 +1,6 @@
 """How often the statistics are wrong, and how soon right: the figures of thousands of experiments.
 
-Knows nothing about files; whoever calls it writes the figures down:
+The caller writes the figures down:
 
     for row in simulate(plan, experiments=10_000, horizon=20_000, seed=0):
         figures.add(row.name, row.value, row.unit, at_most=row.at_most, at_least=row.at_least)
@@ -17,11 +17,11 @@ from serving.rollout.experiment import sequential, trials
 from serving.rollout.experiment.plan import Plan
 
 REQUESTS: Final = 10
-"""A unit, on average, where they belong together."""
+"""Requests of one unit, on average, where the outcomes of a unit are alike."""
 ALIKE: Final = 0.3
-"""Correlation of two requests of one unit there."""
+"""Correlation of the outcomes of two requests of one unit there."""
 ERRORS: Final = 0.01
-"""The control's share of errors where guardrails are tried."""
+"""The control's share of errors where guardrails are tested."""
 
 
 class Row(NamedTuple):
@@ -38,7 +38,7 @@ def simulate(plan: Plan, *, experiments: int, horizon: int, seed: int) -> list[R
     """All figures; 10,000 experiments of 20,000 outcomes take about a minute on two cores.
 
     Args:
-        plan: baseline, weights, smallest_difference, alphas and the margin of errors are its.
+        plan: gives baseline, weights, smallest_difference, alphas and the margin of errors.
         experiments: of each kind, 1 or more; a tenth of them for those with clustered outcomes. The
             bar of the sample-ratio test, which is exact and so may come close to it, allows three
             standard errors more.
@@ -94,7 +94,7 @@ def simulate(plan: Plan, *, experiments: int, horizon: int, seed: int) -> list[R
 
 
 def stopping(plan: Plan, real: trials.Stopped) -> list[Row]:
-    """Outcomes at the first crossing, both sides, beside what the fixed-horizon test takes."""
+    """Outcomes at the first decision, both sides, beside what the fixed-horizon test takes."""
     at = real.sequential[real.sequential > 0]
     figures = {
         "mean": float(at.mean()) if len(at) else None,
@@ -125,6 +125,6 @@ def fixed_sizes(plan: Plan) -> tuple[int, int]:
 
 
 def _median(firsts: trials.Firsts) -> float | None:
-    """Of those that ended."""
+    """The median of the experiments that ended; None where none did."""
     crossed = firsts[firsts > 0]
     return float(np.median(crossed)) if len(crossed) else None

@@ -1,7 +1,7 @@
-"""Made-up experiments by the thousand, whose truth is known, judged as a verdict judges.
+"""Thousands of simulated experiments whose truth is known, judged as a verdict judges.
 
-They run the functions of sequential.py that a verdict runs, and look after EVERY outcome. A few at
-a time, on all cores: what is drawn depends on the seed alone.
+They run the same functions of sequential.py as a verdict, and look after EVERY outcome. They run on
+all cores, a few at a time; what is drawn depends on the seed alone.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from serving.rollout.experiment.plan import Plan
 
 Flags: TypeAlias = NDArray[np.bool_]
 Firsts: TypeAlias = NDArray[np.int64]
-"""[experiments]: how much was known at the first crossing, both sides together; -1 for never."""
+"""[experiments]: outcomes of both sides at the first decision; -1 where there was none."""
 
 Result = TypeVar("Result")
 Draw: TypeAlias = Callable[[float, float, float], tuple[Flags, Flags]]
 
 _CELLS: Final = 100_000
-"""Outcomes at once: their arrays stay in the processor's cache."""
+"""Outcomes in one piece of work, so that their arrays stay in the processor's cache."""
 
 
 def ended(firsts: Firsts) -> float:
-    """The share of experiments that crossed."""
+    """The share of experiments that reached a decision."""
     return float((firsts > 0).mean())
 
 
@@ -42,9 +42,9 @@ class Stopped:
     """Where many experiments ended, in outcomes."""
 
     sequential: Firsts
-    """At the confidence sequence of `sequential.difference`."""
+    """With the confidence sequence of `sequential.difference`."""
     naive: Firsts
-    """At a test for one look, looked at every time."""
+    """With a test for one look, looked at after every outcome."""
     missed: Firsts
     """Where the confidence sequence first missed the true difference."""
 
@@ -141,7 +141,7 @@ def clustered(
     requests: float,
     alike: float,
 ) -> tuple[float, float]:
-    """False positives where outcomes of a unit are alike: as it is done, and as if independent.
+    """False positives where the outcomes of a unit are alike: by units, and as if independent.
 
     Each unit has a share of right answers of its own, from a beta distribution around the baseline.
 
@@ -177,7 +177,7 @@ def clustered(
 def _each(
     judge: Callable[[Draw], Result], random: np.random.Generator, experiments: int, horizon: int
 ) -> list[Result]:
-    """Results of all experiments, a few at a time; numpy lets go of the lock, so threads do."""
+    """Results of all experiments, a few at a time, in threads, as numpy releases Python's lock."""
     some = max(_CELLS // horizon, 1)
     sizes = [min(some, experiments - begin) for begin in range(0, experiments, some)]
 

@@ -26,7 +26,7 @@ class Since:
     time_s: float
     """Unix time."""
     outcomes: int
-    """Known by then, both sides; so for exposures."""
+    """Outcomes known by then, both sides; so for exposures."""
     exposures: int
 
 
@@ -36,15 +36,15 @@ class Side:
 
     label: str
     versions: tuple[int, ...]
-    """That answered for it, ascending; without those that a fallback asked."""
+    """Versions that answered for it, ascending, without those that a fallback asked."""
     units: int
-    """By the side of their first exposure."""
+    """Units by the side of their first exposure."""
     exposures: int
     outcomes: int
     share_right: float | None
-    """Of the outcomes, 0-1."""
+    """Share of right outcomes, 0-1."""
     latency_s: float | None
-    """Geometric mean."""
+    """Geometric mean, in seconds."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class GuardrailRow:
     control: float | None
     treatment: float | None
     lower: float | None
-    """Of the confidence sequence of treatment - control; None while there are too few."""
+    """Bound of the confidence sequence of treatment - control; None while there are too few."""
     upper: float | None
     broken: Since | None
     """The first time that `lower` lay above the margin."""
@@ -89,12 +89,12 @@ class Verdict:
     estimate: float | None
     """Treatment's share of right answers minus control's, of all outcomes by now."""
     lower: float | None
-    """Of its confidence sequence, with the plan's alpha; None while there are too few."""
+    """Bound of its confidence sequence, with the plan's alpha; None while there are too few."""
     upper: float | None
     more_outcomes: int | None
-    """About how many it still takes, for keep_going; None if there is no saying."""
+    """About how many it still takes, for keep_going; None where that cannot be told."""
     latency_ratio: float | None
-    """Of geometric means, treatment over control. For information."""
+    """Geometric mean of the treatment over that of the control; it decides nothing."""
     sides: tuple[Side, Side]
     """Control, treatment."""
     guardrails: tuple[GuardrailRow, ...]
@@ -102,8 +102,8 @@ class Verdict:
     started_s: float | None
     """Unix time of the first exposure."""
     after_now: int
-    """Exposures and outcomes of a later time than `now_s`, left out."""
+    """Exposures and outcomes that were left out because they are later than `now_s`."""
     counts: Counts
     series: Mapping[str, list[Any]]
-    """Of the quality, for plots: hours, count, control_share, treatment_share, estimate, lower,
-    upper and so on, lists of one length, at most 500."""
+    """The quality over time, for plots: hours, count, control_share, treatment_share, estimate,
+    lower, upper and so on: lists of one length, at most 500."""

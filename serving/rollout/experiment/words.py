@@ -32,7 +32,7 @@ def reason(plan: Plan, verdict: Verdict) -> str:
         if verdict.lower is not None:
             shown += f" ({points(verdict.lower)} to {points(verdict.upper)})"
     small = f"{100 * plan.smallest_difference:.2g}"
-    more = "there is no saying how many more outcomes it takes"
+    more = "how many more outcomes it takes cannot be told"
     if min(side.outcomes for side in verdict.sides) < plan.min_outcomes:
         more = f"it takes {plan.min_outcomes:,} outcomes on each side to begin with"
     elif verdict.more_outcomes is not None:
@@ -47,9 +47,9 @@ def reason(plan: Plan, verdict: Verdict) -> str:
     return {
         "guardrail_broken": f"Roll {treatment} back: {breaches} ({when}).",
         "sample_ratio_mismatch": (
-            f"Do not compare: {percent(mismatch.found)} of the units met {treatment} where "
-            f"{percent(mismatch.planned)} were planned, which is no chance ({when}); find out who "
-            "is lost or dealt otherwise."
+            f"Do not compare: {percent(mismatch.found)} of the units were on {treatment} where "
+            f"{percent(mismatch.planned)} were planned, which is not chance ({when}); find out "
+            "which units are lost or sent to the other side."
         ),
         "better": f"{treatment} is better than {control} {when}: {shown}.",
         "worse": f"{treatment} is worse than {control} {when}: {shown}.",
@@ -64,7 +64,7 @@ def reason(plan: Plan, verdict: Verdict) -> str:
 
 
 def table(verdict: Verdict) -> list[str]:
-    """Everything but the series, as lines of text."""
+    """The verdict as lines of text, without the series."""
     lines = [
         f"{'':<12}{'version':>9}{'units':>10}{'exposures':>12}{'outcomes':>11}"
         f"{'right':>10}{'latency ms':>12}",
@@ -111,7 +111,7 @@ def table(verdict: Verdict) -> list[str]:
 
 
 def versions(side: Side) -> str:
-    """Those that answered for a side."""
+    """The versions that answered for a side."""
     return ", ".join(map(str, side.versions)) or NOTHING
 
 

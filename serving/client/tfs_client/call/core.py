@@ -7,6 +7,7 @@ Predict goes from servable to servable along a route (route.py, fallback.py) unt
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -128,27 +129,16 @@ class Core:
         if shadow is not None:
             check_shadow(shadow)
         question = Question(inputs, signature, wanted, timeout_s, metadata, request_id)
+        steps: Steps[tuple[Prediction, bytes, KnownRequest | None]]
         if router is None and key is None and not fallback and default is None:
-            return self._answer(self.predictor.predict(question, servable, end), metadata, shadow)
-        stand_in = None if default is None else _stand_in(default, servable, signature)
-        route = Route.begin(servable, fallback, router, key, request_id)
-        steps = self._predict_on_route(question, route, end, stand_in)
-        return self._answer(steps, metadata, shadow)
-
-    def _answer(
-        self,
-        steps: Steps[tuple[Prediction, bytes, KnownRequest | None]],
-        metadata: Pairs,
-        shadow: Mirrors | None,
-    ) -> Steps[Prediction]:
-        """The answer of a call's steps, mirrored if there is a shadow."""
+            steps = self.predictor.predict(question, servable, end)
+        else:
+            stand_in = None if default is None else _stand_in(default, servable, signature)
+            route = Route.begin(servable, fallback, router, key, request_id)
+            steps = self._predict_on_route(question, route, end, stand_in)
         answer, request, known = yield from steps
         if shadow is not None and known is not None:  # None: the default stands in
-
-            def prepare() -> Callable[[Predictor, Servable, float], Steps[list[Prediction]]]:
-                kept = with_request_id(metadata, answer.request_id)
-                return _repeats(Sent(request, known, kept))
-
+            prepare = functools.partial(_repeats, request, known, metadata, answer.request_id)
             yield from shadow.mirror(self, answer.request_id, [answer], prepare)
         return answer
 
@@ -317,8 +307,11 @@ def check_shadow(shadow: object) -> None:
         raise RequestError(f"Expected shadow as a Shadow. Received: {type(shadow).__name__}")
 
 
-def _repeats(sent: Sent) -> Callable[[Predictor, Servable, float], Steps[list[Prediction]]]:
+def _repeats(
+    request: bytes, known: KnownRequest, metadata: Pairs, request_id: str
+) -> Callable[[Predictor, Servable, float], Steps[list[Prediction]]]:
     """What asks another servable the same, with the very bytes that were sent."""
+    sent = Sent(request, known, with_request_id(metadata, request_id))
 
     def repeat(predictor: Predictor, servable: Servable, end: float) -> Steps[list[Prediction]]:
         return [(yield from predictor.repeat(sent, servable, end))]

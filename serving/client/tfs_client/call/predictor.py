@@ -5,7 +5,6 @@ The signatures that inputs are checked against are asked for once and kept (know
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -64,7 +63,6 @@ class Predictor:
         self.known = Known()
         self._max_bytes = max_message_bytes
         self._check = check
-        self._read = functools.partial(decoding.decode_answer, max_bytes=max_message_bytes)
 
     def beside(self, sender: Sender) -> Predictor:
         """One that shares nothing with this one but the connection, and checks nothing."""
@@ -80,22 +78,20 @@ class Predictor:
             servable: whom; its own `signature` is left to the caller.
             end: when the time is up, on time.monotonic()'s clock.
         """
+        inputs, signature, outputs, timeout_s, metadata, request_id = question
         known, request = None, None
         try:
-            known = self.known.request(
-                servable, question.signature, question.outputs, check=self._check
-            )
-            request = None if known is None else known.encode(question.inputs)
+            known = self.known.request(servable, signature, outputs, check=self._check)
+            request = None if known is None else known.encode(inputs)
         except RequestError:
             if not self._check:
                 raise
             # The label may have moved to a version that takes it.
         if known is None or request is None:
             known, request = yield from self._encode_anew(question, servable, end)
-        metadata = question.metadata
-        if question.request_id:
-            metadata = with_request_id(metadata, question.request_id)
-        about = About("Predict", servable, question.signature, question.timeout_s, end, metadata)
+        if request_id:
+            metadata = with_request_id(metadata, request_id)
+        about = About("Predict", servable, signature, timeout_s, end, metadata)
         try:
             answer, latency_s = yield from self.sender.exchange(about, request, self._read)
         except _MAYBE_ANOTHER_VERSION:
@@ -110,7 +106,7 @@ class Predictor:
             signature=answer.signature,
             latency_s=latency_s,
             answered_by=servable.name,
-            request_id=question.request_id,
+            request_id=request_id,
         )
         return prediction, request, known
 
@@ -163,6 +159,9 @@ class Predictor:
             return None
         self.known.learn(servable, found)
         return found
+
+    def _read(self, data: bytes) -> decoding.Answer:
+        return decoding.decode_answer(data, self._max_bytes)
 
 
 def with_request_id(metadata: Pairs, request_id: str) -> Pairs:
