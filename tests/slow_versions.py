@@ -1,7 +1,7 @@
-"""Versions that follow the contract and take as long as they are told: to compare latencies.
+"""Versions that follow the contract and take a chosen time, to compare latencies.
 
-Their work is arithmetic in the graph, so that a fifth more rounds is a fifth more time, whatever
-the machine. Every picture gets the same answer.
+Their work is arithmetic in the graph: a fifth more rounds take a fifth more time on any machine.
+Every picture gets the same answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Working(tf.Module):
         input_signature=[tf.TensorSpec([None], tf.string, name=contract.INPUT_IMAGE_BYTES)]
     )
     def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Computes for the sake of time."""
+        """Spends time on arithmetic; the answer is constant."""
         _, found = tf.while_loop(
             lambda at, _: at < self.rounds,
             lambda at, held: (at + 1, tf.tanh(held @ self.matrix)),

@@ -1,4 +1,4 @@
-"""The smallest models that tell what a server did with them; whose answers are obvious."""
+"""Small models whose answers show which version, signature and input were used."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Many(tf.Module):
 
 
 class Convolution(tf.Module):
-    """With and without a guard before the operation that a wrong rank makes abort."""
+    """A convolution, which aborts on a wrong rank, with and without a guard before it."""
 
     def __init__(self) -> None:
         super().__init__()

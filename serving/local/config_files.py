@@ -1,7 +1,7 @@
 """The configuration files that flags name besides models.config: batching, TLS and monitoring.
 
 tensorflow-serving-api does not bring their messages, so they are declared here, in a pool of their
-own; TensorFlow Serving's names, and only the text form matters. Knows nothing about who uses them.
+own. Names are TensorFlow Serving's; field numbers do not matter in text form.
 """
 
 from __future__ import annotations

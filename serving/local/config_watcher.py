@@ -1,7 +1,4 @@
-"""Reads models.config again and again.
-
-Knows when to look and what to say; what a configuration means is the core's business.
-"""
+"""Reads models.config again and again, and hands it to the core."""
 
 from __future__ import annotations
 
@@ -20,11 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 class ConfigWatcher:
-    """Reads models.config again and again, and applies it each time, as TensorFlow Serving does.
+    """Applies models.config at every look, changed or not, as TensorFlow Serving does.
 
-    A refused file changes nothing; the refusal is logged once for as long as it stays the same.
-    That it is applied even when the file has not changed lets a label take hold once its version
-    is loaded.
+    So a label takes hold as soon as its version is loaded. A refused file changes nothing; the
+    same refusal is logged once.
 
     Args:
         core: told the configuration.

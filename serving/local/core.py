@@ -1,7 +1,7 @@
 """The server without its transports: configuration, labels, versions, status, metadata.
 
-Finds the version that a request means and keeps it alive while the request runs. Knows nothing
-about TensorFlow (loaded versions come from the loader it is given), gRPC messages or HTTP.
+Finds the version that a request means and keeps it alive while the request runs. It needs no
+TensorFlow: loaded versions come from the loader that it is given.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ class ServerCore:
             try:
                 return self._versions.handle(spec.name, _version_of(spec, labels))
             except ServingError:
-                # One change of configuration may move a label and drop the version that it leaves:
-                # whoever read the label just before looks again.
+                # One change of configuration may move a label and drop the version it pointed at.
+                # If the labels have changed since this request read them, it reads them again.
                 if spec.label is None or self._labels is labels:
                     raise
 

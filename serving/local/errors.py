@@ -1,8 +1,4 @@
-"""The one kind of error that the server's core raises, and how each code looks over HTTP.
-
-Knows nothing about how an answer is sent: gRPC sends the code and the text, REST asks
-`http_status`.
-"""
+"""The one kind of error that the server raises, and the HTTP status of each code."""
 
 from __future__ import annotations
 
@@ -77,8 +73,7 @@ HTTP_STATUS: Final[dict[StatusCode, int]] = {
     StatusCode.UNAVAILABLE: 503,
     StatusCode.DATA_LOSS: 500,
 }
-"""TensorFlow Serving derives every HTTP status from the gRPC code; so does this server, here
-only."""
+"""The HTTP status of a gRPC code, as TensorFlow Serving derives it."""
 
 CODE_BY_NUMBER: Final[dict[int, StatusCode]] = {code.value[0]: code for code in StatusCode}
 """grpc's own numbers, which TensorFlow's errors and StatusProto use as well."""

@@ -1,8 +1,8 @@
 """tensorflow_model_server's command line, all of it.
 
 Takes TensorFlow Serving 2.19's flags in its own ways: `--flag=value`, booleans as `--flag`,
-`--flag=true` or `--flag=false`; beyond it also `--flag value`. An unknown argument is named and
-passed over, it does not stop the server. Knows nothing about what the flags do.
+`--flag=true` or `--flag=false`; also `--flag value`, which TensorFlow Serving does not take. An
+unknown argument is reported and otherwise ignored.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, Final, TypeVar
 from serving.local.errors import refuse
 
 HOST: Final = "0.0.0.0"
-"""All interfaces, as TensorFlow Serving listens; no flag of its changes that."""
+"""All interfaces, as TensorFlow Serving listens; it has no flag for that."""
 
 CPUS: Final = (
     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 )
-"""Those that this process may use, which is what TensorFlow Serving counts."""
+"""The processors that this process may use, which is what TensorFlow Serving counts."""
 
 _THREADS: Final = 4 * CPUS
 
@@ -29,7 +29,7 @@ Value = TypeVar("Value", bool, int, float, str)
 
 
 def _flag(default: Value, usage: str) -> Value:
-    # A field whose meaning is told by --help and read here: one place for both.
+    # A field with the text that --help prints for it.
     return field(default=default, metadata={"usage": usage})
 
 
@@ -169,7 +169,7 @@ NO_EFFECT: Final[dict[str, bool | int | float | str]] = {
     "xla_cpu_compilation_enabled": False,
     "xla_gpu_compilation_enabled": False,
 }
-"""The rest of TensorFlow Serving's flags, with its defaults: taken, and nothing here asks them."""
+"""The rest of TensorFlow Serving's flags, with its defaults: accepted, without any effect."""
 
 _INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)
 
@@ -179,7 +179,7 @@ def parse(arguments: Sequence[str], say: Callable[[str], None]) -> Flags:
 
     Args:
         arguments: without the program's name.
-        say: told, a line each, of what is unknown or has no effect.
+        say: called with one line for each unknown argument, and one for flags without effect.
 
     Raises:
         ServingError: a value of a known flag that is not of its kind.
@@ -193,7 +193,7 @@ def parse(arguments: Sequence[str], say: Callable[[str], None]) -> Flags:
         name, separator, text = argument.removeprefix("--").partition("=")
         known = argument.startswith("--") and (name in _DEFAULTS or name in NO_EFFECT)
         if not known:
-            # After a bare `--` all is passed over, as TensorFlow's own parser does.
+            # Everything after a bare `--` is unknown, as for TensorFlow's own parser.
             unknown += [argument, *(rest if argument == "--" else ())]
             rest = [] if argument == "--" else rest
             continue

@@ -102,8 +102,9 @@ def _serve(flags: Flags) -> int:
     quiet_tensorflow.import_tensorflow(keras=False)
     from serving.local import server
 
-    # TensorFlow's modules stay, and are 280,000 objects: a full collection that goes through them
-    # held up every request, for 0.7 s on a busy machine. Versions come later, so they can go.
+    # TensorFlow's modules are 280,000 objects that stay. A full garbage collection that visits them
+    # held up every request, for 0.7 s on a busy machine. What is made later, versions above all,
+    # is still collected.
     gc.freeze()
     server_started = time.monotonic()
     _log.info("TensorFlow %s imported in %.1f s", server.TENSORFLOW, server_started - started)
@@ -126,9 +127,9 @@ def _serve(flags: Flags) -> int:
 def _stop_on_signals(closing: ExitStack) -> threading.Event:
     """An event that SIGTERM or SIGINT sets; a second signal ends the process at once.
 
-    Python runs signal handlers in the main thread only, and only when that comes back to life: the
-    system may hand the signal to a thread of gRPC's or TensorFlow's while the main thread waits.
-    The number of the signal, though, is written into the wake-up socket in any thread.
+    Python runs signal handlers in the main thread only, and only when that thread wakes up; the
+    system may deliver the signal to a thread of gRPC's or TensorFlow's meanwhile. The wake-up
+    socket, however, receives the signal's number whichever thread is interrupted.
     """
     stop = threading.Event()
     read, write = socket.socketpair()

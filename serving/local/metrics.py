@@ -1,8 +1,7 @@
 """TensorFlow Serving's metrics, and the page that Prometheus reads.
 
-One registry a process, as in TensorFlow Serving. Whoever does a thing counts it here; knows nothing
-about who does, nor how the page is sent. Names, labels, units and buckets are TensorFlow Serving's,
-so that one dashboard and one alert hold for both servers.
+One registry a process, as in TensorFlow Serving. Names, labels, units and buckets are TensorFlow
+Serving's, so that one dashboard and one alert hold for both servers.
 """
 
 from __future__ import annotations
@@ -124,7 +123,8 @@ _MICROSECONDS: Final = exponential(10, 1.8, 33)
 _SIZES: Final = exponential(1, 2, 14)
 
 REQUEST_COUNT: Final = Counter("/tensorflow/serving/request_count", "model_name", "status")
-"""Requests by the name of their gRPC code. MultiInference is not counted; of REST, all is."""
+"""Requests by the name of their gRPC code. All REST requests are counted; of gRPC's, Predict,
+Classify and Regress."""
 
 REQUEST_LATENCY: Final = Histogram(
     "/tensorflow/serving/request_latency", _MICROSECONDS, "model_name", "API", "entrypoint"
@@ -146,13 +146,12 @@ REQUEST_EXAMPLE_COUNTS: Final = Histogram(
 REQUEST_EXAMPLE_COUNT_TOTAL: Final = Counter(
     "/tensorflow/serving/request_example_count_total", "model"
 )
-"""The sum of the same."""
+"""The sum of REQUEST_EXAMPLE_COUNTS."""
 
 MODEL_WARMUP_LATENCY: Final = Histogram(
     "/tensorflow/serving/model_warmup_latency", _MICROSECONDS, "model_path", "status"
 )
-"""Microseconds of a whole warm-up that found a file and was not stopped by a failing request;
-status: `OK`, or a code and a text."""
+"""Microseconds of a whole warm-up that had a file and did not fail; status: `OK`."""
 
 LOAD_ATTEMPT_COUNT: Final = Counter(
     "/tensorflow/cc/saved_model/load_attempt_count", "model_path", "status"

@@ -1,7 +1,4 @@
-"""Sends the table's requests to a server and reads what comes back, as plain data.
-
-Knows nothing about what is expected.
-"""
+"""Sends the table's requests to a server and returns what comes back as plain data."""
 
 from __future__ import annotations
 

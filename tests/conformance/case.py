@@ -1,9 +1,8 @@
-"""What a case of the conformance table is, and the few words that the table is written in.
+"""What a case of the conformance table is, and the functions that the table is written with.
 
 A case is one request and what it must get, or a few of them in a row (a reload, then a question).
 Cases stand alone: each may be asked first, last or never. Answers are written as protobuf's JSON
-form of the message; `…` in an expected text stands for anything (a node's name, a path). Knows
-nothing about how a request is sent.
+form of the message; `…` in an expected text stands for anything (a node's name, a path).
 """
 
 from __future__ import annotations

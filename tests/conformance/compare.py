@@ -1,8 +1,7 @@
 """Whether what was received means what was expected.
 
 White space, the order of maps, names of nodes in a graph and the form of a number (1, 1.0) are not
-part of the meaning; order of lists, dtypes, shapes, codes and texts are. Knows nothing about
-servers.
+part of the meaning; order of lists, dtypes, shapes, codes and texts are.
 """
 
 from __future__ import annotations

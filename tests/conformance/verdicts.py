@@ -1,7 +1,4 @@
-"""Runs cases and says which hold; what the tests and `make conformance` share.
-
-Knows nothing about how a server is started or how a verdict is shown.
-"""
+"""Runs cases and says which hold; what the tests and `make conformance` share."""
 
 from __future__ import annotations
 

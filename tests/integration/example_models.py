@@ -1,7 +1,6 @@
 """SavedModels with many small signatures, written as TensorFlow 1 wrote them.
 
-Only so can a signature have the method names of Classify and Regress, default inputs, or every
-dtype there is.
+TensorFlow 2 cannot write the method names of Classify and Regress, default inputs, or every dtype.
 """
 
 from __future__ import annotations

@@ -68,6 +68,63 @@ class _Slow(tf.Module):
         return {"y": tf.fill(tf.shape(rounds), left[0, 0])}
 
 
+class _Gate(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="path")])
+    def serve(self, path: tf.Tensor) -> dict[str, tf.Tensor]:
+        tf.io.write_file(path[0] + ".begun", "")
+
+        def look(looks: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # What depends on the number of looks is not moved out of the loop.
+            ending = tf.where(looks < 0, "", ".open")
+            return looks + 1, tf.size(tf.io.matching_files(path[0] + ending))
+
+        _, found = tf.while_loop(
+            lambda _, found: found == 0,
+            look,
+            (tf.constant(0, tf.int64), tf.constant(0)),
+            parallel_iterations=1,
+        )
+        return {"y": tf.fill(tf.shape(path), found)}
+
+
+class Gate:
+    """Requests to model `gate`, which are worked on until they are let go.
+
+    A test knows by it which requests are in flight, however busy the machine is.
+    """
+
+    CONFIG = 'config { name: "gate" base_path: "/models/gate" model_platform: "tensorflow" }'
+    """For `line_config(more=…)`."""
+
+    FLAG = "--tensorflow_inter_op_parallelism=8"
+    """Each held request keeps a thread of TensorFlow's; without the flag there is one a core."""
+
+    def __init__(self, folder: Path) -> None:
+        """Makes a gate; its files lie in `folder`."""
+        self._folder = folder
+
+    def path(self, name: str) -> str:
+        """What a request sends as its `path`."""
+        return str(self._folder / name)
+
+    def request(self, name: str) -> Any:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "gate"
+        request.inputs["path"].CopyFrom(tf.make_tensor_proto([self.path(name)]))
+        return request
+
+    def has_begun(self, name: str) -> bool:
+        return (self._folder / f"{name}.begun").exists()
+
+    def wait_until_begun(self, *names: str) -> None:
+        for name in names:
+            eventually(lambda name=name: self.has_begun(name), f"request {name} is worked on")
+
+    def let_go(self, *names: str) -> None:
+        for name in names:
+            (self._folder / f"{name}.open").touch()
+
+
 def save_line(folder: Path, offset: float) -> Path:
     """Computes y = x / 2 + offset: the answer shows which version gave it."""
     module = tiny_models.Affine(offset)
@@ -78,6 +135,14 @@ def save_slow(folder: Path) -> Path:
     """Takes the longer the larger its input is: SLOW_ROUNDS about a second."""
     module = _Slow()
     return tiny_models.save(module, folder, serving_default=module.serve)
+
+
+def save_line_and_gate(models: Path) -> Path:
+    """Version 1 of `line` and of `gate` below a folder, see `Gate`."""
+    save_line(models / "line" / "1", 1.0)
+    module = _Gate()
+    tiny_models.save(module, models / "gate" / "1", serving_default=module.serve)
+    return models
 
 
 def save_line_and_slow(models: Path) -> Path:

@@ -1,7 +1,4 @@
-"""Classify, with TensorFlow Serving's checks in its order.
-
-Speaks numpy and ServingError; knows nothing about versions, messages or transports.
-"""
+"""Classify, answered by one loaded version, with TensorFlow Serving's checks in its order."""
 
 from __future__ import annotations
 
@@ -32,9 +29,7 @@ class Classes:
     """float32 [N, C]"""
 
     def rows(self) -> list[list[tuple[bytes, float]]]:
-        """For each example its (label, score) pairs; an empty label or 0 for the part that is
-        None.
-        """
+        """The (label, score) pairs of each example; a part that is None is empty or 0."""
         labels: Any = self.labels
         scores: Any = self.scores
         if labels is None:

@@ -1,7 +1,4 @@
-"""What Classify, Regress and MultiInference have in common: serialized tf.Examples go in.
-
-Knows nothing about what the three make of the outputs, or how examples travel.
-"""
+"""What Classify, Regress and MultiInference have in common: serialized tf.Examples go in."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ def check_method_name(
         signature: what is to be called.
         wanted: the method name it should have.
         kind: "classification" or "regression".
-        options: whether it matters.
+        options: whether method names are checked.
 
     Raises:
         ServingError: INVALID_ARGUMENT.

@@ -1,7 +1,4 @@
-"""MultiInference: several classifications and regressions of the same examples, in one run.
-
-Speaks numpy and ServingError; knows nothing about versions, messages or transports.
-"""
+"""MultiInference: several classifications and regressions of the same examples, in one run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Regress, with TensorFlow Serving's checks in its order.
-
-Speaks numpy and ServingError; knows nothing about versions, messages or transports.
-"""
+"""Regress, answered by one loaded version, with TensorFlow Serving's checks in its order."""
 
 from __future__ import annotations
 

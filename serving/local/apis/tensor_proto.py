@@ -1,7 +1,4 @@
-"""TensorProto ↔ numpy, by the rules of TensorFlow's own Tensor::FromProto and AsProtoField.
-
-Knows nothing about signatures: what a tensor should be is checked elsewhere.
-"""
+"""TensorProto ↔ numpy, by the rules of TensorFlow's own Tensor::FromProto and AsProtoField."""
 
 from __future__ import annotations
 
@@ -16,14 +13,14 @@ from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2
 from serving.local.dtypes import DT_STRING, NUMPY_DTYPES
 
 _MAX_BYTES: Final = 2**31
-"""Larger tensors are refused, as an allocation that fails is. A message cannot be larger either;
-only a few values with a large shape could ask for more."""
+"""Larger tensors are refused, as TensorFlow refuses what it cannot allocate. No message is larger,
+but a few values with a large shape can ask for more."""
 
 _MAX_RANK: Final = 64
 """What numpy can hold; TensorFlow would take 254."""
 
 _SHORT: Final = 64
-"""Bytes of a shape that is worth remembering: half of that is a rank of 4."""
+"""Shapes of at most so many bytes are cached; half of them hold a rank of 4."""
 
 _FIELD_BY_DTYPE: Final[dict[int, str]] = {
     1: "float_val",
@@ -50,9 +47,8 @@ class MalformedTensorError(ValueError):
 def decode(proto: Any) -> NDArray[Any]:
     """Converts a TensorProto as TensorFlow does.
 
-    Content of the exact length wins over `*_val`. Of the values too many are dropped, the last one
-    is repeated where there are too few, and none at all means zeros. That the rank is said to be
-    unknown changes nothing: without dimensions it is a scalar.
+    `tensor_content` overrides `*_val`. Too many values: the rest is dropped; too few: the last one
+    is repeated; none at all: zeros. `unknown_rank` is ignored: without dimensions it is a scalar.
 
     Returns:
         The array; strings as objects of type bytes. It may be read-only.
@@ -84,8 +80,7 @@ def encode(array: NDArray[Any], dtype: int, proto: Any) -> None:
     head = _head(dtype, array.shape)
     tag = _PACKED_TAGS.get(dtype)
     if tag is not None and array.size:
-        # Half the time of a list of Python floats where the array is small, and a twentieth of it
-        # where it is large.
+        # Takes half the time of a list of Python floats for small arrays, a twentieth for large.
         packed = array.tobytes()
         proto.MergeFromString(b"".join((head, tag, _varint(len(packed)), packed)))
         return
@@ -124,7 +119,7 @@ def _shape(on_wire: bytes, itemsize: int) -> tuple[tuple[int, ...], int]:
     return shape, count
 
 
-# A server sees few shapes, again and again, and Python takes long to walk through one.
+# A server sees the same few shapes again and again, and Python is slow to read one.
 _known_shape = functools.lru_cache(maxsize=1024)(_shape)
 
 
@@ -180,8 +175,8 @@ def _from_values(proto: Any, number: int, dtype: np.dtype[Any], count: int) -> N
         found = np.array(values)
         found = found[: len(found) // 2 * 2].view(dtype)
     else:
-        # Too large for the dtype is cut, as C++ casts. The one field of a quantized dtype first:
-        # numpy would not cast into it.
+        # Values too large for the dtype are cut, as C++ casts. Quantized dtypes are cast as their
+        # one field: numpy does not cast into a structure.
         found = np.array(values).astype(dtype[0] if dtype.names else dtype, copy=False).view(dtype)
     if len(found) >= count:
         return found[:count]
@@ -194,7 +189,7 @@ def _from_values(proto: Any, number: int, dtype: np.dtype[Any], count: int) -> N
 
 @functools.lru_cache(maxsize=1024)
 def _head(dtype: int, shape: tuple[int, ...]) -> bytes:
-    """Dtype and shape on the wire: few in a server's life, and slow to put together."""
+    """Dtype and shape on the wire; cached, for they are few and slow to put together."""
     proto = tensor_pb2.TensorProto(dtype=dtype)
     proto.tensor_shape.SetInParent()
     for size in shape:

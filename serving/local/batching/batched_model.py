@@ -1,8 +1,8 @@
 """A loaded version whose callers share batches, as TensorFlow Serving's BatchingSession.
 
-Stands where a `SavedModel` stands. Each caller waits in its own thread while its rows are merged
-with those of others, computed and taken apart again. Callers share fate, there as here: a batch
-that fails fails all of its tasks.
+It takes the place of a `SavedModel`. Each caller waits in its own thread while its rows are merged
+with those of others, computed and split again. As in TensorFlow Serving, a batch that fails fails
+all of its tasks.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class BatchingTask:
         """
         self._done.acquire()
         if self.error is not None:
-            # An exception collects a traceback where it is raised: each caller needs its own.
+            # Raising adds a traceback to an exception: each caller needs its own.
             raise ServingError(self.error.code, self.error.text)
         return self.outputs
 

@@ -1,7 +1,4 @@
-"""The file behind --batching_parameters_file: TensorFlow Serving's BatchingParameters in text form.
-
-Reads and checks it. Knows nothing about queues, threads or models.
-"""
+"""The file of --batching_parameters_file: TensorFlow Serving's BatchingParameters in text form."""
 
 from __future__ import annotations
 

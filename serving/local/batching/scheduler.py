@@ -1,8 +1,8 @@
 """Collects tasks of different callers into batches, by the rules of SharedBatchScheduler.
 
 A few threads serve the queues of all models in turn. A batch is taken once it is full or has waited
-long enough, and a thread is free. Knows nothing about tensors: a task has a size, and a queue has a
-function that computes a batch.
+long enough, and a thread is free. What a task is does not matter here: it has a size, and its queue
+has a function that computes a batch.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class BatchQueue(Generic[T]):
                 batch.due = time.monotonic() + self._timeout_s
             batch.tasks.append(task)
             batch.size += task.size
-            # Between the first task and the one that fills the batch nobody needs to be woken: a
-            # thread already waits for the batch to be due.
+            # Tasks between the first and the one that fills the batch wake no thread: one already
+            # waits for the batch to be due.
             if first or batch.size >= self._largest:
                 self._condition.notify()
 
@@ -151,7 +151,7 @@ class BatchScheduler(Generic[T]):
             self._queues.remove(queue)
 
     def drain(self) -> None:
-        """Computes what waits at once: nobody shall wait for callers that will not come."""
+        """From now on computes what waits at once: no further callers will fill the batches."""
         with self._condition:
             self._draining = True
             for queue in self._queues:
@@ -159,7 +159,7 @@ class BatchScheduler(Generic[T]):
             self._condition.notify_all()
 
     def close(self) -> None:
-        """Ends the threads once they have computed what they are at."""
+        """Ends the threads once they have finished the batches they compute."""
         with self._condition:
             self._closing = True
             self._condition.notify_all()
@@ -176,7 +176,7 @@ class BatchScheduler(Generic[T]):
                 now = time.monotonic()
                 for _ in range(len(self._queues)):
                     queue = self._queues[0]
-                    # The next one has its turn first the next time.
+                    # The next search begins with the next queue.
                     self._queues.rotate(-1)
                     tasks = queue.take(now)
                     if tasks is not None:

@@ -1,8 +1,4 @@
-"""TensorFlow Serving's gRPC services in front of the core.
-
-Only translates: finds the core's answer, sends its errors with their codes, counts. Knows nothing
-about models.
-"""
+"""TensorFlow Serving's gRPC services: how calls arrive, how many at a time, what is counted."""
 
 from __future__ import annotations
 
@@ -27,11 +23,11 @@ from serving.local.grpc import calls
 _log = logging.getLogger(__name__)
 
 _MAX_RECEIVED_BYTES: Final = 2**31 - 1
-"""TensorFlow Serving receives whatever a protobuf message can hold."""
+"""The largest protobuf message, which TensorFlow Serving receives as well."""
 
 _SPARE_THREADS: Final = 256
-"""For requests that are refused, or whose message is still on its way: neither is worked on. They
-begin to exist when they are needed."""
+"""Threads for requests that are refused, or whose message is still arriving. Each starts when it is
+first needed."""
 
 Answer = Callable[[ServerCore, Any], Any]
 
@@ -47,7 +43,7 @@ class GrpcOptions:
     max_threads: int
     """Requests that are worked on at the same time."""
     channel_arguments: Sequence[tuple[str, int | str]] = ()
-    """gRPC's own options, which win over those set here."""
+    """gRPC's own options; they override those set here."""
     credentials: grpc.ServerCredentials | None = None
     """None: no TLS."""
     health: bool = False
@@ -69,7 +65,7 @@ class GrpcServer:
         arguments: dict[str, int | str] = {
             "grpc.max_receive_message_length": _MAX_RECEIVED_BYTES,
             "grpc.max_send_message_length": -1,
-            # Two servers on one port would share its callers without a word.
+            # Otherwise a second server on this port would silently get half of the callers.
             "grpc.so_reuseport": 0,
         }
         arguments.update(options.channel_arguments)
@@ -109,9 +105,9 @@ class GrpcServer:
     def drain(self, grace_s: float) -> None:
         """Waits until requests in flight are answered, at most so long; call `refuse` before.
 
-        It goes on refusing until the process ends: gRPC's own way to stop cancels requests that
-        have arrived and not been looked at, and their callers would get CANCELLED. The end of the
-        process closes the connections, which is UNAVAILABLE to whoever waits on one.
+        New requests are refused until the process ends. gRPC's own `stop` would cancel requests
+        that have arrived but not been handled, and their callers would see CANCELLED. When the
+        process ends, its connections close, which callers see as UNAVAILABLE.
         """
         self._desk.wait_until_idle(grace_s)
 
@@ -131,7 +127,7 @@ class GrpcServer:
 
 
 def credentials(ssl_config_file: str) -> grpc.ServerCredentials:
-    """What an SSLConfig says.
+    """The server credentials that an SSLConfig file describes.
 
     Raises:
         ServingError: INVALID_ARGUMENT, the file is not one, or gRPC refuses what it says.
@@ -149,7 +145,7 @@ def credentials(ssl_config_file: str) -> grpc.ServerCredentials:
 
 
 class _Desk:
-    """Lets requests in, has them answered, and counts them."""
+    """Admits requests, answers and counts them."""
 
     def __init__(self, core: ServerCore, max_threads: int) -> None:
         self._core = core
@@ -186,14 +182,14 @@ class _Desk:
             self._places.release()
 
     def _enter(self, context: grpc.ServicerContext) -> None:
-        """Counts a request in until its answer has been sent, unless it came too late."""
+        """Counts a request as in flight until its answer is sent; refuses it while stopping."""
         with self._changed:
             refused = self._refusing
             self._in_flight += not refused
         if refused:
             context.abort(grpc.StatusCode.UNAVAILABLE, "Server is shutting down")
         if not context.add_callback(self._leave):
-            # The caller has given up or gone: nobody would read the answer.
+            # The caller has given up: the answer would reach no one.
             self._leave()
             context.abort(grpc.StatusCode.CANCELLED, "")
 
@@ -221,7 +217,7 @@ class _Desk:
 
 
 def _internal(error: Exception) -> ServingError:
-    # A bug here, not in the request: told to the operator in full, to the caller in one line.
+    # A bug in the server: the log gets the whole stack, the caller one line.
     _log.exception("a request failed inside the server")
     return ServingError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
 
@@ -264,10 +260,10 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignor
 
 
 class _Health(health.HealthServicer):  # type: ignore[misc]
-    """SERVING for the server as a whole, never for a model, as gRPC's C++ default service."""
+    """SERVING for the whole server, NOT_FOUND for any name, as gRPC's default service in C++."""
 
     def __init__(self) -> None:
-        # A watch would occupy a thread for as long as it lasts.
+        # Otherwise every watch would occupy a thread for as long as it lasts.
         super().__init__(
             experimental_non_blocking=True,
             experimental_thread_pool=futures.ThreadPoolExecutor(1, thread_name_prefix="health"),

@@ -1,8 +1,7 @@
 """Why a SavedModel could not be loaded, in the words of TensorFlow Serving.
 
-TensorFlow Serving loads in C++; this server loads with TensorFlow's Python loader, which has the
-same faults and often other codes and texts for them. Knows the files of a SavedModel, nothing about
-graphs or sessions.
+TensorFlow Serving loads in C++, this server with TensorFlow's Python loader, which often has other
+codes and texts for the same faults.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from serving.local.errors import ServingError, not_found
 _log = logging.getLogger(__name__)
 
 _PREFIX: Final = "Graph execution error:\n\n"
-"""What only Python puts before the text of an op."""
+"""What TensorFlow's Python API adds before the text of an op."""
 
 _MISSING_FILE: Final = "; No such file or directory"
 

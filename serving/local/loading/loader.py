@@ -33,7 +33,7 @@ class ModelLoader:
     prefer_tflite: bool = False
     """Load model.tflite where a version has one."""
     prefix_map: tuple[str, str] | None = None
-    """As in `source.mapped`: the metrics name paths as the configuration does."""
+    """As in `source.mapped`; metrics show paths as the configuration has them."""
 
     def __call__(self, model: str, version: int, path: Path) -> ServableModel:
         """Loads the model in a folder and replays its warm-up requests.

@@ -1,9 +1,7 @@
 """Loads and runs one SavedModel in a graph Session, which is what TensorFlow Serving does.
 
-The only module of the server that computes with TensorFlow. It knows nothing about versions,
-labels, requests or ports. A SavedModel that loads here loads there, and one that fails there (a
-Keras 3 model in a tf.Module, say) fails here as well: `tf.saved_model.load` would be more
-forgiving.
+A SavedModel that loads here loads there, and one that fails there (a Keras 3 model in a tf.Module,
+say) fails here as well: `tf.saved_model.load` would be more forgiving.
 """
 
 from __future__ import annotations
@@ -81,7 +79,7 @@ class SavedModel:
         )
         for signature in self.signatures.values():
             if signature.inputs and signature.outputs:
-                # What cannot be called fails its requests, and not the version.
+                # A signature that cannot be called fails its requests, not the whole version.
                 with contextlib.suppress(ServingError):
                     self._callable(signature, tuple(signature.outputs))
 
@@ -141,7 +139,7 @@ class SavedModel:
 
 
 def prepare_tensorflow() -> None:
-    """Switches off what TensorFlow says about itself; call once, before the first load."""
+    """Silences TensorFlow's own warnings; call once, before the first load."""
     tf.get_logger().setLevel(logging.ERROR)
 
 
@@ -152,8 +150,8 @@ def _session_config(options: SessionOptions) -> config_pb2.ConfigProto:
         allow_soft_placement=True,
     )
     # A second round of graph optimization, the optimizer in MLIR and the one that swaps memory each
-    # copy the graph, weights and all, and were not seen to make a request faster. Without the last
-    # two, a model with 6.5 MB of weights is loaded and warmed up in 1.1 s in place of 1.6.
+    # copy the graph with its weights, and no request was measured to become faster. Without the
+    # last two, a model with 6.5 MB of weights is loaded and warmed up in 1.1 s in place of 1.6.
     rewriting = config.graph_options.rewrite_options
     rewriting.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
     rewriting.disable_tfg_optimizer = True

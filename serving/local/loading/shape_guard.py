@@ -2,9 +2,8 @@
 
 With oneDNN, which is on by default on x86, a convolution or a pooling that is fed another rank than
 it expects fails a CHECK: the process aborts, TensorFlow Serving's as well as this one. A graph that
-passes an input through EnsureShape first answers with an error instead. Here the graph is walked
-once, at load time. It knows nothing about requests: what to do with an unguarded input is its
-caller's business.
+passes an input through EnsureShape first answers with an error instead. The graph is walked once,
+at load time.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ def unguarded_inputs(graph: Any, inputs: Iterable[str]) -> frozenset[str]:
         inputs: tensor names, `node:0`.
 
     Returns:
-        Those from which a value reaches other operations without an EnsureShape, in a graph that
-        holds an operation that can abort; none in a graph without one. On the safe side: it does
-        not ask whether the two are connected.
+        In a graph with an operation that can abort: the inputs that reach any other operation
+        without an EnsureShape, whether or not that one is the operation that can abort. In a graph
+        without such an operation: none.
     """
     functions = {function.signature.name: function for function in graph.library.function}
     bodies = [graph.node, *(function.node_def for function in functions.values())]

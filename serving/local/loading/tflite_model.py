@@ -1,8 +1,7 @@
 """Loads and runs a `model.tflite`, which --prefer_tflite_model puts before the SavedModel.
 
-Knows nothing about versions, labels, requests or ports. As in TensorFlow Serving the model answers
-to one signature, serving_default, whose aliases are the names of the tensors; what a newer
-converter writes about signatures is not asked.
+As in TensorFlow Serving the model answers to one signature, serving_default, whose aliases are the
+names of the tensors; the signatures that newer converters write are ignored.
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ class TfliteModel:
 
 def _interpreter(content: bytes) -> Any:
     with warnings.catch_warnings():
-        # That it moves to another package some day is no news for whoever starts a server.
+        # It warns that tf.lite.Interpreter will move to another package.
         warnings.simplefilter("ignore")
         interpreter = tf.lite.Interpreter(model_content=content)
     interpreter.allocate_tensors()

@@ -1,6 +1,6 @@
 """HTTP/1.1: aiohttp's server on an event loop of its own, answers from a pool of threads.
 
-A slow or half-open connection costs a coroutine, not a thread. Knows HTTP and nothing about models.
+A slow or half-open connection costs a coroutine, not a thread.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _log = logging.getLogger(__name__)
 _MAX_HEAD_BYTES: Final = 64 * 1024
 _MAX_BODY_BYTES: Final = 512 * 2**20
 _MAX_UNZIPPED_BYTES: Final = 100 * 2**20
-"""TensorFlow Serving unpacks no more; such a body is as good as none."""
+"""TensorFlow Serving unpacks no more, and takes a larger body for an empty one."""
 
 _SILENCE_S: Final = 50.0
-"""How long a connection may keep silent, within a request or between two: libevent's measure. A
-body that stops being HTTP on its way is silence to aiohttp."""
+"""How long a connection may send nothing, within a request or between two; libevent's limit.
+aiohttp treats a body that stops being valid HTTP as one that sends nothing."""
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
@@ -45,7 +45,7 @@ class HttpRequest:
     origin: str
     """The header of this name, empty if there is none."""
     expires: float
-    """When nobody waits for the answer any more, on the clock of time.monotonic."""
+    """When the caller gets DEADLINE_EXCEEDED, on the clock of time.monotonic."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class HttpServer:
 
     async def _listen(self) -> None:
         broken = _log.getChild("broken")
-        broken.setLevel(logging.CRITICAL)  # aiohttp says of each with a stack that it is not HTTP
+        broken.setLevel(logging.CRITICAL)  # aiohttp logs a stack for each that is not HTTP
         server = web.Server(
             self._handle,
             logger=broken,

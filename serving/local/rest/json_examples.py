@@ -1,7 +1,6 @@
 """REST classify's and regress' JSON → serialized tf.Examples.
 
-The checks, their order and their texts are TensorFlow Serving's. Knows nothing about HTTP,
-versions, signatures or what is made of the examples.
+The checks, their order and their texts are TensorFlow Serving's.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def parse_examples(document: Mapping[str, Any]) -> list[bytes]:
         ServingError: INVALID_ARGUMENT.
     """
     context = _example(document["context"]) if "context" in document else b""
-    # The real text names classify for a regression too.
+    # TensorFlow Serving's text says classify for a regression, too.
     if "examples" not in document:
         refuse(
             f"JSON Value: {json_text.dumps(document)} When method is classify, key 'examples' is "

@@ -1,7 +1,4 @@
-"""Answers → JSON, in TensorFlow Serving's layout.
-
-Knows nothing about HTTP, versions or how an answer is computed.
-"""
+"""Answers → JSON, in TensorFlow Serving's layout."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ _FLOAT_DIGITS: Final = {1: 9, 2: 17}
 _INTEGERS: Final = frozenset({3, 4, 5, 6, 9, 22, 23})
 
 _BYTES_SUFFIX: Final = "_bytes"
-"""String outputs whose name ends so are written as base64."""
+"""String outputs whose name ends with this are written as base64."""
 
 
 def render_outputs(found: Prediction, by_row: bool) -> str:

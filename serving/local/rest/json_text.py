@@ -1,7 +1,4 @@
-"""JSON as TensorFlow Serving reads and writes it (RapidJSON's texts, numbers and layout).
-
-Knows nothing about tensors or HTTP.
-"""
+"""JSON as TensorFlow Serving reads and writes it: RapidJSON's texts, numbers and layout."""
 
 from __future__ import annotations
 
@@ -22,8 +19,8 @@ _LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
 
 _DIGITS_ALIKE: Final = bytes.maketrans(b"123456789E", b"000000000e")
 _LARGE_NUMBERS: Final = (b"0" * 19, b"e000")
-"""What may be a number that Python reads otherwise, once all digits are alike. Translating and
-searching costs a hundredth of parsing; a regular expression as much as parsing."""
+"""After `_DIGITS_ALIKE`, the marks of a number that Python may read otherwise than RapidJSON.
+Translating and searching costs a hundredth of parsing; a regular expression as much as parsing."""
 
 _HALF_PAIR: Final = re.compile(
     r"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F])"
@@ -52,7 +49,7 @@ def loads(body: bytes) -> dict[str, Any]:
 
 
 def _loads(body: bytes, text: str) -> Any:
-    """Python's own reader, which is fast, and RapidJSON's for what that refuses."""
+    """Reads with Python's own reader, which is fast; with RapidJSON's what that one refuses."""
     alike = body.translate(_DIGITS_ALIKE, b"+")
     large = any(number in alike for number in _LARGE_NUMBERS)
     try:
@@ -69,7 +66,7 @@ def _loads(body: bytes, text: str) -> Any:
 def value_text(value: Any) -> str:
     """Writes the one value that an error text is about: a float32 where the number fits into one.
 
-    RapidJSON's own way with numbers, which `dumps` has, holds for what lies inside of a value.
+    Numbers inside a list or an object are written as `dumps` does, by RapidJSON's rules.
     """
     if not isinstance(value, float):
         return dumps(value)

@@ -1,7 +1,4 @@
-"""Single JSON values as TensorFlow Serving takes them: their types, numbers and base64.
-
-Knows nothing about tensors, tf.Examples or HTTP.
-"""
+"""Single JSON values as TensorFlow Serving takes them: their types, numbers and base64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps the wanted versions loaded: told what is wanted, it loads, tries again and unloads.
+"""Keeps the wanted versions loaded: loads them, tries again, and unloads what is not wanted.
 
 As in TensorFlow Serving, one thread decides and, unless it is given others, loads and unloads one
 version after the other; a load that is tried again holds up all that come after it. Only the

@@ -1,7 +1,4 @@
-"""Watches the model folders and says which versions are wanted.
-
-Knows the version policies and the form of a model folder; loads nothing itself.
-"""
+"""Watches the model folders and tells which versions are wanted, by each model's version policy."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _log = logging.getLogger(__name__)
 Aspire = Callable[[str, Mapping[int, Path]], None]
 
 _VERSION: Final = re.compile(r"\s*-?[0-9]+\s*", re.ASCII)
-"""What TensorFlow reads as a whole number; 0 and negative numbers are versions as well."""
+"""What TensorFlow reads as a whole number; 0 and negative numbers are versions, too."""
 
 
 class FolderSource:
@@ -79,7 +76,7 @@ class FolderSource:
                 self._poll()
 
     def _poll(self) -> None:
-        """Looks at every folder first: one that is missing stops the polling of all models."""
+        """Looks at all folders before it reports any: a missing one stops the polling of all."""
         wanted: dict[str, dict[int, Path]] = {}
         self._saying = set()
         for model in self._models:
@@ -123,7 +120,7 @@ class FolderSource:
         return chosen
 
     def _say(self, text: str) -> None:
-        """Warns once for as long as it is said at every poll."""
+        """Warns, but not again as long as every poll says the same."""
         if text not in self._said and text not in self._saying:
             _log.warning("%s", text)
         self._saying.add(text)

@@ -1,7 +1,6 @@
 """One version of a model: its states, who is using it, and which is loaded or unloaded next.
 
-START → LOADING → AVAILABLE → UNLOADING → END. Knows the order that preserves availability; knows
-nothing about threads that load, folders, configuration, labels or what a loaded model can do.
+START → LOADING → AVAILABLE → UNLOADING → END, in an order that keeps a model available.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from serving.local.errors import ServingError
 
 
 class Closable(Protocol):
-    """What a loader returns: something to be closed when nobody uses it any more."""
+    """What a loader returns; closed when no request uses it any more."""
 
     def close(self) -> None:
         """Frees it."""
@@ -39,7 +38,7 @@ class State(enum.IntEnum):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """What GetModelStatus tells of one version."""
+    """What GetModelStatus says about one version."""
 
     version: int
     state: State
@@ -62,9 +61,8 @@ class LoadOptions:
 class Servable(Generic[Loaded]):
     """A version, from the moment it is wanted until it has ended.
 
-    Whoever manages it guards `state`, `aspired`, `scheduled`, `error` and `loaded`; `take`,
-    `release` and `retire` are thread-safe by themselves, so that a request need not wait for the
-    manager.
+    `state`, `aspired`, `scheduled`, `error` and `loaded` are guarded by the manager's lock. `take`,
+    `release` and `retire` have a lock of their own, so that requests do not wait for the manager.
     """
 
     def __init__(self, model: str, version: int, path: Path) -> None:
@@ -75,7 +73,7 @@ class Servable(Generic[Loaded]):
         self.aspired = True
         """Wanted by the configuration and the folder."""
         self.scheduled = False
-        """Its load or unload is somebody's business already."""
+        """A thread has been given its load or unload already."""
         self.error: ServingError | None = None
         self.loaded: Loaded | None = None
         self._lock = threading.Lock()
@@ -101,7 +99,7 @@ class Servable(Generic[Loaded]):
             return True
 
     def release(self) -> None:
-        """Ends what `take` began."""
+        """Counts one user less; ends a `take` that returned True."""
         with self._lock:
             self._users -= 1
             if self._retired and self._users == 0:

@@ -20,7 +20,7 @@ NOT_FOUND = "Servable not found for request: "
 
 
 def html(status: int, phrase: str) -> Page:
-    """The page of libevent itself."""
+    """The page that libevent answers an error with."""
     title = f"<HTML><HEAD>\n<TITLE>{status} {phrase}</TITLE>\n</HEAD>"
     return Page(status, f"{title}<BODY>\n<H1>{phrase}</H1>\n</BODY></HTML>\n", "text/html")
 

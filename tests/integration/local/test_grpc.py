@@ -26,24 +26,22 @@ from tests.forked_server import ForkedServer
 from tests.integration.local_server_fixtures import (
     DEADLINE_S,
     ROOT,
-    SLOW_CONFIG,
-    SLOW_ROUNDS,
+    Gate,
     RunningServer,
     eventually,
     line_config,
     running_server,
-    save_line_and_slow,
-    slow_request,
+    save_line_and_gate,
     x_request,
 )
 from tests.integration.tls_fixtures import ssl_config
 
-CONFIG = line_config("latest { }", more=SLOW_CONFIG)
+CONFIG = line_config("latest { }", more=Gate.CONFIG)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_line_and_slow(tmp_path_factory.mktemp("grpc") / "models")
+    return save_line_and_gate(tmp_path_factory.mktemp("grpc") / "models")
 
 
 def serving(folder: Path, models: Path, *flags: str) -> AbstractContextManager[RunningServer]:
@@ -65,6 +63,7 @@ def narrow(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     folder = tmp_path_factory.mktemp("narrow")
     flags = (
         "--grpc_max_threads=2",
+        Gate.FLAG,
         "--enable_grpc_healthcheck_service=true",
         "--grpc_channel_arguments=grpc.max_receive_message_length=100000,grpc.nonsense=x",
         f"--monitoring_config_file={ROOT / 'serving' / 'monitoring.config'}",
@@ -73,34 +72,24 @@ def narrow(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         yield running
 
 
-def test_a_request_too_many_is_refused_at_once(narrow: RunningServer) -> None:
-    def work() -> predict_pb2.PredictResponse:
-        while True:
-            try:
-                return narrow.prediction.Predict(slow_request(2 * SLOW_ROUNDS), timeout=60)
-            except grpc.RpcError as error:  # noqa: PERF203 it asks again
-                # The question below whether both places are taken may itself have taken one.
-                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    raise
-
+def test_a_request_too_many_is_refused_at_once(narrow: RunningServer, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    names = ("first", "second")
     with futures.ThreadPoolExecutor(2) as pool:
-        working = [pool.submit(work) for _ in range(2)]
-        eventually(
-            lambda: narrow.line() == "RESOURCE_EXHAUSTED" or any(w.done() for w in working),
-            "both places are taken",
-        )
-        started = time.monotonic()
+        working = [
+            pool.submit(narrow.prediction.Predict, gate.request(name), timeout=60) for name in names
+        ]
+        gate.wait_until_begun(*names)
         refusals = Counter(
             str(narrow.ask("GetModelStatus", 'model_spec { name: "line" }')) for _ in range(20)
         )
-        took = time.monotonic() - started
         assert not any(future.done() for future in working)
+        gate.let_go(*names)
         assert all(future.result() for future in working)
 
     assert refusals == {
         str({"code": "RESOURCE_EXHAUSTED", "text": "Server Threadpool Exhausted"}): 20
     }
-    assert took < 2
     assert narrow.line() == [2.0]
 
 
@@ -125,9 +114,11 @@ def test_callers_who_send_nothing_take_no_place(narrow: RunningServer) -> None:
             future.cancel()
 
 
-def test_a_caller_who_gives_up_frees_the_place(narrow: RunningServer) -> None:
+def test_a_caller_who_gives_up_frees_the_place(narrow: RunningServer, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
     with pytest.raises(grpc.RpcError) as late:
-        narrow.prediction.Predict(slow_request(2 * SLOW_ROUNDS), timeout=0.2)
+        narrow.prediction.Predict(gate.request("late"), timeout=0.5)
+    gate.let_go("late")
 
     assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     eventually(lambda: narrow.line() == [2.0], "the server is free again")

@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.integration.local_server_fixtures import (
-    SLOW_CONFIG,
-    SLOW_ROUNDS,
+    Gate,
     RunningServer,
     line_config,
     running_server,
-    save_line_and_slow,
+    save_line_and_gate,
 )
 
 BODY = b'{"instances": [1.0]}'
@@ -30,7 +29,7 @@ ANSWER = {"predictions": [1.5]}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rest_http")
-    save_line_and_slow(folder / "models")
+    save_line_and_gate(folder / "models")
     return folder
 
 
@@ -41,7 +40,7 @@ def server(folder: Path) -> Iterator[RunningServer]:
 
 
 def serving(folder: Path, *flags: str) -> contextmanager[RunningServer]:  # type: ignore[valid-type]
-    return running_server(folder, *flags, config=line_config("latest { }", more=SLOW_CONFIG))
+    return running_server(folder, *flags, config=line_config("latest { }", more=Gate.CONFIG))
 
 
 class Connection:
@@ -265,14 +264,18 @@ def test_methods_are_named_in_lower_case_only(server: RunningServer) -> None:
     assert json.loads(body) == {"error": "Malformed request: POST /V1/models/line:PREDICT"}
 
 
-def test_a_request_that_takes_longer_than_the_limit_is_504(server: RunningServer) -> None:
-    body = json.dumps({"instances": [10 * SLOW_ROUNDS]})
+def test_a_request_that_takes_longer_than_the_limit_is_504(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path)
+    body = json.dumps({"instances": [gate.path("held")]})
 
     started = time.monotonic()
-    status, _, text = server.rest("POST", "/v1/models/slow:predict", body)
+    status, _, text = server.rest("POST", "/v1/models/gate:predict", body)
 
+    assert time.monotonic() - started >= 0.4
+    gate.let_go("held")
     assert (status, json.loads(text)) == (504, {"error": "Timed out waiting for notification"})
-    assert 0.4 <= time.monotonic() - started < 5
     assert server.rest("GET", "/v1/models/line")[0] == 200
 
 
