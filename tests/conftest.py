@@ -1,4 +1,4 @@
-"""Things that several tests stand on: pictures, folders of pictures, a run, a store."""
+"""What several tests share: pictures, a run, a store, commands; and the suite's hooks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that several test processes share; whoever comes first makes what is in it."""
+    """A folder that several test processes share; the first one that needs it fills it."""
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent

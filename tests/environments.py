@@ -1,6 +1,6 @@
-"""Environments of their own for what the project does not need: made on demand, with uv.
+"""Virtual environments for packages that the project itself does not need: made on demand, with uv.
 
-What they lack is taken from the project's own environment. Knows nothing about what they are for.
+Packages that they lack are taken from the project's own environment.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Order:
     """Starts with the files that took longest, so that processes end at about the same time."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._cache = config.cache
+        self._cache = getattr(config, "cache", None)  # None with -p no:cacheprovider
         self._seconds: dict[str, float] = collections.defaultdict(float)
 
     # First, so that a plugin that shuffles has the last word.

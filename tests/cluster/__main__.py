@@ -1,10 +1,10 @@
-"""Runs the tests that want a real cluster: k8s/ and the rollout's verbs -> build/cluster.json.
+"""Runs the tests that need a real cluster: k8s/ and the rollout's verbs -> build/cluster.json.
 
     python -m tests.cluster                `make test-cluster`; 25 minutes, and more the first time
     python -m tests.cluster --no-pods      the API server alone: three minutes
 
 Builds Kubernetes from its Go module and brings up a node with containerd and a kubelet
-(tests/cluster/cluster.py says what is real, and what is missing). Wants root on Linux, Go, and a
+(tests/cluster/cluster.py says what is real, and what is missing). Needs root on Linux, Go, and a
 container engine for the server image. Exit code 0: all passed, and nothing was skipped; 2: it could
 not be run.
 """
@@ -32,7 +32,7 @@ PODS: Final = (
 
 
 class _Skips:
-    """Takes down what was skipped: here that is no success."""
+    """Records what was skipped: here a skipped test is a failure."""
 
     def __init__(self) -> None:
         self.reasons: dict[str, None] = {}

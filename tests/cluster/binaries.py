@@ -60,7 +60,7 @@ class Module:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def digest(self, go_version: str) -> str:
-        """Of all that the programs are made of."""
+        """A digest of everything that the programs are built from."""
         digest = hashlib.sha256(f"{go_version} {self}".encode())
         for path in sorted((GO / self.folder).rglob("*")):
             if path.is_file():
@@ -72,10 +72,10 @@ MODULES: Final = (
     Module(
         folder="small",
         packages=("./pause", "./answer"),
-        # Static: they are all that their images hold.
+        # Static: their images hold nothing else.
         environment={"CGO_ENABLED": "0"},
     ),
-    # A module of its own: together, one's dependencies would change the other's.
+    # A module of its own: in one module, CoreDNS and Kubernetes would change each other's versions.
     Module(folder="dns", packages=("./coredns",), environment={"CGO_ENABLED": "0"}),
     Module(
         folder="kubernetes",
@@ -172,7 +172,7 @@ def _packaged(package: str, name: str) -> Path:
 
 
 def which(name: str, root: Path = Path("/")) -> Path | None:
-    """A program, wherever the PATH leads: root's programs are often not on it."""
+    """A program, on the PATH or in root's folders, which are often not on it."""
     folders = os.pathsep.join(str(root / folder.lstrip("/")) for folder in SYSTEM_FOLDERS)
     found = shutil.which(name, path=folders)
     return None if found is None else Path(found)
@@ -184,7 +184,7 @@ def _fetch(package: str, folder: Path) -> None:
     scratch = folder.with_suffix(".fetched")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    # As root, apt would hand the download to a user who may not write here.
+    # As root, apt downloads as another user, who may not write here.
     sandbox = "APT::Sandbox::User=root"
     try:
         _run(["apt-get", "-q", "-o", sandbox, "download", package], cwd=scratch)
@@ -195,7 +195,7 @@ def _fetch(package: str, folder: Path) -> None:
             f"Expected Debian's {package}. Received: {_words(error)}. "
             f"Install it: apt-get install {package}"
         ) from error
-    # Renamed last, so that half a package is fetched again.
+    # Renamed last, so that a package that was fetched in part is fetched again.
     (scratch / "unpacked").rename(folder)
     shutil.rmtree(scratch)
 
@@ -239,7 +239,7 @@ def _build(command: Path, module: Module, started: float) -> None:
     build = subprocess.Popen(
         [str(command), "build", *flags, "-o", f"{BIN}/", *module.packages],
         cwd=GO / module.folder,
-        # local: never another Go than the one that is installed.
+        # local: only the Go that is installed, never a downloaded one.
         env={**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off", **module.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

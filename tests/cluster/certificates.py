@@ -1,7 +1,4 @@
-"""A certificate authority for one run of the test cluster, and kubeconfigs with its certificates.
-
-Knows nothing about which program is whom.
-"""
+"""A certificate authority for one run of the test cluster, and kubeconfigs that use it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""That the test cluster is one: what the tests of k8s/ and of rollouts rely on; half a minute.
+"""Whether the test cluster does what the tests of k8s/ and of rollouts rely on; half a minute.
 
     python -m pytest tests/cluster/check_cluster.py
 
-Not collected by `make test`, because of its name: it wants root and builds Kubernetes.
+Not collected by `make test`, because of its name: it needs root and builds Kubernetes.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def test_a_rollout_that_cannot_pull_fails_and_is_undone(cluster: Cluster) -> Non
     assert done.returncode != 0
     assert "exceeded its progress deadline" in done.stderr
     cluster.kubectl("rollout", "undo", f"deployment/{NAME}", f"--namespace={NAMESPACE}")
-    # Asked at once, it may still speak of the deadline that was exceeded before.
+    # Right afterwards the status may still be that of the deadline that was exceeded before.
     wait_until("the undone rollout", lambda: cluster.run(*rollout).returncode == 0, deadline_s=30)
     assert the_pod(cluster)["metadata"]["name"] == before
 

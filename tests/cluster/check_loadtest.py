@@ -2,8 +2,8 @@
 
     python -m pytest tests/cluster/check_loadtest.py       six minutes
 
-Two pods serve a version trained on the sample set. As it stands in k8s/components, but for what a
-machine of two cores and a test's patience want otherwise: fewer users, seconds, requested cores.
+Two pods serve a version trained on the sample set. The component is that of k8s/components, with
+fewer users, seconds and requested cores, so that it fits two cores and a test.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def test_master_and_workers_in_pods_of_their_own_measure_all_servers(
 def test_a_worker_pod_that_dies_leaves_the_rest_marked_as_partial(
     cluster: Cluster, load: Callable[[dict[str, str]], None], how: str
 ) -> None:
-    """Locust gives its users to the others, and to the pod that the Job sends in its place."""
+    """Locust gives its users to the other workers, and to the pod that replaces it."""
     before = sum(asked(cluster))
     load({"--users": "8", "--duration-s": "40"})
     until("requests at the servers", lambda: sum(asked(cluster)) > before + 20)
@@ -193,7 +193,7 @@ def test_a_worker_pod_that_dies_leaves_the_rest_marked_as_partial(
     said = log(cluster)
     assert "Failed" in conditions(cluster, MASTER), said
     found = figures(said)
-    # Of three, where the pod that came in its place had the time to begin.
+    # Three if the pod that replaced it had time to begin.
     assert re.search(r"1 of [23] workers ended in the middle: number [01];", said), said
     assert int(found["requests"]) > 100
     assert found["finished"] == "False"

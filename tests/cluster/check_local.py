@@ -2,7 +2,7 @@
 
     python -m pytest tests/cluster/check_local.py       two minutes
 
-Left out are building the image and loading it into kind: the test cluster has its own way.
+Building the image and loading it into kind are left out: the test cluster loads images itself.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def commands() -> list[str]:
-    """Those below "On a laptop", without the ones that are kind's and docker's."""
+    """The commands below "On a laptop", without those of kind and docker."""
     (block,) = re.findall(r"On a laptop.*?```console\n(.*?)```", README, re.DOTALL)
     found = re.findall(r"^\$ (.*)$", block, re.MULTILINE)
     return [one for one in found if not one.startswith(("docker ", "kind "))]

@@ -1,4 +1,4 @@
-"""The ConfigMap as the rollout's file, and manifests on their way, against a real API server.
+"""The ConfigMap as the rollout's file, and manifests being applied, against a real API server.
 
 python -m pytest tests/cluster/check_place.py       a minute; no node, so no pod ever runs
 """
@@ -66,7 +66,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def administrator(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who runs the commands of this process."""
+    """The user who runs the commands of this process."""
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(ROOT)
@@ -143,7 +143,7 @@ def test_an_edit_of_another_key_is_in_nobodys_way(cluster: Cluster, place: Confi
 
 def test_a_write_that_was_cut_off_is_known_again(cluster: Cluster, place: ConfigMapFile) -> None:
     config = moved(place, canary=2)
-    place._attempted = models_config.render(config)  # it went out, and no answer came back
+    place._attempted = models_config.render(config)  # it was sent, and no answer came back
     edit(cluster, models_config=place._attempted)
     back = dataclasses.replace(config)
     place.write(back)
@@ -201,7 +201,7 @@ def test_of_many_that_begin_at_once_one_is_at_work(place: ConfigMapFile) -> None
 
 def test_a_killed_operators_lease_ends_by_itself(cluster: Cluster, place: ConfigMapFile) -> None:
     place.lease.take(ABOUT)
-    place.lease._done.set()  # and is never seen again
+    place.lease._done.set()  # as after a kill: nobody renews it
     old = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(
         seconds=lease.LEASE_S + 1
     )

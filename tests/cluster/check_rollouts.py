@@ -2,8 +2,8 @@
 
     python -m pytest tests/cluster/check_rollouts.py       a quarter of an hour
 
-Three pods of the server image serve a store from a volume; callers go round them by the headless
-Service's name. Most of the time is preStop's, and the kubelet's minute.
+Three pods of the server image serve a store from a volume; callers reach them in turn by the
+headless Service's name. Most of the time passes in preStop and in the kubelet's sync period.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def overlay(cluster: Cluster, administrator: Person, store: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def operator(cluster: Cluster, overlay: Path) -> Person:
-    """Somebody in the group of operators, with no other right."""
+    """A user in the group of operators, with no other right."""
     return Person(cluster, cluster.kubeconfig_of_user("olga", ["image-classifier-operators"]))
 
 
@@ -368,7 +368,7 @@ def _held(
     heard: serving_fleet.Heard,
     rollbacks: list[tuple[serving_fleet.Ran, float]],
 ) -> None:
-    """The last bad answer: at most the ConfigMap's propagation, the polling, and a second."""
+    """The last bad answer comes within the ConfigMap's propagation, the polling, and a second."""
     propagation = [seconds for _, seconds in rollbacks]
     lasts = [heard.last(2, ran) for ran, _ in rollbacks]
     over = [last - seconds - POLL_S for last, seconds in zip(lasts, propagation)]
@@ -397,7 +397,7 @@ def _until_gone(cluster: Cluster, names: set[str]) -> None:
 
 
 def _let_operators(cluster: Cluster, *verbs: str) -> None:
-    """What they may do to pods."""
+    """Changes what operators may do to pods."""
     patch = [{"op": "replace", "path": "/rules/2/verbs", "value": verbs}]
     cluster.kubectl(
         *("patch", "role", "image-classifier-operators", f"--namespace={NAMESPACE}"),

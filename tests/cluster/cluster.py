@@ -4,8 +4,8 @@
         cluster.kubectl("get", "nodes")
 
 Real are the API server, its admission, the controllers, the scheduler, the kubelet, containerd and
-CoreDNS. Missing are kube-proxy (a cluster IP leads nowhere; headless Services do), whatever
-enforces NetworkPolicies, the metrics server, and any registry: images are loaded from files.
+CoreDNS. Missing are kube-proxy (headless Services work, cluster IPs do not), a network plugin that
+enforces NetworkPolicies, the metrics server, and a registry: images are loaded from files.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Cluster:
             self._programs = binaries.make()
             self._kubectl = tools.make().kubectl
             self._start()
-            # Came up: what is to be undone is left to __exit__.
+            # It is up: from here on __exit__ undoes everything.
             self._ending = self._ending.pop_all()
         return self
 
@@ -136,7 +136,7 @@ class Cluster:
             shutil.rmtree(RUN, ignore_errors=True)
             return not RUN.exists()
 
-        # Who was killed a moment ago may still write.
+        # A process that was killed a moment ago may still write.
         processes.wait_until(f"{RUN} to be removed", removed, deadline_s=leftovers.REMOVAL_S)
 
     def _answer(self) -> Path:
@@ -169,7 +169,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Ours, with this cluster as kubectl's and with kubectl on the PATH."""
+        """The process's own, with this cluster for kubectl and with kubectl on the PATH."""
         folder = str(Path(self._kubectl).parent)
         return {
             **os.environ,
@@ -179,7 +179,7 @@ class Cluster:
         }
 
     def command(self, *arguments: str, kubeconfig: Path | None = None) -> list[str]:
-        """A whole kubectl command, for who runs it himself, as port-forward must be."""
+        """A whole kubectl command, for callers that run it themselves, such as port-forward."""
         return [
             *(self._kubectl, f"--kubeconfig={kubeconfig or self.kubeconfig}"),
             *(f"--cache-dir={RUN / 'kubectl-cache'}", *arguments),
@@ -192,7 +192,7 @@ class Cluster:
         kubeconfig: Path | None = None,
         timeout_s: float = KUBECTL_S,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs kubectl to its end, however that is.
+        """Runs kubectl to its end, whether it succeeds or fails.
 
         Args:
             arguments: of kubectl.
@@ -258,7 +258,7 @@ class Cluster:
         self._node.kill_container(container)
 
     def kubeconfig_of_user(self, name: str, groups: Sequence[str] = ()) -> Path:
-        """A kubeconfig of a user with a certificate; without a RoleBinding he may nothing."""
+        """A kubeconfig of a user with a certificate, who may do nothing without a RoleBinding."""
         pair = self.authority.issue(name, groups=groups)
         return self._kubeconfig(name, pair=pair)
 

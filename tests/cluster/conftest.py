@@ -1,4 +1,4 @@
-"""Who uses the test cluster that a module has brought up."""
+"""Users of the test cluster that a module has brought up."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from tests.cluster.serving_fleet import Person
 
 @pytest.fixture(scope="module")
 def administrator(cluster: Cluster) -> Person:
-    """May do anything."""
+    """A user who may do anything."""
     return Person(cluster, cluster.kubeconfig)

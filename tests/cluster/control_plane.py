@@ -1,7 +1,7 @@
 """etcd, the API server, the controllers and the scheduler, on 127.0.0.1 and free ports.
 
 Set up as kubeadm does where it matters to a manifest: authorization by Node and RBAC, Pod Security
-and the other default admission plugins. Knows nothing about nodes but how to ask a kubelet.
+and the other default admission plugins.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class ControlPlane:
             f"--bind-address={HOST}",
             f"--secure-port={self._port}",
             f"--advertise-address={HOST}",
-            # It would not list itself under 127.0.0.1, and say so for ever.
+            # It cannot list itself under 127.0.0.1, and would log that again and again.
             "--endpoint-reconciler-type=none",
             f"--service-cluster-ip-range={SERVICES}",
             "--authorization-mode=Node,RBAC",

@@ -1,7 +1,7 @@
 """The real schemas of the custom resources that k8s/ uses, on the test cluster.
 
 They come with their projects' Go modules, each checked against its hash. tests/manifests has
-schemas of its own, written by hand, for where there is no Go; here they are held against these.
+schemas written by hand, for machines without Go; here they are compared with the real ones.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ DOWNLOAD_S: Final = 300
 
 
 def install(cluster: Cluster) -> None:
-    """Has the API server know all of them.
+    """Makes all of them known to the API server.
 
     Raises:
-        UnavailableError: a module cannot be had, or is not the one that it was.
+        UnavailableError: a module cannot be had, or its hash is another one.
     """
     files = [f"--filename={folder / file}" for folder, source in _found() for file in source.files]
     cluster.kubectl("apply", "--server-side", *files)
@@ -72,7 +72,7 @@ def install(cluster: Cluster) -> None:
 
 
 def remove(cluster: Cluster, name: str) -> None:
-    """Has the API server forget one."""
+    """Removes one from the API server."""
     cluster.kubectl("delete", "crd", name)
 
 

@@ -22,8 +22,8 @@ class Dns:
     Args:
         binaries: the programs.
         kubeconfig: of who may list Services and EndpointSlices.
-        ttl_s: how long an answer may be kept, and is kept by CoreDNS itself: what a client sees is
-            as old as this at most. Clusters say 30, or 5 where nobody set it.
+        ttl_s: how long an answer may be kept, and is kept by CoreDNS itself: no client sees an
+            older one. Clusters usually set 30; the default is 5.
     """
 
     def __init__(self, binaries: Binaries, kubeconfig: Path, *, ttl_s: int):

@@ -1,7 +1,7 @@
 """Makes container images out of files, as `docker save` would write them.
 
 No registry can be asked, and no container engine is needed: a tar with a layer, its configuration
-and a list. Knows nothing about who loads it.
+and a list.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Programs in the background: their logs, when they are ready, and their end.
 
-Knows nothing about Kubernetes. A program that is started here gets SIGKILL from the kernel when
+A program that is started here gets SIGKILL from the kernel when
 the thread that started it ends, so that even a killed test run leaves none behind.
 """
 
@@ -63,11 +63,11 @@ def wait_until(
     pause_s: float = 0.1,
     why_not: Callable[[], str] = lambda: "",
 ) -> None:
-    """Asks again and again.
+    """Asks again and again until the answer is yes.
 
     Args:
         what: "the node to be ready", for the error.
-        ready: the question; OSError is a no.
+        ready: the question; OSError counts as no.
         deadline_s: for how long.
         pause_s: between two questions.
         why_not: more words for the error.
@@ -95,7 +95,7 @@ class Program:
     Args:
         name: for its log and for errors.
         argv: the command.
-        environment: all of it. Nothing is inherited, least of all a proxy.
+        environment: all of it. Nothing is inherited, in particular no proxy.
     """
 
     def __init__(self, name: str, argv: Sequence[str], environment: Mapping[str, str]):
@@ -108,7 +108,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C is for us, who end the programs in order.
+                # Ctrl-C reaches this process alone, which ends the programs in order.
                 start_new_session=True,
             )
         with RECORD.open("a") as record:
@@ -144,7 +144,7 @@ class Program:
         return "\n".join([f"{self.log} ends with:", *lines])
 
     def kill(self) -> None:
-        """Ends it. What it holds is thrown away, so it is not asked first."""
+        """Kills it at once: its data is thrown away, so no orderly end is needed."""
         self._process.kill()
         self._process.wait()
 

@@ -1,6 +1,6 @@
-"""k8s/ on the test cluster: a model store, an overlay, the commands that lead it, and its callers.
+"""k8s/ on the test cluster: a model store, an overlay, the commands for it, and its callers.
 
-Versions N of image_classifier answer x / 2 + N, so that each answer says who gave it.
+Versions N of image_classifier answer x / 2 + N, so that each answer shows which version gave it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from tests.bench.rollout.callers import FAILED, WRONG
 from tests.cluster.cluster import Cluster
 from tests.cluster.places import RUN
 from tests.environments import ROOT
-from tests.integration.local_server_fixtures import save_line
 
 NAMESPACE: Final = "image-classifier"
 
@@ -41,6 +40,9 @@ SMALLER: Final = """\
 
 def save_store(folder: Path) -> Path:
     """Versions 1 to 3, readable for everyone."""
+    # Here, because it imports TensorFlow, and pytest imports this file in every run of the suite.
+    from tests.integration.local_server_fixtures import save_line
+
     for version in (1, 2, 3):
         save_line(folder / "image_classifier" / str(version), float(version))
     return readable(folder)
@@ -134,7 +136,7 @@ class Ran:
 
 @dataclasses.dataclass
 class Person:
-    """Somebody at a keyboard, with a kubeconfig.
+    """A user with a kubeconfig.
 
     Args:
         cluster: the cluster.
@@ -181,14 +183,14 @@ class Person:
         return Ran(done.returncode, done.stdout, done.stderr, began, time.monotonic())
 
     def rollout(self, *arguments: str, timeout_s: float = READY_S) -> Ran:
-        """A verb, on the cluster; the test's versions were never at the gate."""
+        """Runs a verb on the cluster, with --force: the test's versions have passed no gate."""
         gate = ["--force", "--why=a test"] if arguments[0] == "canary" else []
         return self.run("serving.rollout", *arguments, "--kubernetes", *gate, timeout_s=timeout_s)
 
 
 @dataclasses.dataclass
 class Heard:
-    """What callers heard."""
+    """What callers were answered."""
 
     rows: NDArray[np.void] = dataclasses.field(default_factory=lambda: np.array([]))
     errors: tuple[str, ...] = ()
@@ -199,7 +201,7 @@ class Heard:
         return int(np.isin(self.rows["version"], (FAILED, WRONG)).sum())
 
     def last(self, version: int, ran: Ran) -> float:
-        """Seconds from a command's start to the last answer of a version to who asks for stable.
+        """Seconds from a command's start to the last answer of a version to callers of stable.
 
         What it answers once the command has ended is not counted: another one may have begun; but
         the command ends only when all servers answer as they should.

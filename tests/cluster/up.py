@@ -2,8 +2,9 @@
 
     python -m tests.cluster.up               ten seconds; six minutes more the first time
 
-Wants root on Linux, Go, and Debian's packages or a mirror of them. Prints how to use the cluster on
-stdout. Leaves nothing behind but build/cluster/ (programs and logs). Exit code 2: it cannot be.
+Needs root on Linux, Go, and Debian's packages or a mirror of them. Prints how to use the cluster on
+stdout. Leaves nothing behind but build/cluster/ (programs and logs). Exit code 2: it did not come
+up.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python -m tests.container                 `make test-container`; minutes for the first time
 
-Wants a container engine that answers (DOCKER_HOST is respected), and docker compose. Where the
+Needs a container engine that answers (DOCKER_HOST is respected), and docker compose. Where the
 engine does not hold what is pulled in other places (Python, TensorFlow Serving, Prometheus), a
 stand-in is made under the same tag: Debian by debootstrap (root), with the local server as
 tensorflow_model_server. Dockerfiles, compose file and `make serve` are then tested as they are.

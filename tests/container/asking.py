@@ -1,4 +1,4 @@
-"""What the tests of the images share: an engine to ask, and the images it must hold."""
+"""What the tests of the images share: a container engine that holds the images they need."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ HARD: Final = (
     *("--init", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"),
     "--security-opt=no-new-privileges",
 )
-"""As production runs it."""
+"""How a container runs in production."""
 
 SLOW_S: Final = 120.0
-"""Two cores that run other tests, and an image whose files nobody has read yet."""
+"""Enough for two cores that run other tests, and an image whose files are not cached yet."""
 
 
 class Engine:
@@ -36,7 +36,7 @@ class Engine:
                 pytest.skip(f"needs the image {image}: make test-container")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Whatever comes of it."""
+        """Runs the engine, whether it succeeds or fails."""
         return subprocess.run(
             [self.name, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
         )
@@ -53,14 +53,14 @@ class Engine:
         return found
 
     def health(self, name: str) -> str:
-        """Of a container that runs, or this fails with its log."""
+        """The health of a running container; fails with its log if it has ended."""
         state = self.inspect(name)["State"]
         assert state["Running"], self("logs", name)
         return str(state["Health"]["Status"])
 
 
 def open_to_all(folder: Path) -> Path:
-    """Lets the images' user, another one, through to a folder of pytest's and write there."""
+    """Lets the images' user reach a folder of pytest's and write there."""
     folder.chmod(0o777)
     for above in folder.parents:
         if "pytest-of-" in str(above):

@@ -48,7 +48,7 @@ WORKDIR /
 RUN ["ln", "-s", "/usr/local/bin/tensorflow_model_server", "/usr/bin/tensorflow_model_server"]
 ENTRYPOINT ["bash", "-c", "exit 64"]
 """
-"""As the real one: root, and an entrypoint of its own that nobody here wants."""
+"""Like the real one: root, with an entrypoint of its own, which the tests override."""
 
 PROMETHEUS: Final = f"""\
 FROM {{base}}
@@ -101,7 +101,7 @@ def holds(engine: str, image: str) -> bool:
 
 
 def _is_stand_in(engine: str, image: str, name: str) -> bool:
-    """Whether it was made here, and is not the real one."""
+    """Whether it is a stand-in that was made here."""
     shown = ["image", "inspect", f'--format={{{{index .Config.Labels "{LABEL}"}}}}', image]
     done = subprocess.run([engine, *shown], capture_output=True, text=True)
     return done.stdout.strip() == name
@@ -144,7 +144,7 @@ def make_server(engine: str) -> None:
         make_python(engine, base)
     _log.info("building %s", TOOLS)
     build(engine, TOOLS, "--build-arg=PACKAGES=tools")
-    # A stand-in is made anew, so that it has the tools of now.
+    # A stand-in is made anew, so that it has the current tools.
     if not holds(engine, IMAGE) or _is_stand_in(engine, IMAGE, "serving"):
         _log.info("%s does not hold %s: making a stand-in", engine, IMAGE)
         _build_from(engine, SERVING, (IMAGE, GPU_IMAGE))
@@ -167,7 +167,7 @@ def make_python(engine: str, tag: str) -> None:
         for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
             marker.unlink()
         if CERTIFICATES.exists():
-            # What this machine trusts; pip's own list may know less.
+            # The authorities that this machine trusts, which may be more than pip's own list.
             shutil.copyfile(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
             (root / "etc" / "pip.conf").write_text(f"[global]\ncert = {CERTIFICATES}\n")
         for waste in ("var/cache/apt/archives", "var/lib/apt/lists"):

@@ -53,7 +53,7 @@ class Everything:
     """The renders that checkov sees as a whole: overlays, single components, and all together."""
 
     def add(self, name: str, documents: list[renders.Document]) -> None:
-        """Takes one render in."""
+        """Adds one render."""
         self.renders += 1
         self.dangling += [f"{name}: {found}" for found in references.dangling(documents)]
         for document in documents:
@@ -127,7 +127,7 @@ def check(stands: tools.Tools, *, alone: bool) -> Figures:
 
 
 def render(stands: tools.Tools, *, alone: bool) -> Everything:
-    """Renders every overlay and combination; one that does not render is taken down."""
+    """Renders every overlay and combination; records one that does not render."""
     everything = Everything()
     combined = [renders.alone(name) for name in renders.ORDER]
     if not alone:

@@ -1,4 +1,4 @@
-"""checkov over rendered documents; a finding is explained here, with its reason, or it counts."""
+"""Runs checkov over rendered documents; findings that are accepted are listed with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that one document says and another must have: what a schema cannot see.
+"""Names by which one document refers to another, which no schema checks.
 
 A Service that selects no pod, a volume of a ConfigMap that is not there, a port by a name that no
 container has: each is valid by itself, and nothing works.
@@ -15,7 +15,7 @@ Document = dict[str, Any]
 
 FROM_THE_CLUSTER: Final = {
     ("ConfigMap", "internal-ca"): "the authority's certificate: trust-manager",
-    ("PersistentVolumeClaim", "training-data"): "the images: whoever has them brings them",
+    ("PersistentVolumeClaim", "training-data"): "the images: their owner provides them",
 }
 """What may be named and not be there, with the reason."""
 

@@ -1,7 +1,4 @@
-"""What is rendered: each overlay, and the base with every combination of components that may stand.
-
-Knows nothing about how a render is judged.
-"""
+"""Renders each overlay, and the base with every combination of components that fit together."""
 
 from __future__ import annotations
 

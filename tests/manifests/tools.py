@@ -1,7 +1,4 @@
-"""kubectl, Kubernetes' schemas and checkov, in an environment of their own under build/.
-
-Knows nothing about what is checked with them.
-"""
+"""kubectl, Kubernetes' schemas and checkov, in an environment of their own under build/."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ class ToolError(Exception):
 
 @dataclass(frozen=True)
 class Tools:
-    """The tools that stand."""
+    """The tools of the environment."""
 
     python: Path
     """The environment's interpreter, which has kubernetes_validate and jsonschema."""

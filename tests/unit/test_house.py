@@ -38,6 +38,7 @@ MOST_FILES = 13
 """Of one room: a reader takes it in."""
 
 
+@pytest.mark.slow
 def test_the_import_rules_hold() -> None:
     done = subprocess.run(
         [str(Path(sys.executable).with_name("lint-imports"))],
@@ -49,6 +50,7 @@ def test_the_import_rules_hold() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_no_files_need_each_other_in_a_circle() -> None:
     found = imports.graph(ROOT, PYTHON)
     assert len(found) == len(PYTHON) > 300
@@ -84,6 +86,7 @@ SPOILT = re.compile(
 """How docstrings begin that lack a sentence, or whose first word was given a capital letter."""
 
 
+@pytest.mark.slow
 def test_no_docstring_begins_with_its_arguments_or_a_spoilt_name() -> None:
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     found = {

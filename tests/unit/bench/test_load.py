@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bench.server import contest, load, payloads, servers, verdict
+from tests.bench.page import Page
+from tests.bench.server import contest, load, payloads, report, servers, verdict
 from tests.bench.server.contest import FILES, PIXELS, InProcess, Measured
 from tests.bench.server.soak import Memory
 from tests.bench.server.starts import Start
@@ -283,3 +284,28 @@ def test_samples_and_rounds_can_be_read_again(tmp_path: Path):
     (line,) = (one for one in lines if one["target"] == f"{PIXELS}.echo" and one["answers"] == 3000
                and (one["callers"], one["round"]) == (8, 1))  # fmt: skip
     assert line["server_cpu_s"] == pytest.approx(3.0)
+
+
+@pytest.mark.slow
+def test_the_page_shows_bars_plots_and_every_measurement(tmp_path: Path) -> None:
+    found = report.Found(
+        starts=[Start(5.0, 3.9)],
+        measured=measured(),
+        memory=[Memory(0, 400), Memory(1000, 410)],
+    )
+    made = Verdict("bench", "python -m tests.bench server")
+    verdict.add_load(made, found.measured)
+    verdict.add_starts(made, found.starts)
+    page = Page("The local server, measured", "On made-up samples.", report.sections(found))
+    page.absent["mlserver"] = "no network"
+    page.write(tmp_path / "page.html", made)
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("<svg") == 4
+    assert "Every bar holds." in text
+    assert "Not measured: mlserver, no network" in text
+    rows = [row for row in text.split("<tr>") if '<td class="name">' in row]
+    # batching, unbatched and echo for both signatures; four ways over HTTP with 8 and 32 callers
+    assert len(rows) == 6 * len(contest.CALLERS) + 4 * 2
+    assert "local server, gRPC, batching" in rows[0]
+    assert "375" in rows[0]  # the median of 500 and 250 answers a second
+    assert "<td>5.00</td><td>3.90</td><td>1.10</td>" in text

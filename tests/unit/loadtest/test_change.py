@@ -64,6 +64,7 @@ def test_python_is_the_python_that_runs_the_load():
     assert events[0].words == sys.prefix
 
 
+@pytest.mark.slow
 def test_what_still_runs_at_the_end_is_ended_and_is_no_failure():
     script = "trap '' TERM; sleep 60 & wait"  # its child dies of the signal, and then it is done
     begin = time.monotonic()

@@ -183,6 +183,7 @@ def test_a_search_that_is_broken_off_late_keeps_its_interval():
         assert found.words.endswith("; partial: interrupted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("highest", [KNEE / 2, KNEE / 1.1])
 def test_a_knee_above_what_may_be_tried_is_not_named(highest):
     found = [search(Simulated(seed), Limits(highest=highest)) for seed in range(20)]

@@ -159,6 +159,7 @@ def test_verdict_can_be_asked_what_it_was(
     assert verdict["after_now"] == 2 * (1_500 - 61)
 
 
+@pytest.mark.slow
 def test_verdict_makes_its_page_before_anything_is_known(tmp_path: Path) -> None:
     files = _made(tmp_path, {"stable": 0.7, "canary": 0.9})
     Path(files.outcomes).write_text("request_id,truth\n", encoding="utf-8")
@@ -185,6 +186,7 @@ def test_plan_shows_the_fixed_size_beside_the_sequential_one(
     assert "of 200 made-up experiments saw the difference" in lines[-1]
 
 
+@pytest.mark.slow
 def test_simulate_writes_its_figures_and_holds_its_bars(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +233,7 @@ def test_a_mistake_is_one_line_exit_code_two_and_writes_nothing(
     assert not files.page.exists()
 
 
+@pytest.mark.slow
 def test_the_command_needs_no_tensorflow() -> None:
     script = (
         "import sys, serving.rollout.experiment.__main__;"

@@ -369,6 +369,7 @@ def test_the_series_are_short_hold_the_crossing_and_are_json() -> None:
     json.dumps(dataclasses.asdict(verdict), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_hundreds_of_thousands_of_outcomes_take_seconds() -> None:
     records = _records(300_000, units=50_000)
     start = time.monotonic()
