@@ -49,7 +49,6 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     convolution = tiny_models.Convolution()
     signatures = {"serving_default": convolution.serve, "guarded": convolution.guarded}
     tiny_models.save(convolution, folder / "convolution" / "1", **signatures)
-    tiny_models.save_tf1(folder / "old" / "1")
     return folder
 
 
@@ -58,13 +57,11 @@ def store(tmp_path_factory: pytest.TempPathFactory, exports: Path) -> Path:
     folder = tmp_path_factory.mktemp("life")
     shutil.copytree(exports / "line" / "1", folder / "models" / "line" / "1")
     shutil.copytree(exports / "convolution", folder / "models" / "convolution")
-    shutil.copytree(exports / "old", folder / "models" / "old")
     return folder
 
 
 OTHERS = (
-    'config { name: "convolution" base_path: "/models/convolution" model_platform: "tensorflow" } '
-    'config { name: "old" base_path: "/models/old" model_platform: "tensorflow" }'
+    'config { name: "convolution" base_path: "/models/convolution" model_platform: "tensorflow" }'
 )
 
 
@@ -246,16 +243,6 @@ def test_dropping_a_version_unloads_it_and_keeps_its_row(
     assert server.line('version_label: "canary"') == "NOT_FOUND"
 
 
-def test_a_model_of_tensorflow_1_is_served(server: RunningServer) -> None:
-    found = server.ask(
-        "Predict",
-        'model_spec { name: "old" } inputs { key: "x" value { dtype: DT_FLOAT '
-        "tensor_shape { dim { size: 1 } } float_val: 4 } }",
-    )
-
-    assert found["answer"]["outputs"]["y"]["float_val"] == [40.0]
-
-
 @pytest.mark.parametrize("rank", [0, 1, 2, 3, 5, 6])
 @pytest.mark.parametrize("signature", ["serving_default", "guarded"])
 def test_a_wrong_rank_into_a_convolution_is_refused_and_the_server_lives(
@@ -291,19 +278,6 @@ def test_wrong_sizes_into_a_convolution_leave_the_server_alive(
         server.prediction.Predict(request, timeout=20)
     except grpc.RpcError as error:
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT  # noqa: PT017 some are computed
-    assert server.line() == [2.0]
-
-
-@pytest.mark.parametrize("service", ["PredictionService/Predict", "ModelService/GetModelStatus"])
-@pytest.mark.parametrize("garbage", [b"\xff" * 100, b"\x0a\xff\xff\xff\xff\x0f", b"\x00"])
-def test_garbage_bytes_are_refused_and_the_server_lives(
-    server: RunningServer, service: str, garbage: bytes
-) -> None:
-    call = server.channel.unary_unary(f"/tensorflow.serving.{service}")
-
-    with pytest.raises(grpc.RpcError):
-        call(garbage, timeout=20)
-
     assert server.line() == [2.0]
 
 
