@@ -80,7 +80,7 @@ def server(module_server: RunningServer, store: Path) -> Iterator[RunningServer]
     configure(store, "specific { versions: 1 }", {"stable": 1})
     eventually(
         lambda: (
-            [v for v, state in module_server.states().items() if state == "AVAILABLE"] == [1]
+            available(module_server) == {1}
             and module_server.line('version_label: "stable"') == [2.0]
         ),
         "back at version 1",
@@ -88,6 +88,10 @@ def server(module_server: RunningServer, store: Path) -> Iterator[RunningServer]
     for version in (store / "models" / "line").iterdir():
         if version.name != "1":
             shutil.rmtree(version)
+
+
+def available(server: RunningServer) -> set[int]:
+    return {version for version, state in server.states().items() if state == "AVAILABLE"}
 
 
 def publish(exports: Path, store: Path, version: int) -> None:
@@ -110,7 +114,7 @@ def test_a_published_version_is_served_without_a_restart(
 
     eventually(lambda: server.line() == [3.0], "version 2 answers")
     assert server.line('version_label: "stable"') == [2.0]
-    assert server.states() == {1: "AVAILABLE", 2: "AVAILABLE"}
+    assert available(server) == {1, 2}
 
 
 def test_a_canary_comes_gets_its_label_and_is_promoted(
@@ -138,12 +142,14 @@ def test_a_new_version_may_be_listed_together_with_its_label(
 def test_moving_a_label_to_a_version_that_is_not_loaded_changes_nothing(
     server: RunningServer, store: Path, exports: Path
 ) -> None:
+    seen = len(server.log())
     publish(exports, store, 2)
     configure(store, "specific { versions: 1 versions: 2 }", {"stable": 2})
 
-    eventually(lambda: "Request to assign label to version 2" in server.log(), "the refusal")
-    assert "which is not currently available for inference" in server.log()
-    assert 2 not in {v for v, state in server.states().items() if state == "AVAILABLE"}
+    refusal = "Request to assign label to version 2"
+    eventually(lambda: refusal in server.log()[seen:], "the refusal")
+    assert "which is not currently available for inference" in server.log()[seen:]
+    assert 2 not in available(server)
     assert server.line('version_label: "stable"') == [2.0]
 
 
@@ -164,11 +170,10 @@ def test_requests_never_fail_while_versions_replace_each_other(
     try:
         for version in (2, 1, 2):
             configure(store, f"specific {{ versions: {version} }}", {})
-            others = {1, 2} - {version}
+            old = 3 - version
             eventually(
-                lambda v=version, o=others: (
-                    server.states()[v] == "AVAILABLE"
-                    and all(server.states()[other] == "END" for other in o)
+                lambda new=version, old=old: (
+                    available(server) == {new} and server.states()[old] == "END"
                 ),
                 f"version {version} alone",
             )
@@ -225,9 +230,10 @@ def test_a_broken_config_file_changes_nothing_and_says_why(
 
 
 def test_a_missing_config_file_changes_nothing(server: RunningServer, store: Path) -> None:
+    seen = len(server.log())
     (store / "models.config").unlink()
 
-    eventually(lambda: "No such file" in server.log(), "the refusal is logged")
+    eventually(lambda: "No such file" in server.log()[seen:], "the refusal is logged")
     assert server.line() == [2.0]
 
 
