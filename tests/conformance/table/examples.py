@@ -196,6 +196,12 @@ CLASSIFY = Subject(
             invalid("Expected classification signature outputs to contain at least one of …"),
         ),
         read(
+            "a signature for Classify, when method names are checked",
+            classify(EXAMPLES + QUARTER),
+            classified(row(0.75, 0.25)),
+            "flags",
+        ),
+        read(
             "a signature for Regress, when method names are checked",
             classify(on("regress")),
             invalid(
@@ -243,6 +249,12 @@ REGRESS = Subject(
             "values of another dtype",
             regress(on("double_value")),
             invalid("Expected output Tensor of DT_FLOAT.  Got: DT_DOUBLE"),
+        ),
+        read(
+            "a signature for Regress, when method names are checked",
+            regress(on("regress")),
+            regressed(0.5),
+            "flags",
         ),
         read(
             "a signature for Predict, when method names are checked",

@@ -98,6 +98,15 @@ SUBJECT = Subject(
             invalid(f"No classification inputs found in SignatureDef: {AFFINE_SIGNATURE}"),
         ),
         read(
+            "a signature for Predict, when method names are checked",
+            multi(task("examples", "regress", "predict") + QUARTER),
+            invalid(
+                "Expected regression signature method_name to be tensorflow/serving/regress. Was: "
+                "tensorflow/serving/predict"
+            ),
+            "flags",
+        ),
+        read(
             "a fault in the second task's answer",
             multi(task("examples", "classify") + task("examples", "regress", "matrix") + QUARTER),
             invalid("Expected output Tensor shape to be either [batch_size] or …"),

@@ -201,5 +201,14 @@ SUBJECT = Subject(
             classify('{"examples": [{}]}'),
             refused("…Feature: x (data type: float) is required but could not be found.…"),
         ),
+        read(
+            "regress through a signature for Predict, when method names are checked",
+            post(f"{EXAMPLES}:regress", '{"signature_name": "predict", "examples": [{"x": 0.25}]}'),
+            refused(
+                "Expected regression signature method_name to be tensorflow/serving/regress. Was: "
+                "tensorflow/serving/predict"
+            ),
+            "flags",
+        ),
     ),
 )

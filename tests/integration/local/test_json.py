@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import ml_dtypes
@@ -241,6 +242,54 @@ def test_a_document_nested_deeper_than_it_can_be_quoted_is_refused(body: str, de
         read()
 
     assert refused.value.code.name == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.2, "0.2"),
+        (1.0, "1.0"),
+        (1 / 3, "0.333333343"),
+        (9e6, "9e+06"),
+        (3e-5, "3e-05"),
+        (math.nan, "NaN"),
+        (-math.inf, "-Infinity"),
+    ],
+)
+def test_numbers_are_written_as_tensorflow_serving_writes_float32(value: float, text: str) -> None:
+    assert json_text.decimal(float(np.float32(value)), 9) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a" 1}', "Missing a colon after a name of object member. at offset: 5"),
+        ('{"a": 1', "Missing a comma or } after an object member. at offset: 7"),
+        ('{"a": [1 2]}', "Missing a comma or ] after an array element. at offset: 9"),
+        ('{"a": nope}', "Invalid value. at offset: 7"),
+        ("{} {}", "The document root must not be followed by other values. at offset: 3"),
+        ('{"a": "b', "Missing a closing quotation mark in string. at offset: 8"),
+        ('{"ü": nope}', "Invalid value. at offset: 8"),
+        ('{"a": "\\ud800"}', "The surrogate pair in string is invalid. at offset: 7"),
+        ('{"a": 1e400}', "Number too big to be stored in double. at offset: 6"),
+        ("  ", "The document is empty. at offset: 2"),
+    ],
+)
+def test_a_fault_in_json_is_named_in_rapidjsons_words(text: str, words: str) -> None:
+    with pytest.raises(ServingError) as refused:
+        json_text.loads(text.encode())
+
+    assert refused.value.text == f"JSON Parse error: {words}"
+
+
+def test_json_is_read_as_rapidjson_reads_it() -> None:
+    text = (
+        r"""{"a": [Inf, -Infinity, 18446744073709551616, -9223372036854775808, "\udc00"], "a": 2}"""
+    )
+
+    found = json_text.loads(text.encode())["a"]
+
+    assert found == [math.inf, -math.inf, 1.8446744073709552e19, -(2**63), "\udced\udcb0\udc80"]
 
 
 def test_classes_are_written_in_one_line_an_example() -> None:
