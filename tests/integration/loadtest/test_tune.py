@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from loadtest.server.scraper import Scraper
 from loadtest.server.view import view
 from loadtest.tuning import in_turns, servers
 from loadtest.tuning.candidates import OFF, Candidate
-from loadtest.tuning.servers import Started
+from loadtest.tuning.servers import Deployment
 from loadtest.verdicts.knee_search import Limits
 from serving.client.tests.model_server import ModelServer
 from serving.local.batching import parameters as batching_parameters
@@ -31,6 +32,7 @@ from tests.e2e.launching import ROOT, first_config
 from tests.integration.loadtest import commands
 from tests.integration.loadtest.commands import Done
 from tests.integration.loadtest.simulated import Queues
+from tests.ports import free_ports
 from tfs_client import Client, TfsError, contract
 
 ROUNDS = 1000
@@ -67,11 +69,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Candidate]:
     queues, found = Queues(capacity={}), []
 
     @contextlib.contextmanager
-    def serving(candidate: Candidate, **_: Any) -> Iterator[Started]:
+    def serving(candidate: Candidate, _: Deployment) -> Iterator[str]:
         server = ModelServer()
         found.append(candidate)
         queues.capacity[server.target] = 240.0 if candidate.max_batch_size else 60.0
-        yield Started(grpc=server.target, rest="")
+        yield server.target
         server.stop()
 
     monkeypatch.setattr(servers, "serving", serving)
@@ -140,22 +142,28 @@ def test_batching_is_recommended_where_its_server_carries_more(
     assert len(started) == 6, "two looks at two candidates, and both side by side"
 
 
-def test_a_candidates_server_runs_with_its_parameters(folder: Path) -> None:
+def test_a_candidates_server_runs_with_its_parameters(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow_versions.save(folder / "models" / contract.MODEL_NAME / "1", 1)
-    config, models = folder / "models.config", folder / "models"
-    where = {"config": config, "models": models, "server": "local", "folder": folder / "server"}
+    _, rest_port = ports = free_ports(2, "")
+    monkeypatch.setattr(servers, "_free_ports", lambda _: ports)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    deployment = Deployment(
+        config=folder / "models.config", models=folder / "models", server="local"
+    )
     with (
-        servers.serving(FOUR, **where) as found,
-        Scraper([found.rest]) as scraper,
-        Client(found.grpc) as client,
+        servers.serving(FOUR, deployment) as target,
+        Scraper([f"localhost:{rest_port}"]) as scraper,
+        Client(target) as client,
     ):
         client.predict({contract.INPUT_IMAGE_BYTES: [b"a", b"b", b"c"]}, label="stable")
+        (written,) = folder.glob("*/batching.config")
+        assert batching_parameters.read(written).max_batch_size == 4
     seen = view(scraper.scrapes(), Selection(model=contract.MODEL_NAME)).whole
     assert seen is not None
     assert seen.measured.batch_sizes == ((3, 1),)
-    parameters = batching_parameters.read(folder / "server" / "batching.config")
-    assert parameters.max_batch_size == 4
-    with Client(found.grpc, retry=None) as late, pytest.raises(TfsError):
+    with Client(target, retry=None) as late, pytest.raises(TfsError):
         late.status()  # the server ended with the block
 
 
