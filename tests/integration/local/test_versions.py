@@ -342,9 +342,9 @@ def test_closing_ends_retries_and_unloads_everything(shelf: Shelf) -> None:
     settle(manager, v1=State.AVAILABLE, v2=State.LOADING)
 
     started = time.monotonic()
-    manager.close()
+    manager.close(timeout_s=60)
 
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
     assert states(manager) == {1: State.END, 2: State.END}
     assert "unloaded 1" in shelf.done
 
