@@ -47,7 +47,6 @@ def test_users_over_rest_send_what_the_server_counts_as_rest(
 ) -> None:
     rest = ("--api", "rest", "--target", rest_address, "--metrics", rest_address)
     load = ("--images", str(pictures), "--users", "3", "--duration-s", "1", "--batch", "1,2")
-    rest += ("--think-time", "0.01")
     done = commands.run(run.main, *rest, *load, folder=tmp_path)
     assert done.code == 0, done.told
     found = done.figures
@@ -123,9 +122,7 @@ def test_an_answer_over_rest_that_comes_drop_by_drop_is_over_at_the_deadline(
 def started(
     server: ModelServer, pictures: Path, folder: Path, *flags: str
 ) -> subprocess.Popen[str]:
-    # They think a little, so that it is not the machine's load that is tested.
-    users = ("--users", "4", "--think-time", "0.02")
-    load = ("--target", server.target, "--images", str(pictures), *users, *flags)
+    load = ("--target", server.target, "--images", str(pictures), "--users", "4", *flags)
     return commands.start("loadtest.run", *load, folder=folder)
 
 
