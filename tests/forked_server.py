@@ -22,11 +22,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+
+READY_S = 120.0
+"""The first server waits for TensorFlow's import, on a busy machine too."""
+
+END_S = 30.0
 
 _MAX_MESSAGE = 2**16
 
@@ -81,6 +86,52 @@ def start(flags: Sequence[str], log: Path, before: str = "") -> ForkedServer:
     parent = _parent()
     pid = parent.ask({"start": list(flags), "log": str(log), "before": before})
     return ForkedServer(pid, parent)
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path, *flags: str, config: Path, models: Path
+) -> Iterator[tuple[ForkedServer, dict[str, int], Path]]:
+    """Runs a server on free ports until the end of the block.
+
+    Args:
+        folder: receives its log and its port file.
+        flags: more of serving.local's; a port that is given here is used.
+        config: a models.config whose models lie below /models.
+        models: the store that stands for /models.
+
+    Yields:
+        The process, its ports ("grpc" and "rest"), and its log.
+    """
+    log, port_file = folder / "server.log", folder / "ports.json"
+    port_file.unlink(missing_ok=True)
+    arguments = [
+        *("--port=0", "--rest_api_port=0", "--grpc_max_threads=128"),
+        *(f"--model_config_file={config}", f"--model_path_prefix_map=/models={models}"),
+        *(f"--port_file={port_file}", *flags),
+    ]
+    with stopped_at_the_end(start(arguments, log)) as process:
+        deadline = time.monotonic() + READY_S
+        while not port_file.exists():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.01)
+        yield process, json.loads(port_file.read_text()), log
+
+
+@contextlib.contextmanager
+def stopped_at_the_end(process: ForkedServer) -> Iterator[ForkedServer]:
+    """Has it stop as it does after SIGTERM, unless it has ended."""
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class _Parent:

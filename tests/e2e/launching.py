@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,14 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving import launch, models_config
+from serving import models_config
 from serving.container import engine
 from serving.container.engine import Settings
 from serving.rollout import states
 from serving.rollout.states import State
+from tests import forked_server
+from tests.forked_server import ForkedServer
 from tests.ports import free_ports
-from tests.preloaded_server import READY_S as FORKED_READY_S, Forked, stopped_at_the_end
-from tfs_client import contract
+from tests.waiting import eventually
+from tfs_client import Client, TfsError, contract
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 60.0
@@ -68,7 +71,7 @@ def serving(talk: Path, *flags: str) -> Iterator[tuple[str, str, Path]]:
 
 
 @contextmanager
-def quickly_serving(folder: Path) -> Iterator[tuple[str, str, Forked]]:
+def quickly_serving(folder: Path) -> Iterator[tuple[str, str, ForkedServer]]:
     """Runs the server that `make serve` starts, with its flags, without the seconds of its start.
 
     Args:
@@ -86,14 +89,16 @@ def quickly_serving(folder: Path) -> Iterator[tuple[str, str, Forked]]:
     )
     command, log = engine.choose("local", settings).argv, folder / "serve.log"
     arguments = command[command.index("serving.local") + 1 :]
-    with stopped_at_the_end(Forked(arguments, log)) as process:
+    with forked_server.stopped_at_the_end(forked_server.start(arguments, log)) as process:
         address = f"localhost:{grpc_port}"
-        answers = launch.wait_until_answering(
-            address,
-            contract.MODEL_NAME,
-            contract.LABEL_STABLE,
-            deadline_s=FORKED_READY_S,
-            given_up=lambda: process.poll() is not None,
-        )
-        assert answers, log.read_text()
+        with Client(address) as client:
+
+            def answers() -> bool:
+                assert process.poll() is None, log.read_text()
+                with contextlib.suppress(TfsError):
+                    client.metadata(label=contract.LABEL_STABLE, timeout_s=1)
+                    return True
+                return False
+
+            eventually(answers, "an answer for the label stable", forked_server.READY_S)
         yield address, f"localhost:{rest_port}", process

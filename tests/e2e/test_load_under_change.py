@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 
 from loadtest import run
-from serving import launch, models_config
+from serving import models_config
 from serving.rollout import states
 from serving.rollout.states import State
 from tests.e2e.launching import ROOT, quickly_serving
 from tests.integration.loadtest import commands
 from tests.integration.loadtest.commands import Done
 from tests.ports import free_port
-from tfs_client import contract
+from tfs_client import Client, contract
 
 
 @pytest.fixture
@@ -90,9 +90,8 @@ def test_a_server_that_is_killed_and_started_again_is_an_outage_with_its_length(
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "pictures" / "0.png")
     server = subprocess.Popen([*command, str(port)], cwd=ROOT)
     try:
-        assert launch.wait_until_answering(
-            address, contract.MODEL_NAME, contract.LABEL_STABLE, deadline_s=60
-        )
+        with Client(address) as client:
+            client.wait_ready(contract.LABEL_STABLE, timeout_s=60)
         done = commands.run(
             run.main,
             *("--target", address, "--images", str(tmp_path / "pictures"), "--timeout-s", "5"),

@@ -191,7 +191,11 @@ request = predict_pb2.PredictRequest(inputs={"x": tf.make_tensor_proto(theirs)})
 read = serving_pb2.PredictRequest.FromString(request.SerializeToString())
 print(tensors.from_proto(ours).tolist(), tensors.from_proto(read.inputs["x"]).tolist())
 """
-CLIENT_IMPORTS = ["import numpy as np", "from tfs_client import Client, tensors"]
+CLIENT_IMPORTS = [
+    "import numpy as np",
+    "from tfs_client import Client",
+    "from tfs_client.wire import tensors",
+]
 CLIENT_IMPORTS += ["from tfs_client.wire import serving_pb2"]
 THEIR_IMPORTS = ["import tensorflow as tf", "from tensorflow_serving.apis import predict_pb2"]
 

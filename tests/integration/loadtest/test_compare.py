@@ -19,7 +19,7 @@ from loadtest import compare, run
 from loadtest.results import run_file
 from loadtest.verdicts import comparison
 from serving.client.tests.model_server import ModelServer
-from tests import preloaded_server, slow_versions
+from tests import forked_server, slow_versions
 from tests.integration.loadtest import commands
 from tests.integration.loadtest.commands import Done
 from tests.integration.loadtest.simulated import write_run
@@ -176,7 +176,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "models.config").write_text(CONFIG)
     flags = ("--allow_version_labels_for_unavailable_models=true",)
     where = {"config": folder / "models.config", "models": folder / "models"}
-    with preloaded_server.serving(folder, *flags, **where) as (_, ports, _):
+    with forked_server.serving(folder, *flags, **where) as (_, ports, _):
         yield f"127.0.0.1:{ports['grpc']}"
 
 

@@ -22,7 +22,7 @@ import pytest
 
 from loadtest import run
 from serving.client.tests.model_server import ModelServer
-from tests import preloaded_server, slow_versions
+from tests import forked_server, slow_versions
 from tests.e2e.launching import first_config
 from tests.integration.loadtest import commands
 from tests.integration.loadtest.commands import ROOT, figures, recording, wait_for
@@ -38,7 +38,7 @@ def rest_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     monitoring = f"--monitoring_config_file={ROOT / 'serving' / 'monitoring.config'}"
     where = {"config": first_config(folder), "models": folder / "models"}
     labels = "--allow_version_labels_for_unavailable_models=true"
-    with preloaded_server.serving(folder, monitoring, labels, **where) as (_, ports, _):
+    with forked_server.serving(folder, monitoring, labels, **where) as (_, ports, _):
         yield f"127.0.0.1:{ports['rest']}"
 
 

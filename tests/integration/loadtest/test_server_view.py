@@ -19,7 +19,7 @@ from loadtest.server.measured import Measured, Selection
 from loadtest.server.scraper import Scraper
 from loadtest.server.split import Split
 from loadtest.server.view import ClientTimes, ServerView, view
-from tests import preloaded_server
+from tests import forked_server
 from tests.integration.local_server_fixtures import (
     ROOT,
     SLOW_CONFIG,
@@ -61,7 +61,7 @@ def start(models: Path) -> Start:
             flags += ("--enable_batching", f"--batching_parameters_file={folder}/batching.config")
         flags += (monitoring,) if monitoring else ()
         config = models.parent / "models.config"
-        with preloaded_server.serving(folder, *flags, config=config, models=models) as found:
+        with forked_server.serving(folder, *flags, config=config, models=models) as found:
             process, ports, log = found
             server = RunningServer(ports, process, log)
             yield server
