@@ -23,6 +23,9 @@ from typing import IO, Final
 
 from foundation.command_line import InputError
 
+END_S: Final = 10.0
+"""How long a command may take to end after SIGTERM; then it is killed."""
+
 PATIENCE_S: Final = 10.0
 """How long a command may go on after the load."""
 
@@ -167,7 +170,7 @@ class _Running:
         for how in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, how)
-                self.process.wait(10)
+                self.process.wait(END_S)
                 break
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue

@@ -124,6 +124,7 @@ def test_samples_and_the_page_lie_beside_the_figures(quick: Path) -> None:
         assert set(np.unique(samples["threads.outcomes"])) <= {STABLE, CANARY, STAND_IN}
 
 
+@pytest.mark.thorough
 def test_a_part_can_be_measured_alone(tmp_path: Path) -> None:
     done = bench(tmp_path, "--parts", "decode")
     assert done.returncode == 0, done.stderr

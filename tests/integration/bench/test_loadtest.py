@@ -32,6 +32,7 @@ def quick_look(folder: Path, *flags: str) -> dict[str, Any]:
     return {row["name"]: row["value"] for row in content["results"]}
 
 
+@pytest.mark.thorough
 def test_a_part_can_be_measured_alone(tmp_path: Path) -> None:
     found = quick_look(tmp_path, "--parts", "throughput")
     assert {name.partition(".")[0] for name in found} == {"throughput"}

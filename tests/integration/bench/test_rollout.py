@@ -34,6 +34,7 @@ def quick_look(folder: Path, *flags: str) -> dict[str, Any]:
     return {row["name"]: row["value"] for row in content["results"]}
 
 
+@pytest.mark.thorough
 def test_the_figures_go_where_the_flag_says(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", "rollout", "--quick", "--parts", "experiment"]

@@ -169,6 +169,7 @@ def test_the_command_line_of_tensorflow_lists_the_contract(
     assert f"Method name is: {contract.METHOD_CLASSIFY}" in done.stdout
 
 
+@pytest.mark.thorough
 def test_the_decoding_benchmark_sets_files_beside_pixels_and_pillow(
     version: Path, tmp_path: Path, command: Callable
 ) -> None:

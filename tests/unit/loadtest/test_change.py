@@ -8,6 +8,7 @@ import time
 import pytest
 
 from foundation.command_line import InputError
+from loadtest.change import commands
 from loadtest.change.commands import At, Commands, Event, parse_at
 from loadtest.change.cost import costs
 from loadtest.results.samples import Sample
@@ -65,7 +66,8 @@ def test_python_is_the_python_that_runs_the_load():
 
 
 @pytest.mark.slow
-def test_what_still_runs_at_the_end_is_ended_and_is_no_failure():
+def test_what_still_runs_at_the_end_is_ended_and_is_no_failure(monkeypatch):
+    monkeypatch.setattr(commands, "END_S", 1.0)
     script = "trap '' TERM; sleep 60 & wait"  # its child dies of the signal, and then it is done
     begin = time.monotonic()
     events, _ = ran(
