@@ -1,6 +1,7 @@
-"""From version 1 to 2 and back, as the README walks: the gate, a trial, its traffic, its verdict.
+"""From version 1 to 2 and back, as docs/rollout.md walks: the gate, a trial, its verdict.
 
-Real pictures, real versions and a real server; every step is a command with a person's flags.
+Real pictures, real versions and a real server; every step is a command with a person's flags. What
+each prints is held against the page.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from export.gate import __main__ as gate
 from loadtest import replay
 from serving.rollout import __main__ as rollout_command
 from serving.rollout.experiment import __main__ as experiment
+from tests.e2e import shown
 from tests.e2e.launching import ROOT, first_config, quickly_serving
 from tests.integration.loadtest import commands
 from tfs_client import Client, ImageClassifier
+
+PAGE = "docs/rollout.md"
 
 PLAN = {
     "experiment": "walk",
@@ -63,11 +67,12 @@ def test_a_version_is_gated_tried_judged_promoted_and_rolled_back(
     runs = ("--runs", str(sample_run.parent))
     done = commands.run(gate.main, "2", "--against", "1", *models, *runs, folder=ROOT)
     assert done.code == 0, done.told
+    assert shown.missing(PAGE, "make gate", done.out.replace(f"{folder}/", "") + done.told) == []
     assert (folder / "models/image_classifier/2/assets.extra/gate.html").is_file()
 
     code, told = rollout("canary 2", *models)
     assert code == 0, told
-    assert "version 2 is on trial beside 1" in told
+    assert shown.missing(PAGE, 'make rollout ARGS="canary 2"', told) == []
 
     replayed = ("--target", target, "--run", str(sample_run), "--experiment", "walk")
     passes = ("--passes", "2", "--build", str(folder))
@@ -77,6 +82,9 @@ def test_a_version_is_gated_tried_judged_promoted_and_rolled_back(
     records += ["--outcomes", str(folder / "walk/outcomes.csv")]
     verdict = ("verdict", str(folder / "plan.json"), *records, "--json")
     page = ("--page", str(folder / "experiment.html"))
+    done = commands.run(experiment.main, *verdict[:-1], *page, folder=ROOT)
+    command = ".venv/bin/python -m serving.rollout.experiment verdict"
+    assert shown.missing(PAGE, command, done.out) == []
     done = commands.run(experiment.main, *verdict, *page, folder=ROOT)
     assert done.code == 0, done.told
     found = json.loads(done.out)
@@ -87,15 +95,17 @@ def test_a_version_is_gated_tried_judged_promoted_and_rolled_back(
 
     code, told = rollout("promote", "--if-better", str(folder / "plan.json"), *records)
     assert code == 2
-    assert "Received: keep_going" in told
+    assert shown.missing(PAGE, 'make rollout ARGS="promote --if-better', told) == []
 
     code, told = rollout("promote", "--why", "a walk")
     assert code == 0, told
+    assert shown.missing(PAGE, 'make rollout ARGS="promote --why', told) == []
     with Client(target) as client:
         picture = next((sample_run / "samples").iterdir())
         assert ImageClassifier(client).predict(picture).model_version == 2
         code, told = rollout("rollback")
         assert code == 0, told
+        assert shown.missing(PAGE, "make rollout ARGS=rollback", told) == []
         assert ImageClassifier(client).predict(picture).model_version == 1
 
     told = commands.run(rollout_command.main, "history", "--config", config, folder=ROOT).out

@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -26,6 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("training", "export", "serving", "loadtest", "tests", "docs")
 
 TFS = "tfs_client.cli"
+
+_OWN_VARIABLES = {"PATH": os.environ["PATH"]}
+"""Without those of a `make test ARGS=…` that runs the tests: they would be taken for the line's."""
 
 
 def documented(text: str) -> list[str]:
@@ -48,6 +52,7 @@ def commands(line: str) -> Iterator[list[str]]:
         done = subprocess.run(
             ["make", "--dry-run", "--old-file=.venv/complete", *words[1:]],
             cwd=ROOT,
+            env=_OWN_VARIABLES,
             capture_output=True,
             text=True,
             check=False,

@@ -184,6 +184,7 @@ def test_ctrl_c_ends_in_one_line_and_leaves_no_run(
     assert not (tmp_path / "latest").exists()
 
 
+@pytest.mark.thorough
 def test_two_mirrored_devices_learn_what_one_learns(
     images: Path, tmp_path: Path, start: Callable
 ) -> None:

@@ -145,7 +145,10 @@ def test_as_many_outcomes_as_are_needed_decide_and_fewer_do_not() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("canary", [0.5, 0.1])
-@pytest.mark.parametrize("baseline", [0.02, 0.1, 0.5, 0.9, 0.98])
+@pytest.mark.parametrize(
+    "baseline",
+    [0.02, 0.5, *(pytest.param(rate, marks=pytest.mark.thorough) for rate in (0.1, 0.9, 0.98))],
+)
 def test_looking_after_every_outcome_is_seldom_wrong_where_one_look_tests_often_are(
     baseline: float, canary: float
 ) -> None:
