@@ -34,9 +34,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Gives the suite its order and its last line."""
+    """Gives the suite its order, its turns and its last line."""
     config.pluginmanager.register(suite.Order(config), "suite-order")
     config.pluginmanager.register(suite.Skipped(), "suite-skipped")
+    config.pluginmanager.register(suite.Turns(config), "suite-turns")
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

@@ -6,8 +6,11 @@ tests/conftest.py makes it known to pytest.
 from __future__ import annotations
 
 import collections
+import fcntl
+import os
 import re
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,31 @@ class Order:
 
 def _guess_s(file: str) -> float:
     return _UNKNOWN_UNIT_S if file.startswith(_UNIT) else _UNKNOWN_S
+
+
+class Turns:
+    """Lets a test that is marked as `alone` run while no other test of the run does.
+
+    Others share the machine. Processes agree by locks on two files: whoever waits for the machine
+    holds the door meanwhile, so that it is not overtaken for ever.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        number = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+        self._folder = Path(tempfile.gettempdir()) / f"pytest-turns-{number}" if number else None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Waits for the turn of a test; its set-up is a part of it."""
+        if self._folder is None:  # one process: every test is alone
+            return (yield)
+        self._folder.mkdir(exist_ok=True)
+        alone = item.get_closest_marker("alone") is not None
+        with (self._folder / "machine").open("a") as machine:
+            with (self._folder / "door").open("a") as door:
+                fcntl.flock(door, fcntl.LOCK_EX)
+                fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            return (yield)
 
 
 class Skipped:

@@ -106,6 +106,7 @@ def test_a_server_that_is_killed_and_started_again_is_an_outage_with_its_length(
     check_outage(done, between_s=1)
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_the_outage_of_a_real_server_is_in_its_own_view_too(folder: Path) -> None:
     with quickly_serving(folder) as (target, rest, process):

@@ -22,8 +22,9 @@ def run(folder: Path, tests: str, *flags: str) -> list[str]:
         "def pytest_configure(config):\n"
         "    config.pluginmanager.register(suite.Order(config))\n"
         "    config.pluginmanager.register(suite.Skipped())\n"
+        "    config.pluginmanager.register(suite.Turns(config))\n"
     )
-    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = alone\n")
     command = [sys.executable, "-m", "pytest", "-q", *flags, str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -60,6 +61,38 @@ def test_the_line_is_printed_once_however_many_processes_run(
     lines = run(tmp_path, TWO_SKIPPED, *processes)
     said = [line for line in lines if line.startswith("skipped:")]
     assert said == ["skipped: 2 for want of promtool (apt-get install prometheus)"]
+
+
+IN_TURNS = """
+import os, pathlib, time
+import pytest
+HERE = pathlib.Path(__file__).parent
+def run_for_a_while(name):
+    (HERE / name).touch()
+    others = 0
+    for _ in range(20):
+        others = max(others, len(list(HERE.glob("running-*"))) - 1)
+        time.sleep(0.02)
+    (HERE / name).unlink()
+    return others
+@pytest.mark.alone
+@pytest.mark.parametrize("number", range(2))
+def test_alone(number):
+    assert run_for_a_while(f"running-alone-{number}") == 0
+@pytest.mark.parametrize("number", range(6))
+def test_among_others(number):
+    if run_for_a_while(f"running-{number}"):
+        (HERE / "together").touch()
+"""
+
+
+@pytest.mark.slow
+def test_a_test_that_is_to_be_alone_meets_no_other_and_the_others_run_together(
+    tmp_path: Path,
+) -> None:
+    lines = run(tmp_path, IN_TURNS, "-n", "3")
+    assert lines[-1].startswith("8 passed"), lines
+    assert (tmp_path / "together").exists()
 
 
 REFUSED = """

@@ -61,6 +61,7 @@ def values_in(build: Path) -> dict[str, Any]:
     return {row["name"]: row["value"] for row in content["results"]}
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_a_quick_run_leaves_plausible_figures(quick: Path) -> None:
     value = values_in(quick)
@@ -90,6 +91,7 @@ def test_a_quick_run_leaves_plausible_figures(quick: Path) -> None:
         assert 0 < value[f"outage.{kind}.longest_call_s"] < 10
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_a_quick_run_judges_errors_only(quick: Path) -> None:
     content = json.loads((quick / "bench-client.json").read_text())
@@ -98,6 +100,7 @@ def test_a_quick_run_judges_errors_only(quick: Path) -> None:
     assert {name.rpartition(".")[2] for name in judged} == {"wrong", "errors"}
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_a_client_that_cannot_be_had_is_left_out_with_the_reason(quick: Path) -> None:
     value = values_in(quick)
@@ -109,6 +112,7 @@ def test_a_client_that_cannot_be_had_is_left_out_with_the_reason(quick: Path) ->
         assert f"Not measured: {name}" in page
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_samples_and_the_page_lie_beside_the_figures(quick: Path) -> None:
     kept = {path.name for path in quick.iterdir() if path.is_file()}

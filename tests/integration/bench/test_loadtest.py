@@ -32,6 +32,7 @@ def quick_look(folder: Path, *flags: str) -> dict[str, Any]:
     return {row["name"]: row["value"] for row in content["results"]}
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_a_part_can_be_measured_alone(tmp_path: Path) -> None:
     found = quick_look(tmp_path, "--parts", "throughput")
@@ -40,6 +41,7 @@ def test_a_part_can_be_measured_alone(tmp_path: Path) -> None:
     assert (tmp_path / "build" / "bench-loadtest.html").read_text().count("<svg") == 1
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_a_quick_look_measures_all_parts_and_leaves_figures_samples_and_page(tmp_path):
     found = quick_look(tmp_path)

@@ -50,6 +50,7 @@ def test_the_figures_go_where_the_flag_says(tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere" / "bench-rollout.html").read_text().count("<svg") == 1
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_a_quick_look_loses_nothing_and_leaves_figures_rows_and_page(tmp_path: Path) -> None:
     found = quick_look(tmp_path)

@@ -42,6 +42,7 @@ def quick(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "build"
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_a_quick_run_leaves_plausible_figures(quick: Path) -> None:
     content = json.loads((quick / "bench-server.json").read_text())
@@ -69,6 +70,7 @@ def test_a_quick_run_leaves_plausible_figures(quick: Path) -> None:
     assert value["pillow.images_per_s_per_core"] > 20
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_a_server_that_cannot_be_had_is_left_out_with_the_reason(quick: Path) -> None:
     content = json.loads((quick / "bench-server.json").read_text())
@@ -80,6 +82,7 @@ def test_a_server_that_cannot_be_had_is_left_out_with_the_reason(quick: Path) ->
     assert "Not measured: fastapi" in (quick / "bench-server.html").read_text()
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_samples_and_the_page_lie_beside_the_figures(quick: Path) -> None:
     kept = {path.name for path in quick.iterdir() if path.is_file()}

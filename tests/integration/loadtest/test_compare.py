@@ -187,6 +187,7 @@ def load(versions: str, pictures: Path) -> tuple[str, ...]:
     return ("--target", versions, *images, "--rate", "40", "--duration-s", "25")
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_a_fifth_more_work_of_a_real_version_is_found(
     compared: Compare, load: tuple[str, ...]
@@ -196,6 +197,7 @@ def test_a_fifth_more_work_of_a_real_version_is_found(
     check_a_fifth_faster(compared("--labels", "slow,stable", *again))
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_equal_versions_of_a_real_server_do_not_differ_by_what_matters(
     compared: Compare, load: tuple[str, ...]
@@ -203,6 +205,7 @@ def test_equal_versions_of_a_real_server_do_not_differ_by_what_matters(
     check_equal(compared("--labels", "stable,same", *load))
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_two_real_loads_are_compared(
     compared: Compare, load: tuple[str, ...], tmp_path: Path

@@ -79,6 +79,7 @@ def test_a_bend_is_found_below_the_capacity_and_everything_is_kept(
     assert queue.rates[:3] == [10, 20, 40]
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_the_bend_of_a_real_server_is_found(pictures: Path, tmp_path: Path) -> None:
     with delaying(BENDING, tmp_path) as (_, target):
@@ -149,6 +150,7 @@ def test_a_search_that_is_interrupted_keeps_what_there_is(
     assert len(server.asked("Predict")) > 20
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_a_search_whose_real_server_is_killed_keeps_what_there_is(
     pictures: Path, tmp_path: Path

@@ -167,6 +167,7 @@ def test_a_candidates_server_runs_with_its_parameters(
         late.status()  # the server ended with the block
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_real_servers_that_carry_the_same(
     folder: Path, tuned: Tune, monkeypatch: pytest.MonkeyPatch
@@ -175,6 +176,7 @@ def test_real_servers_that_carry_the_same(
     check_equal_candidates(tune_equal_candidates(tuned, monkeypatch))
 
 
+@pytest.mark.alone
 @pytest.mark.thorough
 def test_real_servers_where_a_call_costs_the_same_however_many_pictures_it_has(
     folder: Path, tuned: Tune, monkeypatch: pytest.MonkeyPatch
