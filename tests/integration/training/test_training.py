@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,9 +75,11 @@ def _assert_same_result(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def start(preloaded_python: str) -> Callable[..., subprocess.Popen[str]]:
-    def run(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def run(
+        *arguments: str, python: str = preloaded_python, **environment: str
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [preloaded_python, "-X", "faulthandler", *arguments],  # a crash says where it was
+            [python, "-X", "faulthandler", *arguments],  # a crash says where it was
             cwd=ROOT,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
@@ -172,8 +175,10 @@ def test_ctrl_c_ends_in_one_line_and_leaves_no_run(
     images: Path, tmp_path: Path, start: Callable
 ) -> None:
     endless = (*FLAGS, "--epochs", "500", "--patience", "500")
+    # An interpreter of its own: a fork of a process with TensorFlow has crashed on this signal.
     process = start(
-        "-m", "training.train", "--data", str(images), "--runs", str(tmp_path), *endless
+        *("-m", "training.train", "--data", str(images), "--runs", str(tmp_path), *endless),
+        python=sys.executable,
     )
     _wait_for_line(process, "epoch 1/500")
     process.send_signal(signal.SIGINT)
