@@ -26,6 +26,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from serving import models_config
+from serving.models_config import ModelsConfig, Specific
+from tfs_client import Client
+
 ROOT = Path(__file__).parents[1]
 
 READY_S = 120.0
@@ -116,7 +120,18 @@ def serving(
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.01)
-        yield process, json.loads(port_file.read_text()), log
+        ports = json.loads(port_file.read_text())
+        _wait_for_all(models_config.read(config), f"127.0.0.1:{ports['grpc']}")
+        yield process, ports, log
+
+
+def _wait_for_all(config: ModelsConfig, target: str) -> None:
+    """Waits for every version; the ports open when any one version of each model is loaded."""
+    with Client(target) as client:
+        for model in config.models:
+            policy = model.policy
+            for version in policy.versions if isinstance(policy, Specific) else (None,):
+                client.wait_ready(model=model.name, version=version, timeout_s=READY_S)
 
 
 @contextlib.contextmanager
