@@ -56,14 +56,12 @@ class Servable(tf.Module):
 
     def _predict_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         # First of all: a wrong rank in a convolution would end the whole server process.
-        images = tf.ensure_shape(images, [None, *self._size, 3])
+        images = _few_rows(tf.ensure_shape(images, [None, *self._size, 3]))
         return self._decide(images, tf.fill([tf.shape(images)[0]], True))
 
     def _classify(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        examples = _rows_of_strings(examples)
-        images, valid = preprocessing.decode_rows(
-            examples, *self._size, self._config.max_pixels, extract=_image_of_example
-        )
+        files = _images_of_examples(_rows_of_strings(examples))
+        images, valid = preprocessing.decode_rows(files, *self._size, self._config.max_pixels)
         positive = self._probability_or_nan(images, valid)
         names = tf.constant([self._class_names])
         return {
@@ -81,10 +79,12 @@ class Servable(tf.Module):
         negative, positive = self._class_names
         label = tf.where(probability >= config.threshold, positive, negative)
         close = tf.abs(probability - config.threshold) < config.review_margin
+        # Weights that overflow give NaN for a good picture, which is below any threshold.
+        finite = tf.math.is_finite(probability)
         return {
             contract.OUTPUT_PROBABILITY: probability,
-            contract.OUTPUT_LABEL: tf.where(valid, label, ""),
-            contract.OUTPUT_NEEDS_REVIEW: close | ~valid,
+            contract.OUTPUT_LABEL: tf.where(finite, label, ""),
+            contract.OUTPUT_NEEDS_REVIEW: close | ~finite,
             contract.OUTPUT_VALID: valid,
         }
 
@@ -96,17 +96,70 @@ def _signature(function: Any, spec: tf.TensorSpec) -> Any:
 
 
 def _rows_of_strings(rows: tf.Tensor) -> tf.Tensor:
-    return tf.ensure_shape(rows, [None])
+    return _few_rows(tf.ensure_shape(rows, [None]))
+
+
+def _few_rows(rows: tf.Tensor) -> tf.Tensor:
+    """Refuses more rows than the contract allows: a request of 66 bytes may declare millions."""
+    count = tf.shape(rows, tf.int64)[0]
+    few = tf.raw_ops.Assert(
+        condition=count <= contract.MAX_ROWS,
+        data=[
+            f"Expected at most {contract.MAX_ROWS} rows. Send smaller requests. Received:",
+            count,
+        ],
+    )
+    with tf.control_dependencies([few]):
+        return tf.identity(rows)
+
+
+def _images_of_examples(examples: tf.Tensor) -> tf.Tensor:
+    """Serialized tf.Examples -> the image files in them; empty where there is none."""
+    index, files = preprocessing.map_rows(
+        _image_of_example,
+        tf.fill(tf.shape(examples), True),
+        preprocessing.ROWS_AT_ONCE,
+        examples,
+    )
+    return tf.tensor_scatter_nd_update(tf.fill(tf.shape(examples), ""), index, files)
 
 
 def _image_of_example(serialized: tf.Tensor) -> tf.Tensor:
     """Reads the image file out of an example: string [] -> string [].
 
-    The operation fails where the feature is missing or of another type.
+    Message by message, and not with tf.io.parse_single_example: that trusts the lengths in the
+    bytes, and one of 2^31 or more ends the server's process.
+
+    Raises:
+        tf.errors.OpError: the bytes are no tf.Example, or the feature is missing, of another type,
+            or not exactly one value.
     """
-    feature = tf.io.FixedLenFeature([], tf.string)
-    example = tf.io.parse_single_example(serialized, {contract.FEATURE_ENCODED: feature})
-    return example[contract.FEATURE_ENCODED]
+    (features,) = _messages(serialized, "Example", "features")
+    (entries,) = _messages(_last(features), "Features", "feature")
+    keys, values = _messages(entries, "Features.FeatureEntry", "key", "value")
+    wanted = tf.equal(keys[:, 0], contract.FEATURE_ENCODED)
+    # An entry that stands twice counts as it stands last, as in every map of protocol buffers.
+    (lists,) = _messages(_last(values[:, 0][wanted]), "Feature", "bytes_list")
+    (images,) = _messages(_last(lists), "BytesList", "value")
+    one = tf.raw_ops.Assert(
+        condition=tf.equal(tf.size(images), 1),
+        data=[f"not one value in {contract.FEATURE_ENCODED}"],
+    )
+    with tf.control_dependencies([one]):
+        return tf.identity(images[0])
+
+
+def _messages(serialized: tf.Tensor, message: str, *fields: str) -> list[tf.Tensor]:
+    """Fields of a message of tensorflow's, as bytes: string [...] -> string [..., repeats] each."""
+    decoded = tf.io.decode_proto(
+        serialized, f"tensorflow.{message}", list(fields), [tf.string] * len(fields)
+    )
+    return list(decoded.values)
+
+
+def _last(values: tf.Tensor) -> tf.Tensor:
+    """string [N] -> string []; an empty message where there is none."""
+    return tf.concat([[b""], values], axis=0)[-1]
 
 
 def _frozen(model: keras.Model, size: tuple[int, int]) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from export import warmup
+from export import hostile, warmup
 from foundation import command_line, quiet_tensorflow
 from foundation.command_line import InputError
 from tfs_client import contract
@@ -111,6 +111,7 @@ def verify(folder: Path, made: run.Run) -> dict[str, Any]:
         "max_difference": _check_same_numbers(loaded, made),
         "images_compared": len(_held_out(made)),
         "wrong_shapes_refused": _check_wrong_shapes_refused(loaded, made),
+        "most_rows": _check_most_rows(loaded, made),
         "neighbours_of_broken_images_kept": _check_neighbours(loaded, made),
         "warmup_requests_answered": _check_warmup(loaded, folder),
     }
@@ -230,6 +231,23 @@ def _check_wrong_shapes_refused(loaded: Loaded, made: run.Run) -> int:
     return len(asked)
 
 
+def _check_most_rows(loaded: Loaded, made: run.Run) -> int:
+    """A tensor of a few bytes may declare any number of rows."""
+    count = contract.MAX_ROWS + 1
+    size = (made.config.image_height, made.config.image_width)
+    for signature, value in (
+        (contract.SIGNATURE_DEFAULT, np.full(count, b"", object)),
+        (contract.SIGNATURE_CLASSIFY, np.full(count, b"", object)),
+        (contract.SIGNATURE_IMAGES, np.zeros((count, *size, 3), np.uint8)),
+    ):
+        try:
+            loaded.ask(signature, value)
+        except tf.errors.InvalidArgumentError:
+            continue
+        _expect(False, f"{signature} to refuse many rows", "an error", f"{count} answered")
+    return contract.MAX_ROWS
+
+
 def _check_neighbours(loaded: Loaded, made: run.Run) -> int:
     """Broken files and examples between good ones leave the good ones' answers as they were."""
     good = [made.file(row.path).read_bytes() for row in _held_out(made)[:4]]
@@ -245,9 +263,11 @@ def _check_neighbours(loaded: Loaded, made: run.Run) -> int:
         )
         _expect(same, f"good rows between broken ones to keep their {name}", alone[name], value)
     _expect_invalid(answers, slice(1, None, 2))
-    examples = [_example(file) for file in mixed] + [b"\xff no example", _example(good[0], "other")]
+    lying = [make() for make in hostile.EXAMPLES.values()]
+    strange = [b"\xff no example", _example(good[0], "other"), *lying]
+    examples = [_example(file) for file in mixed] + strange
     scores = loaded.ask(contract.SIGNATURE_CLASSIFY, examples)[contract.OUTPUT_SCORES][:, 1]
-    finite = [True, False] * len(good) + [False, False]
+    finite = [True, False] * len(good) + [False] * len(strange)
     _expect(
         np.isfinite(scores).tolist() == finite,
         "classify to keep good rows",

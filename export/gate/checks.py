@@ -33,13 +33,21 @@ NAMES = (
 
 
 def survives(evidence: Evidence) -> Check:
-    """Whether the process that asked the versions came to its end."""
+    """Whether the process that asked the versions came to its end, and hostile rows cost little."""
+    costly = [f"{name}: {', '.join(faults)}" for name, faults in evidence.hostile.items() if faults]
+    more = f"; and {len(costly) - 3} more" if len(costly) > 3 else ""
     return Check(
         name="survives",
-        holds=evidence.ended is None,
-        expected="the process that asks the versions comes to its end",
-        received=evidence.ended or "it did",
-        detail={"note": ""},
+        holds=evidence.ended is None and not costly,
+        expected="the process that asks the versions comes to its end, and no hostile row costs "
+        "it much or harms another",
+        received=evidence.ended
+        or (
+            "; ".join(costly[:3]) + more
+            if costly
+            else f"it did; {len(evidence.hostile)} hostile rows"
+        ),
+        detail={"hostile": evidence.hostile, "note": ""},
     )
 
 

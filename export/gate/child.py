@@ -47,6 +47,8 @@ class Evidence:
     """version ("candidate", "stable") -> signatures, as evidence.describe() gives them"""
     arrays: dict[str, np.ndarray] | None
     """None where it ended early, or a version lacks what the contract asks for"""
+    hostile: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    """hostile row -> what it cost the candidate beyond the bounds, in words"""
 
     def answers(
         self, who: str, pictures: str, signature: str = contract.SIGNATURE_DEFAULT
@@ -101,13 +103,14 @@ def gather(
         (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
         ended = _watch(folder, max_silence_s)
         signatures = arrays = None
+        hostile: dict[str, list[str]] = {}
         if ended is None:
             found = json.loads((folder / evidence.EVIDENCE).read_text(encoding="utf-8"))
-            signatures = found["signatures"]
+            signatures, hostile = found["signatures"], found.get("hostile", {})
             if (folder / evidence.ANSWERS).exists():
                 with np.load(folder / evidence.ANSWERS, allow_pickle=False) as file:
                     arrays = dict(file)
-        return Evidence(ended=ended, signatures=signatures, arrays=arrays)
+        return Evidence(ended=ended, signatures=signatures, arrays=arrays, hostile=hostile)
 
 
 def _watch(folder: Path, max_silence_s: float) -> str | None:

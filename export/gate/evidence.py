@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import gc
 import itertools
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from export import burden, hostile
 from export.gate import corruptions, signatures as gate_signatures
 from tfs_client import RequestError, contract, image_to_array
 
@@ -34,6 +37,9 @@ SIGNATURES = (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_IMAGES)
 
 HELD_OUT, EDGE, CORRUPTED = "held_out", "edge", "corrupted"
 """Names of the sets of pictures; each kind of corruption is a set, CORRUPTED + "." + kind."""
+
+HOSTILE_BYTES = 2**30
+"""What hostile files may ask for before the process ends: many times what they may cost."""
 
 EVIDENCE, ANSWERS = "evidence.json", "answers.npz"
 """What is left in the task's folder."""
@@ -92,9 +98,43 @@ def gather(task: dict[str, Any], folder: Path) -> None:
             lambda path, kind=kind: _corrupted(path.read_bytes(), kind, task["seed"]),
         )
     asking.ask_all(EDGE, "edge pictures", list(edge_pictures().values()), bytes)
+    found = {"signatures": signatures, "hostile": _hostile(loaded, numbers, files[0])}
+    (folder / EVIDENCE).write_text(json.dumps(found), encoding="utf-8")
     arrays = asking.arrays()
     arrays.update(_latencies(loaded, numbers, files, task["latency_calls"]))
     np.savez(folder / ANSWERS, **arrays)
+
+
+def _hostile(loaded: dict[str, Any], numbers: dict[str, int], good: Path) -> dict[str, list[str]]:
+    """What the candidate spends beyond the bounds: file -> faults, in words.
+
+    The stable version stands already, and an old one may cost gigabytes. A limit on the process's
+    memory ends it before that.
+    """
+    who = "candidate"
+    total = len(hostile.FILES) + len(hostile.EXAMPLES)
+    held = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + HOSTILE_BYTES, held[1]))
+    found: dict[str, list[str]] = {}
+    file = good.read_bytes()
+    for signature, row, rows in (
+        (contract.SIGNATURE_DEFAULT, file, hostile.FILES),
+        (contract.SIGNATURE_CLASSIFY, hostile.example(file), hostile.EXAMPLES),
+    ):
+        words = f"version {numbers[who]} answers hostile rows of {signature}"
+        _say(doing=words, done=len(found), total=total)
+        ask = functools.partial(loaded[who].ask, signature)
+        for name, cost in burden.measure(ask, row, rows):
+            found[name] = cost.faults()
+            _say(doing=f"{words}, behind {name}", done=len(found), total=total)
+    resource.setrlimit(resource.RLIMIT_AS, held)
+    return found
+
+
+def _address_space() -> int:
+    """Bytes that this process has asked the system for."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    return pages * resource.getpagesize()
 
 
 def describe(signatures: dict[str, Any]) -> dict[str, Any]:

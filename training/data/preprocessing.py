@@ -9,30 +9,32 @@ with a single pass it was 8.8 % of them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfs_client import contract
-
-_GREY_PALETTES = [
-    b"".join(bytes((level, level, level, spare(level))) for level in range(256))
-    for spare in (lambda level: 0, lambda level: level)
-]
-"""Of an 8-bit BMP that is grey: blue, green, red and a spare byte for each level. The spare one is
-0; Pillow before 11.3 repeats the level in it."""
+from training.data.formats.examine import FORMATS, Examined, examine, size_problem
 
 ROWS_AT_ONCE = 16
 """Rows of a batch that are decoded in parallel; idle places cost nothing on a smaller machine."""
+
+PIXELS_AT_ONCE = 100_000_000
+"""Fewer rows are decoded in parallel where they would be more pixels together (but one always is),
+so that a request's memory does not grow with the machine's cores."""
+
+NARROW_BYTES = 48 * 2**20
+"""What resizing may take beyond twice the picture's own memory."""
 
 
 def decode(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     """Decodes one JPEG, PNG, GIF (first frame) or BMP file.
 
-    Size and format are read from the header first, so that nobody can make the process allocate
-    gigabytes with a small file. Alpha is dropped, palettes are expanded, 16 bits become the upper
-    8, CMYK becomes RGB; EXIF orientation is ignored. JPEG uses the accurate inverse DCT, which
-    equals Pillow's bit by bit (TensorFlow's default does not).
+    Size and format are read from the header first, and what the pixels do not need is left out (see
+    formats/), so that nobody can make the process allocate gigabytes with a small file. Alpha is
+    dropped, palettes are expanded, 16 bits become the upper 8, CMYK becomes RGB; EXIF orientation
+    is ignored. JPEG uses the accurate inverse DCT, which equals Pillow's bit by bit (TensorFlow's
+    default does not).
 
     Args:
         image_bytes: string [], the whole file.
@@ -44,21 +46,44 @@ def decode(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: empty, of another format, too large, or broken.
     """
-    with tf.control_dependencies(
-        [_assert(tf.strings.length(image_bytes) > 0, ["the file is empty"])]
-    ):
-        image_bytes = tf.identity(image_bytes)
-    image = tf.case(
-        [
-            (_starts(image_bytes, b"\xff\xd8\xff"), lambda: _decode_jpeg(image_bytes, max_pixels)),
-            (_starts(image_bytes, b"\x89PNG\r\n"), lambda: _decode_png(image_bytes, max_pixels)),
-            (_starts(image_bytes, b"GIF8"), lambda: _decode_gif(image_bytes, max_pixels)),
-            (_starts(image_bytes, b"BM"), lambda: _decode_bmp(image_bytes, max_pixels)),
-        ],
-        default=_refuse_format,
-    )
+    examined = examine(image_bytes[tf.newaxis], max_pixels)
+    problem = examined.problem[0]
+    with tf.control_dependencies([_require(tf.equal(problem, ""), problem)]):
+        content = tf.identity(examined.content[0])
+    return _decoded(content, examined.kind[0], max_pixels)
+
+
+def _decoded(content: tf.Tensor, kind: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """What was examined and has no problem -> uint8 [h, w, 1 | 3]."""
+    decoders = {
+        "jpeg": functools.partial(_decode_jpeg, content, max_pixels),
+        "png": lambda: _without_alpha(tf.io.decode_png(content, channels=0)),
+        "gif": lambda: tf.io.decode_gif(content)[0],
+        "bmp": lambda: _without_alpha(tf.io.decode_bmp(content, channels=0)),
+    }
+    image = tf.switch_case(kind, [decoders[one.__name__.rpartition(".")[2]] for one in FORMATS])
     image.set_shape([None, None, None])
     return image
+
+
+def _decode_jpeg(content: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    height, width, _ = tf.unstack(tf.cast(tf.io.extract_jpeg_shape(content), tf.int64))
+    problem = size_problem(height, width, max_pixels)
+    with tf.control_dependencies([_require(tf.equal(problem, ""), problem)]):
+        return tf.io.decode_jpeg(
+            content, channels=0, dct_method="INTEGER_ACCURATE", fancy_upscaling=True
+        )
+
+
+def _without_alpha(image: tf.Tensor) -> tf.Tensor:
+    """[h, w, 1 | 2 | 3 | 4] -> [h, w, 1 | 3]: grey+alpha and RGB+alpha lose the alpha."""
+    channels = tf.shape(image)[2]
+    return image[:, :, : channels - tf.cast(tf.equal(channels % 2, 0), tf.int32)]
+
+
+def _require(condition: tf.Tensor, *said: tf.Tensor | str) -> tf.Operation:
+    """tf.debugging.Assert without the branch that it puts around the operation."""
+    return tf.raw_ops.Assert(condition=condition, data=list(said))
 
 
 def resize(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
@@ -76,19 +101,24 @@ def resize(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
     Returns:
         uint8 [height, width, 3], RGB.
+
+    Raises:
+        tf.errors.InvalidArgumentError: so much narrower than high that the result of the pass
+            across would be many times the picture.
     """
-    h, w, channels = tf.unstack(tf.shape(image), num=3)
+    with tf.control_dependencies([_check_narrow(image, width)]):
+        h, w, channels = tf.unstack(tf.shape(image), num=3)
     columns = tf.transpose(tf.reshape(image, [h, w * channels]))
     across = _resize_rows(tf.reshape(columns, [w, channels * h]), w, width)
     rows = tf.transpose(tf.reshape(across, [width * channels, h]))
     down = _resize_rows(rows, h, height)
-    resized = tf.saturate_cast(tf.reshape(down, [height, width, channels]), tf.uint8)
+    resized = tf.reshape(down, [height, width, channels])
     # A grey picture stays one channel up to here: a third of the work, and the same numbers.
     return tf.broadcast_to(resized, [height, width, 3])
 
 
 def _resize_rows(rows: tf.Tensor, count: tf.Tensor, new_count: int) -> tf.Tensor:
-    """[count, N] -> float32 [new_count, N]: the filter along the first axis, rounded."""
+    """uint8 [count, N] -> uint8 [new_count, N]: the filter along the first axis, rounded."""
     # As a picture one pixel wide with N channels: what lies beside a row stays untouched.
     resized = tf.raw_ops.ScaleAndTranslate(
         images=rows[tf.newaxis, :, tf.newaxis],
@@ -98,7 +128,19 @@ def _resize_rows(rows: tf.Tensor, count: tf.Tensor, new_count: int) -> tf.Tensor
         kernel_type="triangle",
         antialias=True,
     )
-    return tf.round(resized[0, :, 0])
+    return tf.cast(tf.round(resized[0, :, 0]), tf.uint8)
+
+
+def _check_narrow(image: tf.Tensor, width: int) -> tf.Operation:
+    """Asserts that the pass across costs little beside the picture itself."""
+    h, w, channels = tf.unstack(tf.shape(image, tf.int64), num=3)
+    # Two arrays of float32 and one of uint8, each `width` wide in place of w.
+    return _require(
+        9 * h * width * channels <= 2 * h * w * channels + NARROW_BYTES,
+        "too high for its width; cut it into pieces; w x h =",
+        w,
+        h,
+    )
 
 
 def decode_and_resize(
@@ -113,96 +155,8 @@ def scale(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(images, tf.float32) / 255.0
 
 
-def _starts(image_bytes: tf.Tensor, magic: bytes) -> tf.Tensor:
-    return tf.equal(tf.strings.substr(image_bytes, 0, len(magic)), magic)
-
-
-def _assert(condition: tf.Tensor, data: list) -> tf.Operation:
-    """tf.debugging.Assert without the branch that it puts around the operation."""
-    return tf.raw_ops.Assert(condition=condition, data=data)
-
-
-def _check_size(height: tf.Tensor, width: tf.Tensor, max_pixels: int) -> tf.Operation:
-    """Asserts a positive size within the limit, from the header alone."""
-    height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
-    fits = tf.logical_and(
-        tf.logical_and(height > 0, width > 0), height * width <= tf.constant(max_pixels, tf.int64)
-    )
-    return _assert(
-        fits,
-        [f"too large or without pixels: at most {max_pixels} are allowed; w x h =", width, height],
-    )
-
-
-def _header(image_bytes: tf.Tensor, position: int, length: int, dtype: tf.DType, big: bool = False):
-    """Reads numbers from the header: `length` bytes from `position` on."""
-    with tf.control_dependencies(
-        [_assert(tf.strings.length(image_bytes) >= position + length, ["the header is cut off"])]
-    ):
-        part = tf.strings.substr(image_bytes, position, length)
-    return tf.io.decode_raw(part, dtype, little_endian=not big)
-
-
-def _decode_jpeg(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(image_bytes))
-    with tf.control_dependencies([_check_size(height, width, max_pixels)]):
-        return tf.io.decode_jpeg(
-            image_bytes, channels=0, dct_method="INTEGER_ACCURATE", fancy_upscaling=True
-        )
-
-
-def _decode_png(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    width, height = tf.unstack(_header(image_bytes, 16, 8, tf.int32, big=True), num=2)
-    with tf.control_dependencies([_check_size(height, width, max_pixels)]):
-        return _without_alpha(tf.io.decode_png(image_bytes, channels=0))
-
-
-def _decode_gif(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    width, height = tf.unstack(_header(image_bytes, 6, 4, tf.uint16), num=2)
-    with tf.control_dependencies([_check_size(height, width, max_pixels)]):
-        return tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
-
-
-def _decode_bmp(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    width, height = tf.unstack(_header(image_bytes, 18, 8, tf.int32), num=2)
-    bits = _header(image_bytes, 28, 2, tf.uint16)[0]
-    compression = _header(image_bytes, 30, 4, tf.int32)[0]
-    # TensorFlow reads neither compression nor palettes and would answer nonsense without an error.
-    grey = tf.cond(
-        tf.equal(tf.cast(bits, tf.int32), 8),
-        lambda: tf.reduce_any(
-            tf.equal(tf.strings.substr(image_bytes, 54, len(_GREY_PALETTES[0])), _GREY_PALETTES)
-        ),
-        lambda: True,
-    )
-    plain = _assert(
-        tf.logical_and(tf.equal(compression, 0), grey),
-        ["a BMP that is compressed or has a colour palette; save it as PNG"],
-    )
-    with tf.control_dependencies([plain, _check_size(tf.abs(height), width, max_pixels)]):
-        return _without_alpha(tf.io.decode_bmp(image_bytes, channels=0))
-
-
-def _without_alpha(image: tf.Tensor) -> tf.Tensor:
-    """[h, w, 1 | 2 | 3 | 4] -> [h, w, 1 | 3]: grey+alpha and RGB+alpha lose the alpha."""
-    channels = tf.shape(image)[2]
-    return image[:, :, : channels - tf.cast(tf.equal(channels % 2, 0), tf.int32)]
-
-
-def _refuse_format() -> tf.Tensor:
-    expected = ", ".join(contract.IMAGE_FORMATS)
-    with tf.control_dependencies(
-        [_assert(False, [f"not a {expected} file (by content, not by name)"])]
-    ):
-        return tf.zeros([1, 1, 3], tf.uint8)
-
-
 def decode_rows(
-    rows: tf.Tensor,
-    height: int,
-    width: int,
-    max_pixels: int,
-    extract: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+    rows: tf.Tensor, height: int, width: int, max_pixels: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes a batch so that a broken row harms no other row.
 
@@ -211,42 +165,76 @@ def decode_rows(
     black pixels and False in `valid`.
 
     Args:
-        rows: string [N], one image file a row, or whatever `extract` turns into one; N may be 0.
+        rows: string [N], one image file a row; N may be 0.
         height: of the result, in pixels.
         width: of the result, in pixels.
         max_pixels: largest height times width of a file.
-        extract: string [] -> string [], from the row to the image file; may raise too.
 
     Returns:
         images uint8 [N, height, width, 3] and valid bool [N].
     """
-    count = tf.shape(rows, tf.int64)[0]
-    blank = tf.zeros([height, width, 3], tf.uint8)
+    examined = examine(rows, max_pixels)
+    good = tf.equal(examined.problem, "")
+    alone = tf.equal(tf.size(rows), 1)
 
-    def decoded(index: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return index, decode_and_resize(extract(row), height, width, max_pixels)
-
-    def collected(rows_at_once: int | None) -> tuple[tf.Tensor, tf.Tensor]:
-        # Not Dataset.enumerate: setting that up takes as long as decoding a picture.
-        files = tf.data.Dataset.from_tensor_slices((tf.range(count), rows))
-        files = files.map(
-            decoded,
-            num_parallel_calls=rows_at_once,
-            deterministic=None if rows_at_once is None else False,
-        )
-        # The extra row keeps the collection from being empty where every row is broken.
-        extra = tf.data.Dataset.from_tensors((count, blank))
-        whole = _untuned(files.ignore_errors().concatenate(extra).batch(count + 1))
-        index, images = whole.get_single_element()
-        return index[:-1, tf.newaxis], images[:-1]
+    def decoded(content: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
+        return resize(_decoded(content, kind, max_pixels), height, width)
 
     # One row alone needs no threads of its own.
     index, images = tf.cond(
-        tf.equal(count, 1), lambda: collected(None), lambda: collected(ROWS_AT_ONCE)
+        alone,
+        lambda: map_rows(decoded, good, None, examined.content, examined.kind),
+        lambda: map_rows(decoded, good, _rows_at_once(examined), examined.content, examined.kind),
     )
+    count = tf.size(rows, tf.int64)
+    images = tf.ensure_shape(images, [None, height, width, 3])
     images = tf.scatter_nd(index, images, tf.stack([count, height, width, 3]))
     valid = tf.scatter_nd(index, tf.ones_like(index[:, 0]), count[tf.newaxis]) > 0
     return tf.ensure_shape(images, [None, height, width, 3]), tf.ensure_shape(valid, [None])
+
+
+def _rows_at_once(examined: Examined) -> tf.Tensor:
+    """int64 [], how many rows may be decoded in parallel."""
+    enough = tf.constant(PIXELS_AT_ONCE, tf.int64)
+    pixels = tf.where(tf.equal(examined.pixels, 0), enough, examined.pixels)
+    pixels = tf.where(tf.equal(examined.problem, ""), pixels, tf.ones_like(pixels))
+    most = tf.reduce_max(tf.concat([[1], pixels], axis=0))
+    return tf.clip_by_value(PIXELS_AT_ONCE // most, 1, ROWS_AT_ONCE)
+
+
+def map_rows(
+    function: Callable[..., tf.Tensor],
+    where: tf.Tensor,
+    at_once: tf.Tensor | int | None,
+    *columns: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Calls a function for each row, and leaves out the rows for which it fails.
+
+    Args:
+        function: of a row of each column -> a tensor of a shape that is known.
+        where: bool [N], the rows to call it for.
+        at_once: in parallel; None needs no threads of its own.
+        columns: [N, ...] each.
+
+    Returns:
+        int64 [M, 1], the rows for which it did not fail, in any order; [M, ...], what it gave.
+    """
+    count = tf.size(where, tf.int64)
+    chosen = tf.where(where)[:, 0]
+
+    def call(row: tf.Tensor, *values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return row, function(*values)
+
+    # Not Dataset.enumerate: setting that up takes as long as decoding a picture.
+    rows = tf.data.Dataset.from_tensor_slices(
+        (chosen, *(tf.gather(column, chosen) for column in columns))
+    ).map(call, at_once, deterministic=None if at_once is None else False)
+    # The extra row keeps the collection from being empty where every row fails.
+    result = rows.element_spec[1]
+    extra = tf.data.Dataset.from_tensors((count, tf.zeros(result.shape, result.dtype)))
+    whole = _untuned(rows.ignore_errors().concatenate(extra).batch(count + 1))
+    index, values = whole.get_single_element()
+    return index[:-1, tf.newaxis], values[:-1]
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -49,6 +49,14 @@ SIGNATURE_CLASSIFY: Final = "classify"
 
 SIGNATURES: Final = (SIGNATURE_DEFAULT, SIGNATURE_IMAGES, SIGNATURE_CLASSIFY)
 
+MAX_ROWS: Final = 1024
+"""Most rows of a request, in every signature: a tensor of a few bytes may declare millions. Servers
+that merge requests must stay below it (TensorFlow Serving's default max_batch_size is 1000)."""
+
+MAX_JPEG_SCANS: Final = 32
+"""Passes over its pixels that a JPEG may ask for: encoders write about ten, optimisers some more,
+and a small file can ask for hundreds."""
+
 # --- inputs -------------------------------------------------------------------------------------
 
 INPUT_IMAGE_BYTES: Final = "image_bytes"

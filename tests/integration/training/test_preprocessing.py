@@ -163,7 +163,7 @@ REFUSED = {
     "cut in the header": (b"\x89PNG\r\n\x1a\n\0\0", "the header is cut off"),
     "cut GIF": (b"GIF89a", "the header is cut off"),
     "cut BMP": (b"BM", "the header is cut off"),
-    "claims 30,000x30,000": (_png_that_claims(30_000, 30_000), r"too large.*30000\] \[30000"),
+    "claims 30,000x30,000": (_png_that_claims(30_000, 30_000), r"too large.*30000 x 30000"),
     "claims no pixels": (_png_that_claims(0, 5), "too large or without pixels"),
     "claims a negative size": (_png_that_claims(2**32 - 1, 5), "too large or without pixels"),
     "header without pixels": (_png_that_claims(5, 5), "Invalid PNG"),

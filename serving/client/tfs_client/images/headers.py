@@ -53,7 +53,8 @@ class PictureHeader:
     (XMP is not looked at)"""
     obstacle: str | None = None
     """why the served graph cannot decode it, such as "of 16 bits a pixel", as far as the header
-    tells: a JPEG that is lossless or hierarchical, or not of 8 bits and 1, 3 or 4 channels; a BMP
+    tells: a JPEG that is lossless or hierarchical, not of 8 bits and 1, 3 or 4 channels, or of more
+    scans than contract.MAX_JPEG_SCANS; a BMP
     that is compressed, of OS/2, of 1, 2, 4 or 16 bits, or of 8 without a plain grey palette"""
 
 
@@ -140,6 +141,9 @@ def _nonsense(expected: str, received: str, content: Content) -> ImageError:
 _JPEG_MARKER: Final = re.compile(rb"(?<=\xff)[^\x00\xff]")
 """After rubbish, stuffed zeros and fill bytes, as libjpeg's next_marker looks for it."""
 
+_JPEG_MARKER_IN_PIXELS: Final = re.compile(rb"(?<=\xff)[^\x00\xff\xd0-\xd7]")
+"""Where the restart marks of the pixels are passed over too."""
+
 _JPEG_WITHOUT_LENGTH: Final = frozenset((0x01, *range(0xD0, 0xD9)))
 _JPEG_SIZES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_DECODED: Final = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
@@ -174,7 +178,28 @@ def _read_jpeg(content: Content) -> _Facts:
         obstacle = f"of {bits} bits a sample"
     elif channels not in (1, 3, 4):
         obstacle = f"of {channels} channels"
+    elif _has_many_scans(content):
+        obstacle = f"of more than {contract.MAX_JPEG_SCANS} scans"
     return width, height, channels, bits, orientation or 1, obstacle
+
+
+def _has_many_scans(content: Content) -> bool:
+    """Whether a decoder would go over the pixels more often than the graph allows."""
+    scan = b"\xff\xda"
+    whole = content if isinstance(content, bytes) else bytes(content)
+    if whole.count(scan) <= contract.MAX_JPEG_SCANS:
+        return False
+    # The same two bytes may stand elsewhere: in a profile, or in a film behind the picture.
+    scans, position = 0, 0
+    while scans <= contract.MAX_JPEG_SCANS:
+        found = _JPEG_MARKER_IN_PIXELS.search(whole, position + 1)
+        if found is None or found[0] == b"\xd9":
+            return False
+        marker, position = found[0][0], found.end()
+        scans += marker == 0xDA
+        if marker not in _JPEG_WITHOUT_LENGTH:
+            position += max(int.from_bytes(whole[position : position + 2], "big"), 2)
+    return True
 
 
 def _orientation(tiff: Content) -> int:
