@@ -31,6 +31,7 @@ import grpc.experimental.gevent as grpc_gevent
 grpc_gevent.init_gevent()
 
 from locust import User, events, task  # noqa: E402
+from locust.exception import StopUser  # noqa: E402
 from locust.runners import MasterRunner, WorkerRunner  # noqa: E402
 
 from foundation.command_line import InputError  # noqa: E402
@@ -215,6 +216,17 @@ def end(environment: Any, **_: Any) -> None:
 class ImageUser(User):
     """Sends one request after the other, with the think time in between."""
 
+    leaving = False
+
+    def stop(self, force: bool = False) -> bool:
+        """Ends this user as Locust does: it kills one that waits, a moment later.
+
+        If its think time is over in that very moment, it must not send a request: the kill would
+        come before the answer, and the server would have counted a request that left no sample.
+        """
+        self.leaving = True
+        return bool(super().stop(force))
+
     def on_start(self) -> None:
         """Opens this user's own client."""
         options = self.environment.parsed_options
@@ -244,6 +256,8 @@ class ImageUser(User):
     @task
     def classify(self) -> None:
         """One request, one sample."""
+        if self.leaving:
+            raise StopUser
         if Shared.problem:
             self._lack(Shared.problem)
             gevent.sleep(1.0)

@@ -42,6 +42,54 @@ def rest_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"127.0.0.1:{ports['rest']}"
 
 
+KILLED_AS_IT_WAKES = """
+import itertools, time, types
+real_sleep = time.sleep
+from loadtest.loops import locustfile
+from locust.env import Environment
+import gevent
+
+sent, kept = [], []
+
+class Sends(locustfile.ImageUser):
+    on_start = on_stop = lambda self: None
+    wait_time = lambda self: 0.2
+    client = None
+    def ask(self, request, body):
+        sent.append(request)
+        gevent.sleep(0.02)
+        raise RuntimeError("no answer")
+
+shared = locustfile.Shared
+shared.problem, shared.requests, shared.numbers = "", [types.SimpleNamespace(
+    signature="x", label=None)] * 9, itertools.count()
+shared.gathering = types.SimpleNamespace(take=kept.append)
+locustfile.PAUSE_AFTER_FAILURE_S = 0
+options = types.SimpleNamespace(api="rest", seed=1)
+user = Sends(Environment(user_classes=[Sends], parsed_options=options))
+user.start(gevent.pool.Group())
+while user._state != "waiting":
+    gevent.sleep(0.001)
+stopping = gevent.spawn_later(0.1, user.stop)
+real_sleep(0.5)  # both times are over before either is acted upon
+stopping.join()
+user.greenlet.join()
+print(len(sent), len(kept))
+"""
+
+
+def test_a_user_that_is_stopped_as_its_think_time_ends_sends_nothing_uncounted() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_AS_IT_WAKES],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split()[-2:] == ["1", "1"], done.stdout + done.stderr
+
+
 def test_users_over_rest_send_what_the_server_counts_as_rest(
     rest_address: str, pictures: Path, tmp_path: Path
 ) -> None:
