@@ -161,6 +161,10 @@ test-fast: $(ENVIRONMENT) ## what needs no TensorFlow, no server and less than a
 test-thorough: $(ENVIRONMENT) ## what is too slow for `make test`: marked tests, and properties with many examples
 	$(PYTEST) -m "thorough or hypothesis" --hypothesis-profile=thorough $(ARGS)
 
+.PHONY: test-hostile
+test-hostile: $(ENVIRONMENT) ## ask small files that cost much, of the newest version, a local server, or GRPC=host:port
+	$(BIN)/python -m tests.hostile $(if $(GRPC),--grpc $(GRPC)) $(ARGS)
+
 .PHONY: conformance
 conformance: $(ENVIRONMENT) ## hold the local server, or GRPC=host:port REST=host:port, against TF Serving's answers
 	$(BIN)/python -m tests.conformance.run $(if $(GRPC),--grpc $(GRPC)) $(if $(REST),--rest $(REST)) $(ARGS)

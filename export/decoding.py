@@ -5,13 +5,16 @@
 
 Asks the version in this process, without a server: images/s of serving_default (files) for one and
 several callers, and of predict_images (pixels). Then decoding and resizing alone on one core, in
-the graph and in Pillow. All of it in turns, several times over; a figure is the median. Writes
-build/bench-decoding.json, without bars: a busy machine slows TensorFlow's threads more than Pillow.
+the graph and in Pillow. All of it in turns, several times over; a figure is the median. Last what
+small hostile files (export/hostile.py) and large pictures cost: memory, and time beside Pillow's.
+Writes build/bench-decoding.json. The rates have no bars, because a busy machine slows TensorFlow's
+threads more than Pillow; memory and time have.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import os
 import statistics
@@ -24,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from export import versions
+from export import burden, hostile, versions
 from foundation import command_line, figures, quiet_tensorflow
 from foundation.command_line import InputError
 from tfs_client import contract
@@ -42,6 +45,12 @@ from training.data import preprocessing  # noqa: E402
 PICTURES = 64
 BATCH_SIZE = 32
 ROUNDS = 7
+
+LARGE_SIDE = 4000
+"""Pixels of a large picture's side."""
+
+MOST_OVER_PILLOW = 10
+"""Times that a large picture may take longer than in Pillow."""
 
 CALLERS = {1: (1, 2), BATCH_SIZE: (1, 2, 4)}
 """Rows of a request -> how many ask at the same time."""
@@ -88,6 +97,9 @@ def _measure(folder: Path, seconds: float) -> int:
         from_files * (1 / pixels + 1 / (decoding * cores)),
         "of what pixels and decoding on all cores leave",
     )
+    loaded = Loaded(folder)
+    _add_hostile(result, loaded, files[0])
+    _add_large(result, loaded)
     result.add("graph_over_pillow.decode", measured["pillow.decode"] / measured["graph.decode"], "")
     result.add(
         "graph_over_pillow.decode_and_resize",
@@ -95,6 +107,55 @@ def _measure(folder: Path, seconds: float) -> int:
         "",
     )
     return result.write()
+
+
+def _add_hostile(result: figures.Figures, loaded: Loaded, good: bytes) -> None:
+    """Peak memory and processor time of each hostile file, between two good ones."""
+    ask = functools.partial(loaded.ask, contract.SIGNATURE_DEFAULT)
+    meter = burden.Meter(os.getpid())
+    for name, cost in burden.measure(ask, good, hostile.FILES, meter):
+        if cost.memory_bytes is not None:
+            memory, most = cost.memory_bytes / 2**20, hostile.MEMORY_BYTES / 2**20
+            result.add(f"hostile.{name}.memory", memory, "MiB", at_most=most)
+        result.add(f"hostile.{name}.time", cost.seconds, "s", at_most=hostile.SECONDS)
+        result.add(f"hostile.{name}.neighbours_kept", cost.harmed == "", "")
+
+
+def _add_large(result: figures.Figures, loaded: Loaded) -> None:
+    """Peak memory and processor time of large pictures in every format."""
+    noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+    size = (LARGE_SIDE, LARGE_SIDE)
+    picture = PIL.Image.fromarray(noise).resize(size, PIL.Image.Resampling.BICUBIC)
+    allowed = hostile.FRAME_FACTOR * 3 * LARGE_SIDE**2 + hostile.MEMORY_BYTES
+    meter = burden.Meter(os.getpid())
+    for name, mode, options in (
+        ("png", "RGB", {"compress_level": 1}),
+        ("jpeg", "RGB", {}),
+        ("jpeg", "RGB", {"progressive": True}),
+        ("gif", "P", {}),
+        ("bmp", "RGB", {}),
+    ):
+        target = io.BytesIO()
+        picture.convert(mode).save(target, name, **options)
+        file = target.getvalue()
+        started = time.process_time()
+        _pillow_decode(file).resize((64, 64), PIL.Image.Resampling.BILINEAR)
+        of_pillow = time.process_time() - started
+        meter.start()
+        loaded.ask(contract.SIGNATURE_DEFAULT, [file])
+        memory, seconds = meter.stop()
+        label = f"large.{'progressive_' if options.get('progressive') else ''}{name}"
+        if memory is not None:
+            result.add(f"{label}.memory_of_what_is_allowed", memory / allowed, "", at_most=1)
+        if seconds is not None:
+            ratio = seconds / of_pillow
+            result.add(f"{label}.time_over_pillow", ratio, "", at_most=MOST_OVER_PILLOW)
+
+
+def _pillow_decode(file: bytes) -> PIL.Image.Image:
+    image = PIL.Image.open(io.BytesIO(file))
+    image.load()
+    return image
 
 
 def _newest(model_folder: Path) -> Path:
@@ -138,18 +199,13 @@ def _one_core_calls(files: Sequence[bytes]) -> dict[str, tuple[Callable, int, in
         lambda file: preprocessing.decode_and_resize(file, height, width, limit)
     )
 
-    def pillow_decode(file: bytes) -> PIL.Image.Image:
-        image = PIL.Image.open(io.BytesIO(file))
-        image.load()
-        return image
-
     def pillow_decode_and_resize(file: bytes) -> PIL.Image.Image:
-        return pillow_decode(file).resize((width, height), PIL.Image.Resampling.BILINEAR)
+        return _pillow_decode(file).resize((width, height), PIL.Image.Resampling.BILINEAR)
 
     each = {
         "graph.decode": decode,
         "graph.decode_and_resize": decode_and_resize,
-        "pillow.decode": pillow_decode,
+        "pillow.decode": _pillow_decode,
         "pillow.decode_and_resize": pillow_decode_and_resize,
     }
     return {

@@ -39,15 +39,13 @@ def survives(evidence: Evidence) -> Check:
     return Check(
         name="survives",
         holds=evidence.ended is None and not costly,
-        expected="the process that asks the versions comes to its end, and no hostile row costs "
-        "it much or harms another",
-        received=evidence.ended
-        or (
-            "; ".join(costly[:3]) + more
-            if costly
-            else f"it did; {len(evidence.hostile)} hostile rows"
-        ),
-        detail={"hostile": evidence.hostile, "note": ""},
+        expected="the process that asks the versions comes to its end; no hostile row costs it "
+        "much or harms another",
+        received=evidence.ended or "; ".join(costly[:3]) + more or "it did",
+        detail={
+            "hostile": evidence.hostile,
+            "note": f"{len(evidence.hostile)} hostile rows asked" if evidence.hostile else "",
+        },
     )
 
 

@@ -16,6 +16,7 @@ import functools
 import gc
 import itertools
 import json
+import os
 import resource
 import sys
 import time
@@ -124,7 +125,7 @@ def _hostile(loaded: dict[str, Any], numbers: dict[str, int], good: Path) -> dic
         words = f"version {numbers[who]} answers hostile rows of {signature}"
         _say(doing=words, done=len(found), total=total)
         ask = functools.partial(loaded[who].ask, signature)
-        for name, cost in burden.measure(ask, row, rows):
+        for name, cost in burden.measure(ask, row, rows, burden.Meter(os.getpid())):
             found[name] = cost.faults()
             _say(doing=f"{words}, behind {name}", done=len(found), total=total)
     resource.setrlimit(resource.RLIMIT_AS, held)

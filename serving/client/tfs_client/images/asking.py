@@ -75,7 +75,8 @@ class Classifier:
         model: the servable's name.
         timeout_s: deadline of each request in seconds, with all retries and fallbacks; None means
             the client's.
-        batch_size: most images in one request. If the server takes fewer, its limit is used.
+        batch_size: most images in one request. If the contract (MAX_ROWS) or the server takes
+            fewer, that is used.
         fallback: whom to ask, in order, where the one before cannot answer.
         default: whether to answer where no servable does: with needs_review, the reason, and no
             label.
@@ -109,7 +110,7 @@ class Classifier:
         self._servable = servable(model, label, version)
         self._core = client.core
         self._timeout_s = client.timeout_s if timeout_s is None else checked_timeout(timeout_s)
-        self._batch_size = batch_size
+        self._batch_size = min(batch_size, contract.MAX_ROWS)
         self._fallback = tuple(fallback)
         self._default = default
         self._router = router
