@@ -19,6 +19,7 @@ from tests.conftest import made_once
 
 REQUIREMENT = "ovmsclient==2023.1"
 INSTALL_S = 120
+NEEDS_INDEX = "needs a package index: set UV_INDEX_URL to one that answers"
 CALLS_S = 60
 
 Found = dict[str, dict[str, Any]]
@@ -40,9 +41,10 @@ def its_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     command, capture_output=True, text=True, timeout=INSTALL_S, check=False
                 )
             except subprocess.TimeoutExpired:
-                pytest.skip(f"{REQUIREMENT} cannot be installed: no answer in {INSTALL_S} s")
+                pytest.skip(NEEDS_INDEX)
             if done.returncode:
-                pytest.skip(f"{REQUIREMENT} cannot be installed: {done.stderr.strip()[-300:]}")
+                print(done.stderr)
+                pytest.skip(NEEDS_INDEX)
 
     return made_once(tmp_path_factory, "ovmsclient", make) / "bin" / "python"
 

@@ -13,7 +13,9 @@ import pytest
 
 from tests import preloaded
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux has pidfd_open")
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="needs pidfd_open: run it on Linux"
+)
 
 
 @pytest.fixture(scope="module")

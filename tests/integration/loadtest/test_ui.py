@@ -25,7 +25,7 @@ BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )
 
-pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium is on this machine")
+pytestmark = pytest.mark.skipif(not BROWSER, reason="needs a browser: apt-get install chromium")
 
 
 def eventually(check: Callable[[], Any], what: str, patience_s: float = 60.0) -> Any:

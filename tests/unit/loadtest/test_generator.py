@@ -51,7 +51,7 @@ def test_waiting_for_a_core_counts_as_if_it_had_been_used():
     assert "used 50 % of a core and waited for one 40 % of the time" in summary.limited
 
 
-@pytest.mark.skipif(not generator.TASKS.exists(), reason="only Linux tells who waits for a core")
+@pytest.mark.skipif(not generator.TASKS.exists(), reason="needs /proc: run it on Linux")
 def test_threads_that_have_no_core_are_seen_to_wait():
     def wait_share():
         meter = Meter(0)
