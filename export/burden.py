@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.hostile import MEMORY_BYTES, SECONDS
+from export.hostile import FRAME_FACTOR, MEMORY_BYTES, SECONDS
 
 Ask = Callable[[list[bytes]], dict[str, np.ndarray]]
 """Rows -> the outputs of a signature by name."""
@@ -34,10 +34,15 @@ class Burden:
     harmed: str
     """the first output in which a good neighbour's answer changed; empty if none did"""
 
-    def faults(self) -> list[str]:
-        """In words what is beyond the bounds."""
+    def faults(self, own_bytes: int = 0) -> list[str]:
+        """In words what is beyond the bounds.
+
+        Args:
+            own_bytes: what the row itself takes once it is read, which cannot be saved.
+        """
         faults = []
-        if self.memory_bytes is not None and self.memory_bytes > MEMORY_BYTES:
+        allowed = MEMORY_BYTES + FRAME_FACTOR * own_bytes
+        if self.memory_bytes is not None and self.memory_bytes > allowed:
             faults.append(f"{self.memory_bytes / 2**20:.0f} MiB of memory")
         if self.seconds is not None and self.seconds > SECONDS:
             faults.append(f"{self.seconds:.1f} s of processor time")

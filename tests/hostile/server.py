@@ -6,11 +6,13 @@ Knows a server by its address, and by its process where that is on this machine.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import grpc
 import numpy as np
+import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import predict_pb2
 
@@ -142,7 +144,8 @@ class HostileCaller:
         request.model_spec.name = contract.MODEL_NAME
         request.model_spec.version_label = self._label
         request.model_spec.signature_name = signature
-        request.inputs[alias].CopyFrom(make(height, width))
+        tensor = make(height, width)
+        request.inputs[alias].CopyFrom(tensor)
         before = self._good_answer()
         self._meter.start()
         faults = []
@@ -158,7 +161,13 @@ class HostileCaller:
         memory, seconds = self._meter.stop()
         harmed = burden.first_difference(before, self._good_answer())
         cost = burden.Burden(memory_bytes=memory, seconds=seconds, harmed=harmed)
-        return Asked(name=name, faults=faults + cost.faults(), memory_bytes=memory, seconds=seconds)
+        declared = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+        return Asked(
+            name=name,
+            faults=faults + cost.faults(declared * tf.as_dtype(tensor.dtype).size),
+            memory_bytes=memory,
+            seconds=seconds,
+        )
 
     def _good_answer(self) -> dict[str, np.ndarray]:
         inputs = {contract.INPUT_IMAGE_BYTES: [self._good]}
