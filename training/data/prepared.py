@@ -17,7 +17,7 @@ from training.config import RunConfig
 from training.data import pipeline
 from training.data.dataset import SPLITS, Dataset, Item
 from training.data.inspection import Inspection
-from training.data.split import split
+from training.data.split import blocks, open_splits, split
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def prepare(dataset: Dataset, inspection: Inspection, config: RunConfig) -> Prep
     """Splits the usable images and says how.
 
     Raises:
-        InputError: training or validation would lack a class.
+        InputError: a split would lack a class; says which, and why.
     """
     names = split(
         inspection.items,
@@ -93,20 +93,54 @@ def prepare(dataset: Dataset, inspection: Inspection, config: RunConfig) -> Prep
         for name in SPLITS
     }
     for name, items in splits.items():
-        counts = collections.Counter(item.label for item in items)
-        if len(counts) < 2:
-            raise InputError(
-                f"Expected images of both classes in every split. Received: {dict(counts)} in "
-                f"{name}. Add images, split large groups, or change the shares."
-            )
-    logger.info(
-        "split: %s; seed=%d",
-        ", ".join(f"{name}={len(items)}" for name, items in splits.items()),
-        config.seed,
-    )
+        for label in dataset.class_names:
+            if not any(item.label == label for item in items):
+                raise InputError(_without(label, name, inspection))
+    logger.info("split: %s; seed=%d", _sizes(dataset, splits), config.seed)
+    taken = open_splits(inspection.items)
+    if taken:
+        logger.info("nothing is fixed to %s: taken from train, by the shares", " or ".join(taken))
     if inspection.set_aside:
         logger.warning(
             "%d unusable files are set aside; the run names each one in set_aside.csv",
             len(inspection.set_aside),
         )
     return PreparedData(dataset=dataset, inspection=inspection, config=config, splits=splits)
+
+
+def _sizes(dataset: Dataset, splits: dict[str, tuple[Item, ...]]) -> str:
+    """For people: how many images of each class are in each split."""
+    return ", ".join(
+        f"{name}={len(items)} ("
+        + ", ".join(
+            f"{sum(item.label == label for item in items)} {label}" for label in dataset.class_names
+        )
+        + ")"
+        for name, items in splits.items()
+    )
+
+
+def _without(label: str, name: str, inspection: Inspection) -> str:
+    """Says why a class is missing in a split, and what to do."""
+    items, content = inspection.items, inspection.content
+    of_class = [item for item in items if item.label == label]
+    groups = sum(
+        any(items[index].label == label for index in block) for block in blocks(items, content)
+    )
+    fixed = [item.split for item in of_class if item.split]
+    if len(fixed) == len(of_class):
+        why = f"all {len(of_class)} are fixed to {' and '.join(sorted(set(fixed)))}"
+        advice = f"Fix some of them to {name}, or leave their split open"
+    elif groups < len(SPLITS):
+        why = (
+            f"its {len(of_class)} images form {groups} group{'s' * (groups != 1)}, and one group, "
+            "or the same picture, is never torn apart"
+        )
+        advice = f"Add images of {label} from other groups, or divide the groups: it takes 3"
+    else:
+        why = f"{len(fixed)} of its {len(of_class)} images are fixed, the others in {groups} groups"
+        advice = f"Fix some of them to {name}, or fewer to the other splits"
+    return (
+        f"Expected images of both classes in every split. Received: no {label} in {name}; {why}. "
+        f"{advice}."
+    )
