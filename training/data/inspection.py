@@ -19,16 +19,7 @@ import tqdm
 
 from foundation.command_line import InputError
 from training.data import preprocessing
-from training.data.dataset import Dataset, Item
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SetAside:
-    """A file that is not used, and why."""
-
-    path: str
-    label: str
-    reason: str
+from training.data.items import Dataset, Item, SetAside
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +41,9 @@ def inspect(dataset: Dataset, *, max_pixels: int, max_broken_share: float) -> In
         max_broken_share: 0-1.
 
     Raises:
-        InputError: more than max_broken_share of the files are set aside, or a class has fewer than
-            three images left, one for each split.
+        InputError: more than max_broken_share of the files are set aside (those that were left out
+            of the dataset count too), or a class has fewer than three images left, one for each
+            split.
     """
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
@@ -76,12 +68,12 @@ def inspect(dataset: Dataset, *, max_pixels: int, max_broken_share: float) -> In
         keys, reasons = zip(*bar)
 
     reasons = _with_contradictions(dataset.items, keys, reasons)
-    set_aside = tuple(
+    set_aside = dataset.left_out + tuple(
         SetAside(path=item.path, label=item.label, reason=reason)
         for item, reason in zip(dataset.items, reasons)
         if reason
     )
-    _check_share(set_aside, len(dataset.items), max_broken_share)
+    _check_share(set_aside, len(dataset.items) + len(dataset.left_out), max_broken_share)
     kept = [(item, key) for item, key, why in zip(dataset.items, keys, reasons) if not why]
     _check_classes(dataset, [item for item, _ in kept])
     return Inspection(

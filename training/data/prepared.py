@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ from foundation.command_line import InputError
 from training import loop
 from training.config import RunConfig
 from training.data import pipeline
-from training.data.dataset import SPLITS, Dataset, Item
 from training.data.inspection import Inspection
+from training.data.items import SPLITS, Dataset, Item, SetAside
 from training.data.split import blocks, open_splits, split
 
 logger = logging.getLogger(__name__)
+
+REASONS_TOLD = 6
+"""In the log; set_aside.csv names them all."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,10 +106,19 @@ def prepare(dataset: Dataset, inspection: Inspection, config: RunConfig) -> Prep
         logger.info("nothing is fixed to %s: taken from train, by the shares", " or ".join(taken))
     if inspection.set_aside:
         logger.warning(
-            "%d unusable files are set aside; the run names each one in set_aside.csv",
+            "%d unusable files are set aside; the run names each one in set_aside.csv: %s",
             len(inspection.set_aside),
+            _by_reason(inspection.set_aside),
         )
     return PreparedData(dataset=dataset, inspection=inspection, config=config, splits=splits)
+
+
+def _by_reason(set_aside: Sequence[SetAside]) -> str:
+    """How many files for each reason, in one line; sizes of single files count as one reason."""
+    reasons = collections.Counter(file.reason.split("; w x h")[0] for file in set_aside)
+    told = [f"{count} x {reason}" for reason, count in reasons.most_common(REASONS_TOLD)]
+    others = len(reasons) - len(told)
+    return "; ".join(told) + (f"; and {others} reasons more" if others else "")
 
 
 def _sizes(dataset: Dataset, splits: dict[str, tuple[Item, ...]]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from foundation.command_line import InputError
-from training.data.dataset import SPLITS, Item
+from training.data.items import SPLITS, Item
 
 
 def split(

@@ -95,3 +95,13 @@ def test_a_class_with_too_few_usable_images_stops_training(image_folder: Path) -
         path.unlink()
     with pytest.raises(InputError, match=r"at least 3 usable images.*2 of bad"):
         _inspect(image_folder)
+
+
+def test_files_that_are_left_out_count_under_the_same_share(image_folder: Path) -> None:
+    for index in range(3):
+        (image_folder / "good" / f"{index}.webp").write_bytes(b"")
+    with pytest.raises(InputError, match=r"at most 5\.0%.*3 of 43.*good/0.webp: .webp is not"):
+        _inspect(image_folder, share=0.05)
+    assert [file.path for file in _inspect(image_folder, share=0.08).set_aside] == [
+        "good/0.webp", "good/1.webp", "good/2.webp",
+    ]  # fmt: skip
