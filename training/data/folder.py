@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import logging
 import os
 import re
 import stat
@@ -21,6 +22,8 @@ from pathlib import Path
 from foundation.command_line import InputError
 from tfs_client import contract
 from training.data.items import Item, SetAside
+
+logger = logging.getLogger(__name__)
 
 SPLIT_NAMES = {
     "train": "train",
@@ -117,7 +120,15 @@ def is_hidden(name: str) -> bool:
 def _class_folders(root: Path, layout: str) -> Iterator[tuple[str | None, str, Path]]:
     """Split (None where none is fixed), label and folder of each class folder."""
     names = _sub_folders(root)
-    if not names or not all(name.casefold() in SPLIT_NAMES for name in names):
+    splits = [name for name in names if name.casefold() in SPLIT_NAMES]
+    if not splits or len(splits) < len(names):
+        for name in splits:
+            if len(_sub_folders(root / name)) > 1:
+                (other, *_) = (name for name in names if name not in splits)
+                raise InputError(
+                    f"{layout} Received: {name} with sub-folders, as if it were a split, beside "
+                    f"{other}, which is none. Move {other} elsewhere."
+                )
         yield from ((None, name, root / name) for name in names)
         return
     for name in names:
@@ -146,13 +157,18 @@ def _sub_folders(folder: Path) -> list[str]:
 
 def _with_inner_splits(items: list[Item]) -> list[Item]:
     """Takes folders below all classes' for splits, where every image lies in one of that name."""
-    inner = [item.path.split("/")[1:-1] for item in items]
-    if any(not parts or parts[0].casefold() not in SPLIT_NAMES for parts in inner):
+    if any(item.split for item in items):
         return items
-    return [
-        item if item.split else dataclasses.replace(item, split=SPLIT_NAMES[parts[0].casefold()])
-        for item, parts in zip(items, inner)
-    ]
+    inner = [SPLIT_NAMES.get((item.path.split("/")[1:-1] or [""])[0].casefold()) for item in items]
+    if None not in inner:
+        return [dataclasses.replace(item, split=split) for item, split in zip(items, inner)]
+    if any(inner):
+        logger.warning(
+            "%d of %d images lie in folders named as splits, not all of them: these names are not "
+            "heeded, and all images are split anew",
+            *(len(inner) - inner.count(None), len(inner)),
+        )
+    return items
 
 
 class _Listing:

@@ -151,7 +151,7 @@ def _without(label: str, name: str, inspection: Inspection) -> str:
         )
         advice = f"Add images of {label} from other groups, or divide the groups: it takes 3"
     else:
-        why = f"{len(fixed)} of its {len(of_class)} images are fixed, the others in {groups} groups"
+        why = f"{len(fixed)} of its {len(of_class)} images are fixed, too few groups are left"
         advice = f"Fix some of them to {name}, or fewer to the other splits"
     return (
         f"Expected images of both classes in every split. Received: no {label} in {name}; {why}. "

@@ -44,7 +44,7 @@ def test_folders_named_as_splits_fix_them(image_folder: Path, names: tuple[str, 
 
 
 def test_splits_below_the_classes_count_too_where_every_image_lies_in_one(
-    image_folder: Path,
+    image_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for label in ("good", "bad"):
         for name, part in (("train", slice(0, 15)), ("test", slice(0, None))):
@@ -55,7 +55,16 @@ def test_splits_below_the_classes_count_too_where_every_image_lies_in_one(
     counts = collections.Counter(item.split for item in found.items)
     assert counts == {"train": 30, "test": 10}
     (image_folder / "good" / "test" / "19.png").rename(image_folder / "good" / "19.png")
+    assert not caplog.records
     assert {item.split for item in dataset.find(str(image_folder)).items} == {None}
+    assert "39 of 40 images lie in folders named as splits, not all of them" in caplog.text
+
+
+def test_a_split_beside_a_folder_that_is_none_is_refused(image_folder: Path) -> None:
+    root = _into_splits(image_folder, train=slice(0, 20))
+    shutil.copytree(root / "train" / "bad", root / "extra")
+    with pytest.raises(InputError, match=r"train with sub-folders.*beside extra, which is none"):
+        dataset.find(str(root))
 
 
 def test_split_folders_without_classes_in_them_are_refused(image_folder: Path) -> None:
