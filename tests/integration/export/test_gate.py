@@ -234,6 +234,16 @@ def test_a_worse_version_is_refused_by_its_answers_alone(store: Path, gate_of: C
         assert checks[name]["detail"]["upper"] < -0.03
     assert checks["not_worse.balanced_accuracy"]["detail"]["mcnemar_p"] < 1e-6
     assert "refused: not_worse.balanced_accuracy, not_worse.roc_auc, robust" in done.stderr
+    # every image that is not at the threshold itself is labelled the other way
+    assert len(verdict["disagreements"]) >= verdict["held_out"]["images"] - 1
+    apart = [
+        abs(row["candidate"]["probability"] - row["stable"]["probability"])
+        for row in verdict["disagreements"]
+    ]
+    assert apart == sorted(apart, reverse=True)
+    page = (_extra(store, WORSE) / verdict["page"]).read_text()
+    assert "Refused" in page
+    assert page.count('<img src="data:image/png') == 40
 
 
 def test_a_first_version_that_guesses_passes_only_with_a_warning(
@@ -253,16 +263,6 @@ def test_a_first_version_that_guesses_passes_only_with_a_warning(
     assert lines[-1] == "passed, though no better than guessing"
     page = (_extra(store, WORSE) / verdict["page"]).read_text()
     assert f"No better than guessing, on these images: {area}" in page
-    # every image that is not at the threshold itself is labelled the other way
-    assert len(verdict["disagreements"]) >= verdict["held_out"]["images"] - 1
-    apart = [
-        abs(row["candidate"]["probability"] - row["stable"]["probability"])
-        for row in verdict["disagreements"]
-    ]
-    assert apart == sorted(apart, reverse=True)
-    page = (_extra(store, WORSE) / verdict["page"]).read_text()
-    assert "Refused" in page
-    assert page.count('<img src="data:image/png') == 40
 
 
 def test_a_version_without_a_number_for_some_images_is_refused_for_that_alone(
