@@ -131,7 +131,7 @@ def _write_samples(folder: Path, trained: TrainedRun, predictions: list[run.Pred
     """
     folder.mkdir(exist_ok=True)
     labels = trained.data.dataset.class_names
-    names = [re.sub(r"[^\w.-]", "_", label).lstrip(".")[:100] or "_" for label in labels]
+    names = [re.sub(r"[^\w.-]", "_", label).lstrip(".")[:60] or "_" for label in labels]
     if names[0].casefold() == names[1].casefold():  # also where a file system takes a for A
         names = [f"{name}_{index}" for index, name in enumerate(names)]
     for label, name in zip(labels, names):

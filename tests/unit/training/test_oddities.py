@@ -59,8 +59,29 @@ def test_transparent_pixels_of_a_gif_are_told_where_there_are_some(encoded: Call
     half = PIL.Image.fromarray(np.repeat(np.array([[0, 1]], np.uint8), 60, axis=1)).convert("P")
     half = half.resize((120, 90), PIL.Image.Resampling.NEAREST)
     shown = encoded(half, "GIF", transparency=int(np.asarray(half)[0, 0]))
-    assert oddities.of(shown, BLACK) == [(oddities.TRANSPARENT, "50% of its pixels")]
+    assert oddities.of(shown, BLACK) == [(oddities.TRANSPARENT, "50.0% of its pixels")]
     assert oddities.of(encoded(half, "GIF", transparency=200), BLACK) == []
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_pixels_of_a_png_are_told_and_an_opaque_channel_is_not(
+    picture: PIL.Image.Image, encoded: Callable, mode: str
+) -> None:
+    alpha = np.full((90, 120), 255, np.uint8)
+    opaque = picture.convert("RGBA")
+    alpha[:9] = 0
+    clear = picture.convert("RGBA")
+    clear.putalpha(PIL.Image.fromarray(alpha))
+    if mode == "P":
+        opaque, clear = (
+            image.quantize(method=PIL.Image.Quantize.FASTOCTREE) for image in (opaque, clear)
+        )
+    else:
+        opaque, clear = opaque.convert(mode), clear.convert(mode)
+    assert oddities.of(encoded(opaque, "PNG"), BLACK) == []
+    ((kind, detail),) = oddities.of(encoded(clear, "PNG"), BLACK)
+    assert kind == oddities.TRANSPARENT
+    assert detail == "10.0% of its pixels"
 
 
 def _gif(canvas: tuple[int, int], *frames: tuple[int, int, int, int]) -> bytes:
