@@ -20,20 +20,23 @@ BY_ALPHABET = "only as the last by name: neither name says which is looked for"
 
 _POSITIVE = frozenset(
     # English
-    "abnormal anomalous anomaly bad blemish break broken bubble chip crack cut damage damaged def "
-    "defect defective dent dirt dirty disease diseased error fail failed failure fake fault faulty "
-    "finding flaw flawed foreign hole incorrect infected infection invalid lesion malignant "
-    "missing ng nok notok pos positive reject rust scrap rotten scratch sick true tumor tumour "
-    "wrong yes "
+    "abnormal anomalous anomaly bad bent blemish break broken bubble burnt chip contaminated "
+    "contamination corroded corrosion crack cut damage damaged def defect defective dent dirt "
+    "dirty disease diseased error fail failed failure fake fault faulty finding flaw flawed "
+    "foreign hole incomplete incorrect infected infection invalid irregular leak lesion "
+    "malignant misaligned missing ng nok notok pos positive reject rotten rust scrap scratch "
+    "sick spoiled torn true tumor tumour worn wrong yes "
     # German, with ae, oe, ue and ss
-    "anomalie auffaellig ausschuss befund beschaedigt beule boesartig bruch defekt dreck dreckig "
-    "falsch fehler fehlerhaft gebrochen ja kaputt krank kratzer makel mangel mangelhaft nio "
-    "positiv riss rost schaden schadhaft schlecht verkratzt verschmutzt wahr zerbrochen".split()
+    "anomalie anormal auffaellig ausschuss befund beschaedigt beule boesartig bruch defekt "
+    "dreck dreckig falsch fehler fehlerhaft gebrochen ja kaputt krank kratzer leck makel "
+    "mangel mangelhaft nio positiv riss rost schaden schadhaft schlecht undicht verbogen "
+    "verkratzt verschmutzt wahr zerbrochen".split()
 )
 _NEGATIVE = frozenset(
-    "benign clean correct false fine good healthy intact neg negative normal ok okay pass perfect "
-    "safe sound valid "
-    "bestanden einwandfrei ganz gesund gut gutartig heil io negativ ordnung richtig sauber".split()
+    "accept acceptable benign clean complete compliant conform conforming correct false fine "
+    "good healthy intact neg negative normal ok okay pass perfect safe sound usable valid "
+    "bestanden brauchbar dicht einwandfrei ganz gesund gut gutartig heil intakt io konform "
+    "negativ ordnung richtig sauber vollstaendig".split()
 )
 _NOT = frozenset("kein keine keinen n nein nicht nichts no non not ohne without wo".split())
 _NOT_BEHIND = frozenset("free frei".split())

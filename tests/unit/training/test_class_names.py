@@ -25,6 +25,8 @@ BY_NAME = """
     unauffällig auffällig | sauber verschmutzt | fehlerlos Fehler | gute_Teile defekte_Teile
     kein_Befund Befund | nein ja | Gutteil Ausschuss | dust_free dust | kratzerfrei verkratzt
     uninfected parasitized | NonCOVID COVID | non-COVID COVID | not_hot_dog hot_dog | healthy rotten
+    intakt defekt | dicht undicht | vollständig unvollständig | complete incomplete | OK NG
+    accepted rejected | conforming nonconforming | usable unusable | normal anormal | 0_ok 1_ng
     no_helmet helmet | no_smoke smoke | Uncracked Cracked | NonCracked Cracked | real fake
 """
 PAIRS = [pair.split() for line in BY_NAME.strip().split("\n") for pair in line.split("|")]
