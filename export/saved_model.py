@@ -23,7 +23,7 @@ from foundation import command_line, figures, quiet_tensorflow
 from foundation.command_line import InputError
 from foundation.digests import file_digest
 from tfs_client import contract
-from training import run
+from training import chance, run
 
 logger = logging.getLogger("export.saved_model")
 
@@ -48,31 +48,50 @@ def main(argv: list[str] | None = None) -> int:
 def _command(run_path: Path, store: Path, if_new: bool) -> int:
     made = run.load(run_path)
     model_folder = store / contract.MODEL_NAME
-    standing = versions.versions(model_folder)
-    if if_new and standing:
-        newest = model_folder / str(standing[-1])
-        card = versions.model_card(newest)
-        if card is not None and card["run"] == made.id:
-            logger.info("version %d holds %s already: nothing to export", standing[-1], made.id)
-            print(newest)
-            return 0
-    print(export(made, model_folder))
+    print(export(made, model_folder, if_new=if_new))
     return 0
 
 
-def export(made: run.Run, model_folder: Path) -> Path:
+def export(made: run.Run, model_folder: Path, *, if_new: bool = False) -> Path:
     """Writes, verifies and publishes the next version.
 
     Args:
         made: a whole run.
         model_folder: models/<name>/.
+        if_new: publish nothing where the newest version holds this run.
 
     Returns:
-        the version's folder.
+        the version's folder; with `if_new`, that of the one that stands.
 
     Raises:
         InputError: the run's images or weights are gone, or the version does not pass.
     """
+    try:
+        if if_new:
+            _refuse_standing(made, model_folder)  # at once: TensorFlow takes seconds to import
+        return _export(made, model_folder, if_new)
+    except _StandsAlreadyError as stands:
+        logger.info("version %s holds %s already: nothing to export", stands.folder.name, made.id)
+        return stands.folder
+
+
+class _StandsAlreadyError(Exception):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.folder = folder
+
+
+def _refuse_standing(made: run.Run, model_folder: Path) -> None:
+    """Raises _StandsAlreadyError if the newest version holds this run."""
+    standing = versions.versions(model_folder)
+    if standing:
+        newest = model_folder / str(standing[-1])
+        card = versions.model_card(newest)
+        if card is not None and card.get("run") == made.id:
+            raise _StandsAlreadyError(newest)
+
+
+def _export(made: run.Run, model_folder: Path, if_new: bool) -> Path:
     quiet_tensorflow.import_tensorflow()
     import tensorflow as tf
 
@@ -83,6 +102,8 @@ def export(made: run.Run, model_folder: Path) -> Path:
     model.load_weights(made.weights)
     servable = signatures.Servable(model, made.config, made.class_names)
     with versions.new_version(model_folder) as (version, aside):
+        if if_new:
+            _refuse_standing(made, model_folder)  # again: another export may just have ended
         logger.info("exporting %s as version %d", made.id, version)
         tf.saved_model.save(servable, str(aside), signatures=servable.signatures())
         _name_classify_method(aside)
@@ -93,7 +114,13 @@ def export(made: run.Run, model_folder: Path) -> Path:
         figures.write_json(aside / versions.MODEL_CARD, _model_card(made, version, aside, checks))
     published = model_folder / str(version)
     logger.info("version %d is published: %s", version, published)
+    for doubt in _doubts(made):
+        logger.warning("version %d is no better than guessing: %s", version, doubt)
     return published
+
+
+def _doubts(made: run.Run) -> list[str]:
+    return chance.doubts(made.metrics()["test"])
 
 
 def _name_classify_method(version_folder: Path) -> None:
@@ -149,6 +176,7 @@ def _model_card(
             for key in ("source", "licence", "fingerprint", "images")
         },
         "metrics": made.metrics(),
+        "no_better_than_guessing": _doubts(made),
         "versions": made.settings["versions"],
         "checks": checks,
         "files": {

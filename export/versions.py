@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ EXTRA_ASSETS = "assets.extra"
 """TensorFlow Serving's folder for files that are not part of the graph."""
 
 MODEL_CARD = f"{EXTRA_ASSETS}/model_card.json"
+
+logger = logging.getLogger("export.versions")
 
 _ASIDE = ".exporting"
 
@@ -47,14 +50,19 @@ def new_version(model_folder: Path) -> Iterator[tuple[int, Path]]:
     """Gives the next version's number and an empty folder to write it into.
 
     The folder is renamed into place when the block ends, and removed if it raises. One process at a
-    time; another waits. What an interrupted process left behind is cleared away.
+    time; another waits, and sees inside of the block what the first one made. What an interrupted
+    process left behind is cleared away.
 
     Yields:
         the version, and the folder to fill.
     """
     model_folder.mkdir(parents=True, exist_ok=True)
     with (model_folder / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("another export into %s is under way: waiting for it", model_folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         version = max(versions(model_folder), default=0) + 1
         aside = model_folder / _ASIDE
         files.remove(aside)

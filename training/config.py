@@ -33,13 +33,13 @@ class RunConfig:
 
     data: str | None = _setting(
         None,
-        "a folder with one sub-folder a class, or a CSV/TSV manifest "
-        "(path,label[,split][,group]); without it the sample set of solar cells",
+        "a folder with one sub-folder a class, also within train, validation and test, or a "
+        "CSV/TSV manifest (path,label[,split][,group]); without it the sample set of solar cells",
     )
     positive: str | None = _setting(
         None,
         "name of the positive class, whose probability is answered; without it the class whose "
-        "name says so (defective, bad, 1, ...), else the last by name",
+        "name says so (defective, nok, Riss; not no_crack), else the last by name, with a warning",
     )
     runs: str = _setting("runs", "folder that receives the run")
     image_height: int = _setting(

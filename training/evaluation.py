@@ -13,6 +13,8 @@ import numpy as np
 import sklearn.metrics
 import tensorflow as tf
 
+from training import chance
+
 
 class Predictor:
     """Asks a model, compiled once for any number of images.
@@ -65,7 +67,8 @@ def metrics(
         review_margin: 0-0.5; closer than this to the threshold asks for a person.
 
     Returns:
-        JSON-ready; the areas are None where only one class is there. confusion_matrix is
+        JSON-ready; the areas are None where only one class is there. roc_auc_interval is that of
+        training/chance.py, and confusion_matrix is
         [[true negatives, false positives], [false negatives, true positives]].
     """
     decisions = (probabilities >= threshold).astype(int)
@@ -82,6 +85,7 @@ def metrics(
         if both
         else None,
         "roc_auc": roc_auc(targets, probabilities),
+        "roc_auc_interval": chance.roc_auc_interval(probabilities, targets == 1),
         "pr_auc": float(sklearn.metrics.average_precision_score(targets, probabilities))
         if both
         else None,

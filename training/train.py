@@ -23,7 +23,7 @@ from foundation import command_line, quiet_tensorflow
 from foundation.command_line import InputError
 from training import run
 from training.config import RunConfig, add_flags, config_from_args
-from training.data import dataset
+from training.data import class_names, dataset
 
 logger = logging.getLogger("training.train")
 
@@ -66,9 +66,17 @@ def _command(config: RunConfig, resume: bool) -> int:
 def _announce(config: RunConfig, found: dataset.Dataset) -> None:
     licence = f"; licence {found.licence}" if found.licence else ""
     logger.info("%d images: %s%s", len(found.items), found.source, licence)
+    if found.other_files:
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in found.other_files.items())
+        logger.info("files that are no pictures: %s", listed)
     negative, positive = found.class_names
-    reason = "--positive" if config.positive else "by its name; --positive changes it"
-    logger.info("classes: positive=%s (%s), negative=%s", positive, reason, negative)
+    guessed = found.positive_by == class_names.BY_ALPHABET
+    logger.log(
+        logging.WARNING if guessed else logging.INFO,
+        "classes: positive=%s (%s), negative=%s%s",
+        *(positive, found.positive_by, negative),
+        "; name the one that is looked for with --positive" if guessed else "",
+    )
 
 
 def train(

@@ -16,6 +16,7 @@ from export.gate import corruptions
 from export.gate.child import Answers, Evidence
 from export.gate.evidence import CORRUPTED, HELD_OUT
 from export.gate.images import Image, Version, is_positive
+from training import chance
 
 CANDIDATE, STABLE = "candidate", "stable"
 
@@ -148,6 +149,7 @@ def metrics(one: Judged, positive: np.ndarray, usable: np.ndarray) -> dict[str, 
         "accuracy": float(np.mean(said == truth)),
         "balanced_accuracy": balanced(said == truth, truth),
         "roc_auc": float(sklearn.metrics.roc_auc_score(truth, scores)),
+        "roc_auc_interval": chance.roc_auc_interval(scores, truth),
         "pr_auc": float(sklearn.metrics.average_precision_score(truth, scores)),
         "precision": float(precision),
         "recall": float(recall),

@@ -25,6 +25,7 @@ from foundation import figures, files
 from foundation.command_line import InputError
 from foundation.digests import version_digest
 from tfs_client import contract
+from training import chance
 
 logger = logging.getLogger("export.gate")
 
@@ -90,9 +91,10 @@ def judge(asked: dict[str, Version], terms: Terms) -> int:
         "page": PAGE,
     }
     verdict["held_out"] |= {"corrupted": len(corrupted), "data": terms.data}
+    verdict["no_better_than_guessing"] = chance.doubts(verdict["metrics"][CANDIDATE] or {})
     path = asked[CANDIDATE].folder / contract.GATE_VERDICT
     _write(path, verdict, asked, held_out, evidence, beside)
-    _say(checks, verdict["passed"], path)
+    _say(checks, verdict, path)
     return 0 if verdict["passed"] else 1
 
 
@@ -164,14 +166,18 @@ def _write(
     figures.write_json(path, verdict)
 
 
-def _say(checks: Sequence[Check], passed: bool, path: Path) -> None:
+def _say(checks: Sequence[Check], verdict: dict[str, Any], path: Path) -> None:
     width = max(len(check.name) for check in checks)
     for check in checks:
         told = check.detail["note"] if check.holds is None else check.received
         print(f"  {check.name:<{width}}  {check.word:<11}  {told}", file=sys.stderr)
         if check.holds is False:
             print(f"  {'':<{width}}  {'expected':<11}  {check.expected}", file=sys.stderr)
+    for doubt in verdict["no_better_than_guessing"]:
+        print(f"  warning: no better than guessing, on these images: {doubt}", file=sys.stderr)
     failed = ", ".join(check.name for check in checks if check.holds is False)
     page = path.with_name(PAGE)
-    print("passed" if passed else f"refused: {failed}; see {page}", file=sys.stderr)
+    but = ", though no better than guessing" if verdict["no_better_than_guessing"] else ""
+    last = f"passed{but}" if verdict["passed"] else f"refused: {failed}; see {page}"
+    print(last, file=sys.stderr)
     print(path)

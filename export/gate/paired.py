@@ -12,6 +12,8 @@ import math
 import numpy as np
 import scipy.stats
 
+from training.chance import placements
+
 CONFIDENCE = 0.95
 """Of each bound, on its own: the difference lies above the lower one with this probability."""
 
@@ -125,27 +127,6 @@ def roc_auc(candidate: np.ndarray, stable: np.ndarray, positive: np.ndarray) -> 
         variance=float(variance),
         images=len(positive),
     )
-
-
-def placements(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """DeLong's structural components, in n log n by ranks (ties count one half).
-
-    By ranks: Sun and Xu, "Fast Implementation of DeLong's Algorithm for Comparing the Areas Under
-    Correlated Receiver Operating Characteristic Curves", IEEE Signal Processing Letters 21 (2014).
-
-    Args:
-        scores: float [N].
-        positive: bool [N].
-
-    Returns:
-        for each positive the share of negatives that score lower, and for each negative the share
-        of positives that score higher. The mean of either is the area under the curve.
-    """
-    scores = np.asarray(scores, float)
-    ranks = scipy.stats.rankdata(scores)
-    of_positives = ranks[positive] - scipy.stats.rankdata(scores[positive])
-    of_negatives = ranks[~positive] - scipy.stats.rankdata(scores[~positive])
-    return of_positives / (~positive).sum(), 1 - of_negatives / positive.sum()
 
 
 def mcnemar_p(candidate: np.ndarray, stable: np.ndarray) -> float:

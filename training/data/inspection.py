@@ -9,8 +9,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+import logging
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,17 +20,21 @@ import tensorflow as tf
 import tqdm
 
 from foundation.command_line import InputError
-from training.data import preprocessing
-from training.data.dataset import Dataset, Item
+from training.data import oddities, preprocessing
+from training.data.items import Dataset, Item, SetAside
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SetAside:
-    """A file that is not used, and why."""
+class Odd:
+    """A kind of pictures that are used and may not mean what they mean elsewhere."""
 
-    path: str
-    label: str
-    reason: str
+    what: str
+    """see training/data/oddities.py"""
+    count: int
+    first: str
+    """the path of the first one, and what is odd about it"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,10 +45,12 @@ class Inspection:
     content: tuple[str, ...]
     """one key an item, of the decoded pixels: equal keys are the same picture in any format"""
     set_aside: tuple[SetAside, ...]
+    odd: tuple[Odd, ...] = ()
+    """one a kind, the most frequent first"""
 
 
 def inspect(dataset: Dataset, *, max_pixels: int, max_broken_share: float) -> Inspection:
-    """Decodes every file and sets aside what cannot be used.
+    """Decodes every file, sets aside what cannot be used, and warns of what is odd.
 
     Args:
         dataset: as found.
@@ -50,44 +58,64 @@ def inspect(dataset: Dataset, *, max_pixels: int, max_broken_share: float) -> In
         max_broken_share: 0-1.
 
     Raises:
-        InputError: more than max_broken_share of the files are set aside, or a class has fewer than
-            three images left, one for each split.
+        InputError: more than max_broken_share of the files are set aside (those that were left out
+            of the dataset count too), or a class has fewer than three images left, one for each
+            split.
     """
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def decode(image_bytes: tf.Tensor) -> tf.Tensor:
         return preprocessing.decode(image_bytes, max_pixels)
 
-    def look(item: Item) -> tuple[str | None, str | None]:
+    def look(item: Item) -> tuple[str | None, str | None, list[tuple[str, str]]]:
         try:
-            pixels = decode(tf.constant(dataset.file(item).read_bytes())).numpy()
+            content = dataset.file(item).read_bytes()
+            pixels = decode(tf.constant(content)).numpy()
         except (tf.errors.OpError, OSError) as error:
-            return None, _reason(error)
+            return None, _reason(error), []
         key = hashlib.sha256(repr(pixels.shape).encode())
         key.update(pixels.tobytes())
-        return key.hexdigest(), None
+        return key.hexdigest(), None, oddities.of(content, pixels)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # Pillow's warnings (of broken Exif, say) are about what TensorFlow does not read.
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")
         looked = pool.map(look, dataset.items)
         # disable=None: no bar where the output is no terminal
         bar = tqdm.tqdm(
             looked, "looking at the pictures", len(dataset.items), leave=False, disable=None
         )
-        keys, reasons = zip(*bar)
+        keys, reasons, found = zip(*bar)
 
     reasons = _with_contradictions(dataset.items, keys, reasons)
-    set_aside = tuple(
+    set_aside = dataset.left_out + tuple(
         SetAside(path=item.path, label=item.label, reason=reason)
         for item, reason in zip(dataset.items, reasons)
         if reason
     )
-    _check_share(set_aside, len(dataset.items), max_broken_share)
+    _check_share(set_aside, len(dataset.items) + len(dataset.left_out), max_broken_share)
     kept = [(item, key) for item, key, why in zip(dataset.items, keys, reasons) if not why]
     _check_classes(dataset, [item for item, _ in kept])
+    odd = _odd(dataset.items, found)
+    for kind in odd:
+        logger.warning("%d %s; the first: %s", kind.count, kind.what, kind.first)
     return Inspection(
         items=tuple(item for item, _ in kept),
         content=tuple(key for _, key in kept),
         set_aside=set_aside,
+        odd=odd,
+    )
+
+
+def _odd(items: Sequence[Item], found: Sequence[list[tuple[str, str]]]) -> tuple[Odd, ...]:
+    counts: collections.Counter[str] = collections.Counter()
+    first: dict[str, str] = {}
+    for item, kinds in zip(items, found):
+        for what, detail in kinds:
+            counts[what] += 1
+            first.setdefault(what, f"{item.path} ({detail})")
+    return tuple(
+        Odd(what=what, count=count, first=first[what]) for what, count in counts.most_common()
     )
 
 

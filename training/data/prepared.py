@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ from foundation.command_line import InputError
 from training import loop
 from training.config import RunConfig
 from training.data import pipeline
-from training.data.dataset import SPLITS, Dataset, Item
 from training.data.inspection import Inspection
-from training.data.split import split
+from training.data.items import SPLITS, Dataset, Item, SetAside
+from training.data.split import blocks, open_splits, split
 
 logger = logging.getLogger(__name__)
+
+REASONS_TOLD = 6
+"""In the log; set_aside.csv names them all."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,7 +83,7 @@ def prepare(dataset: Dataset, inspection: Inspection, config: RunConfig) -> Prep
     """Splits the usable images and says how.
 
     Raises:
-        InputError: training or validation would lack a class.
+        InputError: a split would lack a class; says which, and why.
     """
     names = split(
         inspection.items,
@@ -93,20 +97,63 @@ def prepare(dataset: Dataset, inspection: Inspection, config: RunConfig) -> Prep
         for name in SPLITS
     }
     for name, items in splits.items():
-        counts = collections.Counter(item.label for item in items)
-        if len(counts) < 2:
-            raise InputError(
-                f"Expected images of both classes in every split. Received: {dict(counts)} in "
-                f"{name}. Add images, split large groups, or change the shares."
-            )
-    logger.info(
-        "split: %s; seed=%d",
-        ", ".join(f"{name}={len(items)}" for name, items in splits.items()),
-        config.seed,
-    )
+        for label in dataset.class_names:
+            if not any(item.label == label for item in items):
+                raise InputError(_without(label, name, inspection))
+    logger.info("split: %s; seed=%d", _sizes(dataset, splits), config.seed)
+    taken = open_splits(inspection.items)
+    if taken:
+        logger.info("nothing is fixed to %s: taken from train, by the shares", " or ".join(taken))
     if inspection.set_aside:
         logger.warning(
-            "%d unusable files are set aside; the run names each one in set_aside.csv",
+            "%d unusable files are set aside; the run names each one in set_aside.csv: %s",
             len(inspection.set_aside),
+            _by_reason(inspection.set_aside),
         )
     return PreparedData(dataset=dataset, inspection=inspection, config=config, splits=splits)
+
+
+def _by_reason(set_aside: Sequence[SetAside]) -> str:
+    """How many files for each reason, in one line; sizes of single files count as one reason."""
+    reasons = collections.Counter(file.reason.split("; w x h")[0] for file in set_aside)
+    told = [f"{count} x {reason}" for reason, count in reasons.most_common(REASONS_TOLD)]
+    others = len(reasons) - len(told)
+    return "; ".join(told) + (f"; and {others} reasons more" if others else "")
+
+
+def _sizes(dataset: Dataset, splits: dict[str, tuple[Item, ...]]) -> str:
+    """For people: how many images of each class are in each split."""
+    return ", ".join(
+        f"{name}={len(items)} ("
+        + ", ".join(
+            f"{sum(item.label == label for item in items)} {label}" for label in dataset.class_names
+        )
+        + ")"
+        for name, items in splits.items()
+    )
+
+
+def _without(label: str, name: str, inspection: Inspection) -> str:
+    """Says why a class is missing in a split, and what to do."""
+    items, content = inspection.items, inspection.content
+    of_class = [item for item in items if item.label == label]
+    groups = sum(
+        any(items[index].label == label for index in block) for block in blocks(items, content)
+    )
+    fixed = [item.split for item in of_class if item.split]
+    if len(fixed) == len(of_class):
+        why = f"all {len(of_class)} are fixed to {' and '.join(sorted(set(fixed)))}"
+        advice = f"Fix some of them to {name}, or leave their split open"
+    elif groups < len(SPLITS):
+        why = (
+            f"its {len(of_class)} images form {groups} group{'s' * (groups != 1)}, and one group, "
+            "or the same picture, is never torn apart"
+        )
+        advice = f"Add images of {label} from other groups, or divide the groups: it takes 3"
+    else:
+        why = f"{len(fixed)} of its {len(of_class)} images are fixed, too few groups are left"
+        advice = f"Fix some of them to {name}, or fewer to the other splits"
+    return (
+        f"Expected images of both classes in every split. Received: no {label} in {name}; {why}. "
+        f"{advice}."
+    )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from foundation.command_line import InputError
-from training.data.dataset import SPLITS, Item
+from training.data.items import SPLITS, Item
 
 
 def split(
@@ -25,16 +25,24 @@ def split(
     """Gives each item a split, stratified, with groups and identical pictures kept together.
 
     Items that share a group or the same picture form one block, and a block goes into one split.
-    Blocks are placed one by one, larger ones first and equal ones in random order, each where it
-    brings the counts of every stratum, and the total, closest to the wished ones (least sum of
-    squares). With blocks of one image this is the usual stratified split to the nearest whole
-    image. A split fixed by the manifest fixes its whole block.
+    Blocks are placed one by one: those of the rarest stratum first, of these the larger ones first,
+    and equal ones in random order. Each goes where it brings its strata closest to the wished
+    counts (least sum of squares, each stratum weighed by its size). What the strata before it left
+    over decides only how it is rounded, by half an image at most, so that the total comes out too.
+    With blocks of one image this is the usual stratified split to the nearest whole image.
+
+    No split goes without a class as long as blocks of that class are left to give it one: a class
+    of three blocks or more is in every split, whatever the seed and the shares.
+
+    A split that the data fix for an item holds for its whole block. Where every item's split is
+    fixed and one of the three is never named, as in a folder of train/ and test/ alone, that one
+    gets its share of what is fixed to training.
 
     (scikit-learn's StratifiedGroupKFold is not used: it knows no unequal shares, and refuses
     classes with fewer images than folds.)
 
     Args:
-        items: N labelled images.
+        items: N labelled images of one or two classes.
         content: N keys; equal keys mean identical pictures.
         train_share: 0-1.
         validation_share: 0-1; the rest is for test.
@@ -46,33 +54,126 @@ def split(
     Raises:
         InputError: a block is fixed to two splits; names the items.
     """
-    blocks = _blocks(items, content)
-    strata = sorted({item.stratum for item in items})
-    column = {stratum: index for index, stratum in enumerate(strata)}
-    counts = np.zeros((len(blocks), len(strata) + 1))
-    for row, block in enumerate(blocks):
-        for index in block:
-            counts[row, column[items[index].stratum]] += 1
-        counts[row, -1] = len(block)
+    together = blocks(items, content)
+    counts = _counts(items, together)
+    sizes = counts.sum(axis=0)
     shares = np.array([train_share, validation_share, 1 - train_share - validation_share])
-    missing = shares[:, np.newaxis] * counts.sum(axis=0)
+    choices = _choices(items, together)
+    missing = _wished(counts, choices, shares)
+    rarity = np.where(counts > 0, sizes, np.inf).min(axis=1)
+    coverage = _Coverage([{items[index].label for index in block} for block in together], choices)
 
     result = [""] * len(items)
-    order = np.random.default_rng(seed).permutation(len(blocks))
-    fixed = [_fixed_split(items, block) for block in blocks]
-    for row in sorted(order, key=lambda row: (fixed[row] is None, -counts[row, -1])):
-        if fixed[row] is None:
-            # |missing - counts|^2 - |missing|^2 for each split: least where most is missing.
-            place = int(np.argmin(((counts[row] - 2 * missing) * counts[row]).sum(axis=1)))
-        else:
-            place = SPLITS.index(fixed[row])
+    unplaced = sizes.copy()
+    order = np.random.default_rng(seed).permutation(len(together))
+    for row in sorted(
+        order, key=lambda row: (len(choices[row]) > 1, rarity[row], -counts[row].sum())
+    ):
+        left_over = missing[:, unplaced == 0].sum(axis=1, keepdims=True)
+        wished = missing + left_over.clip(-0.5, 0.5)
+        # |wished - counts|^2 - |wished|^2 for each split: least where most is missing.
+        far = (((counts[row] - 2 * wished) * counts[row]) / sizes**2).sum(axis=1)
+        # Rounded, because a draw between thirds must not be decided by the last binary digit.
+        place = min(coverage.best(row, choices[row]), key=lambda place: round(far[place], 12))
+        coverage.place(row, place)
         missing[place] -= counts[row]
-        for index in blocks[row]:
+        unplaced -= counts[row]
+        for index in together[row]:
             result[index] = SPLITS[place]
     return result
 
 
-def _blocks(items: Sequence[Item], content: Sequence[str]) -> list[list[int]]:
+def open_splits(items: Sequence[Item]) -> tuple[str, ...]:
+    """The splits that nothing is fixed to, where every item is fixed: they are taken from train."""
+    fixed = {item.split for item in items}
+    return () if None in fixed else tuple(name for name in SPLITS if name not in fixed)
+
+
+def _choices(items: Sequence[Item], together: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """The splits that each block may go to, as indices of SPLITS."""
+    from_train = open_splits(items)
+    choices = []
+    for block in together:
+        fixed = _fixed_split(items, block)
+        if fixed is None:
+            names: Sequence[str] = SPLITS
+        else:
+            names = (fixed, *from_train) if fixed == "train" else (fixed,)
+        choices.append(tuple(SPLITS.index(name) for name in names))
+    return choices
+
+
+def _counts(items: Sequence[Item], together: Sequence[Sequence[int]]) -> np.ndarray:
+    """How many images of each stratum each block has: float [blocks, strata]."""
+    strata = sorted({item.stratum for item in items})
+    column = {stratum: index for index, stratum in enumerate(strata)}
+    counts = np.zeros((len(together), len(strata)))
+    for row, block in enumerate(together):
+        for index in block:
+            counts[row, column[items[index].stratum]] += 1
+    return counts
+
+
+def _wished(
+    counts: np.ndarray, choices: Sequence[tuple[int, ...]], shares: np.ndarray
+) -> np.ndarray:
+    """How many images of each stratum each split should get: float [3, strata]."""
+    if any(len(places) == len(SPLITS) for places in choices):
+        return shares[:, np.newaxis] * counts.sum(axis=0)  # what is free fills up what is fixed
+    wished = np.zeros((len(SPLITS), counts.shape[1]))
+    for count, places in zip(counts, choices):
+        wished[list(places)] += np.outer(shares[list(places)] / shares[list(places)].sum(), count)
+    return wished
+
+
+class _Coverage:
+    """Sees to it that no split goes without a class that could be there.
+
+    Args:
+        labels: of each block, one or two of two.
+        choices: the splits that each block may go to.
+    """
+
+    def __init__(self, labels: Sequence[set[str]], choices: Sequence[Sequence[int]]) -> None:
+        self._labels = labels
+        self._left = collections.Counter(frozenset(of_block) for of_block in labels)
+        self._lacking: dict[str, set[int]] = {label: set() for label in set().union(*labels)}
+        for of_block, places in zip(labels, choices):
+            for label in of_block:
+                self._lacking[label].update(places)
+
+    def best(self, row: int, choices: Sequence[int]) -> list[int]:
+        """Those of the choices after which the fewest classes must be missing somewhere."""
+        if not any(self._lacking.values()):
+            return list(choices)
+        self._left[frozenset(self._labels[row])] -= 1
+        lost = {place: self._lost(row, place) for place in choices}
+        self._left[frozenset(self._labels[row])] += 1
+        return [place for place in choices if lost[place] == min(lost.values())]
+
+    def place(self, row: int, place: int) -> None:
+        """Takes note of where a block went."""
+        self._left[frozenset(self._labels[row])] -= 1
+        for label in self._labels[row]:
+            self._lacking[label].discard(place)
+
+    def _lost(self, row: int, place: int) -> int:
+        """How often a class will be missing in a split, at best, if the block goes there."""
+        lacking = {
+            label: splits - {place} if label in self._labels[row] else splits
+            for label, splits in self._lacking.items()
+        }
+        mixed = sum(left for labels, left in self._left.items() if len(labels) > 1)
+        # A block of both classes is worth most where both are missing.
+        served = min(mixed, len(set.intersection(*lacking.values())))
+        lost = sum(
+            max(0, len(splits) - served - self._left[frozenset({label})])
+            for label, splits in lacking.items()
+        )
+        return max(0, lost - (mixed - served))
+
+
+def blocks(items: Sequence[Item], content: Sequence[str]) -> list[list[int]]:
     """Connects items that share a group or a content; returns the connected index lists."""
     parent = list(range(len(items)))
 

@@ -16,7 +16,7 @@ import sklearn.metrics
 
 from foundation import page, plots
 from foundation.palette import BLUE, GREY, ORANGE
-from training import run
+from training import chance, run
 
 TEMPLATE = Path(__file__).with_name("report.html")
 THUMBNAIL_PIXELS = 112
@@ -37,6 +37,7 @@ def write(made: run.Run, path: Path) -> None:
         ),
         run=made.settings,
         metrics=made.metrics(),
+        doubts=chance.doubts(made.metrics()["test"]),
         classes=made.class_names,
         settings=sorted(made.settings["config"].items()),
         curves=page.svg(_learning_curves(made.settings["training"])),

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from foundation import figures
-from training import evaluation, loop, run
+from training import chance, evaluation, loop, run
 from training.config import RunConfig
 from training.data.prepared import PreparedData
 from training.results import report
@@ -84,6 +84,8 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
         test["f1"],
         test["count"],
     )
+    for doubt in chance.doubts(test):
+        logger.warning("no better than guessing, as far as the test images tell: %s", doubt)
 
 
 def _write_data_tables(folder: Path, data: PreparedData) -> None:
@@ -124,16 +126,20 @@ def _predictions(trained: TrainedRun, answers: dict[str, np.ndarray]) -> list[ru
 def _write_samples(folder: Path, trained: TrainedRun, predictions: list[run.Prediction]) -> None:
     """Copies one test image of each class, the one with the class's median probability.
 
-    Something to try a server with: neither the best nor the worst of its class.
+    Something to try a server with: neither the best nor the worst of its class. Each has its
+    class's name, with a number where the names of both come out the same.
     """
     folder.mkdir(exist_ok=True)
-    for label in trained.data.dataset.class_names:
+    labels = trained.data.dataset.class_names
+    names = [re.sub(r"[^\w.-]", "_", label).lstrip(".")[:60] or "_" for label in labels]
+    if names[0].casefold() == names[1].casefold():  # also where a file system takes a for A
+        names = [f"{name}_{index}" for index, name in enumerate(names)]
+    for label, name in zip(labels, names):
         of_class = sorted(
             (row for row in predictions if row.split == "test" and row.label == label),
             key=lambda row: row.probability,
         )
         source = trained.data.dataset.root / of_class[len(of_class) // 2].path
-        name = re.sub(r"[^\w.-]", "_", label)
         shutil.copyfile(source, folder / f"{name}{source.suffix.lower()}")
 
 
@@ -150,6 +156,7 @@ def _settings(trained: TrainedRun, model: keras.Model) -> dict[str, Any]:
             "fingerprint": trained.fingerprint,
             "images": {name: len(items) for name, items in trained.data.splits.items()},
             "set_aside": len(trained.data.inspection.set_aside),
+            "odd": [dataclasses.asdict(kind) for kind in trained.data.inspection.odd],
         },
         "model": {"architecture": trained.config.architecture, "weights": model.count_params()},
         "training": {

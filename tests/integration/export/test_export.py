@@ -16,7 +16,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from export import saved_model, warmup
+from export import saved_model, versions, warmup
 from foundation.command_line import InputError
 from tfs_client import contract
 from training import run
@@ -70,6 +70,30 @@ def test_exporting_again_makes_the_next_version_unless_it_stands(
     assert again.stdout.strip().endswith("/2")
     names = sorted(path.name for path in (models / contract.MODEL_NAME).iterdir())
     assert [name for name in names if not name.startswith(".")] == ["1", "2"]
+
+
+def test_an_export_that_waited_for_another_one_does_not_publish_the_run_again(
+    store: Path, sample_run: Path, tmp_path: Path, preloaded_python: str
+) -> None:
+    folder = tmp_path / contract.MODEL_NAME
+    with versions.new_version(folder) as (_, aside):
+        second = subprocess.Popen(
+            [preloaded_python, "-m", "export.saved_model", "--if-new"]
+            + ["--run", str(sample_run), "--models", str(tmp_path)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for line in second.stderr:
+            if "is under way: waiting for it" in line:
+                break
+        shutil.copytree(store / contract.MODEL_NAME / "1", aside, dirs_exist_ok=True)
+    told, rest = second.communicate(timeout=60)
+    assert second.returncode == 0, rest
+    assert told.strip() == str(folder / "1")
+    assert "nothing to export" in rest
+    assert versions.versions(folder) == [1]
 
 
 def test_a_missing_run_is_one_line_and_makes_nothing(tmp_path: Path, command: Callable) -> None:

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from foundation.command_line import InputError
-from training.data import dataset, inspection
+from training.data import dataset, inspection, oddities
 
 
 def _inspect(folder: Path, share: float = 0.5) -> inspection.Inspection:
@@ -95,3 +95,42 @@ def test_a_class_with_too_few_usable_images_stops_training(image_folder: Path) -
         path.unlink()
     with pytest.raises(InputError, match=r"at least 3 usable images.*2 of bad"):
         _inspect(image_folder)
+
+
+def test_files_that_are_left_out_count_under_the_same_share(image_folder: Path) -> None:
+    for index in range(3):
+        (image_folder / "good" / f"{index}.webp").write_bytes(b"")
+    with pytest.raises(InputError, match=r"at most 5\.0%.*3 of 43.*good/0.webp: .webp is not"):
+        _inspect(image_folder, share=0.05)
+    assert [file.path for file in _inspect(image_folder, share=0.08).set_aside] == [
+        "good/0.webp", "good/1.webp", "good/2.webp",
+    ]  # fmt: skip
+
+
+def test_odd_pictures_are_kept_and_told_once_a_kind(
+    image_folder: Path,
+    picture: PIL.Image.Image,
+    encoded: Callable,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    for index in range(3):
+        turned = picture.crop((index, 0, 100, 80))
+        (image_folder / "good" / f"turned{index}.jpg").write_bytes(
+            encoded(turned, "JPEG", exif=exif)
+        )
+    twelve_bits = np.asarray(picture.convert("L")).astype(np.uint16) * 16
+    deep = encoded(PIL.Image.fromarray(twelve_bits), "PNG")
+    (image_folder / "bad" / "deep.png").write_bytes(deep)
+    seen = _inspect(image_folder)
+    assert len(seen.items) == 44
+    assert [(kind.what, kind.count) for kind in seen.odd] == [
+        (oddities.ORIENTED, 3),
+        (oddities.SHALLOW, 1),
+    ]
+    assert seen.odd[0].first == "good/turned0.jpg (orientation 6)"
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 2
+    assert told[0].startswith("3 pictures have an Exif orientation")
+    assert told[1].endswith("the first: bad/deep.png (16 levels are left)")

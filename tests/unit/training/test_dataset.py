@@ -129,6 +129,37 @@ def test_a_manifest_with_a_mistake_is_refused_with_its_line(
         dataset.find(_manifest(image_folder, text))
 
 
+@pytest.mark.parametrize("other", ["absolute", "link", "through a folder"])
+def test_a_file_that_a_manifest_names_twice_is_refused(image_folder: Path, other: str) -> None:
+    (image_folder / "link.png").symlink_to("good/00.png")
+    second = {
+        "absolute": str(image_folder / "good" / "00.png"),
+        "link": "link.png",
+        "through a folder": "bad/../good/00.png",
+    }[other]
+    text = f"path,label\ngood/00.png,ok\nbad/00.png,nok\n{second},ok\n"
+    with pytest.raises(InputError, match=r"each path once.*on lines 2 and 4"):
+        dataset.find(_manifest(image_folder, text))
+
+
+def test_an_absolute_path_is_the_same_data_as_a_relative_one(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "path,label\n{0}good/00.png,ok\n{0}bad/00.png,nok\n"
+    relative = dataset.find(_manifest(image_folder, lines.format("")))
+    _manifest(image_folder, lines.format(f"{image_folder}/"))
+    monkeypatch.chdir(image_folder)
+    absolute = dataset.find("list.csv")
+    assert absolute.items == relative.items
+    assert dataset.fingerprint(absolute) == dataset.fingerprint(relative)
+
+
+def test_a_manifest_names_splits_as_folders_do(image_folder: Path) -> None:
+    text = "path,label,split\ngood/00.png,ok,Val\nbad/00.png,nok,TRAIN\n"
+    found = dataset.find(_manifest(image_folder, text))
+    assert {item.label: item.split for item in found.items} == {"ok": "validation", "nok": "train"}
+
+
 def test_a_manifest_that_is_not_text_is_refused(image_folder: Path) -> None:
     path = image_folder / "list.csv"
     path.write_bytes(b"path,label\n\xff\xfe\x00")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import itertools
+import random
 
 import pytest
 
@@ -92,3 +94,105 @@ def test_one_group_fixed_to_two_splits_is_refused() -> None:
     ]
     with pytest.raises(InputError, match=r"left.png and right.png in test and train"):
         split(items, _unique(items), **SHARES, seed=1)
+
+
+def _grouped(**sizes: list[int]) -> list[Item]:
+    """A group for each size, of the class that the keyword names."""
+    return [
+        Item(path=f"{label} {group} {index}", label=label, stratum=label, group=f"{label} {group}")
+        for label, of_class in sizes.items()
+        for group, size in enumerate(of_class)
+        for index in range(size)
+    ]
+
+
+def _counted(items: list[Item], names: list[str], label: str) -> list[int]:
+    placed = collections.Counter((item.label, name) for item, name in zip(items, names))
+    return [placed[label, name] for name in dataset.SPLITS]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_large_groups_of_a_rare_class_get_their_own_shares(seed: int) -> None:
+    items = _grouped(nok=[2] * 20, ok=[1] * 100)
+    names = split(items, _unique(items), **SHARES, seed=seed)
+    assert _counted(items, names, "nok") == [24, 6, 10]
+    assert _counted(items, names, "ok") == [60, 15, 25]
+
+
+def test_every_class_comes_as_close_to_its_shares_as_its_groups_allow() -> None:
+    draw = random.Random(1)
+    for _ in range(300):
+        shares = draw.choice([(0.6, 0.15), (0.8, 0.1), (0.9, 0.05), (0.34, 0.33), (0.1, 0.1)])
+        shape = {
+            label: [draw.choice([1, 1, 1, 2, 3, 7, 20]) for _ in range(draw.randint(5, 60))]
+            for label in ("ok", "nok")
+        }
+        items = _grouped(**shape)
+        names = split(
+            items,
+            _unique(items),
+            train_share=shares[0],
+            validation_share=shares[1],
+            seed=draw.randrange(1000),
+        )
+        for label, sizes in shape.items():
+            wished = [share * sum(sizes) for share in (*shares, 1 - sum(shares))]
+            for got, wish in zip(_counted(items, names, label), wished):
+                assert got > 0
+                assert abs(got - wish) <= max(sizes) + 1, (shape, shares)
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6, 7])
+@pytest.mark.parametrize("shares", [(0.6, 0.15), (0.98, 0.01), (0.01, 0.01)])
+def test_no_split_lacks_a_class_of_a_few_images(count: int, shares: tuple[float, float]) -> None:
+    items = _grouped(nok=[1] * count, ok=[1] * 200)
+    for seed in range(30):
+        names = split(
+            items, _unique(items), train_share=shares[0], validation_share=shares[1], seed=seed
+        )
+        assert min(_counted(items, names, "nok")) > 0
+
+
+def test_groups_of_both_classes_leave_no_split_without_one_where_that_can_be() -> None:
+    draw = random.Random(2)
+    for _ in range(400):
+        kinds = [draw.choice(["a", "b", "ab"]) for _ in range(draw.randint(3, 7))]
+        can_be = any(
+            all(
+                len({place for kind, place in zip(kinds, places) if label in kind}) == 3
+                for label in "ab"
+            )
+            for places in itertools.product(range(3), repeat=len(kinds))
+        )
+        items = [
+            Item(path=f"{group} {label} {index}", label=label, stratum=label, group=f"{group}")
+            for group, kind in enumerate(kinds)
+            for label in kind
+            for index in range(draw.choice([1, 1, 2, 5]))
+        ]
+        names = split(items, _unique(items), **SHARES, seed=draw.randrange(1000))
+        if can_be:
+            assert all(min(_counted(items, names, label)) > 0 for label in "ab"), kinds
+
+
+def test_a_split_that_is_never_named_is_taken_from_train() -> None:
+    named = {"train": 160, "test": 40}
+    items = [
+        Item(path=f"{name} {index}", label=f"{index % 2}", stratum=f"{index % 2}", split=name)
+        for name, count in named.items()
+        for index in range(count)
+    ]
+    names = split(items, _unique(items), **SHARES, seed=1)
+    assert collections.Counter(names) == {"train": 128, "validation": 32, "test": 40}
+    assert all(name == "test" for item, name in zip(items, names) if item.split == "test")
+    assert _counted(items, names, "0") == _counted(items, names, "1") == [64, 16, 20]
+
+
+def test_an_open_place_keeps_its_share_where_others_are_fixed() -> None:
+    items = [
+        Item(path=f"{index}", label="x", stratum="x", split="test" if index < 20 else None)
+        for index in range(100)
+    ]
+    names = split(items, _unique(items), **SHARES, seed=1)
+    assert collections.Counter(names) == {"train": 60, "validation": 15, "test": 25}
+    assert set(names[:20]) == {"test"}

@@ -1,0 +1,103 @@
+"""Reads a manifest: a CSV or TSV table with columns path and label, maybe split and group."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import os
+from pathlib import Path
+
+from foundation.command_line import InputError
+from training.data.folder import SPLIT_NAMES
+from training.data.items import SPLITS, Item
+
+
+def read(path: Path) -> tuple[Item, ...]:
+    """The images that a manifest lists, of two labels.
+
+    Args:
+        path: of the table; the paths in it are relative to its folder, or absolute.
+
+    Raises:
+        InputError: the table cannot be read or used; names the line.
+    """
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    items: dict[str, Item] = {}
+    lines: dict[str, tuple[int, str]] = {}
+    first_line_of_label: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+            columns = reader.fieldnames or []
+            if not {"path", "label"} <= set(columns):
+                raise InputError(
+                    f"Expected {path} to begin with the columns path and label (optional: split, "
+                    f"group), separated by {'tabs' if delimiter != ',' else 'commas'}. Received: "
+                    f"{delimiter.join(columns) or 'nothing'}."
+                )
+            for row in reader:
+                item = _item(path, reader.line_num, row)
+                # By the file itself: relative, absolute and through a link it is one picture.
+                real = os.path.realpath(path.parent / item.path)
+                if real in items:
+                    line, name = lines[real]
+                    other = "" if name == item.path else f" and {name}, the same file,"
+                    raise InputError(
+                        f"Expected each path once in {path}. Received: {item.path}{other} on lines "
+                        f"{line} and {reader.line_num}. Remove one."
+                    )
+                items[real] = item
+                lines[real] = reader.line_num, item.path
+                first_line_of_label.setdefault(item.label, reader.line_num)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(
+            f"Expected {path} to be a UTF-8 text table. Received: {error}. Save it as UTF-8 "
+            f"{'TSV' if delimiter != ',' else 'CSV'}."
+        ) from error
+    if len(first_line_of_label) != 2:
+        counts = collections.Counter(item.label for item in items.values())
+        found = ", ".join(
+            f"{label} ({counts[label]} images, first on line {line})"
+            for label, line in sorted(first_line_of_label.items())
+        )
+        raise InputError(
+            f"Expected two labels in {path}. Received: {len(first_line_of_label)}"
+            f"{': ' + found if found else ''}. Correct or remove the lines of the unknown ones."
+        )
+    return tuple(sorted(items.values(), key=lambda item: item.path))
+
+
+def _item(manifest: Path, line: int, row: dict[str, str | None]) -> Item:
+    root = manifest.parent
+    path, label, split, group = (
+        (row.get(column) or "").strip() for column in ("path", "label", "split", "group")
+    )
+    if not path or not label:
+        raise InputError(
+            f"Expected a path and a label on line {line} of {manifest}. Received: "
+            f"path={path!r}, label={label!r}."
+        )
+    if not (root / path).is_file():
+        raise InputError(
+            f"Expected every path in {manifest} to be a file, relative to {root}/. Received: "
+            f"{path} on line {line}, which does not exist. Correct the path or remove the line."
+        )
+    if split and split.casefold() not in SPLIT_NAMES:
+        raise InputError(
+            f"Expected split to be {' | '.join(SPLITS)} or empty. Received: {split} on line {line} "
+            f"of {manifest}."
+        )
+    return Item(
+        path=_relative(path, root),
+        label=label,
+        split=SPLIT_NAMES[split.casefold()] if split else None,
+        group=group or None,
+        stratum=label,
+    )
+
+
+def _relative(path: str, root: Path) -> str:
+    """./a.png, and /where/it/is/a.png, as a.png: the same data are the same wherever they lie."""
+    if Path(path).is_relative_to(root.absolute()):
+        path = os.path.relpath(path, root.absolute())
+    return Path(os.path.normpath(path)).as_posix()
