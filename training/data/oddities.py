@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import struct
 
 import numpy as np
 import PIL.GifImagePlugin
@@ -29,11 +28,6 @@ TRANSPARENT = (
     "pictures have transparent pixels: transparency is dropped, and other programs may show "
     "another colour there; save them on a ground of your choice"
 )
-CANVAS = (
-    "GIFs have a first frame that does not fill their canvas, or later frames larger than it: "
-    "programs differ about their size and about what lies around; save the frame as PNG"
-)
-
 _ORIENTATION = 0x0112
 _SHALLOW_BELOW = 64
 """Upper bytes of a picture of 14 bits: 0-63."""
@@ -107,24 +101,10 @@ def _share(of_pixels: float) -> str | None:
     return f"{of_pixels:.1%} of its pixels" if of_pixels else None
 
 
-def _gif_canvas(content: bytes, pixels: np.ndarray) -> str | None:
-    canvas = struct.unpack_from("<HH", content, 6)
-    frame = PIL.GifImagePlugin.GifImageFile(io.BytesIO(content)).tile[0][1]
-    height, width = pixels.shape[:2]
-    if frame == (0, 0, *canvas) and (width, height) == canvas:
-        return None
-    left, top, right, bottom = frame
-    return (
-        f"canvas {canvas[0]}x{canvas[1]}, first frame {right - left}x{bottom - top}, "
-        f"decoded {width}x{height}"
-    )
-
-
 _LOOKS = (
     (b"\xff\xd8", ORIENTED, _jpeg_orientation),
     (b"\x89PNG", ORIENTED, _png_orientation),
     (b"\x89PNG", SHALLOW, _levels_left),
     (b"\x89PNG", TRANSPARENT, _png_transparency),
     (b"GIF8", TRANSPARENT, _gif_transparency),
-    (b"GIF8", CANVAS, _gif_canvas),
 )

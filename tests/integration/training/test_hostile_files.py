@@ -189,3 +189,39 @@ def test_a_png_is_decoded_without_its_comments_and_profile(ask: Callable, good: 
             answers = ask([plain.getvalue(), dressed.getvalue()])
             assert answers["valid"].all()
             np.testing.assert_array_equal(*answers["images"])
+
+
+def _gif(*, at: int, content: bytes) -> bytes:
+    """A GIF of 24x20 pixels in 16 colours; `content` takes the place of bytes from `at` on.
+
+    Where `at` is negative, it counts from the first frame's mark.
+    """
+    noise = np.random.default_rng(2).integers(0, 256, (20, 24, 3), np.uint8)
+    picture = PIL.Image.fromarray(noise).quantize(16)
+    target = io.BytesIO()
+    picture.save(target, "GIF", transparency=3, comment=b"a note", background=2)
+    file = bytearray(target.getvalue())
+    place = at if at >= 0 else file.index(b",", 13 + 3 * 16) - at
+    file[place : place + len(content)] = content
+    return bytes(file)
+
+
+def test_transparent_pixels_of_a_gif_have_their_palettes_colour_as_in_pillow() -> None:
+    file = _gif(at=0, content=b"GIF89a")
+    with PIL.Image.open(io.BytesIO(file)) as picture:
+        assert picture.info["transparency"] == 3
+        expected = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(preprocessing.decode(tf.constant(file), LIMIT), expected)
+
+
+@pytest.mark.parametrize(
+    ("at", "content"),
+    [(6, b"\x30\0\x28\0"), (6, b"\5\0\5\0"), (-1, b"\1\0\0\0"), (-3, b"\2\0")],
+    ids=["larger canvas", "smaller canvas", "moved across", "moved down"],
+)
+def test_a_gif_whose_first_frame_is_not_its_canvas_is_refused_by_graph_and_client(
+    at: int, content: bytes
+) -> None:
+    file = _gif(at=at, content=content)
+    assert "whose first frame is not its whole canvas" in _examined(file)[1][0]
+    assert "whose first frame is not its whole canvas" in read_header(file).obstacle

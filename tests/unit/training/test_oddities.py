@@ -84,39 +84,6 @@ def test_transparent_pixels_of_a_png_are_told_and_an_opaque_channel_is_not(
     assert detail == "10.0% of its pixels"
 
 
-def _gif(canvas: tuple[int, int], *frames: tuple[int, int, int, int]) -> bytes:
-    """The head of a GIF; frames are left, top, width, height, and their pixels are cut short."""
-    numbers = [b"".join(n.to_bytes(2, "little") for n in place) for place in (canvas, *frames)]
-    body = b"".join(b"," + place + b"\0\x02\x02\x4c\x01\0" for place in numbers[1:])
-    return b"GIF89a" + numbers[0] + b"\x80\0\0" + b"\0\0\0\xff\xff\xff" + body + b";"
-
-
-@pytest.mark.parametrize(
-    ("canvas", "frames", "decoded"),
-    [
-        ((20, 10), [(5, 5, 8, 4)], (20, 10)),
-        ((10, 10), [(0, 0, 20, 10)], (20, 10)),
-        ((10, 10), [(0, 0, 10, 10), (0, 0, 30, 20)], (30, 20)),
-    ],
-)
-def test_a_gif_whose_frame_is_not_its_canvas_is_told(
-    canvas: tuple[int, int], frames: list, decoded: tuple[int, int]
-) -> None:
-    pixels = np.zeros((decoded[1], decoded[0], 3), np.uint8)
-    (found,) = oddities.of(_gif(canvas, *frames), pixels)
-    assert found[0] == oddities.CANVAS
-    width, height = frames[0][2:]
-    assert found[1] == (
-        f"canvas {canvas[0]}x{canvas[1]}, first frame {width}x{height}, "
-        f"decoded {decoded[0]}x{decoded[1]}"
-    )
-
-
-def test_a_gif_that_fills_its_canvas_is_not_odd() -> None:
-    pixels = np.zeros((10, 20, 3), np.uint8)
-    assert oddities.of(_gif((20, 10), (0, 0, 20, 10), (2, 2, 4, 4)), pixels) == []
-
-
 def test_what_pillow_cannot_read_is_not_odd(encoded: Callable, picture: PIL.Image.Image) -> None:
     jpeg = encoded(picture, "JPEG", exif=_oriented(picture, 6))
     place = jpeg.index(b"Exif\0\0") + 6

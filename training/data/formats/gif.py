@@ -1,4 +1,9 @@
-"""GIF: the file ends behind its first frame, because giflib decodes all of them.
+"""GIF: what is kept is the palette and the first frame, because giflib decodes all of them.
+
+Extensions before the frame are left out. One of them may call a colour transparent, which
+TensorFlow would turn black; Pillow shows it as it stands in the palette, and so does the graph.
+TensorFlow does not place a frame on its canvas, as Pillow does, so one that does not fill it is
+refused.
 
 Source: the GIF89a specification 12 to 22.
 """
@@ -27,8 +32,6 @@ _FRAME_BYTES = 10
 
 def look(files: Files, own: tf.Tensor) -> Look:
     """Walks over the extensions to the first frame, and to the end of its pixels.
-
-    Height and width are those of what holds both the canvas and the frame.
 
     Args:
         files: of a batch.
@@ -62,27 +65,35 @@ def look(files: Files, own: tf.Tensor) -> Look:
         size,
     )
     width, height = (
-        tf.where(
-            own,
-            tf.maximum(
-                number(files.head[:, at : at + 2], little_endian=True),
-                number(facts[:, at - 1 : at + 1], little_endian=True),
-            ),
-            0,
-        )
-        for at in (6, 8)
+        tf.where(own, number(files.head[:, at : at + 2], little_endian=True), 0) for at in (6, 8)
     )
+    left, top, right, bottom = (
+        number(facts[:, at : at + 2], little_endian=True) for at in (1, 3, 5, 7)
+    )
+    fills = tf.equal(left + top, 0) & tf.equal(right, width) & tf.equal(bottom, height)
     problem = tf.where(
         size < 14,
         "the header is cut off",
         tf.where(
-            too_many | too_many_of_pixels,
-            TOO_MANY_PARTS,
-            text_where(~found, "a GIF without a frame"),
+            ~found & ~too_many,
+            "a GIF without a frame",
+            tf.where(
+                too_many | too_many_of_pixels,
+                TOO_MANY_PARTS,
+                text_where(
+                    ~fills,
+                    "a GIF whose first frame is not its whole canvas; save that frame as PNG",
+                ),
+            ),
         ),
     )
+    nowhere = tf.zeros_like(size)
     return nothing(size)._replace(
-        beginning=tf.where(own, last + 1, 0),
+        beginning=tf.where(own, 13 + _palette_bytes(files.head[:, 10]), 0),
+        parts=(
+            (tf.where(found, frame, 0), tf.where(found, last + 1 - frame, 0)),
+            (nowhere, nowhere),
+        ),
         tail=text_where(own, _END),
         height=height,
         width=width,

@@ -170,8 +170,8 @@ def pictures() -> dict[str, Kept]:
         "GIF, animated": Kept(
             encoded(palette, "GIF", save_all=True, append_images=[palette.rotate(90)], loop=0), 3
         ),
-        "GIF, larger frame": Kept(gif((5, 4), (WIDTH, HEIGHT)), 3, 1),
-        "GIF, larger canvas": Kept(gif((40, 60), (WIDTH, HEIGHT)), 3, 1),
+        "GIF, larger frame": Kept(gif((5, 4), (WIDTH, HEIGHT)), 3, 1, "canvas"),
+        "GIF, larger canvas": Kept(gif((40, 60), (WIDTH, HEIGHT)), 3, 1, "canvas"),
         "BMP": Kept(encoded(NOISE, "BMP"), 3),
         "BMP, grey": Kept(encoded(grey, "BMP"), 1),
         "BMP, grey, top down": Kept(bmp(8, top_down=True), 1),

@@ -51,12 +51,12 @@ def test_every_format_of_the_contract_is_read():
     assert formats == set(contract.IMAGE_FORMATS)
 
 
-def test_where_a_frame_lies_on_its_canvas_makes_no_difference():
+@pytest.mark.parametrize("place", [(0, 0, 5, 4), (1, 0, WIDTH, HEIGHT), (0, 60_000, WIDTH, HEIGHT)])
+def test_a_gif_whose_first_frame_is_not_its_canvas_is_refused(place):
     file = bytearray(gif((WIDTH, HEIGHT), (5, 4)))
     frame = file.index(b",", 13)
-    file[frame + 1 : frame + 5] = struct.pack("<HH", 60_000, 60_000)
-    header = read_header(bytes(file))
-    assert (header.width, header.height) == (WIDTH, HEIGHT)
+    file[frame + 1 : frame + 9] = struct.pack("<4H", *place)
+    assert "a GIF whose first frame is not its whole canvas" in refusal(bytes(file))
 
 
 def test_any_view_of_the_bytes_reads_as_the_bytes():

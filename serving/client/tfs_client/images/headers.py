@@ -54,7 +54,7 @@ class PictureHeader:
     obstacle: str | None = None
     """why the served graph cannot decode it, such as "of 16 bits a pixel", as far as the header
     tells: a JPEG that is lossless or hierarchical, not of 8 bits and 1, 3 or 4 channels, or of more
-    scans than contract.MAX_JPEG_SCANS; a BMP
+    scans than contract.MAX_JPEG_SCANS; a GIF whose first frame does not fill its canvas; a BMP
     that is compressed, of OS/2, of 1, 2, 4 or 16 bits, or of 8 without a plain grey palette"""
 
 
@@ -262,13 +262,15 @@ def _read_gif(content: Content) -> _Facts:
             break
     if in_extension or byte != 0x2C:
         raise _nonsense("a GIF with a frame", "none", content)
-    frame_width, frame_height, own = struct.unpack_from("<HHB", content, position + 5)
+    left, top, frame_width, frame_height, own = struct.unpack_from("<4HB", content, position + 1)
     if 0 in (width, height, frame_width, frame_height):
         raise _nonsense("a GIF with pixels", "an empty frame or canvas", content)
     bits = ((own if own & 0x80 else flags) & 7) + 1
-    # The graph makes room for the frame, even where it is larger than the canvas; its place on the
-    # canvas makes no difference there.
-    return max(width, frame_width), max(height, frame_height), 3, bits, 1, None
+    obstacle = None
+    # TensorFlow would not place the frame on the canvas, and make room for it all the same.
+    if (left, top, frame_width, frame_height) != (0, 0, width, height):
+        obstacle = "whose first frame is not its whole canvas"
+    return max(width, frame_width), max(height, frame_height), 3, bits, 1, obstacle
 
 
 @functools.cache
