@@ -26,6 +26,11 @@ MAGIC = b"GIF8"
 
 _END = b";"
 _EXTENSION, _FRAME = 0x21, 0x2C
+_WHOLE_BLOCK = 256
+"""Bytes of a full block of pixels, with its length."""
+
+_BLOCKS_AT_ONCE = 16
+
 _FRAME_BYTES = 10
 """Mark, place, size and flags of a frame."""
 
@@ -58,11 +63,18 @@ def look(files: Files, own: tf.Tensor) -> Look:
     found = own & tf.equal(at, _FRAME)
     facts = tf.cast(files.numbers(frame, tf.uint8, _FRAME_BYTES), tf.int64)
     pixels = tf.where(found, frame + 11 + _palette_bytes(facts[:, 9]), size)
+
+    def behind_block(position, at):
+        # Encoders fill all blocks but the last one: whole ones are passed over many at a time.
+        ahead = files.numbers(position, tf.uint8, _BLOCKS_AT_ONCE * _WHOLE_BLOCK)
+        lengths = tf.reshape(ahead, [-1, _BLOCKS_AT_ONCE, _WHOLE_BLOCK])[:, :, 0]
+        is_whole = tf.cast(tf.equal(lengths, _WHOLE_BLOCK - 1), tf.int32)
+        whole = tf.reduce_sum(tf.math.cumprod(is_whole, axis=1), axis=1)
+        following = position + tf.where(whole > 0, whole * _WHOLE_BLOCK, 1 + at)
+        return following, byte(following)
+
     (last, _), too_many_of_pixels = walk(
-        lambda _position, at: at > 0,
-        lambda position, at: (position + 1 + at, byte(position + 1 + at)),
-        (pixels, byte(pixels)),
-        size,
+        lambda _position, at: at > 0, behind_block, (pixels, byte(pixels)), size
     )
     width, height = (
         tf.where(own, number(files.head[:, at : at + 2], little_endian=True), 0) for at in (6, 8)
