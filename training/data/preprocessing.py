@@ -14,7 +14,16 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from training.data.formats.examine import FORMATS, Examined, examine, size_problem
+from training.data.formats.examine import (
+    FORMATS,
+    Examined,
+    examine,
+    pixels,
+    problem_text,
+    size_fits,
+    size_text,
+)
+from training.data.formats.look import Problem, apart
 
 ROWS_AT_ONCE = 16
 """Rows of a batch that are decoded in parallel; idle places cost nothing on a smaller machine."""
@@ -47,7 +56,7 @@ def decode(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
         tf.errors.InvalidArgumentError: empty, of another format, too large, or broken.
     """
     examined = examine(image_bytes[tf.newaxis], max_pixels)
-    problem = examined.problem[0]
+    problem = problem_text(examined, max_pixels)[0]
     with tf.control_dependencies([_require(tf.equal(problem, ""), problem)]):
         content = tf.identity(examined.content[0])
     return _decoded(content, examined.kind[0], max_pixels)
@@ -67,9 +76,9 @@ def _decoded(content: tf.Tensor, kind: tf.Tensor, max_pixels: int) -> tf.Tensor:
 
 
 def _decode_jpeg(content: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    height, width, _ = tf.unstack(tf.cast(tf.io.extract_jpeg_shape(content), tf.int64))
-    problem = size_problem(height, width, max_pixels)
-    with tf.control_dependencies([_require(tf.equal(problem, ""), problem)]):
+    height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(content))
+    fits = _require(size_fits(height, width, max_pixels), size_text(height, width, max_pixels))
+    with tf.control_dependencies([fits]):
         return tf.io.decode_jpeg(
             content, channels=0, dct_method="INTEGER_ACCURATE", fancy_upscaling=True
         )
@@ -174,7 +183,7 @@ def decode_rows(
         images uint8 [N, height, width, 3] and valid bool [N].
     """
     examined = examine(rows, max_pixels)
-    good = tf.equal(examined.problem, "")
+    good = tf.equal(examined.problem, Problem.NONE)
     alone = tf.equal(tf.size(rows), 1)
 
     def decoded(content: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
@@ -193,12 +202,14 @@ def decode_rows(
     return tf.ensure_shape(images, [None, height, width, 3]), tf.ensure_shape(valid, [None])
 
 
+@apart
 def _rows_at_once(examined: Examined) -> tf.Tensor:
     """int64 [], how many rows may be decoded in parallel."""
     enough = tf.constant(PIXELS_AT_ONCE, tf.int64)
-    pixels = tf.where(tf.equal(examined.pixels, 0), enough, examined.pixels)
-    pixels = tf.where(tf.equal(examined.problem, ""), pixels, tf.ones_like(pixels))
-    most = tf.reduce_max(tf.concat([[1], pixels], axis=0))
+    known = pixels(examined)
+    known = tf.where(tf.equal(known, 0), enough, known)
+    known = tf.where(tf.equal(examined.problem, Problem.NONE), known, tf.ones_like(known))
+    most = tf.reduce_max(tf.concat([[1], known], axis=0))
     return tf.clip_by_value(PIXELS_AT_ONCE // most, 1, ROWS_AT_ONCE)
 
 

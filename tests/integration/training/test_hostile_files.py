@@ -17,7 +17,7 @@ from tfs_client import ImageError
 from tfs_client.contract import MAX_JPEG_SCANS
 from tfs_client.images.headers import check_header, read_header
 from training.data import preprocessing
-from training.data.formats.examine import examine
+from training.data.formats.examine import examine, pixels, problem_text
 
 LIMIT = 50_000_000
 
@@ -107,13 +107,14 @@ def test_a_large_picture_costs_a_few_times_its_own_pixels(
     meter.start()
     assert ask([file])["valid"].tolist() == [True]
     memory, _ = meter.stop()
-    pixels = size[0] * size[1] * 3
-    assert memory <= hostile.FRAME_FACTOR * pixels + hostile.MEMORY_BYTES + len(file)
+    own_bytes = size[0] * size[1] * 3
+    assert memory <= hostile.FRAME_FACTOR * own_bytes + hostile.MEMORY_BYTES + len(file)
 
 
 def _examined(*files: bytes) -> tuple[list[int], list[str]]:
     found = examine(tf.constant(list(files), tf.string, shape=[len(files)]), LIMIT)
-    return found.pixels.numpy().tolist(), [text.decode() for text in found.problem.numpy()]
+    texts = problem_text(found, LIMIT).numpy()
+    return pixels(found).numpy().tolist(), [text.decode() for text in texts]
 
 
 @pytest.mark.parametrize("kind", LARGE)
@@ -225,3 +226,37 @@ def test_a_gif_whose_first_frame_is_not_its_canvas_is_refused_by_graph_and_clien
     file = _gif(at=at, content=content)
     assert "whose first frame is not its whole canvas" in _examined(file)[1][0]
     assert "whose first frame is not its whole canvas" in read_header(file).obstacle
+
+
+def _damaged(file: bytes, random: np.random.Generator) -> bytes:
+    """A file with bytes changed, cut out, put in or cut off, mostly near its beginning."""
+    content = bytearray(file)
+    for _ in range(random.integers(1, 4)):
+        at = int(random.integers(0, max(1, min(len(content), random.choice([8, 60, 4000])))))
+        lie = bytes(random.choice([[0xFF] * 4, [0x7F, 0xFF, 0xFF, 0xFE], [0] * 4]).tolist())
+        change = random.integers(0, 4)
+        if change == 0:
+            content[at : at + 4] = lie
+        elif change == 1:
+            del content[at : at + int(random.integers(1, 40))]
+        elif change == 2:
+            content[at:at] = random.bytes(9)
+        else:
+            del content[at:]
+    return bytes(content)
+
+
+def test_looking_at_files_never_fails_whatever_their_bytes_are() -> None:
+    look = tf.function(
+        lambda rows: examine(rows, LIMIT).problem,
+        input_signature=[tf.TensorSpec([None], tf.string)],
+    )
+    random = np.random.default_rng(4)
+    files = [
+        _file((40, 37), file_format, mode, **options)
+        for file_format, mode, options in LARGE.values()
+    ]
+    for number in range(400):
+        rows = [_damaged(files[index], random) for index in random.integers(0, len(files), 3)]
+        rows = rows[: 1 + 2 * (number % 2)]
+        assert look(tf.constant(rows)).shape == (len(rows),)

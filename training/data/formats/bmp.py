@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from training.data.formats.look import Files, Look, nothing, number, text_where
+from training.data.formats.look import Files, Look, Problem, first_of, nothing, number
 
 MAGIC = b"BM"
+END = b""
 
 _GREY_PALETTES = [
     b"".join(bytes((level, level, level, spare(level))) for level in range(256))
@@ -29,9 +30,7 @@ def look(files: Files, own: tf.Tensor) -> Look:
         own: bool [N], those that begin as a BMP.
     """
     size = files.size
-    width, height = (
-        tf.where(own, number(files.head[:, at : at + 4], little_endian=True), 0) for at in (18, 22)
-    )
+    width, height = (number(files.head[:, at : at + 4], little_endian=True) for at in (18, 22))
     bits = number(files.head[:, 28:30], little_endian=True)
     compression = number(files.head[:, 30:34], little_endian=True)
     palette = tf.strings.substr(
@@ -41,15 +40,12 @@ def look(files: Files, own: tf.Tensor) -> Look:
     )
     grey = tf.logical_or(*(tf.equal(palette, known) for known in _GREY_PALETTES))
     plain = tf.equal(compression, 0) & (tf.not_equal(bits, 8) | grey)
-    problem = tf.where(
-        size < 34,
-        "the header is cut off",
-        text_where(~plain, "a BMP that is compressed or has a colour palette; save it as PNG"),
-    )
-    return nothing(size)._replace(
-        beginning=tf.where(own, size, 0),
+    of_others = nothing(files)._replace(
+        beginning=size,
         # negative where the rows run from the top down
         height=tf.abs(height),
         width=width,
-        problem=tf.where(own, problem, ""),
+        problem=first_of((size < 34, Problem.CUT_OFF), (~plain, Problem.STRANGE_BMP)),
     )
+    mask = tf.cast(own, tf.int32)
+    return Look(*(value * mask for value in of_others))

@@ -20,29 +20,46 @@ import tensorflow as tf
 
 from tfs_client import contract
 from training.data.formats import bmp, gif, jpeg, png
-from training.data.formats.look import Files, nothing
+from training.data.formats.look import HEAD_BYTES, Files, Look, Problem, apart, nothing
 
 FORMATS = (jpeg, png, gif, bmp)
 """In the order of `kind`."""
 
 NO_FORMAT = len(FORMATS)
 
-_HEAD_BYTES = 54
-"""Every fixed header: a PNG's takes 33 bytes, a GIF's 13, a BMP's 54."""
+_JPEG_SIZES = apart(jpeg.sizes)
+_LOOKS = tuple(apart(one.look) for one in FORMATS)
+
+_TEXTS = {
+    Problem.NONE: "",
+    Problem.EMPTY: "the file is empty",
+    Problem.FOREIGN: f"not a {', '.join(contract.IMAGE_FORMATS)} file (by content, not by name)",
+    Problem.CUT_OFF: "the header is cut off",
+    Problem.SIZE: "too large or without pixels",
+    Problem.PARTS: "a file of too many parts; save it again",
+    Problem.SCANS: f"a JPEG of more than {contract.MAX_JPEG_SCANS} scans; save it again",
+    Problem.NO_PNG_HEADER: "a PNG without its header",
+    Problem.NO_GIF_FRAME: "a GIF without a frame",
+    Problem.PART_OF_CANVAS: "a GIF whose first frame is not its whole canvas; save it as PNG",
+    Problem.STRANGE_BMP: "a BMP that is compressed or has a colour palette; save it as PNG",
+}
 
 
 class Examined(NamedTuple):
     """N files, examined."""
 
+    files: Files
+    """as they are"""
     content: tf.Tensor
     """string [N]: the file without what its pixels do not need"""
     kind: tf.Tensor
     """int32 [N]: the place of its format in FORMATS, or NO_FORMAT"""
-    pixels: tf.Tensor
-    """int64 [N]: height times width of what a decoder makes room for; 0 for a JPEG that tells its
-    size to its decoder alone"""
+    height: tf.Tensor
+    """int32 [N], of what a decoder makes room for; 0 for a JPEG: see sizes_of_jpegs()"""
+    width: tf.Tensor
+    """int32 [N]"""
     problem: tf.Tensor
-    """string [N]: why it must not be decoded; empty where nothing is known against it"""
+    """int32 [N]: a Problem, why it must not be decoded; NONE where nothing is known against it"""
 
 
 def examine(content: tf.Tensor, max_pixels: int) -> Examined:
@@ -52,66 +69,107 @@ def examine(content: tf.Tensor, max_pixels: int) -> Examined:
         content: string [N], each a whole file of any kind, or empty.
         max_pixels: largest height times width.
     """
-    head = tf.strings.substr(content, 0, _HEAD_BYTES)
-    files = Files(
-        content,
-        tf.strings.length(content),
-        tf.cast(tf.io.decode_raw(head, tf.uint8, fixed_length=_HEAD_BYTES), tf.int64),
-    )
-    owns = [tf.equal(tf.strings.substr(head, 0, len(one.MAGIC)), one.MAGIC) for one in FORMATS]
-    absent = nothing(files.size)
-    looks = [
-        tf.cond(tf.reduce_any(own), functools.partial(one.look, files, own), lambda: absent)
-        for one, own in zip(FORMATS, owns)
-    ]
-    kind = NO_FORMAT + tf.add_n(
-        [tf.where(own, place - NO_FORMAT, 0) for place, own in enumerate(owns)]
+    head = tf.strings.substr(content, 0, HEAD_BYTES)
+    numbers = tf.io.decode_raw(head, tf.uint8, fixed_length=HEAD_BYTES)
+    files = Files(content, tf.strings.length(content), tf.cast(numbers, tf.int32))
+    kind = _kind(files.head[:, 0], head)
+    # One row alone is of one kind, which is looked for alone.
+    look = tf.cond(
+        tf.equal(tf.size(kind), 1),
+        lambda: tf.switch_case(
+            kind[0],
+            [functools.partial(look, files, tf.equal(kind, kind)) for look in _LOOKS]
+            + [lambda: nothing(files)],
+        ),
+        lambda: _look_for_all(files, kind),
     )
     parts = [
-        tf.strings.substr(content, *(tf.add_n(list(numbers)) for numbers in zip(*alike)))
-        for alike in zip(*(one.parts for one in looks))
+        # a file may end before the place that it names
+        tf.strings.substr(content, tf.minimum(begin, files.size), tf.maximum(length, 0))
+        for begin, length in (
+            (tf.zeros_like(look.beginning), look.beginning),
+            (look.extra, look.extra_bytes),
+            (look.pixels, look.pixels_bytes),
+        )
     ]
-    beginning = tf.add_n([one.beginning for one in looks])
-    parts.insert(0, tf.strings.substr(content, tf.zeros_like(beginning), beginning))
-    height = tf.add_n([one.height for one in looks])
-    width = tf.add_n([one.width for one in looks])
-    found = tf.strings.join([one.problem for one in looks])
+    ends = tf.gather([*(one.END for one in FORMATS), b""], kind)
+    fits = tf.equal(kind, FORMATS.index(jpeg)) | size_fits(look.height, look.width, max_pixels)
+    foreign = tf.where(tf.equal(files.size, 0), int(Problem.EMPTY), int(Problem.FOREIGN))
     problem = tf.where(
-        tf.equal(found, ""), _problem_of(files, kind, height, width, max_pixels), found
+        tf.equal(kind, NO_FORMAT),
+        foreign,
+        tf.where(fits | tf.not_equal(look.problem, Problem.NONE), look.problem, int(Problem.SIZE)),
     )
     return Examined(
-        content=tf.strings.join([*parts, *(one.tail for one in looks)]),
+        files=files,
+        content=tf.strings.join([*parts, ends]),
         kind=kind,
-        pixels=height * width,
+        height=look.height,
+        width=look.width,
         problem=problem,
     )
 
 
-def size_problem(height: tf.Tensor, width: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """string [...], what is wrong with sizes int64 [...]; empty where nothing is."""
-    fits = (height > 0) & (width > 0) & (height * width <= max_pixels)
-    text = tf.strings.join(
+def _kind(first: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    """The first byte, and then the others, of N files -> int32 [N], the place in FORMATS."""
+    table = [NO_FORMAT] * 256
+    for place, one in enumerate(FORMATS):
+        table[one.MAGIC[0]] = place
+    supposed = tf.gather(table, first)
+    magics = [*(one.MAGIC for one in FORMATS), b"none"]
+    begins = tf.strings.substr(
+        head, tf.zeros_like(first), tf.gather([len(magic) for magic in magics], supposed)
+    )
+    return tf.where(tf.equal(begins, tf.gather(magics, supposed)), supposed, NO_FORMAT)
+
+
+@apart
+def _look_for_all(files: Files, kind: tf.Tensor) -> Look:
+    """Rows of any kinds."""
+    looks = []
+    for place, look in enumerate(_LOOKS):
+        own = tf.equal(kind, place)
+        looks.append(
+            tf.cond(
+                tf.reduce_any(own),
+                functools.partial(look, files, own),
+                lambda: nothing(files),
+            )
+        )
+    return Look(*(tf.add_n(list(alike)) for alike in zip(*looks)))
+
+
+def size_fits(height: tf.Tensor, width: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """int32 [...] each -> bool [...]: whether there are pixels, and not too many."""
+    pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
+    return (height > 0) & (width > 0) & (pixels <= max_pixels)
+
+
+def size_text(height: tf.Tensor, width: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """Why a size is refused: string [...]."""
+    return tf.strings.join(
         [
-            f"too large or without pixels: at most {max_pixels} are allowed; w x h = ",
+            f"{_TEXTS[Problem.SIZE]}: at most {max_pixels} are allowed; w x h = ",
             tf.strings.as_string(width),
             " x ",
             tf.strings.as_string(height),
         ]
     )
-    return tf.where(fits, "", text)
 
 
-def _problem_of(
-    files: Files, kind: tf.Tensor, height: tf.Tensor, width: tf.Tensor, max_pixels: int
-) -> tf.Tensor:
-    expected = ", ".join(contract.IMAGE_FORMATS)
-    is_jpeg = tf.equal(kind, FORMATS.index(jpeg))
-    return tf.where(
-        tf.equal(files.size, 0),
-        "the file is empty",
-        tf.where(
-            tf.equal(kind, NO_FORMAT),
-            f"not a {expected} file (by content, not by name)",
-            tf.where(is_jpeg, "", size_problem(height, width, max_pixels)),
-        ),
+def problem_text(examined: Examined, max_pixels: int) -> tf.Tensor:
+    """string [N]: what is wrong, in words; empty where nothing is."""
+    texts = tf.gather([_TEXTS[problem] for problem in Problem], examined.problem)
+    of_size = size_text(examined.height, examined.width, max_pixels)
+    return tf.where(tf.equal(examined.problem, Problem.SIZE), of_size, texts)
+
+
+def pixels(examined: Examined) -> tf.Tensor:
+    """int64 [N], height times width; 0 for a JPEG that tells its size to its decoder alone."""
+    own = tf.equal(examined.kind, FORMATS.index(jpeg))
+    height, width = tf.cond(
+        tf.reduce_any(own),
+        lambda: _JPEG_SIZES(examined.files, own),
+        lambda: (tf.zeros_like(examined.height),) * 2,
     )
+    return tf.cast(examined.height + height, tf.int64) * tf.cast(examined.width + width, tf.int64)

@@ -12,19 +12,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from training.data.formats.look import (
-    TOO_MANY_PARTS,
-    Files,
-    Look,
-    nothing,
-    number,
-    text_where,
-    walk,
-)
+from training.data.formats.look import Files, Look, Problem, first_of, nothing, number, walk
 
 MAGIC = b"GIF8"
-
-_END = b";"
+END = b";"
 _EXTENSION, _FRAME = 0x21, 0x2C
 _WHOLE_BLOCK = 256
 """Bytes of a full block of pixels, with its length."""
@@ -61,7 +52,7 @@ def look(files: Files, own: tf.Tensor) -> Look:
         before_frame, to_next, (start, byte(start), tf.zeros_like(own)), size
     )
     found = own & tf.equal(at, _FRAME)
-    facts = tf.cast(files.numbers(frame, tf.uint8, _FRAME_BYTES), tf.int64)
+    facts = tf.cast(files.numbers(frame, tf.uint8, _FRAME_BYTES), tf.int32)
     pixels = tf.where(found, frame + 11 + _palette_bytes(facts[:, 9]), size)
 
     def behind_block(position, at):
@@ -76,44 +67,29 @@ def look(files: Files, own: tf.Tensor) -> Look:
     (last, _), too_many_of_pixels = walk(
         lambda _position, at: at > 0, behind_block, (pixels, byte(pixels)), size
     )
-    width, height = (
-        tf.where(own, number(files.head[:, at : at + 2], little_endian=True), 0) for at in (6, 8)
-    )
-    left, top, right, bottom = (
+    width, height = (number(files.head[:, at : at + 2], little_endian=True) for at in (6, 8))
+    left, top, across, down = (
         number(facts[:, at : at + 2], little_endian=True) for at in (1, 3, 5, 7)
     )
-    fills = tf.equal(left + top, 0) & tf.equal(right, width) & tf.equal(bottom, height)
-    problem = tf.where(
-        size < 14,
-        "the header is cut off",
-        tf.where(
-            ~found & ~too_many,
-            "a GIF without a frame",
-            tf.where(
-                too_many | too_many_of_pixels,
-                TOO_MANY_PARTS,
-                text_where(
-                    ~fills,
-                    "a GIF whose first frame is not its whole canvas; save that frame as PNG",
-                ),
-            ),
-        ),
+    fills = tf.equal(left + top, 0) & tf.equal(across, width) & tf.equal(down, height)
+    problem = first_of(
+        (size < 14, Problem.CUT_OFF),
+        (too_many | too_many_of_pixels, Problem.PARTS),
+        (~found, Problem.NO_GIF_FRAME),
+        (~fills, Problem.PART_OF_CANVAS),
     )
-    nowhere = tf.zeros_like(size)
-    return nothing(size)._replace(
-        beginning=tf.where(own, 13 + _palette_bytes(files.head[:, 10]), 0),
-        parts=(
-            (tf.where(found, frame, 0), tf.where(found, last + 1 - frame, 0)),
-            (nowhere, nowhere),
-        ),
-        tail=text_where(own, _END),
+    of_others = nothing(files)._replace(
+        beginning=13 + _palette_bytes(files.head[:, 10]),
+        pixels=frame,
+        pixels_bytes=tf.where(found, last + 1 - frame, 0),
         height=height,
         width=width,
-        problem=tf.where(own, problem, ""),
+        problem=problem,
     )
+    mask = tf.cast(own, tf.int32)
+    return Look(*(value * mask for value in of_others))
 
 
 def _palette_bytes(flags: tf.Tensor) -> tf.Tensor:
-    """int64 [N] -> int32 [N]: a palette of 2 to 256 colours, or none."""
-    flags = tf.cast(flags, tf.int32)
+    """int32 [N] -> int32 [N]: a palette of 2 to 256 colours, or none."""
     return tf.where(flags >= 0x80, tf.bitwise.left_shift(6, flags % 8), 0)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfs_client.contract import MAX_JPEG_SCANS
-from training.data.formats.look import Files, Look, nothing, number, text_where, walk
+from training.data.formats.look import Files, Look, Problem, apart, first_of, nothing, number, walk
 
 MAGIC = b"\xff\xd8\xff"
+END = b""
 
 _FRAME_BYTES = 9
 """Marker, length, bits, height and width."""
@@ -22,30 +23,30 @@ _START, _END, _SCAN, _TEMPORARY = 0xD8, 0xD9, 0xDA, 0x01
 
 
 def look(files: Files, own: tf.Tensor) -> Look:
-    """Counts the scans, and looks for the size.
-
-    The size is 0 where there is rubbish before it. Decoders pass that over, so that they are the
-    ones to refuse a size.
+    """Counts the scans. The size is left to the decoder, and to sizes().
 
     Args:
         files: of a batch.
         own: bool [N], those that begin as a JPEG.
     """
     many = _has_many_scans(tf.where(own, files.content, ""))
-    height, width = _size(files, own)
-    return nothing(files.size)._replace(
-        beginning=tf.where(own, files.size, 0),
-        height=height,
-        width=width,
-        problem=text_where(many, f"a JPEG of more than {MAX_JPEG_SCANS} scans; save it again"),
+    return nothing(files)._replace(
+        beginning=tf.where(own, files.size, 0), problem=first_of((many, Problem.SCANS))
     )
 
 
-def _size(files: Files, own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """int64 [N] each, height and width; 0 where they are not found."""
+def sizes(files: Files, own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """int32 [N] each, height and width; 0 where there is rubbish before them.
+
+    Decoders pass rubbish over, so that they are the ones to refuse a size.
+
+    Args:
+        files: of a batch.
+        own: bool [N], those that begin as a JPEG.
+    """
 
     def segment(position: tf.Tensor) -> tf.Tensor:
-        return tf.cast(files.numbers(position, tf.uint8, _FRAME_BYTES), tf.int64)
+        return tf.cast(files.numbers(position, tf.uint8, _FRAME_BYTES), tf.int32)
 
     def is_frame(marker: tf.Tensor) -> tf.Tensor:
         others = tf.reduce_any([tf.equal(marker, one) for one in _NO_FRAMES], axis=0)
@@ -56,7 +57,7 @@ def _size(files: Files, own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return own & tf.equal(found[:, 0], 0xFF) & ~is_frame(marker) & tf.not_equal(marker, _SCAN)
 
     def step(position, found):
-        length = tf.cast(number(found[:, 2:4], little_endian=False), tf.int32)
+        length = number(found[:, 2:4], little_endian=False)
         # A marker may be filled up with 0xFF before it.
         following = position + tf.where(tf.equal(found[:, 1], 0xFF), 1, 2 + length)
         return following, segment(following)
@@ -81,14 +82,15 @@ def _has_many_scans(content: tf.Tensor) -> tf.Tensor:
     )
     suspects = parts - 1 > MAX_JPEG_SCANS
 
-    def counted() -> tf.Tensor:
+    @apart
+    def counted(content: tf.Tensor, suspects: tf.Tensor) -> tf.Tensor:
         rows = tf.where(suspects)[:, 0]
         many = tf.map_fn(
             lambda row: _asks_for_many(content[row]), rows, fn_output_signature=tf.bool
         )
-        return tf.scatter_nd(rows[:, tf.newaxis], many, count[tf.newaxis])
+        return tf.scatter_nd(rows[:, tf.newaxis], many, tf.shape(content, tf.int64))
 
-    return tf.cond(tf.reduce_any(suspects), counted, lambda: suspects)
+    return tf.cond(tf.reduce_any(suspects), lambda: counted(content, suspects), lambda: suspects)
 
 
 def _asks_for_many(content: tf.Tensor) -> tf.Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -14,7 +15,24 @@ BLOCK_BYTES on average."""
 BLOCK_BYTES = 128
 """Encoders fill the blocks of a GIF's pixels (255 bytes) and of a PNG's (8,192 and more)."""
 
-TOO_MANY_PARTS = "a file of too many parts; save it again"
+HEAD_BYTES = 54
+"""Every fixed header: a PNG's takes 33 bytes, a GIF's 13, a BMP's 54."""
+
+
+class Problem(enum.IntEnum):
+    """Why a file must not be decoded."""
+
+    NONE = 0
+    EMPTY = 1
+    FOREIGN = 2
+    CUT_OFF = 3
+    SIZE = 4
+    PARTS = 5
+    SCANS = 6
+    NO_PNG_HEADER = 7
+    NO_GIF_FRAME = 8
+    PART_OF_CANVAS = 9
+    STRANGE_BMP = 10
 
 
 class Files(NamedTuple):
@@ -25,7 +43,7 @@ class Files(NamedTuple):
     size: tf.Tensor
     """int32 [N], bytes"""
     head: tf.Tensor
-    """int64 [N, 54], the first bytes as numbers; zeros where there are fewer"""
+    """int32 [N, HEAD_BYTES], the first bytes as numbers; zeros where there are fewer"""
 
     def numbers(self, position: tf.Tensor, dtype: tf.DType, count: int) -> tf.Tensor:
         """Numbers in the files, big end first: dtype [N, count]; zeros beyond the end.
@@ -42,38 +60,49 @@ class Files(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What a format's module finds; zeros and empty strings in the rows of other formats.
+    """What a format's module finds; zeros in the rows of other formats.
 
-    So what several modules found is put together by adding up and joining.
+    So what several modules found is put together by adding up.
     """
 
     beginning: tf.Tensor
     """int32 [N], how many of the first bytes a decoder needs"""
-    parts: tuple[tuple[tf.Tensor, tf.Tensor], ...]
-    """what it needs behind them, in order: begin and length, int32 [N] each; two parts"""
-    tail: tf.Tensor
-    """string [N], what follows on the parts"""
+    extra: tf.Tensor
+    """int32 [N], where what it needs next begins"""
+    extra_bytes: tf.Tensor
+    """int32 [N]"""
+    pixels: tf.Tensor
+    """int32 [N], where what it needs last begins"""
+    pixels_bytes: tf.Tensor
+    """int32 [N]"""
     height: tf.Tensor
-    """int64 [N]"""
+    """int32 [N]; negative where a header says 2^31 or more"""
     width: tf.Tensor
-    """int64 [N]"""
+    """int32 [N]"""
     problem: tf.Tensor
-    """string [N]"""
+    """int32 [N], a Problem"""
 
 
-def nothing(size: tf.Tensor) -> Look:
-    """What a module finds in files int32 [N] of which none is its own."""
-    zero, zero64 = tf.zeros_like(size), tf.zeros_like(size, tf.int64)
-    text = tf.fill(tf.shape(size), "")
-    return Look(zero, ((zero, zero), (zero, zero)), text, zero64, zero64, text)
+def apart(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors as one operation of the graph.
+
+    For what is seldom done: TensorFlow passes through every operation of a branch that is not
+    taken, which for hundreds of them takes as long as decoding a small picture does.
+    """
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+def nothing(files: Files) -> Look:
+    """What a module finds in files of which none is its own."""
+    return Look(*[tf.zeros_like(files.size)] * len(Look._fields))
 
 
 def number(numbers: tf.Tensor, *, little_endian: bool) -> tf.Tensor:
-    """A number of so many bytes a row: int64 [N, 2 | 4] -> int64 [N]; of four bytes with a sign."""
+    """A number of so many bytes a row: int32 [N, 2 | 4] -> int32 [N]; of four bytes with a sign."""
     powers = [256**power for power in range(numbers.shape[1])]
-    weights = tf.constant(powers if little_endian else powers[::-1], tf.int64)
-    value = tf.reduce_sum(numbers * weights, axis=1)
-    return tf.where(value >= 2**31, value - 2**32, value)
+    weights = tf.constant(powers if little_endian else powers[::-1], tf.int32)
+    # What goes beyond 2^31 comes out as the negative number that the same bytes mean.
+    return tf.reduce_sum(numbers * weights, axis=1)
 
 
 def walk(
@@ -117,6 +146,9 @@ def walk(
     return tuple(end), under_way(*end)
 
 
-def text_where(condition: tf.Tensor, text: str) -> tf.Tensor:
-    """bool [N] -> string [N]: the text, or nothing."""
-    return tf.where(condition, text, "")
+def first_of(*problems: tuple[tf.Tensor, Problem]) -> tf.Tensor:
+    """bool [N] with a Problem each -> int32 [N], the first one that is true."""
+    found = tf.zeros_like(problems[0][0], tf.int32)
+    for condition, problem in reversed(problems):
+        found = tf.where(condition, int(problem), found)
+    return found
