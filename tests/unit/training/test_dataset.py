@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -68,10 +70,26 @@ def test_a_class_without_images_is_refused(image_folder: Path) -> None:
         dataset.find(str(image_folder))
 
 
+def test_a_file_name_that_is_not_utf_8_is_refused_by_name(image_folder: Path) -> None:
+    (image_folder / "good" / "00.png").rename(
+        os.fsdecode(os.fsencode(image_folder) + b"/good/caf\xe9.png")
+    )
+    with pytest.raises(InputError, match=r"in UTF-8. Received: 1 of 40 .*good/caf.udce9\.png"):
+        dataset.find(str(image_folder))
+
+
 def test_three_classes_are_refused(image_folder: Path) -> None:
     (image_folder / "ugly").mkdir()
     with pytest.raises(InputError, match=r"3 sub-folders \(bad, good, ugly\)"):
         dataset.find(str(image_folder))
+
+
+def test_a_spreadsheet_as_manifest_is_refused(image_folder: Path) -> None:
+    with zipfile.ZipFile(image_folder / "list.xlsx", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("[Content_Types].xml", "<Types/>" * 50)
+        file.writestr("xl/worksheets/sheet1.xml", "<row>path</row>" * 500)
+    with pytest.raises(InputError, match=r"list.xlsx to be a UTF-8 text table.*Save it as UTF-8"):
+        dataset.find(str(image_folder / "list.xlsx"))
 
 
 def _manifest(folder: Path, text: str, name: str = "list.csv") -> str:
