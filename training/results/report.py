@@ -1,6 +1,6 @@
 """A run as one self-contained HTML page: figures, plots, and the pictures it got wrong.
 
-Reads the run from disk and needs no TensorFlow.
+Reads the run from disk. A plot or a picture that cannot be shown is said in words: see page.drawn.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sklearn.metrics
 from foundation import page, plots
 from foundation.palette import BLUE, GREY, ORANGE
 from training import run
+from training.data.thumbnails import thumbnail
 
 TEMPLATE = Path(__file__).with_name("report.html")
 THUMBNAIL_PIXELS = 112
@@ -39,9 +40,9 @@ def write(made: run.Run, path: Path) -> None:
         metrics=made.metrics(),
         classes=made.class_names,
         settings=sorted(made.settings["config"].items()),
-        curves=page.svg(_learning_curves(made.settings["training"])),
-        roc=page.svg(_roc_and_precision_recall(made.class_names[1], predictions)),
-        histogram=page.svg(_histogram(made, test)),
+        curves=page.drawn(_learning_curves, made.settings["training"]),
+        roc=page.drawn(_roc_and_precision_recall, made.class_names[1], predictions),
+        histogram=page.drawn(_histogram, made, test),
         mistakes=_mistakes(made, test),
     )
 
@@ -102,7 +103,7 @@ def _histogram(made: run.Run, test: Sequence[run.Prediction]) -> matplotlib.figu
     bins = np.linspace(0, 1, 41)
     for label, color in zip(made.class_names, (GREY, ORANGE)):
         scores = [row.probability for row in test if row.label == label]
-        ax.hist(scores, bins, color=color, alpha=0.75, label=label)
+        ax.hist(scores, bins, color=color, alpha=0.75, label=plots.name(label))
     config = made.config
     ax.axvline(config.threshold, color="black", linewidth=1, label="threshold")
     ax.axvspan(
@@ -114,7 +115,7 @@ def _histogram(made: run.Run, test: Sequence[run.Prediction]) -> matplotlib.figu
     )
     ax.set(
         title="Test images by probability",
-        xlabel=f"probability of {made.class_names[1]}",
+        xlabel=f"probability of {plots.name(made.class_names[1])}",
         ylabel="images",
         xlim=(0, 1),
     )
@@ -129,7 +130,11 @@ def _mistakes(made: run.Run, test: Sequence[run.Prediction]) -> list[dict[str, A
     return [
         {
             "row": row,
-            "picture": page.thumbnail(made.file(row.path), THUMBNAIL_PIXELS),
+            "picture": page.pictured(row.path, _thumbnail, made, row.path),
         }
         for row in wrong[:MISTAKES_SHOWN]
     ]
+
+
+def _thumbnail(made: run.Run, path: str) -> np.ndarray:
+    return thumbnail(made.file(path), THUMBNAIL_PIXELS, made.config.max_pixels)
