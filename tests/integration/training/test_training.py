@@ -144,14 +144,16 @@ def test_the_page_needs_nothing_from_elsewhere(whole: Path) -> None:
 def test_an_interrupted_run_is_no_run_and_goes_on_to_the_same_result(
     whole: Path, images: Path, tmp_path: Path, command: Callable, start: Callable
 ) -> None:
-    flags = ["training.train", "--data", str(images), "--runs", str(tmp_path), *FLAGS]
+    runs = tmp_path / "runs [1]*?"  # what a pattern would be made of
+    flags = ["training.train", "--data", str(images), "--runs", str(runs), *FLAGS]
+    flags += ["--cache-memory-mb", "0"]
     killed = start("-m", *flags)
     _wait_for_line(killed, "epoch 2/4")
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    assert not (tmp_path / "latest").exists()
-    assert all(path.name.startswith(".") for path in tmp_path.iterdir())
-    refused = command("export.saved_model", "--run", str(tmp_path / "latest"))
+    assert not (runs / "latest").exists()
+    assert all(path.name.startswith(".") for path in runs.iterdir())
+    refused = command("export.saved_model", "--run", str(runs / "latest"))
     assert refused.returncode == 2
     assert "make train" in refused.stderr
 
@@ -159,7 +161,33 @@ def test_an_interrupted_run_is_no_run_and_goes_on_to_the_same_result(
     assert resumed.returncode == 0, resumed.stderr
     assert "going on after epoch 2" in resumed.stderr
     assert "epoch 1/4" not in resumed.stderr
+    _assert_same_result(runs / "latest", whole)
+
+
+def test_a_run_killed_before_its_publication_goes_on_and_leaves_nothing_of_its_making(
+    whole: Path, images: Path, tmp_path: Path, command: Callable, start: Callable
+) -> None:
+    flags = ["--data", str(images), "--runs", str(tmp_path), *FLAGS]
+    code = (
+        "import os, signal, sys\n"
+        "from training import run\n"
+        "run.publish = lambda *folders: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from training.train import main; sys.exit(main(sys.argv[1:]))"
+    )
+    killed = start("-c", code, *flags)
+    killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    (partial,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert (partial / "run.json").is_file()  # all was written but the name
+    (partial / ".report.html.4711").touch()
+
+    resumed = command("training.train", *flags, "--resume")
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on after epoch 4" in resumed.stderr
     _assert_same_result(tmp_path / "latest", whole)
+    names = [path.name for path in (tmp_path / "latest").iterdir()]
+    assert sorted(names) == sorted(path.name for path in whole.iterdir())
 
 
 def test_a_run_that_stands_is_not_made_again(whole: Path, images: Path, command: Callable) -> None:
