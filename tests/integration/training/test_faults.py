@@ -7,6 +7,7 @@ import html
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from training.results import report, writer
 
 # Keras's own, when it saves weights under numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+ROOT = Path(__file__).resolve().parents[3]
 
 FLAGS = ("--image-height", "24", "--image-width", "24", "--batch-size", "8")
 NAMES = ("_sound", r"over $5 \bad$")
@@ -74,6 +77,7 @@ def test_the_page_shows_odd_names_as_they_are_and_odd_files_as_training_sees_the
     assert page.count("<svg") == 3
     assert page.count('<img src="data:image/png;base64,') >= 1
     assert "No picture" not in page
+    assert "not finite" not in page
     drawn = [html.unescape(text) for text in re.findall("<!-- (.*?) -->", page)]
     assert {"\N{WORD JOINER}_sound", NAMES[1], f"probability of {NAMES[1]}"} <= set(drawn)
     assert html.escape(NAMES[1]) in page
@@ -139,6 +143,43 @@ def test_a_learning_rate_that_breaks_everything_is_one_line_with_the_epoch(
         _error_line(said),
     )
     assert not (tmp_path / "latest").exists()
+
+
+BROKEN_FROM_THE_THIRD_EPOCH_ON = """
+import sys
+from training.data import pipeline
+real = pipeline.epoch_batches
+
+def broken(images, count, epoch, config):
+    batches = real(images, count, epoch, config)
+    return batches.map(lambda x, y: (x, y * float("nan"))) if epoch >= 2 else batches
+
+pipeline.epoch_batches = broken
+from training.train import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_run_that_diverges_publishes_the_best_epoch_before_and_says_so(
+    images: Path, tmp_path: Path, preloaded_python: str
+) -> None:
+    done = subprocess.run(
+        [preloaded_python, "-c", BROKEN_FROM_THE_THIRD_EPOCH_ON]
+        + ["--data", str(images), "--runs", str(tmp_path), "--epochs", "5", *FLAGS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the loss or a weight is not finite in epoch 3 of 5: stopping" in done.stderr
+    training = run.load(tmp_path / "latest").settings["training"]
+    assert (training["diverged_epoch"], training["epochs"]) == (3, 2)
+    assert f"the best epoch before it, {training['best_epoch']}, are kept" in done.stderr
+    page = " ".join((tmp_path / "latest" / "report.html").read_text().split())
+    assert "The loss or a weight was not finite in epoch 3, so training stopped there" in page
+    assert f"best of 2 epochs: {training['best_epoch']}" in page
 
 
 def test_a_full_disk_ends_no_process_that_saves_weights(tmp_path: Path) -> None:
