@@ -164,30 +164,65 @@ def test_an_interrupted_run_is_no_run_and_goes_on_to_the_same_result(
     _assert_same_result(runs / "latest", whole)
 
 
-def test_a_run_killed_before_its_publication_goes_on_and_leaves_nothing_of_its_making(
-    whole: Path, images: Path, tmp_path: Path, command: Callable, start: Callable
-) -> None:
+KILLED_AT_A_RENAME = """
+import os, signal, sys
+from pathlib import Path
+when, name = sys.argv.pop(1), sys.argv.pop(1)
+
+def killing(real):
+    def move(path, target):
+        at = Path(target).name.startswith(name)
+        if not (at and when == "before"):
+            real(path, target)
+        if at:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return move
+
+Path.replace, Path.rename = killing(Path.replace), killing(Path.rename)
+from training.train import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "name"),
+    [
+        ("before", "cnn_batch_norm-"),  # the run's own name: its publication
+        *(
+            pytest.param(when, name, marks=pytest.mark.thorough)
+            for when, name in (
+                ("before", "epoch-00003"),
+                ("after", "epoch-00004"),
+                ("before", "metrics.json"),
+                ("after", "model.weights.h5"),
+                ("before", "run.json"),
+                ("after", "run.json"),
+                ("after", "report.html"),
+                ("after", "cnn_batch_norm-"),
+                ("before", "latest"),
+            )
+        ),
+    ],
+)
+def test_a_run_killed_at_any_step_goes_on_and_leaves_nothing_of_its_making(
+    when: str, name: str, whole: Path, images: Path, tmp_path: Path, command: Callable,
+    start: Callable,
+) -> None:  # fmt: skip
     flags = ["--data", str(images), "--runs", str(tmp_path), *FLAGS]
-    code = (
-        "import os, signal, sys\n"
-        "from training import run\n"
-        "run.publish = lambda *folders: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "from training.train import main; sys.exit(main(sys.argv[1:]))"
-    )
-    killed = start("-c", code, *flags)
-    killed.communicate(timeout=120)
-    assert killed.returncode == -signal.SIGKILL
-    (partial,) = (path for path in tmp_path.iterdir() if path.is_dir())
-    assert (partial / "run.json").is_file()  # all was written but the name
-    (partial / ".report.html.4711").touch()
+    killed = start("-c", KILLED_AT_A_RENAME, when, name, *flags)
+    _, said = killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL, said
+    assert not (tmp_path / "latest").exists()
 
     resumed = command("training.train", *flags, "--resume")
 
     assert resumed.returncode == 0, resumed.stderr
-    assert "going on after epoch 4" in resumed.stderr
+    assert re.search("going on after epoch [234]|stands already", resumed.stderr)
     _assert_same_result(tmp_path / "latest", whole)
     names = [path.name for path in (tmp_path / "latest").iterdir()]
     assert sorted(names) == sorted(path.name for path in whole.iterdir())
+    published = {path.name for path in tmp_path.iterdir() if path.name[0] != "."}
+    assert published == {"latest", (tmp_path / "latest").readlink().name}
 
 
 def test_a_run_that_stands_is_not_made_again(whole: Path, images: Path, command: Callable) -> None:
