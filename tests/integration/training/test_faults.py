@@ -66,7 +66,7 @@ def made(images: Path, tmp_path_factory: pytest.TempPathFactory, command: Callab
     runs = tmp_path_factory.mktemp("runs")
     code, said = _train(command, images, runs, "--epochs", "1", "--positive", NAMES[1])
     assert code == 0, said
-    assert "W " not in [line[:2] for line in said.splitlines()]
+    assert "cannot be" not in said  # the warning of a picture or a plot
     return runs / "latest"
 
 
