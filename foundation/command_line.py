@@ -8,8 +8,10 @@ import logging
 import os
 import re
 import signal
+import struct
 import sys
 import threading
+import zlib
 from collections.abc import Callable
 from typing import Final, NoReturn
 
@@ -27,6 +29,11 @@ _REMEDIES: Final = {
     errno.EROFS: "Take a place that can be written to",
 }
 """What to do after an operating system's refusal; the others say enough for themselves."""
+
+_OF_BROKEN_FILES: Final = (
+    *(SyntaxError, ValueError, LookupError, ArithmeticError, EOFError),
+    *(struct.error, zlib.error),
+)
 
 
 class InputError(ValueError):
@@ -152,9 +159,11 @@ def _tensorflows(error: Exception) -> str:
 
 
 def _is_pillows(error: Exception) -> bool:
-    """Whether Pillow raised it: of a broken file it also says SyntaxError and ValueError."""
+    """Whether it is what Pillow raises of a broken file: that need not be a class of its own."""
     if _is_a(error, "PIL.Image", "DecompressionBombError"):
         return True
+    if not isinstance(error, _OF_BROKEN_FILES):
+        return False
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

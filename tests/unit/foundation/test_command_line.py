@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pytest
 
@@ -174,6 +175,11 @@ def test_a_bug_is_not_hidden() -> None:
 
     with pytest.raises(ValueError, match="a bug"):
         command_line.run("demo", body)
+
+
+def test_a_wrong_call_of_pillow_is_a_bug() -> None:
+    with pytest.raises(TypeError):
+        command_line.run("demo", lambda: PIL.Image.fromarray(np.zeros((2, 2, 7))))
 
 
 def test_a_wrong_flag_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
