@@ -17,7 +17,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from foundation.command_line import InputError, is_unicode
+from foundation.command_line import InputError
 from foundation.digests import file_digest
 from tfs_client import contract
 
@@ -94,18 +94,7 @@ def find(data: str | None, positive: str | None = None, max_images: int | None =
                 f"Expected a folder of images or a CSV/TSV manifest. Received: {data}, which does "
                 "not exist. Give an existing one, or none for the sample set."
             )
-    _check_names(dataset)
     return _thinned(dataset, max_images) if max_images else dataset
-
-
-def _check_names(dataset: Dataset) -> None:
-    """TensorFlow and the run's tables take names in UTF-8 only."""
-    odd = [item.path for item in dataset.items if not is_unicode(str(dataset.file(item)))]
-    if odd:
-        raise InputError(
-            f"Expected names of files in UTF-8. Received: {len(odd)} of {len(dataset.items)} that "
-            f"are not, such as {odd[0]!a} in {dataset.root}. Rename them."
-        )
 
 
 def sample_set_folder() -> Path:
