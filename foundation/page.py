@@ -62,9 +62,28 @@ def write(path: Path, template: Path, *, origin: Origin | None = None, **values:
     try:
         text = render(template, origin=origin, **values)
     except Exception as error:
-        reason = why(error)
-        logger.warning("the page %s cannot be made, and says why: %s", path, reason)
-        text = render(INSTEAD, origin=origin, name=path.name, reason=reason)
+        write_instead(path, error, origin=origin)
+    else:
+        _write(path, text)
+
+
+def write_instead(path: Path, error: Exception, *, origin: Origin | None = None) -> None:
+    """Writes why a page cannot be made in its place, and warns.
+
+    Args:
+        path: of the page.
+        error: what was in the way.
+        origin: shown at the end of the page.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    reason = why(error)
+    logger.warning("the page %s cannot be made, and says why: %s", path, reason)
+    _write(path, render(INSTEAD, origin=origin, name=path.name, reason=reason))
+
+
+def _write(path: Path, text: str) -> None:
     files.write(path, text.encode(errors="backslashreplace"))
 
 

@@ -25,26 +25,34 @@ MISTAKES_SHOWN = 12
 
 
 def write(made: run.Run, path: Path) -> None:
-    """Writes the page of a run."""
+    """Writes the page of a run, or one that says why there is none: the run counts more."""
+    try:
+        values = _values(made)
+    except Exception as error:
+        page.write_instead(path, error)
+    else:
+        page.write(path, TEMPLATE, **values)
+
+
+def _values(made: run.Run) -> dict[str, Any]:
+    """What the template names."""
     predictions = made.predictions()
     test = [row for row in predictions if row.split == "test"]
-    page.write(
-        path,
-        TEMPLATE,
-        origin=page.Origin(
+    return {
+        "origin": page.Origin(
             commit=made.settings["commit"],
             machine=made.settings.get("machine"),
             time=made.settings["finished"],
         ),
-        run=made.settings,
-        metrics=made.metrics(),
-        classes=made.class_names,
-        settings=sorted(made.settings["config"].items()),
-        curves=page.drawn(_learning_curves, made.settings["training"]),
-        roc=page.drawn(_roc_and_precision_recall, made.class_names[1], predictions),
-        histogram=page.drawn(_histogram, made, test),
-        mistakes=_mistakes(made, test),
-    )
+        "run": made.settings,
+        "metrics": made.metrics(),
+        "classes": made.class_names,
+        "settings": sorted(made.settings["config"].items()),
+        "curves": page.drawn(_learning_curves, made.settings["training"]),
+        "roc": page.drawn(_roc_and_precision_recall, made.class_names[1], predictions),
+        "histogram": page.drawn(_histogram, made, test),
+        "mistakes": _mistakes(made, test),
+    }
 
 
 def _axes(width: float, height: float, columns: int) -> tuple[matplotlib.figure.Figure, Any]:

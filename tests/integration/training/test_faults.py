@@ -100,6 +100,18 @@ def test_pictures_and_plots_that_cannot_be_shown_are_said_in_words(
     assert "a plot cannot be drawn, and its page says why: KeyError" in caplog.text
 
 
+def test_a_page_without_its_figures_says_so(
+    made: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(made, tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    report.write(run.load(tmp_path / "run"), tmp_path / "report.html")
+    assert (
+        "This page could not be made: FileNotFoundError" in (tmp_path / "report.html").read_text()
+    )
+    assert "report.html cannot be made, and says why: FileNotFoundError" in caplog.text
+
+
 @pytest.mark.parametrize("size", [(300, 100), (100, 300), (30, 20), (1000, 1), (1, 1)])
 def test_a_thumbnail_keeps_the_proportions_and_is_what_the_graph_decodes(
     size: tuple[int, int], picture: PIL.Image.Image, tmp_path: Path
