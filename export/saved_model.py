@@ -98,6 +98,7 @@ def _export(made: run.Run, model_folder: Path, if_new: bool) -> Path:
     from export import signatures, warmup
     from training import architectures
 
+    pictures = samples(made)
     model = architectures.build_model(made.config)
     model.load_weights(made.weights)
     servable = signatures.Servable(model, made.config, made.class_names)
@@ -107,8 +108,7 @@ def _export(made: run.Run, model_folder: Path, if_new: bool) -> Path:
         logger.info("exporting %s as version %d", made.id, version)
         tf.saved_model.save(servable, str(aside), signatures=servable.signatures())
         _name_classify_method(aside)
-        pictures = sorted((made.path / run.SAMPLES).iterdir())
-        requests = warmup.write(aside, [file.read_bytes() for file in pictures], made.config)
+        requests = warmup.write(aside, pictures, made.config)
         logger.info("%d warm-up requests written; verifying in a fresh process", requests)
         checks = _verify(aside, made)
         figures.write_json(aside / versions.MODEL_CARD, _model_card(made, version, aside, checks))
@@ -121,6 +121,36 @@ def _export(made: run.Run, model_folder: Path, if_new: bool) -> Path:
 
 def _doubts(made: run.Run) -> list[str]:
     return chance.doubts(made.metrics()["test"])
+
+
+def samples(made: run.Run) -> list[bytes]:
+    """The files of the run's sample pictures; what else lies among them is left out by name.
+
+    Raises:
+        InputError: there is none.
+    """
+    import tensorflow as tf
+
+    from training.data import preprocessing
+
+    def picture(path: Path) -> bytes | None:
+        try:
+            content = path.read_bytes() if path.is_file() else b""  # reading a pipe would not end
+            preprocessing.decode(tf.constant(content), made.config.max_pixels)
+        except (OSError, tf.errors.OpError):
+            logger.warning("left out of the warm-up: %s is no picture that the run reads", path)
+            return None
+        return content
+
+    folder = made.path / run.SAMPLES
+    found = [picture(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
+    pictures = [content for content in found if content is not None]
+    if not pictures:
+        raise InputError(
+            f"Expected a sample picture in {folder}, for the warm-up. Received: none. Copy a test "
+            "image there, or train again."
+        )
+    return pictures
 
 
 def _name_classify_method(version_folder: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from export import hostile, warmup
-from foundation import command_line, quiet_tensorflow
+from foundation import command_line, files, quiet_tensorflow
 from foundation.command_line import InputError
 from tfs_client import contract
 from training import run
@@ -65,10 +65,10 @@ class Loaded:
 
     def __init__(self, folder: Path):
         self.graph = tf.Graph()
-        with self.graph.as_default():
+        with self.graph.as_default(), files.no_pattern(folder) as plain:
             self.session = tf.compat.v1.Session(graph=self.graph)
             # the loader TensorFlow Serving's own corresponds to; deprecated in Python only
-            self.meta_graph = tf.compat.v1.saved_model.load(self.session, ["serve"], str(folder))
+            self.meta_graph = tf.compat.v1.saved_model.load(self.session, ["serve"], str(plain))
         self.signatures = dict(self.meta_graph.signature_def)
         self._callables: dict[str, Callable[..., list[np.ndarray]]] = {}
 

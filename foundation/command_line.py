@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
+import os
+import re
 import signal
+import struct
 import sys
 import threading
+import zlib
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Final, NoReturn
+
+_MAKE_ROOM: Final = (
+    "Make room there and run the same command again; what was whole before is still there"
+)
+_REMEDIES: Final = {
+    errno.ENOSPC: _MAKE_ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
+    errno.ENAMETOOLONG: "Give a shorter path",
+    errno.ENOENT: "Correct the path",
+    errno.EISDIR: "Give a file",
+    errno.ENOTDIR: "Give a folder",
+    errno.EACCES: "Take a place that you may read and write, or ask for the permission",
+    errno.EROFS: "Take a place that can be written to",
+}
+"""What to do after an operating system's refusal; the others say enough for themselves."""
+
+_ENOUGH_MEMORY: Final = "Expected enough memory."
+_LESS_AT_ONCE: Final = "Take smaller batches or images."
+
+_OF_BROKEN_FILES: Final = (
+    *(SyntaxError, ValueError, LookupError, ArithmeticError, EOFError),
+    *(struct.error, zlib.error),
+)
 
 
 class InputError(ValueError):
@@ -34,22 +62,118 @@ def run(name: str, body: Callable[[], int]) -> int:
         body: does the work and returns the exit code.
 
     Returns:
-        The body's exit code; 2 after an InputError or an operating system's refusal (a missing
-        file, no permission, a full disk); 130 after Ctrl-C, as a shell would report it.
+        The body's exit code; 2 after an error that `explained` knows; 130 after Ctrl-C, as a shell
+        would report it.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, _on_interrupt) if in_main_thread else None
     try:
         return body()
-    except (InputError, OSError) as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        text = explained(error)
+        if text is None:
+            raise
+        print(f"{name}: error: {text}", file=sys.stderr)
+        return 2
     finally:
         if in_main_thread:
             signal.signal(signal.SIGINT, before)
+
+
+def explained(error: Exception) -> str | None:
+    """What a person should know of an error that files, settings or the machine have caused.
+
+    That is an InputError, an operating system's refusal (a missing file, no permission, a full
+    disk), too little memory, text that is not UTF-8, and what TensorFlow and Pillow say of files
+    and memory. Neither library is imported for it: an error of theirs means that they are there.
+
+    Returns:
+        one line; None for any other error, which is a fault of this program.
+    """
+    if isinstance(error, InputError):
+        return one_line(str(error))
+    if isinstance(error, OSError):  # Pillow's UnidentifiedImageError is one
+        remedy = _REMEDIES.get(error.errno or 0)
+        return one_line(f"{error}. {remedy}." if remedy else str(error))
+    if isinstance(error, UnicodeError):
+        return one_line(
+            f"Expected text and names of files in UTF-8. Received: {error}. Rename the file, or "
+            "save it as UTF-8."
+        )
+    if isinstance(error, MemoryError):
+        return one_line(f"{_ENOUGH_MEMORY} Received: {error or 'too little'}. {_LESS_AT_ONCE}")
+    if _is_a(error, "tensorflow.python.framework.errors_impl", "OpError"):
+        return _tensorflows(error)
+    if _is_pillows(error):
+        return one_line(
+            f"Expected a picture that Pillow reads. Received: {type(error).__name__}: {error}. "
+            "Mend or remove the file."
+        )
+    return None
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether there was no room to write, whoever says so."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return _is_a(error, "tensorflow.python.framework.errors_impl", "OpError") and any(
+        os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)
+    )
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8; names of files on a command line need not be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def one_line(text: str) -> str:
+    """The text with line ends, control characters and what is no Unicode written as escapes."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
+
+
+def _is_a(error: Exception, module: str, name: str) -> bool:
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(error, kind)
+
+
+def _tensorflows(error: Exception) -> str:
+    """The line of a message that says something: the last one before the names of graph nodes."""
+    text = str(getattr(error, "message", None) or error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no message"]
+    nodes = [index for index, line in enumerate(lines) if "[[{{node" in line]
+    line = lines[nodes[0] - 1] if nodes and nodes[0] else lines[0]
+    line = one_line(re.sub(r"\{\{.*?\}\} ?", "", line)).rstrip(".")
+    received = f"Received: {type(error).__name__}: {line}."
+    if is_disk_full(error):
+        return f"Expected room on the disk. {received} {_MAKE_ROOM}."
+    if _is_a(error, "tensorflow.python.framework.errors_impl", "ResourceExhaustedError"):
+        return f"{_ENOUGH_MEMORY} {received} {_LESS_AT_ONCE}"
+    return (
+        f"Expected TensorFlow to be able to do it. {received} TF_CPP_MIN_LOG_LEVEL=0 in the "
+        "environment shows its own log."
+    )
+
+
+def _is_pillows(error: Exception) -> bool:
+    """Whether it is what Pillow raises of a broken file: that need not be a class of its own."""
+    if _is_a(error, "PIL.Image", "DecompressionBombError"):
+        return True
+    if not isinstance(error, _OF_BROKEN_FILES):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    return where.partition(".")[0] == "PIL"
 
 
 _interrupted = threading.Event()

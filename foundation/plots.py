@@ -7,6 +7,7 @@ from typing import Any, Literal
 from matplotlib.ticker import FuncFormatter
 
 from foundation import palette
+from foundation.command_line import one_line
 
 
 def style(axes: Any, grid: Literal["both", "x", "y"] = "both") -> None:
@@ -24,3 +25,19 @@ def style(axes: Any, grid: Literal["both", "x", "y"] = "both") -> None:
 def plain_numbers() -> FuncFormatter:
     """Writes the numbers of a logarithmic axis as 0.5, 1, 20 in place of powers of ten."""
     return FuncFormatter(lambda value, _: f"{value:g}")
+
+
+def name(text: str, longest: int = 60) -> str:
+    """A name that somebody else has chosen (of a class, say), for matplotlib to show as it is.
+
+    Between two dollar signs matplotlib reads mathematics, and it leaves a label that begins with an
+    underscore out of the legend. A very long one would leave the plot no room.
+
+    Args:
+        text: as it was chosen.
+        longest: longer ones lose their middle; in characters.
+    """
+    if len(text) > longest:
+        text = f"{text[: longest // 2 - 1]}…{text[-longest // 2 :]}"
+    text = one_line(text).replace("$", r"\$")
+    return f"\N{WORD JOINER}{text}" if text.startswith("_") else text

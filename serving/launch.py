@@ -263,8 +263,12 @@ def banner(settings: Settings, config: ModelsConfig, runs: Path = Path("runs")) 
             f"  model  {model.name}: {_policy_words(model)}" + (f" ({labels})" if labels else "")
         )
     samples = runs / "latest" / "samples"
-    images = (
-        sorted(path for path in samples.glob("*") if path.is_file()) if samples.is_dir() else []
+    images = sorted(
+        path
+        for path in (samples.iterdir() if samples.is_dir() else ())
+        if path.suffix.lower() in contract.IMAGE_SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
     )
     image = images[0] if images else Path("path/to/image.png")
     lines += ["", f"  Try it:  make predict IMAGE={image}", "  Stop it: Ctrl-C", ""]

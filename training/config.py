@@ -14,9 +14,17 @@ import types
 import typing
 from typing import Any
 
-from foundation.command_line import InputError
+from foundation.command_line import InputError, is_unicode
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+MOST = 2**31 - 1
+"""Of anything that is counted: TensorFlow's int32."""
+
+LARGEST_FLOAT32 = 3.4e38
+
+MOST_MEGAPIXELS = 1e6
+"""A million million pixels: more than any decoder takes, and well within an int64."""
 
 WHERE_NOT_WHAT = ("data", "runs", "cache_memory_mb")
 """Settings that say where or how, and cannot change a run's result: not part of its identity."""
@@ -127,18 +135,33 @@ class RunConfig:
         Raises:
             InputError: a value is out of range; says which, and what is allowed.
         """
+        for name in ("data", "positive", "runs", "architecture", "precision"):
+            value = getattr(self, name)
+            _expect(value is None or is_unicode(value), name, "text in UTF-8", ascii(value))
         for name in ("image_height", "image_width", "epochs", "batch_size", "patience"):
-            _expect(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+            value = getattr(self, name)
+            _expect(1 <= value <= MOST, name, f"1 or more, up to {MOST}", value)
         for name in ("steps_per_epoch", "validation_steps", "max_images"):
             value = getattr(self, name)
-            _expect(value is None or value >= 1, name, "1 or more", value)
+            _expect(value is None or 1 <= value <= MOST, name, f"1 or more, up to {MOST}", value)
+        # a comparison with a NaN is false: it is refused with the rest
         for name in ("brightness", "contrast", "max_broken_share", "threshold"):
             _expect(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
         _expect(0 <= self.review_margin <= 0.5, "review_margin", "0 to 0.5", self.review_margin)
-        _expect(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
-        _expect(self.max_megapixels > 0, "max_megapixels", "above 0", self.max_megapixels)
+        _expect(
+            0 < self.learning_rate <= LARGEST_FLOAT32,
+            "learning_rate",
+            f"above 0, up to {LARGEST_FLOAT32:g}",
+            self.learning_rate,
+        )
+        _expect(
+            1e-6 <= self.max_megapixels <= MOST_MEGAPIXELS,
+            "max_megapixels",
+            f"1e-06 (one pixel) to {MOST_MEGAPIXELS:g}",
+            self.max_megapixels,
+        )
         _expect(self.cache_memory_mb >= 0, "cache_memory_mb", "0 or more", self.cache_memory_mb)
-        _expect(0 <= self.seed < 2**31, "seed", "0 to 2147483647", self.seed)
+        _expect(0 <= self.seed <= MOST, "seed", f"0 to {MOST}", self.seed)
         _expect(self.precision in PRECISIONS, "precision", " | ".join(PRECISIONS), self.precision)
         shares = (self.train_share, self.validation_share)
         _expect(

@@ -1,4 +1,4 @@
-"""The training loop: steps, validation, early stopping, and going on after an interruption.
+"""The training loop: steps, validation, early stopping, going on after an interruption.
 
 A loop of our own, because Keras 3.15's fit() fails under MultiWorkerMirroredStrategy (it reduces a
 PerReplica value outside of a replica; keras-team/keras issue 20585). This one gives the same losses
@@ -8,11 +8,10 @@ on one device, on mirrored devices and on several machines.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -20,15 +19,11 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from foundation import files
 from foundation.command_line import InputError, raise_if_interrupted
-from training import evaluation
+from training import checkpoints, evaluation, run
 from training.config import RunConfig
 
 logger = logging.getLogger(__name__)
-
-CHECKPOINTS = "checkpoint"
-BEST_WEIGHTS = "best.weights.h5"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -38,7 +33,10 @@ class Progress:
     next_epoch: int = 0
     best_epoch: int = -1
     best_loss: float = math.inf
+    diverged_epoch: int | None = None
+    """The epoch, from 0, that ended training because the loss or a weight was not finite."""
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    """Figures of each whole epoch."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +68,7 @@ def train(
     data: Data,
     config: RunConfig,
     folder: Path,
-    checkpoints: Path | None,
+    interrupted: Path | None,
 ) -> Progress:
     """Trains until validation no longer improves, and leaves the best weights in the model.
 
@@ -83,51 +81,106 @@ def train(
         strategy: see training/devices.py.
         data: batches of training and validation.
         config: epochs, patience, batch size.
-        folder: receives checkpoint/, best.weights.h5 and tensorboard/; this process's own.
-        checkpoints: the folder of an interrupted run to go on from; None starts afresh.
+        folder: receives checkpoint/ and tensorboard/; this process's own.
+        interrupted: the folder of an interrupted run to go on from; None starts afresh.
 
     Raises:
-        InputError: several machines do not see the same checkpoint.
+        InputError: several machines do not see the same checkpoint, it is of another model, or
+            training diverged before there was a best epoch.
     """
-    state = tf.Variable(json.dumps(dataclasses.asdict(Progress())), dtype=tf.string)
     with strategy.scope():
         optimizer.build(model.trainable_variables)
     # By list, not by object: a model does not track its dropout layers' random states as objects.
-    variables = [variable.value for variable in [*model.variables, *optimizer.variables]]
-    checkpoint = tf.train.Checkpoint(variables=variables, progress=state)
-    manager = tf.train.CheckpointManager(checkpoint, str(folder / CHECKPOINTS), max_to_keep=1)
-    latest = tf.train.latest_checkpoint(checkpoints / CHECKPOINTS) if checkpoints else None
-    if latest:
-        checkpoint.restore(latest).assert_consumed()
-    progress = Progress(**json.loads(state.numpy()))
+    variables = [*model.variables, *optimizer.variables]
+    progress, best = Progress(), []
+    last = checkpoints.newest(interrupted / run.CHECKPOINTS) if interrupted else None
+    if last:
+        _assign(variables, last.variables)
+        progress, best = Progress(**last.progress), last.best
     if _mean(strategy, progress.next_epoch) != progress.next_epoch:
         raise InputError(
             "Expected all machines to go on from the same epoch. Received: different checkpoints. "
             "Give all of them the same --runs folder on a shared file system."
         )
-    if progress.next_epoch:
+    if last:
         logger.info("going on after epoch %d", progress.next_epoch)
+    elif interrupted:
+        logger.warning("no checkpoint is left in %s: starting with the first epoch", interrupted)
 
     train_step = _train_step(model, optimizer, strategy, config.batch_size)
     predictor = evaluation.Predictor(model)
-    writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
+    writer = tf.summary.create_file_writer(str(folder / run.TENSORBOARD))
     for epoch in range(progress.next_epoch, config.epochs):
         if epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
             logger.info("no better validation loss in %d epochs: stopping", config.patience)
             break
         figures = _epoch(train_step, strategy, data, config, epoch)
-        figures |= _validate(predictor, strategy, data)
+        if math.isfinite(figures["loss"]):
+            figures |= _validate(predictor, strategy, data)
+        values = [strategy.extended.read_var(variable.value).numpy() for variable in variables]
+        if not _finite(strategy, figures, values[: len(model.variables)]):
+            progress.diverged_epoch = epoch
+            break
         progress.history.append(figures)
         progress.next_epoch = epoch + 1
         if figures["validation_loss"] < progress.best_loss:
             progress.best_loss, progress.best_epoch = figures["validation_loss"], epoch
-            _save_weights(model, folder / BEST_WEIGHTS)
-        state.assign(json.dumps(dataclasses.asdict(progress)))
-        manager.save()
+            best = values[: len(model.variables)]
+        now = checkpoints.Checkpoint(
+            progress=dataclasses.asdict(progress), variables=values, best=best
+        )
+        checkpoints.save(folder / run.CHECKPOINTS, progress.next_epoch, now)
         _report(writer, config, progress)
     writer.close()
-    model.load_weights(folder / BEST_WEIGHTS)
+    if progress.diverged_epoch is not None:
+        _tell_divergence(progress, config)
+    _assign(model.variables, best)
     return progress
+
+
+def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    """Gives variables the values of a checkpoint."""
+    shapes = [tuple(variable.shape) for variable in variables]
+    received = [value.shape for value in values]
+    if shapes != received:
+        raise InputError(
+            f"Expected a checkpoint of this model. Received: {len(received)} variables in place of "
+            f"{len(shapes)}, or of other shapes. Leave --resume out to start over."
+        )
+    for variable, value in zip(variables, values):
+        variable.assign(value)
+
+
+def _finite(
+    strategy: tf.distribute.Strategy, figures: dict[str, float], weights: Sequence[np.ndarray]
+) -> bool:
+    """Whether an epoch's losses and weights are numbers, on all machines.
+
+    The losses alone do not tell: ReLU makes a NaN 0, and such a model answers all images alike.
+    """
+    finite = math.isfinite(figures.get("validation_loss", math.nan)) and all(
+        np.isfinite(value).all() for value in weights
+    )
+    return math.isfinite(_mean(strategy, 0.0 if finite else math.nan))
+
+
+def _tell_divergence(progress: Progress, config: RunConfig) -> None:
+    """Warns that training ended early.
+
+    Raises:
+        InputError: there is no epoch whose weights could be kept.
+    """
+    told = f"not finite in epoch {progress.diverged_epoch + 1} of {config.epochs}"
+    if progress.best_epoch < 0:
+        raise InputError(
+            f"Expected loss and weights to stay finite. Received: {told}, at --learning-rate "
+            f"{config.learning_rate}, and no whole epoch before it. Lower --learning-rate."
+        )
+    logger.warning(
+        "the loss or a weight is %s: stopping; the weights of the best epoch before it, %d, are "
+        "kept. A lower --learning-rate than %g may go further",
+        *(told, progress.best_epoch + 1, config.learning_rate),
+    )
 
 
 def _train_step(
@@ -181,6 +234,8 @@ def _epoch(
             batch_loss, batch_images = train_step(batch)
             loss += float(batch_loss)
             images += float(batch_images)
+            if not math.isfinite(loss):  # no later step can mend it
+                break
             bar.set_postfix_str(f"loss {loss / images:.4f}", refresh=False)
             bar.update()
     seconds = time.monotonic() - started
@@ -197,11 +252,13 @@ def _validate(
 ) -> dict[str, float]:
     probabilities = predictor.probabilities(data.validation)
     targets = data.validation_targets[: len(probabilities)]
-    loss = evaluation.log_loss(targets, probabilities)
     # Machines may differ in the last digits (batch normalisation's averages are local), but must
     # agree on when to stop: else one waits for ever for the others.
+    loss = _mean(strategy, evaluation.log_loss(targets, probabilities))
+    if not math.isfinite(loss):
+        return {"validation_loss": loss}
     return {
-        "validation_loss": _mean(strategy, loss),
+        "validation_loss": loss,
         "validation_accuracy": float(np.mean((probabilities >= 0.5) == targets)),
         "validation_roc_auc": evaluation.roc_auc(targets, probabilities),
     }
@@ -211,12 +268,6 @@ def _mean(strategy: tf.distribute.Strategy, value: float) -> float:
     """The mean over all machines, the same on each."""
     spread = strategy.run(lambda: tf.constant(value, tf.float64))
     return float(strategy.reduce("MEAN", spread, axis=None))
-
-
-def _save_weights(model: keras.Model, path: Path) -> None:
-    # Keras takes no name that does not end in .weights.h5
-    with files.replacing(path, aside=path.with_name(f"aside.{path.name}")) as aside:
-        model.save_weights(aside)
 
 
 def _report(writer: tf.summary.SummaryWriter, config: RunConfig, progress: Progress) -> None:

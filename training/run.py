@@ -15,7 +15,6 @@ import fcntl
 import importlib.metadata
 import json
 import platform
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +33,10 @@ SET_ASIDE = "set_aside.csv"
 REPORT = "report.html"
 SAMPLES = "samples"
 LATEST = "latest"
+CHECKPOINTS = "checkpoint"
+"""Folder of a run under way, as is the next one."""
+CACHE = "cache"
+TENSORBOARD = "tensorboard"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,13 +161,52 @@ def sole_writer(final: Path) -> Iterator[None]:
         lock.unlink()
 
 
+def clear(partial: Path, resume: bool) -> None:
+    """Makes the folder of a run under way ready: empty, or with what `resume` goes on from.
+
+    Everything else in there is written anew, and half of it may be missing.
+    """
+    kept = (CHECKPOINTS, TENSORBOARD) if resume else ()
+    partial.mkdir(parents=True, exist_ok=True)
+    for path in partial.iterdir():
+        if path.name not in kept:
+            files.remove(path)
+
+
 def publish(partial: Path, final: Path) -> None:
-    """Makes a finished run visible: one rename."""
-    for name in ("checkpoint", "cache"):
-        shutil.rmtree(partial / name, ignore_errors=True)
+    """Makes a finished run visible: one rename.
+
+    The checkpoints go after it: what is interrupted before can still go on from them.
+    """
+    files.remove(partial / CACHE)
     files.sync_tree(partial)
     partial.rename(final)
     files.sync(final.parent)
+    tidy(final)
+
+
+def tidy(final: Path) -> None:
+    """Removes from a published run what only making it needed."""
+    files.remove(final / CHECKPOINTS)
+
+
+def check_place(final: Path) -> None:
+    """Checks that the run can take its place in the end, before hours are spent on it.
+
+    Raises:
+        InputError: something else stands there.
+    """
+    if final.exists() and not (final / SETTINGS).is_file():
+        raise InputError(
+            f"Expected nothing or a whole run in {final}. Received: no {SETTINGS} there. Move it "
+            "away, or give another folder with --runs."
+        )
+    latest = final.with_name(LATEST)
+    if latest.is_dir() and not latest.is_symlink():
+        raise InputError(
+            f"Expected {latest} to be a link to the latest run. Received: a folder. Move it away, "
+            "or give another folder with --runs."
+        )
 
 
 def point_latest(final: Path) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import logging
-import shutil
+import os
 import sys
 import tempfile
 import time
@@ -49,7 +50,9 @@ def _command(config: RunConfig, resume: bool) -> int:
     fingerprint = dataset.fingerprint(found)
     _announce(config, found)
     final = Path(config.runs) / f"{config.architecture}-{config.identity(fingerprint)}"
+    run.check_place(final)
     if (final / run.SETTINGS).is_file():
+        run.tidy(final)
         run.point_latest(final)
         logger.info("this run stands already: nothing to train; change a setting for another run")
     else:
@@ -99,7 +102,14 @@ def train(
     with contextlib.ExitStack() as stack:
         if chief:
             stack.enter_context(run.sole_writer(final))
-        partial = _partial_folder(final, fresh=chief and not resume)
+        partial = run.partial_folder(final)
+        stack.enter_context(_room(partial))
+        if chief:
+            if partial.is_dir() and not resume:
+                logger.info(
+                    "starting over; --resume would go on with the interrupted run in %s", partial
+                )
+            run.clear(partial, resume)
         # A machine that is not the chief must save in step with it, but nobody reads what it saves.
         own = partial if chief else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with strategy.scope():
@@ -115,7 +125,7 @@ def train(
                 model,
                 optimizer,
                 strategy,
-                data.for_loop(own / "cache"),
+                data.for_loop(own / run.CACHE),
                 config,
                 own,
                 partial if resume else None,
@@ -136,15 +146,18 @@ def train(
             logger.info("report: %s", final / run.REPORT)
 
 
-def _partial_folder(final: Path, fresh: bool) -> Path:
-    partial = run.partial_folder(final)
-    if fresh and partial.is_dir():
-        logger.info("starting over; --resume would go on with the interrupted run in %s", partial)
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True, exist_ok=True)
-    # a cache that was being written is of no use to anybody
-    shutil.rmtree(partial / "cache", ignore_errors=True)
-    return partial
+@contextlib.contextmanager
+def _room(partial: Path) -> Iterator[None]:
+    """Says how to go on where the disk is full."""
+    try:
+        yield
+    except Exception as error:
+        if not command_line.is_disk_full(error):
+            raise
+        raise InputError(
+            f"Expected room for {partial}. Received: {os.strerror(errno.ENOSPC)}. Make room there "
+            "and go on with --resume: every whole epoch is kept."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ import tqdm
 from export.gate import evidence
 from export.gate.images import Image, Version
 from foundation import command_line
+from foundation.command_line import InputError
 from tfs_client import contract
 
 
@@ -137,6 +138,11 @@ def _watch(folder: Path, max_silence_s: float) -> str | None:
             process.stdout.close()
         if code == 0:
             return None
+        if code == evidence.NO_ROOM:
+            raise InputError(
+                f"Expected room for the versions' answers in {folder.parent}. Received: {failed}. "
+                "Make room there, or name another folder with TMPDIR; no verdict was written."
+            )
         if failed:
             return f"an error while {doing}: {failed}"
         talk.seek(0)

@@ -55,8 +55,11 @@ def corrupt(file: bytes, kind: str, seed: int) -> bytes:
 
 def decoded(file: bytes) -> np.ndarray:
     """A file's pixels at their own size, as the graph decodes them: uint8 [h, w, 1 or 3]."""
-    with PIL.Image.open(io.BytesIO(file)) as image:
-        size = (image.height, image.width)
+    try:
+        with PIL.Image.open(io.BytesIO(file)) as image:
+            size = (image.height, image.width)
+    except (SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        raise OSError(f"Pillow cannot read the file: {error}") from error
     pixels = image_to_array(file, size)
     grey = (pixels[..., :1] == pixels).all()
     return pixels[..., :1] if grey else pixels

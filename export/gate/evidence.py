@@ -28,6 +28,7 @@ import numpy as np
 
 from export import burden, hostile
 from export.gate import corruptions, signatures as gate_signatures
+from foundation import command_line
 from tfs_client import RequestError, contract, image_to_array
 
 BATCH_SIZE = 32
@@ -45,9 +46,15 @@ HOSTILE_BYTES = 2**30
 EVIDENCE, ANSWERS = "evidence.json", "answers.npz"
 """What is left in the task's folder."""
 
+NO_ROOM = 4
+"""The exit code where the disk is full."""
+
 
 def main(argv: list[str] | None = None) -> int:
-    """The command: 0 when everything was asked, 3 when a version answered with an error."""
+    """The command: 0 when everything was asked, 3 when a version answered with an error.
+
+    NO_ROOM where the answers could not be written, which is no version's fault.
+    """
     (task_file,) = sys.argv[1:] if argv is None else argv
     task = json.loads(Path(task_file).read_text(encoding="utf-8"))
     try:
@@ -55,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:  # whatever a version does is an answer, not a fault of the gate
         text = getattr(error, "message", None) or str(error)
         _say(failed=f"{type(error).__name__}: {' '.join(text.split())[:400]}")
-        return 3
+        return NO_ROOM if command_line.is_disk_full(error) else 3
     return 0
 
 

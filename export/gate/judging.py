@@ -21,7 +21,7 @@ from export.gate import (
 from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import HeldOut, Version
 from export.gate.verdict import Check, Limits
-from foundation import figures, files
+from foundation import figures
 from foundation.command_line import InputError
 from foundation.digests import version_digest
 from tfs_client import contract
@@ -159,10 +159,10 @@ def _write(
     beside: Beside | None,
 ) -> None:
     """Writes page and verdict, each aside and then renamed; the verdict last."""
-    from export.gate.page import render  # matplotlib: not before there is something to draw
+    from export.gate import page  # matplotlib: not before there is something to draw
 
     path.parent.mkdir(exist_ok=True)
-    files.write(path.with_name(PAGE), render(verdict, asked, held_out.images, evidence, beside))
+    page.write(path.with_name(PAGE), verdict, asked, held_out.images, evidence, beside)
     figures.write_json(path, verdict)
 
 

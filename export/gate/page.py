@@ -14,7 +14,7 @@ import sklearn.metrics
 from export.gate.child import Evidence
 from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import Image, Version
-from foundation import page, plots
+from foundation import page, plots, quiet_tensorflow
 from foundation.palette import BLUE, GREY, ORANGE
 
 TEMPLATE = Path(__file__).with_name("gate.html")
@@ -23,16 +23,18 @@ THUMBNAIL_PIXELS = 112
 COLORS = {CANDIDATE: BLUE, STABLE: GREY}
 
 
-def render(
+def write(
+    path: Path,
     verdict: dict[str, Any],
     asked: dict[str, Version],
     images: Sequence[Image],
     evidence: Evidence,
     beside: Beside | None,
-) -> str:
-    """The page.
+) -> None:
+    """Writes the page.
 
     Args:
+        path: of the page.
         verdict: as it is written to gate.json.
         asked: "candidate", and "stable" if there is one.
         images: the held-out ones.
@@ -41,7 +43,8 @@ def render(
     """
     checks = {check["name"]: check for check in verdict["checks"]}
     names = {who: f"version {version.number}" for who, version in asked.items()}
-    return page.render(
+    page.write(
+        path,
         TEMPLATE,
         origin=page.Origin(
             commit=verdict["commit"], machine=verdict["machine"], time=verdict["time"]
@@ -65,12 +68,16 @@ def render(
                 ("review_share", "share that needs review", ""),
             )
         ],
-        scores=page.svg(_scores(beside, names)) if beside else None,
-        robustness=page.svg(_robustness(checks["robust"]["detail"], names))
+        scores=page.drawn(_scores, beside, names) if beside else None,
+        robustness=page.drawn(_robustness, checks["robust"]["detail"], names)
         if "corruptions" in checks["robust"]["detail"]
         else None,
-        latency=page.svg(_latency(evidence, names)) if evidence.arrays else None,
-        disagreements=_with_pictures(verdict["disagreements"][:DISAGREEMENTS_SHOWN], images),
+        latency=page.drawn(_latency, evidence, names) if evidence.arrays else None,
+        disagreements=_with_pictures(
+            verdict["disagreements"][:DISAGREEMENTS_SHOWN],
+            images,
+            max(version.made.config.max_pixels for version in asked.values()),
+        ),
     )
 
 
@@ -156,9 +163,25 @@ def _latency(evidence: Evidence, names: dict[str, str]) -> matplotlib.figure.Fig
     return figure
 
 
-def _with_pictures(rows: Sequence[dict[str, Any]], images: Sequence[Image]) -> list[dict[str, Any]]:
+def _with_pictures(
+    rows: Sequence[dict[str, Any]], images: Sequence[Image], max_pixels: int
+) -> list[dict[str, Any]]:
+    if not rows:
+        return []
+    quiet_tensorflow.import_tensorflow(keras=False)
+    from training.data.thumbnails import thumbnail
+
     files = {image.pixels_sha256: image.file for image in images}
     return [
-        row | {"picture": page.thumbnail(files[row["pixels_sha256"]], THUMBNAIL_PIXELS)}
+        row
+        | {
+            "picture": page.pictured(
+                row["path"],
+                thumbnail,
+                files[row["pixels_sha256"]],
+                pixels=THUMBNAIL_PIXELS,
+                max_pixels=max_pixels,
+            )
+        }
         for row in rows
     ]

@@ -38,7 +38,7 @@ def write(
     """
     cut = [side.slices for side in sides]
     both = [side.run.settings for side in sides]
-    names = [f"A: {sides[0].name}", f"B: {sides[1].name}"]
+    names = [f"{letter}: {plots.name(side.name)}" for letter, side in zip("AB", sides)]
     page.write(
         path,
         TEMPLATE,
@@ -50,9 +50,9 @@ def write(
             (name, *(one.get(name, "-") for one in both))
             for name in dict.fromkeys([*both[0], *both[1]])
         ],
-        ratios=page.svg(_ratios(found)),
-        tails=page.svg(_tails(cut, names)),
-        over_time=page.svg(_over_time(cut, names)),
+        ratios=page.drawn(_ratios, found),
+        tails=page.drawn(_tails, cut, names),
+        over_time=page.drawn(_over_time, cut, names),
     )
 
 

@@ -46,7 +46,7 @@ def write(
         points=points,
         objectives=objectives,
         settings={name: value for name, value in settings.items() if name != "command"},
-        curves=page.svg(_curves(knee, points, objectives)) if points else "",
+        curves=page.drawn(_curves, knee, points, objectives) if points else "",
     )
 
 

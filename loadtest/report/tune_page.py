@@ -41,8 +41,8 @@ def write(
         side_by_side=side_by_side(tried, turns),
         chosen=chosen,
         objectives=objectives,
-        bars=page.svg(_bars(ordered, chosen)) if ordered else "",
-        pairs=page.svg(_pairs(turns)) if turns is not None else "",
+        bars=page.drawn(_bars, ordered, chosen) if ordered else "",
+        pairs=page.drawn(_pairs, turns) if turns is not None else "",
     )
 
 

@@ -281,7 +281,7 @@ def _encoded(path: Path, format_: str, size: str) -> bytes:
         with Image.open(io.BytesIO(data)) as image:
             kind = image.format if format_ == AS_IS else format_.upper()
             picture = image.convert("RGB")
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
             f"Expected an image that Pillow reads. Received: {path}: {error}"
         ) from error

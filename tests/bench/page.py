@@ -35,7 +35,7 @@ class Section:
     @property
     def plot(self) -> str:
         """The plot as SVG; empty where a table is shown."""
-        return "" if isinstance(self.shown, Table) else page.svg(self.shown)
+        return "" if isinstance(self.shown, Table) else page.drawn(lambda: self.shown)
 
     @property
     def table(self) -> Table | None:

@@ -1,6 +1,6 @@
 """A run as one self-contained HTML page: figures, plots, and the pictures it got wrong.
 
-Reads the run from disk and needs no TensorFlow.
+Reads the run from disk. A plot or a picture that cannot be shown is said in words: see page.drawn.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sklearn.metrics
 from foundation import page, plots
 from foundation.palette import BLUE, GREY, ORANGE
 from training import chance, run
+from training.data.thumbnails import thumbnail
 
 TEMPLATE = Path(__file__).with_name("report.html")
 THUMBNAIL_PIXELS = 112
@@ -24,27 +25,35 @@ MISTAKES_SHOWN = 12
 
 
 def write(made: run.Run, path: Path) -> None:
-    """Writes the page of a run."""
+    """Writes the page of a run, or one that says why there is none: the run counts more."""
+    try:
+        values = _values(made)
+    except Exception as error:
+        page.write_instead(path, error)
+    else:
+        page.write(path, TEMPLATE, **values)
+
+
+def _values(made: run.Run) -> dict[str, Any]:
+    """What the template names."""
     predictions = made.predictions()
     test = [row for row in predictions if row.split == "test"]
-    page.write(
-        path,
-        TEMPLATE,
-        origin=page.Origin(
+    return {
+        "origin": page.Origin(
             commit=made.settings["commit"],
             machine=made.settings.get("machine"),
             time=made.settings["finished"],
         ),
-        run=made.settings,
-        metrics=made.metrics(),
-        doubts=chance.doubts(made.metrics()["test"]),
-        classes=made.class_names,
-        settings=sorted(made.settings["config"].items()),
-        curves=page.svg(_learning_curves(made.settings["training"])),
-        roc=page.svg(_roc_and_precision_recall(made.class_names[1], predictions)),
-        histogram=page.svg(_histogram(made, test)),
-        mistakes=_mistakes(made, test),
-    )
+        "run": made.settings,
+        "metrics": made.metrics(),
+        "doubts": chance.doubts(made.metrics()["test"]),
+        "classes": made.class_names,
+        "settings": sorted(made.settings["config"].items()),
+        "curves": page.drawn(_learning_curves, made.settings["training"]),
+        "roc": page.drawn(_roc_and_precision_recall, made.class_names[1], predictions),
+        "histogram": page.drawn(_histogram, made, test),
+        "mistakes": _mistakes(made, test),
+    }
 
 
 def _axes(width: float, height: float, columns: int) -> tuple[matplotlib.figure.Figure, Any]:
@@ -103,7 +112,7 @@ def _histogram(made: run.Run, test: Sequence[run.Prediction]) -> matplotlib.figu
     bins = np.linspace(0, 1, 41)
     for label, color in zip(made.class_names, (GREY, ORANGE)):
         scores = [row.probability for row in test if row.label == label]
-        ax.hist(scores, bins, color=color, alpha=0.75, label=label)
+        ax.hist(scores, bins, color=color, alpha=0.75, label=plots.name(label))
     config = made.config
     ax.axvline(config.threshold, color="black", linewidth=1, label="threshold")
     ax.axvspan(
@@ -115,7 +124,7 @@ def _histogram(made: run.Run, test: Sequence[run.Prediction]) -> matplotlib.figu
     )
     ax.set(
         title="Test images by probability",
-        xlabel=f"probability of {made.class_names[1]}",
+        xlabel=f"probability of {plots.name(made.class_names[1])}",
         ylabel="images",
         xlim=(0, 1),
     )
@@ -130,7 +139,11 @@ def _mistakes(made: run.Run, test: Sequence[run.Prediction]) -> list[dict[str, A
     return [
         {
             "row": row,
-            "picture": page.thumbnail(made.file(row.path), THUMBNAIL_PIXELS),
+            "picture": page.pictured(row.path, _thumbnail, made, row.path),
         }
         for row in wrong[:MISTAKES_SHOWN]
     ]
+
+
+def _thumbnail(made: run.Run, path: str) -> np.ndarray:
+    return thumbnail(made.file(path), THUMBNAIL_PIXELS, made.config.max_pixels)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import io
 import logging
 import re
 import shutil
@@ -16,8 +17,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.saving import saving_lib
 
-from foundation import figures
+from foundation import figures, files
+from foundation.command_line import InputError
 from training import chance, evaluation, loop, run
 from training.config import RunConfig
 from training.data.prepared import PreparedData
@@ -49,6 +52,10 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
         folder: of the run under way.
         model: holds the best weights.
         trained: everything else.
+
+    Raises:
+        InputError: an answer to a held-out image is not finite.
+        OSError: a file cannot be written. The checkpoints stay: --resume goes on from there.
     """
     started = time.monotonic()
     _write_data_tables(folder, trained.data)
@@ -56,6 +63,7 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
     answers = {
         name: predictor.probabilities(trained.data.evaluation_batches(name)) for name in HELD_OUT
     }
+    _check_finite(answers, trained)
     metrics = {
         name: evaluation.metrics(
             trained.data.targets(name),
@@ -70,7 +78,7 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
     columns = [field.name for field in dataclasses.fields(run.Prediction)]
     run.write_table(folder / run.PREDICTIONS, predictions, columns)
     _write_samples(folder / run.SAMPLES, trained, predictions)
-    (folder / loop.BEST_WEIGHTS).replace(folder / run.WEIGHTS)
+    write_weights(folder / run.WEIGHTS, model)
     trained.timings["evaluation_s"] = time.monotonic() - started
     settings = _settings(trained, model)
     figures.write_json(folder / run.SETTINGS, settings)
@@ -86,6 +94,35 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
     )
     for doubt in chance.doubts(test):
         logger.warning("no better than guessing, as far as the test images tell: %s", doubt)
+
+
+def _check_finite(answers: dict[str, np.ndarray], trained: TrainedRun) -> None:
+    for name, probabilities in answers.items():
+        wrong = int(np.sum(~np.isfinite(probabilities)))
+        if wrong:
+            raise InputError(
+                f"Expected probabilities of all {name} images. Received: {wrong} of "
+                f"{len(probabilities)} are not finite, after epoch "
+                f"{trained.progress.best_epoch + 1}. Lower --learning-rate."
+            )
+
+
+class _Memory(io.BytesIO):
+    """A file in memory; Keras takes only a name that ends in .weights.h5."""
+
+    def __str__(self) -> str:
+        return "memory.weights.h5"
+
+
+def write_weights(path: Path, model: keras.Model) -> None:
+    """Saves the weights by way of memory: HDF5 crashes the process where it meets a full disk.
+
+    Raises:
+        OSError: there is no room, for one.
+    """
+    memory = _Memory()
+    saving_lib.save_weights_only(model, memory)
+    files.write(path, memory.getvalue())
 
 
 def _write_data_tables(folder: Path, data: PreparedData) -> None:
@@ -145,6 +182,7 @@ def _write_samples(folder: Path, trained: TrainedRun, predictions: list[run.Pred
 
 def _settings(trained: TrainedRun, model: keras.Model) -> dict[str, Any]:
     dataset = trained.data.dataset
+    diverged = trained.progress.diverged_epoch
     return {
         "id": trained.id,
         "config": dataclasses.asdict(trained.config),
@@ -162,6 +200,7 @@ def _settings(trained: TrainedRun, model: keras.Model) -> dict[str, Any]:
         "training": {
             "epochs": trained.progress.next_epoch,
             "best_epoch": trained.progress.best_epoch + 1,
+            "diverged_epoch": None if diverged is None else diverged + 1,
             "history": trained.progress.history,
         },
         "versions": run.package_versions(),

@@ -20,6 +20,7 @@ from grpc import StatusCode
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
+from foundation import files
 from serving.local.dtypes import DT_STRING
 from serving.local.errors import CODE_BY_NUMBER, ServingError, not_found, refuse
 from serving.local.loading import shape_guard
@@ -59,14 +60,16 @@ class SavedModel:
         """
         self._graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=self._graph, config=_session_config(options))
-        try:
-            with self._graph.as_default():
+        with self._graph.as_default(), files.no_pattern(path) as plain:
+            try:
                 meta_graph = tf.compat.v1.saved_model.load(
-                    self._session, list(options.tags), str(path)
+                    self._session, list(options.tags), str(plain)
                 )
-        except Exception as error:
-            self._session.close()
-            raise _load_error(error) from error
+            except Exception as error:
+                self._session.close()
+                failure = _load_error(error)
+                text = failure.text.replace(str(plain), str(path))
+                raise ServingError(failure.code, text) from error
         self.signatures: Mapping[str, Signature] = {
             name: from_signature_def(name, message)
             for name, message in meta_graph.signature_def.items()

@@ -50,8 +50,8 @@ class Lines:
         self.files: list[Path] = []
         self._what, self._columns, self._one_of = what, columns, one_of
         for path in paths:
-            found = [path] if Path(path).is_file() else sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-            files = [Path(one) for one in found if Path(one).is_file()]
+            found = [Path(path)] if Path(path).is_file() else _matching(Path(path))
+            files = [one for one in found if one.is_file()]
             if not files:
                 raise InputError(
                     f"Expected a file, or a glob of files, with {what}. Received: {path}; correct "
@@ -110,6 +110,17 @@ class Lines:
                 self.skipped += 1
             else:
                 yield row
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """What a glob names, sorted; a folder that stands there is no part of the pattern.
+
+    So "runs[1]/*.jsonl" finds the files of the folder runs[1].
+    """
+    folder = next((parent for parent in pattern.parents if parent.is_dir()), pattern)
+    rest = str(pattern.relative_to(folder))
+    found = glob.glob(rest, root_dir=folder, recursive=True)  # noqa: PTH207 - Path.glob's ** finds no files
+    return sorted(folder / one for one in found)
 
 
 def _without_mark(pieces: Iterator[bytes]) -> Iterator[bytes]:

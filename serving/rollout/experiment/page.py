@@ -38,9 +38,11 @@ def write(path: Path, *, plan: Plan, verdict: Verdict) -> None:
         settings={**dataclasses.asdict(plan), "weights": dict(plan.weights)},
         counts={**dataclasses.asdict(verdict.counts), "records_after_now": verdict.after_now},
         words=words,
-        quality=page.svg(_quality(plan, verdict)) if verdict.series["hours"] else "",
-        split=page.svg(_split(plan, verdict)) if verdict.mismatch.series["hours"] else "",
-        guardrails=page.svg(_guardrails(verdict)) if verdict.guardrails[0].series["hours"] else "",
+        quality=page.drawn(_quality, plan, verdict) if verdict.series["hours"] else "",
+        split=page.drawn(_split, plan, verdict) if verdict.mismatch.series["hours"] else "",
+        guardrails=page.drawn(_guardrails, verdict)
+        if verdict.guardrails[0].series["hours"]
+        else "",
     )
 
 
@@ -57,7 +59,8 @@ def _quality(plan: Plan, verdict: Verdict) -> matplotlib.figure.Figure:
     quality_decided = verdict.kind in ("better", "worse", "no_difference")
     _mark(upper, verdict, verdict.since if quality_decided else None, verdict.kind)
     upper.set(
-        title=f"Share of right answers, {plan.treatment} minus {plan.control}",
+        title=f"Share of right answers, {plots.name(plan.treatment)} minus "
+        f"{plots.name(plan.control)}",
         ylabel="percentage points",
     )
     _sides(lower, verdict.series, plan)
@@ -84,7 +87,7 @@ def _split(plan: Plan, verdict: Verdict) -> matplotlib.figure.Figure:
     )
     _mark(axes, verdict, row.broken, "mismatch")
     axes.set(
-        title=f"Units on {plan.treatment}: {words.percent(row.found)}, "
+        title=f"Units on {plots.name(plan.treatment)}: {words.percent(row.found)}, "
         f"{words.percent(row.planned)} planned",
         ylabel="power of ten",
         xlabel="hours since the first exposure",
@@ -136,7 +139,7 @@ def _sides(axes: Any, series: Mapping[str, list[Any]], plan: Plan) -> None:
         ("treatment", plan.treatment, BLUE),
     ):
         shares = 100 * _numbers(series[f"{side}_share"])
-        axes.plot(series["hours"][later], shares[later], color=color, label=name)
+        axes.plot(series["hours"][later], shares[later], color=color, label=plots.name(name))
 
 
 def _mark(axes: Any, verdict: Verdict, since: Since | None, word: str) -> None:

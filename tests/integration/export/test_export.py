@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import tensorflow as tf
 
 from export import saved_model, versions, warmup
 from foundation.command_line import InputError
+from tests import disks
 from tfs_client import contract
 from training import run
 
@@ -58,7 +60,7 @@ def test_each_weight_is_inside_once(version: Path) -> None:
 def test_exporting_again_makes_the_next_version_unless_it_stands(
     store: Path, sample_run: Path, tmp_path: Path, command: Callable
 ) -> None:
-    models = tmp_path / "models"
+    models = tmp_path / "models [1]*?"  # what a pattern would be made of
     shutil.copytree(store, models)
     flags = ("export.saved_model", "--run", str(sample_run), "--models", str(models))
     standing = command(*flags, "--if-new")
@@ -102,6 +104,49 @@ def test_a_missing_run_is_one_line_and_makes_nothing(tmp_path: Path, command: Ca
     assert done.stderr.startswith("export: error: Expected a run in runs/nope.")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "m").exists()
+
+
+def test_what_is_no_picture_among_the_samples_is_left_out_by_name(
+    sample_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(sample_run.resolve(), tmp_path / "run")
+    samples = tmp_path / "run" / "samples"
+    expected = [path.read_bytes() for path in sorted(samples.iterdir())]
+    (samples / "a folder.png").mkdir()
+    (samples / "broken.png").write_bytes(expected[0][:100])
+    (samples / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (samples / "notes.txt").write_text("to try a server with")
+    (samples / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
+    (samples / "nowhere.png").symlink_to("gone.png")
+    os.mkfifo(samples / "pipe.png")
+    made = run.load(tmp_path / "run")
+    assert saved_model.samples(made) == expected
+    assert caplog.text.count("is no picture that the run reads") == 7
+    for name in ("a folder.png", "broken.png", ".DS_Store", "notes.txt", "nowhere.png", "pipe.png"):
+        assert f"left out of the warm-up: {samples / name} is no" in caplog.text
+    shutil.rmtree(samples)
+    with pytest.raises(InputError, match=r"a sample picture in .*samples.*Received: none"):
+        saved_model.samples(made)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("kilobytes", [1_000, 6_600])
+def test_an_export_onto_a_full_disk_is_one_line_and_works_when_there_is_room(
+    kilobytes: int, sample_run: Path, tmp_path: Path, command: Callable
+) -> None:
+    with disks.mounted(tmp_path / "disk", kilobytes) as disk:
+        flags = ("export.saved_model", "--run", str(sample_run), "--models", str(disk.path))
+        full = command(*flags)
+        assert full.returncode == 2, full.stderr
+        (line,) = (line for line in full.stderr.splitlines() if not line.startswith(("I ", "W ")))
+        assert line.startswith("export: error: ")
+        assert "No space left on device" in line
+        model = disk.path / contract.MODEL_NAME
+        assert [path.name for path in model.iterdir()] == [".lock"]
+        disk.resize(100_000)
+        again = command(*flags)
+        assert again.returncode == 0, again.stderr
+        assert again.stdout.strip() == str(model / "1")
 
 
 def test_a_killed_export_publishes_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -28,6 +29,7 @@ from export.gate import (
 )
 from foundation.command_line import InputError
 from foundation.digests import version_digest
+from tests import disks
 from tests.conftest import made_once
 from tfs_client import contract
 from training import run
@@ -447,6 +449,20 @@ def test_a_version_that_falls_silent_is_given_up() -> None:
     finally:
         process.kill()
         process.stdout.close()
+
+
+def test_a_full_disk_is_no_verdict_on_a_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preloaded_python: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", preloaded_python)
+    with disks.mounted(tmp_path / "disk", 100) as disk:
+        task = {"versions": {}, "files": [], "corrupted": [], "seed": 1, "latency_calls": 1}
+        (disk.path / "task.json").write_text(json.dumps(task))
+        with contextlib.suppress(OSError), (disk.path / "filler").open("wb", 0) as filler:
+            while True:
+                filler.write(bytes(4096))
+        with pytest.raises(InputError, match=r"room for the versions' answers.*No space left.*TMP"):
+            gate_child._watch(disk.path, 60)
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,14 @@ def test_without_an_index_of_variables_the_log_says_what_the_real_server_would_d
     assert "it would serve this version and fail its requests" in caplog.text
 
 
+def test_a_folder_whose_path_looks_like_a_pattern_is_loaded(line: Path, tmp_path: Path) -> None:
+    version = shutil.copytree(line, tmp_path / "models [1]*?" / "1")
+    loaded = loader()("line", 1, version)
+    loaded.close()
+    (version / "variables" / "variables.data-00000-of-00001").unlink()
+    assert refusal(version).startswith("NOT_FOUND: PATH/variables/variables.data-00000-of-00001;")
+
+
 def test_a_folder_that_is_a_file_fails_as_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / "1").write_text("a file")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training import evaluation, loop
+from foundation.command_line import InputError
+from training import checkpoints, evaluation, loop
 from training.config import RunConfig
 
 # Keras's own, when it saves weights under numpy 2
@@ -40,12 +43,15 @@ def _model(precision: str) -> keras.Model:
     )
 
 
-def _train(config: RunConfig, data: loop.Data, folder: Path) -> tuple[keras.Model, loop.Progress]:
+def _train(
+    config: RunConfig, data: loop.Data, folder: Path, *, resume: bool = False
+) -> tuple[keras.Model, loop.Progress]:
     keras.utils.set_random_seed(1)
     model = _model(config.precision)
     strategy = tf.distribute.get_strategy()
     optimizer = loop.optimizer_for(config)
-    return model, loop.train(model, optimizer, strategy, data, config, folder, None)
+    interrupted = folder if resume else None
+    return model, loop.train(model, optimizer, strategy, data, config, folder, interrupted)
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16", "mixed_bfloat16"])
@@ -80,3 +86,114 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images(tmp_path: Path) -> Non
         evaluation.log_loss(TARGETS, probabilities), rel=1e-4
     )
     assert json.loads(json.dumps(progress.history)) == progress.history
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted((folder / "checkpoint").iterdir())
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("damaged", [0, 1, 2])
+def test_an_interrupted_training_goes_on_to_the_same_result_from_what_is_whole(
+    damaged: int, precision: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    config = RunConfig(epochs=5, patience=9, learning_rate=0.02, batch_size=16, precision=precision)
+    (tmp_path / "whole").mkdir()
+    whole, expected = _train(config, _data(), tmp_path / "whole")
+    folder = tmp_path / "run [1]*?"
+    folder.mkdir()
+    _train(dataclasses.replace(config, epochs=3), _data(), folder)
+    assert [path.name for path in _checkpoints(folder)] == ["epoch-00002", "epoch-00003"]
+    for path in _checkpoints(folder)[::-1][:damaged]:
+        path.write_bytes(path.read_bytes()[:1000])
+
+    caplog.clear()
+    resumed, progress = _train(config, _data(), folder, resume=True)
+
+    said = ["going on after epoch 3", "going on after epoch 2", "starting with the first epoch"]
+    assert said[damaged] in caplog.text
+    assert caplog.text.count("is cut off or damaged") == damaged
+    assert [row["loss"] for row in progress.history] == [row["loss"] for row in expected.history]
+    for one, other in zip(resumed.variables, whole.variables):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_best_weights_outlive_an_interruption(tmp_path: Path) -> None:
+    # against the targets turned round, the first epoch stays the best one
+    config = RunConfig(epochs=3, patience=9, learning_rate=0.05, batch_size=16)
+    data = _data(1 - TARGETS)
+    best, _ = _train(dataclasses.replace(config, epochs=1), data, tmp_path)
+    _train(config, data, tmp_path, resume=True)
+    resumed, progress = _train(dataclasses.replace(config, epochs=4), data, tmp_path, resume=True)
+    assert progress.best_epoch == 0
+    for one, other in zip(resumed.variables, best.variables):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    config = RunConfig(epochs=1, batch_size=16)
+    _train(config, _data(), tmp_path)
+    saved = checkpoints.newest(tmp_path / "checkpoint")
+    for variables in (saved.variables[:-1], [value[..., None] for value in saved.variables]):
+        other = dataclasses.replace(saved, variables=variables)
+        checkpoints.save(tmp_path / "checkpoint", 1, other)
+        with pytest.raises(InputError, match=r"a checkpoint of this model.*Leave --resume out"):
+            _train(config, _data(), tmp_path, resume=True)
+
+
+def _data_that_breaks(epoch_that_breaks: int, what: str = "loss") -> loop.Data:
+    """From an epoch on, one target (for the loss) or one image (for the weights) is no number."""
+    images, targets = IMAGES.copy(), TARGETS.copy()
+    if what == "loss":
+        targets[20] = np.nan
+    else:  # ReLU hides it from the loss
+        images[20, 0, 0, 0] = np.nan
+    good = tf.data.Dataset.from_tensor_slices((IMAGES, TARGETS)).batch(16)
+    bad = tf.data.Dataset.from_tensor_slices((images, targets)).batch(16)
+    return dataclasses.replace(
+        _data(), epoch_batches=lambda epoch: bad if epoch >= epoch_that_breaks else good
+    )
+
+
+@pytest.mark.parametrize("what", ["loss", "weights"])
+def test_what_is_not_finite_stops_training_and_keeps_the_best_epoch_before(
+    what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = RunConfig(epochs=9, patience=9, learning_rate=0.02, batch_size=16)
+    (tmp_path / "whole").mkdir()
+    whole, _ = _train(dataclasses.replace(config, epochs=2), _data(), tmp_path / "whole")
+    model, progress = _train(config, _data_that_breaks(2, what), tmp_path)
+    assert (progress.diverged_epoch, progress.next_epoch, progress.best_epoch) == (2, 2, 1)
+    assert len(progress.history) == 2
+    assert "the loss or a weight is not finite in epoch 3 of 9: stopping" in caplog.text
+    assert "the best epoch before it, 2, are kept" in caplog.text
+    for one, other in zip(model.variables, whole.variables):
+        np.testing.assert_array_equal(one, other)
+    assert [path.name for path in _checkpoints(tmp_path)] == ["epoch-00001", "epoch-00002"]
+
+
+def test_a_validation_loss_that_is_not_finite_stops_training_too(tmp_path: Path) -> None:
+    data = _data_that_breaks(99)
+    broken = IMAGES.copy()
+    broken[:, 0, 0, 0] = np.inf  # times weights of either sign: infinity minus infinity
+    answers = [IMAGES, broken]  # of the first epoch, of the second
+
+    def validation() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        yield answers.pop(0), TARGETS
+
+    spec = (tf.TensorSpec([64, 4, 4, 3], tf.float32), tf.TensorSpec([64], tf.float32))
+    data = dataclasses.replace(
+        data, validation=tf.data.Dataset.from_generator(validation, output_signature=spec)
+    )
+    config = RunConfig(epochs=9, learning_rate=0.02, batch_size=16)
+    _, progress = _train(config, data, tmp_path)
+    assert (progress.diverged_epoch, progress.best_epoch) == (1, 0)
+
+
+def test_a_loss_that_was_never_finite_is_refused_with_the_epoch(tmp_path: Path) -> None:
+    config = RunConfig(epochs=9, learning_rate=0.02, batch_size=16)
+    words = r"not finite in epoch 1 of 9, at --learning-rate 0\.02.*Lower --learning-rate"
+    with pytest.raises(InputError, match=words):
+        _train(config, _data_that_breaks(0), tmp_path)
+    assert not (tmp_path / "checkpoint").exists()

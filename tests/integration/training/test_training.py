@@ -144,14 +144,16 @@ def test_the_page_needs_nothing_from_elsewhere(whole: Path) -> None:
 def test_an_interrupted_run_is_no_run_and_goes_on_to_the_same_result(
     whole: Path, images: Path, tmp_path: Path, command: Callable, start: Callable
 ) -> None:
-    flags = ["training.train", "--data", str(images), "--runs", str(tmp_path), *FLAGS]
+    runs = tmp_path / "runs [1]*?"  # what a pattern would be made of
+    flags = ["training.train", "--data", str(images), "--runs", str(runs), *FLAGS]
+    flags += ["--cache-memory-mb", "0"]
     killed = start("-m", *flags)
     _wait_for_line(killed, "epoch 2/4")
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    assert not (tmp_path / "latest").exists()
-    assert all(path.name.startswith(".") for path in tmp_path.iterdir())
-    refused = command("export.saved_model", "--run", str(tmp_path / "latest"))
+    assert not (runs / "latest").exists()
+    assert all(path.name.startswith(".") for path in runs.iterdir())
+    refused = command("export.saved_model", "--run", str(runs / "latest"))
     assert refused.returncode == 2
     assert "make train" in refused.stderr
 
@@ -159,7 +161,68 @@ def test_an_interrupted_run_is_no_run_and_goes_on_to_the_same_result(
     assert resumed.returncode == 0, resumed.stderr
     assert "going on after epoch 2" in resumed.stderr
     assert "epoch 1/4" not in resumed.stderr
+    _assert_same_result(runs / "latest", whole)
+
+
+KILLED_AT_A_RENAME = """
+import os, signal, sys
+from pathlib import Path
+when, name = sys.argv.pop(1), sys.argv.pop(1)
+
+def killing(real):
+    def move(path, target):
+        at = Path(target).name.startswith(name)
+        if not (at and when == "before"):
+            real(path, target)
+        if at:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return move
+
+Path.replace, Path.rename = killing(Path.replace), killing(Path.rename)
+from training.train import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "name"),
+    [
+        ("before", "cnn_batch_norm-"),  # the run's own name: its publication
+        *(
+            pytest.param(when, name, marks=pytest.mark.thorough)
+            for when, name in (
+                ("before", "epoch-00003"),
+                ("after", "epoch-00004"),
+                ("before", "metrics.json"),
+                ("after", "model.weights.h5"),
+                ("before", "run.json"),
+                ("after", "run.json"),
+                ("after", "report.html"),
+                ("after", "cnn_batch_norm-"),
+                ("before", "latest"),
+            )
+        ),
+    ],
+)
+def test_a_run_killed_at_any_step_goes_on_and_leaves_nothing_of_its_making(
+    when: str, name: str, whole: Path, images: Path, tmp_path: Path, command: Callable,
+    start: Callable,
+) -> None:  # fmt: skip
+    flags = ["--data", str(images), "--runs", str(tmp_path), *FLAGS]
+    killed = start("-c", KILLED_AT_A_RENAME, when, name, *flags)
+    _, said = killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL, said
+    assert not (tmp_path / "latest").exists()
+
+    resumed = command("training.train", *flags, "--resume")
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert re.search("going on after epoch [234]|stands already", resumed.stderr)
     _assert_same_result(tmp_path / "latest", whole)
+    names = [path.name for path in (tmp_path / "latest").iterdir()]
+    assert sorted(names) == sorted(path.name for path in whole.iterdir())
+    published = {path.name for path in tmp_path.iterdir() if path.name[0] != "."}
+    assert published == {"latest", (tmp_path / "latest").readlink().name}
 
 
 def test_a_run_that_stands_is_not_made_again(whole: Path, images: Path, command: Callable) -> None:

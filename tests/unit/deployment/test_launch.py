@@ -247,6 +247,9 @@ def test_the_banner_shows_ports_versions_labels_and_a_first_prediction(
     samples.mkdir(parents=True)
     (samples / "sound.png").write_bytes(b"")
     (samples / "defective.png").write_bytes(b"")
+    for foreign in (".DS_Store", "._a.png", "a.txt", "b.png~"):
+        (samples / foreign).write_bytes(b"")
+    (samples / "a.png").mkdir()
     config = serving(Specific((1, 2)), {"stable": 1, "canary": 2})
 
     shown = launch.banner(settings, config, tmp_path / "runs")

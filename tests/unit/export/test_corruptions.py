@@ -11,6 +11,7 @@ import pytest
 
 from export.gate import (
     corruptions,
+    evidence,
 )
 from tfs_client import RequestError
 
@@ -116,6 +117,15 @@ def test_sixteen_bits_become_the_upper_eight(encoded: Callable[..., bytes]) -> N
     file = encoded(PIL.Image.fromarray(levels), "PNG")
     assert corruptions.decoded(file).shape == (64, 64, 1)
     np.testing.assert_array_equal(corruptions.decoded(file)[..., 0], levels >> 8)
+
+
+def test_a_file_that_only_tensorflow_reads_stays_as_it_is(
+    picture: PIL.Image.Image, encoded: Callable[..., bytes], huge_png: bytes
+) -> None:
+    for file in (encoded(picture, "PNG", icc_profile=bytes(2_000_000)), huge_png):
+        with pytest.raises(OSError, match="Pillow cannot read the file: "):
+            corruptions.decoded(file)
+        assert evidence._corrupted(file, "gaussian_blur", 1) is file
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture"])

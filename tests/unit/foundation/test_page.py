@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import itertools
+import os
 import re
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from foundation import page, palette
+from foundation import page, palette, plots
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATES = sorted(
@@ -126,12 +130,28 @@ def test_what_is_not_known_of_the_origin_is_left_out(template: Path) -> None:
     assert re.search(r"<footer>\s*outside of git<br>\s*2026-01-01T00:00:00\+00:00</footer>", text)
 
 
-def test_a_name_without_a_value_is_an_error_and_writes_nothing(
-    template: Path, tmp_path: Path
-) -> None:
+def test_a_name_without_a_value_is_an_error(template: Path) -> None:
     with pytest.raises(jinja2.UndefinedError, match="words"):
-        page.write(tmp_path / "page.html", template, name="it")
-    assert [path.name for path in tmp_path.iterdir()] == ["template.html"]
+        page.render(template, name="it")
+
+
+def test_a_page_that_cannot_be_made_says_why_and_ends_nothing(
+    template: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    page.write(tmp_path / "page.html", template, origin=page.origin("make it"), name="it")
+    text = (tmp_path / "page.html").read_text()
+    assert "<h1>page.html</h1>" in text
+    assert "could not be made: UndefinedError: &#39;words&#39; is undefined" in text
+    assert "<code>make it</code>" in text
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "page.html cannot be made" in record.message
+    assert "UndefinedError" in record.message
+
+
+def test_a_page_takes_names_that_are_no_unicode(template: Path, tmp_path: Path) -> None:
+    page.write(tmp_path / "page.html", template, name="it", words=os.fsdecode(b"caf\xe9"))
+    assert r"<p>caf\udce9</p>" in (tmp_path / "page.html").read_text()
 
 
 def test_the_same_plot_gives_the_same_text() -> None:
@@ -144,8 +164,59 @@ def test_the_same_plot_gives_the_same_text() -> None:
     assert drawn().startswith("<svg")
 
 
-def test_a_thumbnail_is_small_and_stands_in_the_page(tmp_path: Path) -> None:
-    PIL.Image.new("L", (300, 100), 7).save(tmp_path / "wide.png")
-    address = page.thumbnail(tmp_path / "wide.png", 30)
-    assert address.startswith("data:image/png;base64,")
-    assert len(address) < 500
+def test_a_plot_that_cannot_be_drawn_says_why_in_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def mathematics(label: str) -> matplotlib.figure.Figure:
+        figure = matplotlib.figure.Figure()
+        figure.subplots().set(title=label)
+        return figure
+
+    text = page.drawn(mathematics, r"over $<5 \bad$")
+    assert text.startswith('<p class="note">No plot: ValueError: ')
+    assert "&lt;5" in text
+    assert "a plot cannot be drawn" in caplog.text
+    assert page.drawn(mathematics, label="fine").startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    "name", [r"over $5 \bad$", "$x$", r"a\$b", "_private", "_", "100 %", "a&b<c>"]
+)
+def test_a_name_is_shown_as_it_was_chosen(name: str) -> None:
+    figure = matplotlib.figure.Figure()
+    axes = figure.subplots()
+    axes.plot([1, 2], label=plots.name(name))
+    axes.set(title=f"of {plots.name(name)}")
+    legend = axes.legend()
+    assert len(legend.get_texts()) == 1
+    shown = re.findall("<!-- (.*?) -->", page.svg(figure))
+    texts = [html.unescape(text).replace("\N{WORD JOINER}", "") for text in shown]
+    assert {name, f"of {name}"} <= set(texts)
+
+
+def test_a_name_without_end_leaves_room_for_the_plot() -> None:
+    figure = matplotlib.figure.Figure(figsize=(9, 2.8), layout="constrained")
+    axes = figure.subplots()
+    axes.set_ylabel(plots.name("begin" + "x" * 5000 + "end"))
+    axes.plot([1, 2], label=plots.name("a\nb" * 300))
+    axes.legend()
+    assert plots.name("begin" + "x" * 5000 + "end").startswith("begin")
+    assert plots.name("begin" + "x" * 5000 + "end").endswith("xend")
+    page.svg(figure)  # a plot without room would warn, and warnings are errors here
+
+
+def test_pixels_stand_in_the_page() -> None:
+    text = page.pictured('of "a"', np.full, (10, 30, 3), 7, np.uint8)
+    found = re.fullmatch('<img src="data:image/png;base64,([^"]*)" alt="of &#34;a&#34;">', text)
+    with PIL.Image.open(io.BytesIO(base64.b64decode(found[1]))) as image:
+        assert image.size == (30, 10)
+        assert image.getpixel((29, 9)) == (7, 7, 7)
+
+
+def test_a_picture_that_cannot_be_read_says_why_in_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    text = page.pictured("one.png", Path.read_bytes, Path("no<where>.png"))
+    assert text.startswith('<p class="note">No picture: FileNotFoundError: ')
+    assert "no&lt;where&gt;.png" in text
+    assert "one.png: FileNotFoundError" in caplog.text

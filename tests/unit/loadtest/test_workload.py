@@ -148,8 +148,12 @@ def test_a_mix_that_cannot_be_is_refused_in_one_line(changes, words):
 
 
 def test_a_file_that_is_no_image_is_refused_where_it_has_to_be_read(folder):
-    (folder / "broken.png").write_bytes(b"no image")
+    broken = folder / "broken.png"
+    broken.write_bytes(b"no image")
     with pytest.raises(InputError, match="Expected an image that Pillow reads"):
+        Workload(Mix(formats={"jpeg": 1}), folder)
+    Image.new("L", (9, 9)).save(broken, icc_profile=bytes(2_000_000))  # Pillow's own ValueError
+    with pytest.raises(InputError, match=r"Pillow reads\. Received: .*broken\.png: .*too large"):
         Workload(Mix(formats={"jpeg": 1}), folder)
 
 

@@ -285,6 +285,17 @@ def test_rotated_and_compressed_files_are_found_by_a_glob_and_read_once(tmp_path
     assert records.counts.outcomes == 1
 
 
+@pytest.mark.parametrize("name", ["run[1]", "[ab]*", "**"])
+def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name / "logs[2]"
+    folder.mkdir(parents=True)
+    _log(folder / "e.jsonl", [_exposure("a")])
+    outcomes = _lines(folder / "o.jsonl", [{"request_id": "a", "correct": 1}])
+    for relative in (False, True):
+        pattern = os.path.relpath(folder / "e*") if relative else str(folder / "e*")
+        assert read_records(PLAN, [pattern], [outcomes]).counts.exposures == 1
+
+
 def test_a_compressed_file_whose_end_is_missing_gives_what_it_has(tmp_path: Path) -> None:
     packed = _log(tmp_path / "plain", [_exposure(f"{at}") for at in range(2000)])
     whole = gzip.compress(Path(packed).read_bytes())
@@ -294,7 +305,9 @@ def test_a_compressed_file_whose_end_is_missing_gives_what_it_has(tmp_path: Path
     assert counts.exposure_lines_skipped == 1
 
 
-@pytest.mark.parametrize("path", ["missing.jsonl", "missing*.jsonl", "."])
+@pytest.mark.parametrize(
+    "path", ["missing.jsonl", "missing*.jsonl", "missing[1]/*.jsonl", ".", "/"]
+)
 def test_a_path_of_no_file_is_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(InputError, match="Expected a file, or a glob of files, with exposures"):
         read_records(PLAN, [str(tmp_path / path)], [])

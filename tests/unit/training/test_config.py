@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import re
 
 import pytest
 
@@ -54,6 +56,11 @@ def test_flags_are_read_as_the_types_of_their_fields() -> None:
         ("threshold", float("nan")),
         ("review_margin", 0.6),
         ("learning_rate", 0.0),
+        ("learning_rate", 1e39),
+        ("max_megapixels", 1e300),
+        ("max_megapixels", 1e-9),
+        ("batch_size", 10**30),
+        ("max_images", 2**31),
         ("precision", "float8"),
         ("max_megapixels", 0.0),
         ("seed", -1),
@@ -61,8 +68,30 @@ def test_flags_are_read_as_the_types_of_their_fields() -> None:
     ],
 )
 def test_a_value_out_of_range_is_named_with_its_flag(setting: str, value: object) -> None:
-    with pytest.raises(InputError, match=f"--{setting.replace('_', '-')}.*Received: {value}"):
+    flag = f"--{setting.replace('_', '-')}"
+    with pytest.raises(InputError, match=f"{flag} .*{re.escape(f'Received: {value}.')}"):
         RunConfig(**{setting: value})
+
+
+FLOATS = [field.name for field in dataclasses.fields(RunConfig) if type(field.default) is float]
+
+
+@pytest.mark.parametrize("setting", FLOATS)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_that_is_not_finite_is_refused_with_the_range(setting: str, value: str) -> None:
+    flag = f"--{setting.replace('_', '-')}"
+    with pytest.raises(
+        InputError, match=rf"Expected .*{flag}\b.* to be .*\d.*Received: .*(nan|inf)"
+    ):
+        _parse(f"{flag}={value}")
+
+
+@pytest.mark.parametrize("setting", ["data", "positive", "runs", "architecture", "precision"])
+def test_a_text_that_is_not_utf_8_is_refused(setting: str) -> None:
+    with pytest.raises(
+        InputError, match=rf"--{setting} to be text in UTF-8. Received: 'caf.udce9'"
+    ):
+        RunConfig(**{setting: os.fsdecode(b"caf\xe9")})
 
 
 def test_shares_must_leave_a_test_set() -> None:

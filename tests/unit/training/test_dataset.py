@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,14 @@ def test_three_classes_are_refused(image_folder: Path) -> None:
     (image_folder / "ugly").mkdir()
     with pytest.raises(InputError, match=r"3 sub-folders \(bad, good, ugly\)"):
         dataset.find(str(image_folder))
+
+
+def test_a_spreadsheet_as_manifest_is_refused(image_folder: Path) -> None:
+    with zipfile.ZipFile(image_folder / "list.xlsx", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("[Content_Types].xml", "<Types/>" * 50)
+        file.writestr("xl/worksheets/sheet1.xml", "<row>path</row>" * 500)
+    with pytest.raises(InputError, match=r"list.xlsx to be a UTF-8 text table.*Save it as UTF-8"):
+        dataset.find(str(image_folder / "list.xlsx"))
 
 
 def _manifest(folder: Path, text: str, name: str = "list.csv") -> str:

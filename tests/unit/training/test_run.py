@@ -51,6 +51,48 @@ def test_only_one_process_makes_a_run_and_a_killed_one_frees_it(tmp_path: Path) 
     assert list(final.parent.iterdir()) == []  # no lock is left lying about
 
 
+def test_a_run_that_was_interrupted_while_it_was_published_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    final = tmp_path / "cnn-1"
+    partial = run.partial_folder(final)
+    (partial / run.CHECKPOINTS).mkdir(parents=True)
+
+    def interrupted(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run.publish(partial, final)
+    assert (partial / run.CHECKPOINTS).is_dir()
+
+
+def test_clearing_keeps_only_what_an_interrupted_run_goes_on_from(tmp_path: Path) -> None:
+    partial = tmp_path / ".cnn-1"
+    for name in (run.CHECKPOINTS, run.TENSORBOARD, run.CACHE, run.SAMPLES):
+        (partial / name).mkdir(parents=True)
+    for name in (run.SETTINGS, ".metrics.json.123", "best.weights.h5"):
+        (partial / name).touch()
+    run.clear(partial, resume=True)
+    assert {path.name for path in partial.iterdir()} == {run.CHECKPOINTS, run.TENSORBOARD}
+    run.clear(partial, resume=False)
+    assert list(partial.iterdir()) == []
+
+
+def test_what_stands_in_the_runs_place_is_refused_before_training(tmp_path: Path) -> None:
+    final = tmp_path / "cnn-1"
+    run.check_place(final)
+    (final / "notes").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"nothing or a whole run in .*cnn-1.*Move it away"):
+        run.check_place(final)
+    (final / run.SETTINGS).touch()
+    run.check_place(final)
+    (tmp_path / run.LATEST).mkdir()
+    with pytest.raises(InputError, match=r"latest to be a link.*Received: a folder"):
+        run.check_place(final)
+
+
 def test_publishing_leaves_no_working_files(tmp_path: Path) -> None:
     final = tmp_path / "cnn-1"
     partial = run.partial_folder(final)
