@@ -132,6 +132,52 @@ def test_grpcs_own_options_are_handed_on(narrow: RunningServer) -> None:
     assert "larger than max" in refused.value.details()
 
 
+METHODS = [
+    *(f"PredictionService/{name}" for name in ("Predict", "Classify", "Regress", "MultiInference")),
+    "PredictionService/GetModelMetadata",
+    "ModelService/GetModelStatus",
+    "ModelService/HandleReloadConfigRequest",
+]
+
+
+def resident_bytes(server: RunningServer) -> int:
+    fields = Path(f"/proc/{server.process.pid}/status").read_text().split()
+    return 1024 * int(fields[fields.index("VmRSS:") + 1])
+
+
+def test_what_is_no_message_is_refused_and_leaves_nothing_behind(narrow: RunningServer) -> None:
+    paths = [
+        *(f"/tensorflow.serving.{method}" for method in METHODS),
+        "/grpc.health.v1.Health/Check",
+    ]
+
+    def send(number: int) -> tuple[str, str]:
+        try:
+            narrow.channel.unary_unary(paths[number % len(paths)])(b"\xff" * 50, timeout=20)
+        except grpc.RpcError as error:
+            return error.code().name, error.details()
+        return "OK", ""
+
+    warm = [send(number) for number in range(500)]
+    before = resident_bytes(narrow)
+    refused = [send(number) for number in range(2000)]
+
+    assert set(warm + refused) == {("INTERNAL", "")}
+    # grpcio's own way of parsing leaves 19 KB of each, 38 MB.
+    assert resident_bytes(narrow) - before < 10_000_000
+    assert "Traceback" not in narrow.log()
+    assert "deserializ" not in narrow.log()
+
+
+def test_a_watch_of_health_that_is_no_message_is_refused(narrow: RunningServer) -> None:
+    call = narrow.channel.unary_stream("/grpc.health.v1.Health/Watch")
+
+    with pytest.raises(grpc.RpcError) as refused:
+        next(call(b"\xff" * 50, timeout=20))
+
+    assert refused.value.code() is grpc.StatusCode.INTERNAL
+
+
 def test_health_is_serving_for_the_server_and_unknown_for_a_model(narrow: RunningServer) -> None:
     stub = health_pb2_grpc.HealthStub(narrow.channel)
 
