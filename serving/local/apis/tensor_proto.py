@@ -157,7 +157,8 @@ def _truth(array: NDArray[Any]) -> NDArray[np.bool_]:
     lowest bit is looked at, or a byte above 127 is read as the beginning of a longer number, 2 and
     255 are not true any more.
     """
-    return array.view(np.uint8) != 0
+    truth: NDArray[np.bool_] = array.view(np.uint8) != 0
+    return truth
 
 
 def _strings_from_content(content: bytes, count: int) -> NDArray[Any]:
