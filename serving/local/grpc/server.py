@@ -10,7 +10,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,6 +33,7 @@ from serving.local.core import ServerCore
 from serving.local.errors import ServingError, invalid_argument
 from serving.local.flags import HOST
 from serving.local.grpc import calls
+from serving.local.grpc.arrivals import Arrivals
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ _MAX_RECEIVED_BYTES: Final = 2**31 - 1
 """The largest protobuf message, which TensorFlow Serving receives as well."""
 
 _SPARE_THREADS: Final = 256
-"""Threads for requests that are refused, or whose message is still arriving. Each starts when it is
-first needed."""
+"""Threads for requests that are refused, or whose message is still arriving: half of them may wait
+for messages. Each starts when it is first needed."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class GrpcServer:
             options=list(arguments.items()),
         )
         handlers = [self._desk.handlers(*service) for service in _SERVICES.items()]
-        self._health = _Health() if options.health else None
+        self._health = _Health(self._desk.arrivals) if options.health else None
         if self._health is not None:
             handlers.append(self._health.handlers())
         self._server.add_generic_rpc_handlers(tuple(handlers))
@@ -184,6 +185,8 @@ class _Desk:
     """Admits requests, answers and counts them."""
 
     def __init__(self, core: ServerCore, max_threads: int) -> None:
+        self.arrivals = Arrivals(_SPARE_THREADS // 2)
+        """Of all services."""
         self._core = core
         self._places = threading.Semaphore(max_threads)
         self._refusing = False
@@ -203,13 +206,16 @@ class _Desk:
         return grpc.method_handlers_generic_handler(
             service,
             {
-                name: grpc.unary_unary_rpc_method_handler(functools.partial(self.answer, method))
+                name: grpc.stream_unary_rpc_method_handler(functools.partial(self.answer, method))
                 for name, method in methods.items()
             },
         )
 
-    def answer(self, method: _Method, sent: bytes, context: grpc.ServicerContext) -> bytes:
-        """Answers a request: its bytes → those of the answer."""
+    def answer(
+        self, method: _Method, messages: Iterator[bytes], context: grpc.ServicerContext
+    ) -> bytes:
+        """Answers a request: its bytes, which may still be arriving → those of the answer."""
+        sent = self.arrivals.message(messages, context)
         if not self._places.acquire(blocking=False):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
         try:
@@ -275,29 +281,33 @@ def _internal(error: Exception) -> ServingError:
 class _Health(health.HealthServicer):  # type: ignore[misc]
     """SERVING for the whole server, NOT_FOUND for any name, as gRPC's default service in C++."""
 
+    def __init__(self, arrivals: Arrivals) -> None:
+        super().__init__()
+        self._arrivals = arrivals
+
     def handlers(self) -> grpc.GenericRpcHandler:
         """The service, which parses its requests itself."""
 
-        def check(sent: bytes, context: grpc.ServicerContext) -> Any:
-            request = _parsed(health_pb2.HealthCheckRequest, sent, context)
+        def check(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+            request = self._request(messages, context)
             if request.service:
                 context.abort(grpc.StatusCode.NOT_FOUND, "service name unknown")
             return self.Check(request, context)
 
-        def watch(sent: bytes, context: grpc.ServicerContext, send: Any) -> Any:
-            request = _parsed(health_pb2.HealthCheckRequest, sent, context)
-            return self.Watch(request, context, send)
+        def watch(messages: Iterator[bytes], context: grpc.ServicerContext, send: Any) -> Any:
+            return self.Watch(self._request(messages, context), context, send)
 
         # Otherwise every watch would occupy a thread for as long as it lasts.
         watch.experimental_non_blocking = True  # type: ignore[attr-defined]
-        watch.experimental_thread_pool = futures.ThreadPoolExecutor(  # type: ignore[attr-defined]
-            1, thread_name_prefix="health"
-        )
         written = health_pb2.HealthCheckResponse.SerializeToString
         return grpc.method_handlers_generic_handler(
             health.SERVICE_NAME,
             {
-                "Check": grpc.unary_unary_rpc_method_handler(check, response_serializer=written),
-                "Watch": grpc.unary_stream_rpc_method_handler(watch, response_serializer=written),
+                "Check": grpc.stream_unary_rpc_method_handler(check, response_serializer=written),
+                "Watch": grpc.stream_stream_rpc_method_handler(watch, response_serializer=written),
             },
         )
+
+    def _request(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+        sent = self._arrivals.message(messages, context)
+        return _parsed(health_pb2.HealthCheckRequest, sent, context)

@@ -93,9 +93,15 @@ def test_a_request_too_many_is_refused_at_once(narrow: RunningServer, tmp_path: 
     assert narrow.line() == [2.0]
 
 
-def test_callers_who_send_nothing_take_no_place(narrow: RunningServer) -> None:
+@pytest.mark.parametrize("count", [100, 400])
+@pytest.mark.parametrize(
+    "path", ["/tensorflow.serving.PredictionService/Predict", "/grpc.health.v1.Health/Watch"]
+)
+def test_callers_who_send_nothing_take_no_place(
+    narrow: RunningServer, path: str, count: int
+) -> None:
     call = narrow.channel.stream_unary(
-        "/tensorflow.serving.PredictionService/Predict",
+        path,
         request_serializer=predict_pb2.PredictRequest.SerializeToString,
     )
     silent = futures.Future[None]()
@@ -104,10 +110,12 @@ def test_callers_who_send_nothing_take_no_place(narrow: RunningServer) -> None:
         silent.result()
         yield from ()
 
-    held = [call.future(nothing(), timeout=60) for _ in range(100)]
+    # More than there are threads: those that have waited for longest are ended.
+    held = [call.future(nothing(), timeout=60) for _ in range(count)]
     try:
         time.sleep(0.5)
         assert narrow.line() == [2.0]
+        assert sum(future.done() for future in held) <= max(0, count - 100)
     finally:
         silent.set_result(None)
         for future in held:
