@@ -79,7 +79,7 @@ class ServerCore:
         Raises:
             ServingError: as `reload` until it waits.
         """
-        with self._turn():
+        with self._turn(), caller.waiting(lambda: False):
             self._apply(config)
 
     def reload(self, config: ModelsConfig) -> None:
