@@ -15,6 +15,7 @@ import base64
 import io
 import json
 import logging
+import re
 import sys
 import tempfile
 import urllib.error
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         "--target", default=f"localhost:{contract.GRPC_PORT}", help="gRPC (default: %(default)s)"
     )
     parser.add_argument(
-        "--rest", default=f"localhost:{contract.REST_PORT}", help="REST (default: %(default)s)"
+        "--rest", help=f"REST of the same server (default: --target's host, {contract.REST_PORT})"
     )
     parser.add_argument(
         "--label", default=contract.LABEL_STABLE, help="version to ask (default: %(default)s)"
@@ -63,14 +64,32 @@ def main(argv: list[str] | None = None) -> int:
     command_line.configure_logging()
 
     def body() -> int:
+        rest = args.rest or rest_beside(args.target)
         made = run.load(Path(args.run))
         with Client(args.target) as client:
             try:
-                return parity(made, client, args.rest, args.label, args.max_images)
+                return parity(made, client, rest, args.label, args.max_images)
             except TfsError as error:
                 raise InputError(str(error)) from error
 
     return command_line.run("parity", body)
+
+
+def rest_beside(target: str) -> str:
+    """The REST address of the server whose gRPC address this is: its host, and the usual port.
+
+    Raises:
+        InputError: its gRPC port is not the usual one either, or it is no host:port. To ask any
+            other address might mean to ask another server.
+    """
+    usual = re.fullmatch(rf"(?:dns:/*)?([^/:]+|\[[^]]+\]):{contract.GRPC_PORT}", target)
+    if usual is None:
+        raise InputError(
+            f"Expected the REST address of the server at {target}. Received: none, and its port is "
+            f"not {contract.GRPC_PORT}, beside which {contract.REST_PORT} would be taken. Add "
+            "--rest host:port."
+        )
+    return f"{usual.group(1)}:{contract.REST_PORT}"
 
 
 def parity(

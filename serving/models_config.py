@@ -21,6 +21,11 @@ from tfs_client.protocol import messages as serving_pb2
 PLATFORM: Final = "tensorflow"
 """The only model_platform that TensorFlow Serving brings with it."""
 
+_PACKAGE: Final = serving_pb2.ModelServerConfig.DESCRIPTOR.file.package
+
+_FIELD: Final = re.compile(r"\w+(?:\s|#.*)*")
+"""A field's name and what lies between it and the next token."""
+
 _ABSOLUTE: Final = re.compile(r"/|[A-Za-z][0-9A-Za-z.]*://")
 """An absolute path or a URI, as TensorFlow tells one from a relative path."""
 
@@ -30,11 +35,13 @@ class ConfigError(InputError):
 
     Attributes:
         served_text: TensorFlow Serving's own words for the same fault, for callers of its API.
+        logged_text: what it logs before them about a text that it cannot parse; else empty.
     """
 
-    def __init__(self, message: str, served_text: str) -> None:
+    def __init__(self, message: str, served_text: str, logged_text: str = "") -> None:
         super().__init__(message)
         self.served_text = served_text
+        self.logged_text = logged_text
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,9 @@ def read(path: Path) -> ModelsConfig:
     try:
         return parse(text)
     except ConfigError as error:
-        if str(error)[:1].isdigit():
-            raise ConfigError(f"{path}:{error}", f"Invalid protobuf file: '{path}'") from error
+        if error.logged_text:
+            told = f"Invalid protobuf file: '{path}'"
+            raise ConfigError(f"{path}:{error}", told, error.logged_text) from error
         raise ConfigError(f"{path}: {error}", error.served_text) from error
 
 
@@ -134,15 +142,33 @@ def parse(text: str) -> ModelsConfig:
     except text_format.ParseError as error:
         where = f"{error.GetLine()}:{error.GetColumn()}" if error.GetLine() else "1:1"
         told = str(error).split(" : ", 1)[-1].replace("\n", " ")
+        told = told.replace(f'"{_PACKAGE}.', '"tensorflow.serving.')
         raise ConfigError(
             f"{where}: Expected a ModelServerConfig in protobuf text format. Received: {told} "
             "Correct that line, see serving/models.config for the form.",
             f"Invalid protobuf file: {told}",
+            "Error parsing text-format tensorflow.serving.ModelServerConfig: "
+            f"{_served_place(text, error)}: {told}",
         ) from error
     config = from_message(message, header=_header(text))
     check_list(config.models)
     check_platforms(config.models)
     return config
+
+
+def _served_place(text: str, error: text_format.ParseError) -> str:
+    """Line and column of a fault as protobuf for C++ counts them.
+
+    Where a field is not known, that is the token after its name.
+    """
+    line, column = error.GetLine() or 1, error.GetColumn() or 1
+    if "has no field named" in str(error):
+        start = sum(len(one) for one in text.splitlines(keepends=True)[: line - 1]) + column - 1
+        name = _FIELD.match(text, start)
+        if name is not None:
+            before = text[: name.end()]
+            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return f"{line}:{column}"
 
 
 def from_message(message: serving_pb2.ModelServerConfig, header: str = "") -> ModelsConfig:

@@ -14,7 +14,7 @@ from foundation import page, plots
 from foundation.palette import BLUE, GREEN, GREY, ORANGE
 from loadtest.tuning.candidates import OFF
 from loadtest.tuning.in_turns import InTurns
-from loadtest.tuning.recommendation import Tried, side_by_side
+from loadtest.tuning.recommendation import SHARED_FATE, Tried, side_by_side
 from loadtest.verdicts.objectives import Objectives
 
 TEMPLATE: Final = Path(__file__).with_name("tune.html")
@@ -41,6 +41,7 @@ def write(
         side_by_side=side_by_side(tried, turns),
         chosen=chosen,
         objectives=objectives,
+        shared_fate=" ".join(SHARED_FATE),
         bars=page.drawn(_bars, ordered, chosen) if ordered else "",
         pairs=page.drawn(_pairs, turns) if turns is not None else "",
     )

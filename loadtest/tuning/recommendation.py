@@ -16,6 +16,14 @@ from loadtest.verdicts.objectives import Objectives
 FINALISTS: Final = 2
 """How many candidates with batching are looked at again."""
 
+SHARED_FATE: Final = (
+    "Merged requests share their fate. A broken file sent to serving_default harms nobody else; a",
+    "wrong dtype, image_bytes of another rank than 1, or pictures of a wrong size fail the calls",
+    "of others that are merged with them. A request without a row waits until another one comes.",
+    "tfs_client sends none of these; where other callers reach the port, weigh it up.",
+)
+"""What batching costs in safety; lines for the file and the page."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tried:
@@ -117,6 +125,5 @@ def evidence(
     return [
         *lines,
         *(f"Side by side: {line}." for line in side_by_side(tried, turns)),
-        "Merged requests share their fate: pictures of a wrong size sent to predict_images fail",
-        "the calls of others that are merged with them. Files sent to serving_default do not.",
+        *SHARED_FATE,
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from grpc import StatusCode
 
 from serving import models_config
+from serving.local import caller
 from serving.local.core import ServerCore
 from serving.local.errors import ServingError
 from serving.models_config import ConfigError
@@ -20,7 +21,8 @@ class ConfigWatcher:
     """Applies models.config at every look, changed or not, as TensorFlow Serving does.
 
     So a label takes hold as soon as its version is loaded. A refused file changes nothing; the
-    same refusal is logged once.
+    same refusal is logged once. Where a new model keeps a reload waiting, it waits until the file
+    says something else.
 
     Args:
         core: told the configuration.
@@ -57,13 +59,24 @@ class ConfigWatcher:
 
     def _reload(self) -> str:
         """What is wrong, empty if nothing is."""
+        content = self._content()
         try:
-            self._core.reload(models_config.read(self._path))
+            config = models_config.read(self._path)
+            with caller.waiting(lambda: not self._stop.is_set() and self._content() == content):
+                self._core.reload(config)
         except ConfigError as error:
             return f"configuration not changed: {error}"
         except ServingError as error:
+            if error.code is StatusCode.CANCELLED:
+                return ""
             changed = "changed, but" if error.code is StatusCode.UNKNOWN else "not changed"
             return f"configuration {changed}: {self._path}: {error}"
         except Exception as error:  # the watcher outlives whatever a file can do to it
             return f"configuration not changed: {self._path}: {error}"
         return ""
+
+    def _content(self) -> bytes | None:
+        try:
+            return self._path.read_bytes()
+        except OSError:
+            return None

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from grpc import StatusCode
 
 from serving import models_config
+from serving.local import caller
 from serving.local.errors import ServingError, failed_precondition, invalid_argument, refuse
 from serving.local.inference import InferenceOptions
 from serving.local.signature import ServableModel, Signature
@@ -77,28 +79,39 @@ class ServerCore:
         Raises:
             ServingError: as `reload` until it waits.
         """
-        with self._reload_lock:
+        with self._turn(), caller.waiting(lambda: False):
             self._apply(config)
 
     def reload(self, config: ModelsConfig) -> None:
         """Replaces the whole configuration, or leaves everything as it was.
 
-        Returns before new versions of known models are loaded, but waits, without limit and with
-        every later reload behind it, until each new model serves.
+        Returns before new versions of known models are loaded, but waits, with every later reload
+        behind it, until each new model serves. It waits as long as its caller does; TensorFlow
+        Serving waits on without the caller, and so do all later reloads until it is restarted.
 
         Raises:
             ServingError: refused, with everything left as it was: INVALID_ARGUMENT, names, paths or
                 platforms; FAILED_PRECONDITION, a label on a version that is not available, or no
-                list where there was one. Accepted, but UNKNOWN: a new model has failed;
-                UNAVAILABLE: the server stops.
+                list where there was one; CANCELLED: the caller went before its turn came. Accepted,
+                but UNKNOWN: a new model has failed; UNAVAILABLE: the server stops; CANCELLED: the
+                caller has gone.
         """
-        with self._reload_lock:
+        with self._turn():
             new = self._apply(config)
             if self._await(new, timeout_s=0.0):
                 return
-            _log.info("a reload waits, and holds up others, for: %s", ", ".join(sorted(new)))
-            if not self._await(new):
+            names = ", ".join(sorted(new))
+            _log.info("a reload waits, and holds up others, for: %s", names)
+            if self._await(new):
+                return
+            if caller.waits():
                 raise ServingError(StatusCode.UNAVAILABLE, "the server stops")
+            _log.warning(
+                "the caller of a reload has gone; its configuration stands, and of its new models "
+                "not all serve yet: %s",
+                names,
+            )
+            raise caller.gone()
 
     def wait_until_available(self, timeout_s: float | None = None) -> bool:
         """Waits until each model of the first configuration serves; whether that is so now.
@@ -131,6 +144,10 @@ class ServerCore:
                 if spec.label is None or self._labels is labels:
                     raise
 
+    def knows(self, name: str) -> bool:
+        """Whether a model of this name is configured."""
+        return name in (self._labels or {})
+
     def statuses(self, spec: ModelSpec) -> list[VersionStatus]:
         """The states of a model's versions, or of one. A label is ignored, as TensorFlow Serving
         does.
@@ -154,6 +171,17 @@ class ServerCore:
         self.stop_reloads()
         self._source.close()
         self._versions.close(timeout_s)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One reload after the other, as long as its caller waits."""
+        while not self._reload_lock.acquire(timeout=caller.LOOK_S):
+            if not caller.waits():
+                raise caller.gone()
+        try:
+            yield
+        finally:
+            self._reload_lock.release()
 
     def _apply(self, config: ModelsConfig) -> list[str]:
         """Checks a configuration in TensorFlow Serving's order and makes it the present one.

@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 DT_FLOAT: Final = 1
+DT_DOUBLE: Final = 2
 DT_STRING: Final = 7
 DT_BOOL: Final = 10
+DT_RESOURCE: Final = 20
+DT_VARIANT: Final = 21
 DT_UINT64: Final = 23
 
 DTYPE_NAMES: Final[dict[int, str]] = {
@@ -80,7 +83,15 @@ NUMPY_DTYPES: Final[dict[int, np.dtype[Any]]] = {
 """tensorflow.DataType → numpy dtype. Strings are bytes objects, which keep trailing NULs. Quantized
 integers are structured, with one field of the dtype's name: TensorFlow wants them fed so."""
 
-_NUMBERS: Final = {dtype: number for number, dtype in NUMPY_DTYPES.items()}
+RESOURCE: Final = np.dtype([("resource", np.int8)])
+VARIANT: Final = np.dtype([("variant", np.int8)])
+"""Of tensors that can be sent and never be fed."""
+
+_NUMBERS: Final = {
+    **{dtype: number for number, dtype in NUMPY_DTYPES.items()},
+    RESOURCE: DT_RESOURCE,
+    VARIANT: DT_VARIANT,
+}
 
 
 def dtype_of(array: NDArray[Any], declared: int = 0) -> int:
@@ -95,3 +106,8 @@ def dtype_of(array: NDArray[Any], declared: int = 0) -> int:
     if kind is not None and (kind == array.dtype or (kind.names and kind[0] == array.dtype)):
         return declared
     return _NUMBERS.get(array.dtype, 0)
+
+
+def dtype_name(array: NDArray[Any]) -> str:
+    """TensorFlow's name for the dtype of an array."""
+    return DTYPE_NAMES.get(dtype_of(array), "invalid")

@@ -9,6 +9,9 @@ from grpc import StatusCode
 _MAX_GRPC_TEXT: Final = 1024
 """TensorFlow Serving cuts what it sends as a gRPC status message after so many characters."""
 
+_MAX_REST_TEXT: Final = 16 * 1024
+"""What names of the caller's own make longer is cut; TensorFlow Serving sends all of it."""
+
 
 class ServingError(Exception):
     """A request (or a load, or a configuration) that the server refuses.
@@ -26,12 +29,19 @@ class ServingError(Exception):
     @property
     def grpc_text(self) -> str:
         """The text as it goes over gRPC: cut where TensorFlow Serving cuts it."""
-        if len(self.text) <= _MAX_GRPC_TEXT:
-            return self.text
-        return self.text[:_MAX_GRPC_TEXT] + "...TRUNCATED"
+        return _cut(self.text, _MAX_GRPC_TEXT)
+
+    @property
+    def rest_text(self) -> str:
+        """The text as it goes over REST."""
+        return _cut(self.text, _MAX_REST_TEXT)
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.text}"
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[:limit] + "...TRUNCATED"
 
 
 def invalid_argument(text: str) -> ServingError:

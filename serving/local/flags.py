@@ -171,7 +171,8 @@ NO_EFFECT: Final[dict[str, bool | int | float | str]] = {
 }
 """The rest of TensorFlow Serving's flags, with its defaults: accepted, without any effect."""
 
-_INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)
+_INTEGER: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+"""Python does not read numbers of thousands of digits, and no flag takes so large a one."""
 
 
 def parse(arguments: Sequence[str], say: Callable[[str], None]) -> Flags:

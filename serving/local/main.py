@@ -76,6 +76,8 @@ def _start(flags: Flags) -> int:
     except ConfigError as error:
         # Our words tell where the fault in the file is, TensorFlow Serving's follow on stdout.
         print(f"serving.local: error: {error}", file=sys.stderr)
+        if error.logged_text:
+            print(error.logged_text, file=sys.stderr)
         return _failed(invalid_argument(error.served_text))
     except FileNotFoundError as error:
         print(

@@ -16,6 +16,9 @@ DEFAULT_PATH: Final = "/monitoring/prometheus/metrics"
 
 CONTENT_TYPE: Final = "text/plain"
 
+OTHER: Final = "(other)"
+"""The model_name of requests for models that are not served, once there are too many of those."""
+
 
 class Counter:
     """A number for each combination of labels, which only grows.
@@ -107,6 +110,33 @@ def page() -> str:
     return "\n".join(line for metric in _ALL for line in metric.lines()) + "\n"
 
 
+def count_request(model: str, status: str, *, known: bool) -> None:
+    """Counts a request in REQUEST_COUNT.
+
+    Args:
+        model: the name that the request has.
+        status: the name of its gRPC code.
+        known: whether a model of that name is configured. Callers may make up any number of other
+            names; the page has room for some of them, all further ones are counted as `OTHER`.
+            TensorFlow Serving's page grows without a limit.
+    """
+    if not known and model:
+        with _unknown_lock:
+            if len(model) > _LONGEST_UNKNOWN or (
+                model not in _unknown and len(_unknown) >= _MOST_UNKNOWN
+            ):
+                model = OTHER
+            else:
+                _unknown.add(model)
+    REQUEST_COUNT.increment(model, status)
+
+
+_MOST_UNKNOWN: Final = 100
+_LONGEST_UNKNOWN: Final = 200
+_unknown: Final[set[str]] = set()
+_unknown_lock: Final = threading.Lock()
+
+
 def _page_name(name: str) -> str:
     return name.replace("/", ":")
 
@@ -141,7 +171,7 @@ Classify or Regress; runtime: TF1."""
 REQUEST_EXAMPLE_COUNTS: Final = Histogram(
     "/tensorflow/serving/request_example_counts", exponential(1, 2, 15), "model"
 )
-"""tf.Examples of each Classify, Regress or MultiInference that was run."""
+"""tf.Examples of each MultiInference that was run."""
 
 REQUEST_EXAMPLE_COUNT_TOTAL: Final = Counter(
     "/tensorflow/serving/request_example_count_total", "model"
@@ -182,7 +212,7 @@ BATCH_QUEUING_LATENCY: Final = Histogram(
 """Microseconds that a request waited in the queue; thread_pool_name: empty."""
 
 BATCH_WRAPPED_RUN_COUNT: Final = Counter("/tensorflow/serving/batching_session/wrapped_run_count")
-"""Runs of merged batches."""
+"""Runs of merged batches that did not fail."""
 
 _ALL: Final[list[Counter | Histogram]] = sorted(
     (found for found in list(globals().values()) if isinstance(found, (Counter, Histogram))),

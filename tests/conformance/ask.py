@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import time
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any, Final
 
@@ -65,8 +67,15 @@ TIMEOUT_S: Final = 20.0
 PATIENCE_S: Final = 0.5
 """How long a server may say nothing before it is taken to wait for the rest of a request."""
 
+LOST_S: Final = 2.0
+"""How long after a connection broke the server is given to end, or to be taken to live."""
+
 SETTLE_S: Final = 15.0
 """How long after a reload an answer may take to come true."""
+
+
+class ServerEndedError(Exception):
+    """The server's process has ended; str() says when."""
 
 
 class Server:
@@ -119,15 +128,23 @@ class Server:
             self._until("OK", lambda reload=reload: self._outcome(reload))
             self._until("['AVAILABLE', 'AVAILABLE']", lambda: str(self._states("affine")[:2]))
         if self.setup == "flags":
-            self._until("['END', 'END', 'END', 'AVAILABLE']", lambda: str(self._states("assorted")))
+            # Which of them can be loaded is asked by cases.
+            self._until("4 settled", lambda: f"{self._settled('assorted')} settled")
 
     def run(self, case: Case) -> list[Any]:
-        """Takes a case's steps; returns what each received."""
-        try:
-            return [self._take(step) for step in case.steps]
-        finally:
+        """Takes a case's steps; returns what each received.
+
+        Raises:
+            ServerEndedError: the server has ended meanwhile, even if it is up again.
+        """
+        with self._watched(case) as check:
+            received = []
+            for step in case.steps:
+                received.append(self._take(step))
+                check(received[-1])
             if case.reloads:
                 self.prepare()
+            return received
 
     def ask(self, request: Request) -> dict[str, Any]:
         """Sends one request.
@@ -168,7 +185,7 @@ class Server:
         path = f"/tensorflow.serving.{service}/{request.method}" if service else request.method
         call = self.channel.unary_unary(path)
         try:
-            raw = call(sent, timeout=TIMEOUT_S, wait_for_ready=True)
+            raw = call(sent, timeout=request.timeout_s, wait_for_ready=True)
         except grpc.RpcError as error:
             return {"code": error.code().name, "text": error.details()}
         if answer_kind is None:
@@ -215,6 +232,28 @@ class Server:
         status = int(words[1]) if len(words) > 1 and words[1].isdigit() else None
         return {"http": status, "headers": {}, "body": line.strip()}
 
+    @contextlib.contextmanager
+    def _watched(self, case: Case) -> Iterator[Callable[[Any], None]]:
+        """Notices the end of the server by that of a connection which asks nothing.
+
+        Yields what checks it after each answer.
+        """
+        host, _, port = self._grpc_address.rpartition(":")
+        try:
+            watch = socket.create_connection((host, int(port)), timeout=TIMEOUT_S)
+        except OSError as error:
+            raise ServerEndedError(f"the server had ended before case {case.name}") from error
+
+        def check(received: Any) -> None:
+            if _is_closed(watch, LOST_S if _is_lost(received) else 0.0):
+                raise ServerEndedError(f"the server ended at case {case.name}")
+
+        with watch:
+            yield check
+
+    def _settled(self, name: str) -> int:
+        return sum(state in ("AVAILABLE", "END") for state in self._states(name))
+
     def _whole(self, labels: dict[str, int]) -> str:
         return setups.whole(self.setup, labels)
 
@@ -236,3 +275,24 @@ class Server:
                     f"of {wanted}. Start it as `python -m tests.conformance.models` prints it."
                 )
             time.sleep(0.05)
+
+
+def _is_lost(received: Any) -> bool:
+    """Whether an answer is what a connection that broke leaves."""
+    if "each" in received:
+        return any(map(_is_lost, received["each"]))
+    return received.get("code") == "UNAVAILABLE" or received.get("http", 0) is None
+
+
+def _is_closed(connection: socket.socket, timeout_s: float) -> bool:
+    """Whether the other end has gone, or goes in so many seconds; what it sends is passed over."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        connection.settimeout(max(0.0, deadline - time.monotonic()))
+        try:
+            if not connection.recv(10_000):
+                return True
+        except (BlockingIOError, TimeoutError):
+            return False
+        except OSError:
+            return True

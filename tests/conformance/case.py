@@ -23,9 +23,9 @@ class Source(Enum):
     RECORDED = "recorded"
     """A real TensorFlow Serving 2.19.1 was seen to answer so."""
     READ = "read"
-    """Read in TensorFlow Serving's source (or in that of RapidJSON 1.1.0, libevent, gRPC)."""
+    """Read in TensorFlow Serving's source."""
     OWN = "own"
-    """The local server differs on purpose; another server is not asked."""
+    """The local server differs on purpose, see `Case.why`; another server is not asked."""
 
 
 Setup = Literal["default", "flags"]
@@ -38,6 +38,7 @@ class Rpc:
 
     method: str
     request: str | bytes
+    timeout_s: float = 20.0
 
     def __str__(self) -> str:
         if isinstance(self.request, bytes):
@@ -150,6 +151,10 @@ class Case:
     setup: Setup = "default"
     reloads: bool = False
     """Changes the configuration; it is put back afterwards."""
+    why: str = ""
+    """Why the local server differs on purpose; empty where it does not."""
+    ends: bool = False
+    """The request can end a TensorFlow Serving: another server is asked it only on demand."""
 
 
 @dataclass(frozen=True)
@@ -160,20 +165,27 @@ class Subject:
     cases: tuple[Case, ...]
 
 
-def recorded(name: str, request: Request, expected: Expected) -> Case:
-    return Case(name, Source.RECORDED, (Step(request, expected),))
+def recorded(name: str, request: Request, expected: Expected, setup: Setup = "default") -> Case:
+    return Case(name, Source.RECORDED, (Step(request, expected),), setup)
 
 
 def read(name: str, request: Request, expected: Expected, setup: Setup = "default") -> Case:
     return Case(name, Source.READ, (Step(request, expected),), setup)
 
 
-def own(name: str, request: Request, expected: Expected, setup: Setup = "default") -> Case:
-    return Case(name, Source.OWN, (Step(request, expected),), setup)
+def own(
+    name: str,
+    request: Request,
+    expected: Expected,
+    why: str,
+    setup: Setup = "default",
+    ends: bool = False,
+) -> Case:
+    return Case(name, Source.OWN, (Step(request, expected),), setup, why=why, ends=ends)
 
 
-def reload(name: str, source: Source, *steps: Step, setup: Setup = "default") -> Case:
-    return Case(name, source, steps, setup, reloads=True)
+def reload(name: str, *steps: Step, setup: Setup = "default") -> Case:
+    return Case(name, Source.RECORDED, steps, setup, reloads=True)
 
 
 def refused(code: str, text: str = ANYTHING) -> Refused:

@@ -140,6 +140,20 @@ def mutations(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
+def _as_bytes(text: str) -> bytes:
+    """JSON whose strings may hold what is no UTF-8: half of a pair stands for its lower byte."""
+    return b"".join(
+        bytes([ord(character) & 0xFF]) if 0xD800 <= ord(character) < 0xE000 else character.encode()
+        for character in text
+    )
+
+
+NAMES = st.one_of(
+    st.sampled_from([*ALIASES, "b64"]),
+    st.text(max_size=3),
+    st.text("\udc80\udcff\udce4", min_size=1, max_size=2),
+)
+
 JSON = st.recursive(
     st.one_of(
         st.none(),
@@ -151,7 +165,7 @@ JSON = st.recursive(
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
-        st.dictionaries(st.one_of(st.sampled_from([*ALIASES, "b64"]), st.text(max_size=3)), inner),
+        st.dictionaries(NAMES, inner),
     ),
     max_leaves=12,
 )
@@ -162,7 +176,9 @@ BODIES = st.dictionaries(
     max_size=2,
 ).flatmap(
     lambda body: st.sampled_from(SIGNATURES).map(
-        lambda name: json.dumps({**body, **({"signature_name": name} if name else {})}).encode()
+        lambda name: _as_bytes(
+            json.dumps({**body, **({"signature_name": name} if name else {})}, ensure_ascii=False)
+        )
     )
 )
 

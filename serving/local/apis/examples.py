@@ -9,7 +9,6 @@ import numpy as np
 from google.protobuf import text_format
 from numpy.typing import NDArray
 
-from serving.local.apis.prediction import check_dtypes
 from serving.local.dtypes import DTYPE_NAMES
 from serving.local.errors import refuse
 from serving.local.inference import InferenceOptions
@@ -55,7 +54,7 @@ def check_method_name(
 def run(
     model: CallableModel, signature: Signature, examples: Sequence[bytes], outputs: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
-    """Computes outputs of a signature whose one input is `EXAMPLES`.
+    """Computes outputs of a signature, each of whose inputs is fed the same examples.
 
     Raises:
         ServingError: INVALID_ARGUMENT, no examples or an input of another dtype; what the graph
@@ -65,8 +64,7 @@ def run(
         refuse("Input is empty.")
     array = np.empty(len(examples), dtype=object)
     array[:] = examples
-    check_dtypes(signature, {EXAMPLES: array})
-    return model.run(signature, {EXAMPLES: array}, outputs)
+    return model.run(signature, dict.fromkeys(signature.inputs, array), outputs)
 
 
 def debug_text(signature: Signature) -> str:

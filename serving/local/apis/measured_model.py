@@ -40,8 +40,8 @@ class MeasuredModel:
         if self._api != "MultiInference":
             took = 1e6 * (time.perf_counter() - started)
             metrics.RUNTIME_LATENCY.observe(took, self._name, self._api, "TF1")
-        if self._api != "Predict":
-            (examples,) = inputs.values()
+        if self._api == "MultiInference":
+            examples = next(iter(inputs.values()))  # all inputs are fed the same ones
             metrics.REQUEST_EXAMPLE_COUNTS.observe(len(examples), self._name)
             metrics.REQUEST_EXAMPLE_COUNT_TOTAL.increment(self._name, by=len(examples))
         return found

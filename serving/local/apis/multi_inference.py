@@ -40,7 +40,7 @@ def multi_inference(
     sent: Sequence[bytes],
     options: InferenceOptions,
 ) -> list[Classes | NDArray[Any]]:
-    """Runs every task's signature over the same examples.
+    """Runs every task's signature over the same examples, whatever its input is called.
 
     Args:
         model: the version that answers.
@@ -73,7 +73,6 @@ def _checked(
 ) -> list[tuple[Signature, list[str]]]:
     """Each task's signature, and the aliases of the outputs that it needs."""
     found: dict[str, tuple[Signature, list[str]]] = {}
-    source = ""
     for task in tasks:
         if not task.model_name:
             refuse("Found ModelSpec with an empty model name.")
@@ -86,10 +85,6 @@ def _checked(
         if signature is None:
             refuse(f"Requested signature not found in model graph: {name}")
         found[name] = signature, _outputs(signature, task.method_name, options)
-        tensor_name = signature.inputs[examples.EXAMPLES].tensor_name
-        source = source or tensor_name
-        if tensor_name != source:
-            refuse("Input tensor must be the same for all Signatures.")
     return list(found.values())
 
 
@@ -108,14 +103,17 @@ def _joint(checked: Sequence[tuple[Signature, list[str]]]) -> Signature:
     needed = [signature.outputs[alias] for signature, aliases in checked for alias in aliases]
     # Only a warm-up record can lack tasks: TensorFlow then says that there is no such tensor.
     nothing = TensorSpec(tensor_name="", dtype=DT_STRING, shape=None)
-    source = checked[0][0].inputs[examples.EXAMPLES] if checked else nothing
+    fed = [signature.inputs[examples.EXAMPLES] for signature, _ in checked] or [nothing]
+    inputs = _by_tensor(fed)
     return Signature(
-        name=f"MultiInference of {source.tensor_name}",
-        inputs={examples.EXAMPLES: source},
-        outputs={
-            spec.tensor_name: spec for spec in sorted(needed, key=lambda spec: spec.tensor_name)
-        },
+        name=f"MultiInference of {', '.join(inputs)}",
+        inputs=inputs,
+        outputs=_by_tensor(needed),
         method_name="",
         defaults={},
         message=None,
     )
+
+
+def _by_tensor(specs: Sequence[TensorSpec]) -> dict[str, TensorSpec]:
+    return {spec.tensor_name: spec for spec in sorted(specs, key=lambda spec: spec.tensor_name)}

@@ -10,7 +10,6 @@ from grpc import StatusCode
 from numpy.typing import NDArray
 
 from serving.local.apis import tensor_proto
-from serving.local.dtypes import DTYPE_NAMES, NUMPY_DTYPES, dtype_of
 from serving.local.errors import ServingError, failed_precondition, invalid_argument, refuse
 from serving.local.inference import InferenceOptions
 from serving.local.signature import (
@@ -71,24 +70,7 @@ def predict(model: CallableModel, call: PredictCall[Sent], options: InferenceOpt
     outputs = [*signature.outputs]
     if call.output_filter:
         outputs = _chosen_outputs(signature, call.output_filter)
-    check_dtypes(signature, arrays)
     return Prediction(signature, model.run(signature, arrays, outputs))
-
-
-def check_dtypes(signature: Signature, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Refuses arrays of other dtypes than the graph takes, as TensorFlow's session does.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT.
-    """
-    for alias, spec in signature.inputs.items():
-        if arrays[alias].dtype != NUMPY_DTYPES.get(spec.dtype):
-            # The session numbers what it is fed by the names in the graph.
-            fed = sorted(signature.inputs.values(), key=lambda spec: spec.tensor_name)
-            received = DTYPE_NAMES.get(dtype_of(arrays[alias]), "invalid")
-            refuse(
-                f"Expects arg[{fed.index(spec)}] to be {spec.dtype_name} but {received} is provided"
-            )
 
 
 def _check_method_name(signature: Signature, options: InferenceOptions) -> None:

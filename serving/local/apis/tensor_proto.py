@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2
 
-from serving.local.dtypes import DT_STRING, NUMPY_DTYPES
+from serving.local.dtypes import (
+    DT_BOOL,
+    DT_RESOURCE,
+    DT_STRING,
+    DT_VARIANT,
+    NUMPY_DTYPES,
+    RESOURCE,
+    VARIANT,
+)
 
 _MAX_BYTES: Final = 2**31
 """Larger tensors are refused, as TensorFlow refuses what it cannot allocate. No message is larger,
@@ -37,6 +45,8 @@ _FIELD_BY_DTYPE: Final[dict[int, str]] = {
     **dict.fromkeys((24, 25, 26, 27, 28), "float8_val"),
 }
 
+_NEVER_FED: Final = {DT_RESOURCE: RESOURCE, DT_VARIANT: VARIANT}
+
 _FIELDS: Final = tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name
 
 
@@ -57,12 +67,16 @@ def decode(proto: Any) -> NDArray[Any]:
         MalformedTensorError: no dtype, a negative or overflowing shape, content of a wrong length.
     """
     number = proto.dtype
-    dtype = NUMPY_DTYPES.get(number)
+    dtype = NUMPY_DTYPES.get(number) or _NEVER_FED.get(number)
     if dtype is None:
         raise MalformedTensorError(f"dtype {number} has no values")
     on_wire = proto.tensor_shape.SerializeToString()
     read = _known_shape if len(on_wire) <= _SHORT else _shape
     shape, count = read(on_wire, dtype.itemsize)
+    if number in _NEVER_FED:
+        if number == DT_RESOURCE and count != 1:
+            raise MalformedTensorError("a resource that is no scalar")  # ends TensorFlow Serving
+        return np.zeros(shape, dtype)
     content = proto.tensor_content
     if content and count:
         return _from_content(content, number, dtype, count).reshape(shape)
@@ -77,12 +91,14 @@ def encode(array: NDArray[Any], dtype: int, proto: Any) -> None:
         dtype: a tensorflow.DataType.
         proto: the message to fill.
     """
+    if dtype == DT_BOOL:
+        array = _truth(array)
     head = _head(dtype, array.shape)
     tag = _PACKED_TAGS.get(dtype)
     if tag is not None and array.size:
         # Takes half the time of a list of Python floats for small arrays, a twentieth for large.
         packed = array.tobytes()
-        proto.MergeFromString(b"".join((head, tag, _varint(len(packed)), packed)))
+        proto.MergeFromString(b"".join((head, tag, varint(len(packed)), packed)))
         return
     proto.MergeFromString(head)
     flat = array.ravel()
@@ -97,10 +113,12 @@ def encode(array: NDArray[Any], dtype: int, proto: Any) -> None:
 
 def encode_content(array: NDArray[Any], dtype: int, proto: Any) -> None:
     """Like `encode`, in `tensor_content`."""
+    if dtype == DT_BOOL:
+        array = _truth(array)
     proto.MergeFromString(_head(dtype, array.shape))
     if dtype == DT_STRING:
         strings = array.ravel().tolist()
-        proto.tensor_content = b"".join([*map(_varint, map(len, strings)), *strings])
+        proto.tensor_content = b"".join([*map(varint, map(len, strings)), *strings])
     else:
         proto.tensor_content = array.tobytes()
 
@@ -128,7 +146,19 @@ def _from_content(content: bytes, number: int, dtype: np.dtype[Any], count: int)
         return _strings_from_content(content, count)
     if len(content) != count * dtype.itemsize:
         raise MalformedTensorError(f"{len(content)} bytes for {count} values of {dtype}")
-    return np.frombuffer(content, dtype=dtype)
+    found = np.frombuffer(content, dtype=dtype)
+    return _truth(found) if number == DT_BOOL else found
+
+
+def _truth(array: NDArray[Any]) -> NDArray[np.bool_]:
+    """The array with 1 for each byte that is not 0.
+
+    numpy and TensorFlow take every such byte for true, and hand it on as it is; where only the
+    lowest bit is looked at, or a byte above 127 is read as the beginning of a longer number, 2 and
+    255 are not true any more.
+    """
+    truth: NDArray[np.bool_] = array.view(np.uint8) != 0
+    return truth
 
 
 def _strings_from_content(content: bytes, count: int) -> NDArray[Any]:
@@ -197,7 +227,8 @@ def _head(dtype: int, shape: tuple[int, ...]) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number of protobuf's wire format."""
     if value < 0x80:
         return bytes((value,))
     groups = bytearray()
@@ -211,7 +242,7 @@ def _varint(value: int) -> bytes:
 _LENGTH_DELIMITED: Final = 2
 
 _PACKED_TAGS: Final = {
-    dtype: _varint(_FIELDS[_FIELD_BY_DTYPE[dtype]].number << 3 | _LENGTH_DELIMITED)
+    dtype: varint(_FIELDS[_FIELD_BY_DTYPE[dtype]].number << 3 | _LENGTH_DELIMITED)
     for dtype in (1, 2, 8, 10, 18)
 }
 """Dtypes whose packed values are, on the wire, the bytes of the array → how the field begins."""

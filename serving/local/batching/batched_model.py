@@ -18,9 +18,10 @@ import numpy as np
 from grpc import StatusCode
 from numpy.typing import NDArray
 
-from serving.local import metrics
+from serving.local import caller, metrics
 from serving.local.batching.parameters import BatchingParameters
 from serving.local.batching.scheduler import BatchQueue, BatchScheduler
+from serving.local.dtypes import dtype_name
 from serving.local.errors import ServingError, failed_precondition, refuse
 from serving.local.signature import ServableModel, Signature
 
@@ -46,13 +47,18 @@ class BatchingTask:
         """Wakes the caller; `outputs` or `error` is set."""
         self._done.release()
 
-    def wait(self) -> dict[str, NDArray[Any]]:
+    def wait(self, queue: BatchQueue[BatchingTask]) -> dict[str, NDArray[Any]]:
         """Waits for the outputs.
 
+        Args:
+            queue: where it waits; a task whose caller has gone is taken back, if it still can be.
+
         Raises:
-            ServingError: the batch has failed.
+            ServingError: the batch has failed; CANCELLED, the caller has gone.
         """
-        self._done.acquire()
+        while not self._done.acquire(timeout=caller.LOOK_S):
+            if not caller.waits() and queue.withdraw(self):
+                raise caller.gone()
         if self.error is not None:
             # Raising adds a traceback to an exception: each caller needs its own.
             raise ServingError(self.error.code, self.error.text)
@@ -92,7 +98,7 @@ class BatchedModel:
             return self._run_in_parts(queue, inputs, size)
         task = BatchingTask(inputs, size)
         queue.schedule(task)
-        return task.wait()
+        return task.wait(queue)
 
     def close(self) -> None:
         """Frees the version; nothing may run any more."""
@@ -118,7 +124,7 @@ class BatchedModel:
         ]
         for task in tasks:
             queue.schedule(task)
-        parts = [task.wait() for task in tasks]
+        parts = [task.wait(queue) for task in tasks]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _queue(self, signature: Signature, outputs: tuple[str, ...]) -> BatchQueue[BatchingTask]:
@@ -160,7 +166,7 @@ class BatchedModel:
             waited_us = (started - task.enqueued) * 1e6
             metrics.BATCH_QUEUING_LATENCY.observe(waited_us, "")
         rows = sum(task.size for task in tasks)
-        padded = parameters.padded(rows)
+        padded = parameters.padded(rows) if rows else 0
         metrics.BATCH_PADDING_SIZE.observe(padded - rows, str(padded))
         metrics.BATCH_PROCESSED_SIZE.observe(padded)
         merged = {
@@ -169,8 +175,8 @@ class BatchedModel:
             )
             for alias, spec in signature.inputs.items()
         }
-        metrics.BATCH_WRAPPED_RUN_COUNT.increment()
         found = self._model.run(signature, merged, outputs)
+        metrics.BATCH_WRAPPED_RUN_COUNT.increment()
         for array in found.values():
             if array.ndim == 0:
                 raise failed_precondition("Batched output tensor has 0 dimensions")
@@ -204,19 +210,32 @@ def _batch_size(inputs: Mapping[str, NDArray[Any]]) -> int:
 def _merged(
     tensor_name: str, arrays: list[NDArray[Any]], padding: int, parameters: BatchingParameters
 ) -> NDArray[Any]:
-    """The rows of all tasks one after the other, filled up with the last task's first row."""
+    """The rows of all tasks one after the other, filled up with the last task's first row.
+
+    As in TensorFlow Serving, a task that does not fit the others fails all of them: dtypes are
+    compared with the signature's only when the whole is computed.
+    """
     if len(arrays) == 1 and not padding:
         return arrays[0]
     if any(array.shape[1:] != arrays[0].shape[1:] for array in arrays):
         if not parameters.pad_variable_length_inputs:
             raise failed_precondition(
                 f"Tensors with name '{tensor_name}' from different tasks have different shapes and "
-                "padding is turned off.Set pad_variable_length_inputs to true, or ensure that all "
-                "tensors with the same namehave equal dimensions starting with the first dim."
+                "padding is turned off. Set pad_variable_length_inputs to true, or ensure that all "
+                "tensors with the same name have equal dimensions starting with the first dim."
             )
         arrays = _padded(arrays)
+    first = arrays[0].dtype
+    for array in arrays:
+        if array.dtype != first:
+            raise ServingError(
+                StatusCode.INTERNAL,
+                "Tensor concat operation failed: INVALID_ARGUMENT: Cannot concatenate tensors that "
+                f"have different data types. Got {dtype_name(arrays[0])} and {dtype_name(array)}.",
+            )
     if padding:
-        arrays = [*arrays, np.repeat(arrays[-1][:1], padding, axis=0)]
+        last = next(array for array in reversed(arrays) if len(array))
+        arrays = [*arrays, np.repeat(last[:1], padding, axis=0)]
     return np.concatenate(arrays)
 
 

@@ -1,8 +1,9 @@
 """Collects tasks of different callers into batches, by the rules of SharedBatchScheduler.
 
 A few threads serve the queues of all models in turn. A batch is taken once it is full or has waited
-long enough, and a thread is free. What a task is does not matter here: it has a size, and its queue
-has a function that computes a batch.
+long enough, and a thread is free. As in TensorFlow Serving, a batch without a row is not taken at
+all: it waits for a task that has one. What a task is does not matter here: it has a size, and its
+queue has a function that computes a batch.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class BatchQueue(Generic[T]):
                     )
                 batch = _Batch()
                 self._batches.append(batch)
-            first = not batch.tasks
+            first = not batch.size
             if first:
                 batch.due = time.monotonic() + self._timeout_s
             batch.tasks.append(task)
@@ -98,21 +99,36 @@ class BatchQueue(Generic[T]):
             if first or batch.size >= self._largest:
                 self._condition.notify()
 
+    def withdraw(self, task: T) -> bool:
+        """Takes a task back; whether it was still there, and is not computed."""
+        with self._condition:
+            for batch in self._batches:
+                if task in batch.tasks:
+                    batch.tasks.remove(task)
+                    batch.size -= task.size
+                    if not batch.tasks and len(self._batches) > 1:
+                        self._batches.remove(batch)
+                    return True
+        return False
+
     def take(self, now: float) -> list[T] | None:
         """The tasks of a batch that is full or due; None if there is none. The lock is held."""
         batch = self._batches[0]
         if len(self._batches) > 1:
             self._batches.popleft()
-        elif batch.tasks and (self.draining or batch.size >= self._largest or now >= batch.due):
+        elif batch.tasks and (self.draining or (batch.size and self._is_due(batch, now))):
             self._batches[0] = _Batch()
         else:
             return None
         return batch.tasks
 
     def due(self) -> float | None:
-        """When the open batch is due; None while it is empty. The lock is held."""
+        """When the open batch is due; None while it has no row. The lock is held."""
         batch = self._batches[0]
-        return batch.due if batch.tasks else None
+        return batch.due if batch.size else None
+
+    def _is_due(self, batch: _Batch[T], now: float) -> bool:
+        return batch.size >= self._largest or now >= batch.due
 
 
 class BatchScheduler(Generic[T]):

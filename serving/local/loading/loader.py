@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.local import metrics
 from serving.local.batching.batched_model import BatchedModel, Scheduler
-from serving.local.errors import ServingError, invalid_argument
+from serving.local.errors import ServingError, invalid_argument, refuse
 from serving.local.inference import InferenceOptions
 from serving.local.loading import load_errors, tflite_model, warmup
 from serving.local.loading.saved_model import SavedModel, SessionOptions
@@ -59,19 +60,25 @@ class ModelLoader:
     def _load(self, path: Path) -> ServableModel:
         tflite = path / tflite_model.FILE_NAME
         if self.prefer_tflite and tflite.exists():
+            _check_files(path)
             return TfliteModel(tflite)
         started = time.perf_counter()
         status = "fail"
         try:
-            loaded = SavedModel(path, self.session)
+            _check_files(path)
+            loaded = self._saved_model(path)
             status = "success"
-        except ServingError as error:
-            raise load_errors.as_served(error, path, self.session.tags) from error
         finally:
             took = int(1e6 * (time.perf_counter() - started))
             metrics.LOAD_LATENCY.increment(self._shown(path), by=took)
             metrics.LOAD_ATTEMPT_COUNT.increment(self._shown(path), status)
         return loaded
+
+    def _saved_model(self, path: Path) -> SavedModel:
+        try:
+            return SavedModel(path, self.session)
+        except ServingError as error:
+            raise load_errors.as_served(error, path, self.session.tags) from error
 
     def _shown(self, path: Path) -> str:
         return source.unmapped(path, self.prefix_map)
@@ -83,3 +90,19 @@ class ModelLoader:
             took = time.monotonic() - started
             metrics.MODEL_WARMUP_LATENCY.observe(1e6 * took, self._shown(path), "OK")
             _log.info("warmed %s up with %d requests in %.2f s", title, count, took)
+
+
+def _check_files(folder: Path) -> None:
+    """Refuses what would keep a reader waiting for ever: a FIFO, a socket, a device.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT.
+    """
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            file = Path(parent, name)
+            if file.exists() and not file.is_file():
+                refuse(
+                    f"Expected files and folders only. Received: {file}, which is neither. Publish "
+                    "the version again."
+                )

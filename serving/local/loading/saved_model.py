@@ -24,6 +24,7 @@ from foundation import files
 from serving.local.dtypes import DT_STRING
 from serving.local.errors import CODE_BY_NUMBER, ServingError, not_found, refuse
 from serving.local.loading import shape_guard
+from serving.local.loading.feeds import check_dtypes
 from serving.local.signature import Signature, TensorSpec, from_signature_def
 
 _log = logging.getLogger(__name__)
@@ -93,16 +94,18 @@ class SavedModel:
 
         Args:
             signature: one of `signatures`.
-            inputs: alias → array, for every input of the signature, dtypes as declared. Shapes go
-                to the graph as they are, as they do in TensorFlow Serving.
+            inputs: alias → array, for every input of the signature. Shapes go to the graph as they
+                are, as they do in TensorFlow Serving.
             outputs: aliases, each once.
 
         Returns:
             Alias → array in the order of `outputs`; strings as objects of type bytes.
 
         Raises:
-            ServingError: what the graph says, with its code.
+            ServingError: INVALID_ARGUMENT, another dtype than declared; what the graph says, with
+                its code.
         """
+        check_dtypes(signature, inputs)
         for alias, spec in signature.inputs.items():
             if spec.tensor_name in self._unguarded:
                 _refuse_wrong_rank(signature.name, alias, spec, inputs[alias])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.local.errors import ServingError, refuse
+from serving.local.loading.feeds import check_dtypes
 from serving.local.signature import DEFAULT_SIGNATURE, PREDICT_METHOD, Signature, from_signature_def
 
 _log = logging.getLogger(__name__)
@@ -63,8 +64,10 @@ class TfliteModel:
         """Computes some outputs, as `SavedModel.run`.
 
         Raises:
-            ServingError: INTERNAL, with TensorFlow Serving's words; Lite's own go to the log.
+            ServingError: INVALID_ARGUMENT, another dtype than declared; INTERNAL, with TensorFlow
+                Serving's words; Lite's own go to the log.
         """
+        check_dtypes(signature, inputs)
         interpreter = self._free.get()
         try:
             for alias, array in inputs.items():

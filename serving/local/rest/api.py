@@ -13,13 +13,14 @@ from google.protobuf import json_format
 from grpc import StatusCode
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from serving.local import metrics
+from serving.local import caller, metrics
 from serving.local.apis import classification, messages, prediction, regression
 from serving.local.apis.measured_model import MeasuredModel
 from serving.local.apis.prediction import PredictCall
 from serving.local.core import ModelSpec, ServerCore
+from serving.local.dtypes import DT_DOUBLE
 from serving.local.errors import HTTP_STATUS, ServingError, refuse
-from serving.local.rest import json_examples, json_outputs, json_tensors, json_text, rapidjson
+from serving.local.rest import json_examples, json_outputs, json_tensors, json_text
 from serving.local.rest.http import HttpRequest, HttpResponse
 from serving.local.signature import DEFAULT_SIGNATURE
 
@@ -33,6 +34,9 @@ _READ: Final = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?",
     re.IGNORECASE | re.ASCII,
 )
+_MOST_DIGITS: Final = len(str(2**63))
+"""Of a version. Python reads no number of thousands of digits."""
+
 _ORIGIN: Final = re.compile("https?://")
 
 _TARGET: Final = re.compile(
@@ -100,29 +104,27 @@ class RestApi:
             return self._preflight(request)
         started = time.perf_counter()
         path = _path(request)
-        code, text = self._outcome(request, path)
-        if time.monotonic() < request.expires:  # else it has been refused, and counted there
+        with caller.waiting(request.waits):
+            code, text = self._outcome(request, path)
+        if not request.expired():  # else it has been refused, and counted there
             took = time.perf_counter() - started
-            _count(path.name, code, path.what if request.method == "POST" else "", took)
+            self._count(path.name, code, path.what if request.method == "POST" else "", took)
         return self._json(code, text)
 
     def refuse(self, request: HttpRequest, error: ServingError) -> HttpResponse:
         """Answers a request that `answer` cannot or could not answer."""
         if error.code is StatusCode.DEADLINE_EXCEEDED:
-            _count(_path(request).name, error.code)
-        return self._json(error.code, json_text.dumps({"error": error.text}))
+            self._count(_path(request).name, error.code)
+        return self._json(error.code, json_text.dumps({"error": error.rest_text}))
 
     def _outcome(self, request: HttpRequest, path: _Path) -> tuple[StatusCode, str]:
         """The code and the body; never raises."""
         try:
             return StatusCode.OK, self._answer(request, path)
         except ServingError as error:
-            return error.code, json_text.dumps({"error": error.text})
+            return error.code, json_text.dumps({"error": error.rest_text})
         except _NotSaidError as error:
             return error.code, ""
-        except RecursionError:  # what is at fault is nested too deep to be quoted
-            text = json_text.dumps({"error": f"JSON Parse error: {rapidjson.TOO_DEEP}"})
-            return StatusCode.INVALID_ARGUMENT, text
         except Exception as error:
             _log.exception("a request failed inside the server")
             text = json_text.dumps({"error": f"{type(error).__name__}: {error}"})
@@ -136,8 +138,13 @@ class RestApi:
         """Answers the question a browser asks before it lets a page call; without a body."""
         found = _ORIGIN.search(request.origin)
         code = StatusCode.OK if found else StatusCode.FAILED_PRECONDITION
-        _count("", code)
+        self._count("", code)
         return HttpResponse(HTTP_STATUS[code], "", b"", self._headers)
+
+    def _count(self, name: str, code: StatusCode, api: str = "", took_s: float = 0.0) -> None:
+        if code is StatusCode.OK:
+            metrics.REQUEST_LATENCY.observe(1e6 * took_s, name, api, "REST")
+        metrics.count_request(name, code.name, known=self._core.knows(name))
 
     def _metrics(self, target: str) -> HttpResponse:
         if target != self._metrics_path:
@@ -170,6 +177,8 @@ class RestApi:
             signature = handle.loaded.signatures.get(name)
             if signature is None:
                 refuse(f'Serving signature name: "{name}" not found in signature def')
+            if any(spec.dtype == DT_DOUBLE for spec in signature.inputs.values()):
+                document = json_text.loads(body, doubles=True)
             sent = json_tensors.parse_inputs(document, signature)
             found = prediction.predict(
                 MeasuredModel(handle.loaded, spec.name, "Predict"),
@@ -233,16 +242,11 @@ def _decoded(text: str) -> str:
 
 
 def _spec(path: _Path) -> ModelSpec:
-    if path.version and int(path.version) >= 2**63:
+    digits = path.version.lstrip("0")
+    if len(digits) > _MOST_DIGITS or int(digits or "0") >= 2**63:
         raise _NotSaidError
-    version = int(path.version) if path.version else None
+    version = int(digits or "0") if path.version else None
     return ModelSpec(path.name, version=version, label=path.label or None)
-
-
-def _count(name: str, code: StatusCode, api: str = "", took_s: float = 0.0) -> None:
-    if code is StatusCode.OK:
-        metrics.REQUEST_LATENCY.observe(1e6 * took_s, name, api, "REST")
-    metrics.REQUEST_COUNT.increment(name, code.name)
 
 
 def _message(message: Any) -> str:

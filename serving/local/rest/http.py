@@ -1,16 +1,19 @@
 """HTTP/1.1: aiohttp's server on an event loop of its own, answers from a pool of threads.
 
-A slow or half-open connection costs a coroutine, not a thread.
+A slow or half-open connection costs a coroutine, not a thread. How many there are, how long one may
+dawdle and how much all of them hold is bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import socket
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -19,17 +22,26 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from grpc import StatusCode
 
 from serving.local.errors import ServingError
+from serving.local.rest.connections import Connections, most_connections
 
 _log = logging.getLogger(__name__)
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
 _MAX_BODY_BYTES: Final = 512 * 2**20
+
+_MAX_HELD_BYTES: Final = 2 * _MAX_BODY_BYTES
+"""Of all bodies together that are arriving or being answered; a further byte is 503."""
+
 _MAX_UNZIPPED_BYTES: Final = 100 * 2**20
 """TensorFlow Serving unpacks no more, and takes a larger body for an empty one."""
 
 _SILENCE_S: Final = 50.0
 """How long a connection may send nothing, within a request or between two; libevent's limit.
 aiohttp treats a body that stops being valid HTTP as one that sends nothing."""
+
+_SLOWEST_BYTES_S: Final = 16 * 1024
+"""Bytes a second that a body, and the caller who reads an answer, must keep up with over the whole
+once `_SILENCE_S` are over. A byte now and then would keep a connection for ever."""
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
@@ -46,6 +58,16 @@ class HttpRequest:
     """The header of this name, empty if there is none."""
     expires: float
     """When the caller gets DEADLINE_EXCEEDED, on the clock of time.monotonic."""
+    connected: Callable[[], bool] = lambda: True
+    """Whether the caller's connection is still open."""
+
+    def expired(self) -> bool:
+        """Whether the caller has got DEADLINE_EXCEEDED."""
+        return time.monotonic() >= self.expires
+
+    def waits(self) -> bool:
+        """Whether the caller still waits for the answer."""
+        return self.connected() and not self.expired()
 
 
 @dataclass(frozen=True)
@@ -97,7 +119,9 @@ class HttpServer:
         self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
         self._refusing = False
         self._in_flight = 0
+        self._held_bytes = 0
         self._idle = asyncio.Event()
+        self._connections: Connections | None = None
 
     def start(self) -> None:
         """Begins to answer."""
@@ -126,8 +150,9 @@ class HttpServer:
     async def _listen(self) -> None:
         broken = _log.getChild("broken")
         broken.setLevel(logging.CRITICAL)  # aiohttp logs a stack for each that is not HTTP
-        server = web.Server(
+        self._connections = Connections(
             self._handle,
+            most_connections(),
             logger=broken,
             access_log=None,
             keepalive_timeout=_SILENCE_S,
@@ -135,22 +160,25 @@ class HttpServer:
             max_field_size=_MAX_HEAD_BYTES,
             auto_decompress=False,
         )
-        runner = web.ServerRunner(server)
+        runner = web.ServerRunner(self._connections)
         await runner.setup()
         await web.SockSite(runner, self._socket).start()
 
     async def _handle(self, sent: web.BaseRequest) -> web.StreamResponse:
+        assert self._connections is not None
+        transport = sent.transport
+        self._connections.busy(transport)
         self._in_flight += not (refused := self._refusing)
+        body = _Body()
         try:
-            given = await self._exchange(sent, refused)
+            given = await self._exchange(sent, body, refused)
             response = web.Response(status=given.status, body=given.body, headers=given.headers)
             response.headers["Server"] = "serving.local"
             if given.content_type:
                 response.headers["Content-Type"] = given.content_type
             if refused:
                 response.force_close()
-            await response.prepare(sent)
-            await response.write_eof()
+            await _send(response, sent, len(given.body))
             return response
         except (web.HTTPException, ConnectionError, asyncio.CancelledError):
             raise
@@ -158,24 +186,30 @@ class HttpServer:
             _log.exception("a connection failed inside the server")
             raise
         finally:
+            self._held_bytes -= body.size
+            self._connections.idle(transport)
             if not refused:
                 self._in_flight -= 1
                 self._idle.set()
 
-    async def _exchange(self, sent: web.BaseRequest, refused: bool) -> HttpResponse:
+    async def _exchange(self, sent: web.BaseRequest, body: _Body, refused: bool) -> HttpResponse:
         if sent.version < HttpVersion10:
             raise web.HTTPBadRequest  # a line without a version, which TensorFlow Serving refuses
+        if not refused:
+            await self._receive(sent, body)
         request = HttpRequest(
             method=sent.method,
             target=sent.raw_path if sent.raw_path[:1] == "/" else sent.rel_url.raw_path_qs,
-            body=b"" if refused else await _body(sent),
+            body=body.taken(),
             origin=sent.headers.get("Origin", ""),
             expires=time.monotonic() + (self._timeout_s or float("inf")),
+            connected=lambda: sent.transport is not None and not sent.transport.is_closing(),
         )
         if refused:
             error = ServingError(StatusCode.UNAVAILABLE, "Server is shutting down")
             return self._application.refuse(request, error)
-        answer = self._loop.run_in_executor(self._pool, self._application.answer, request)
+        zipped = "gzip" in sent.headers.get("Content-Encoding", "")
+        answer = self._loop.run_in_executor(self._pool, self._answer, request, zipped)
         done, _ = await asyncio.wait([answer], timeout=self._timeout_s)
         if not done:
             answer.cancel()
@@ -183,33 +217,76 @@ class HttpServer:
             return self._application.refuse(request, error)
         return answer.result()
 
+    def _answer(self, request: HttpRequest, zipped: bool) -> HttpResponse:
+        if zipped:
+            request = dataclasses.replace(request, body=_unzipped(request.body))
+        return self._application.answer(request)
 
-async def _body(request: web.BaseRequest) -> bytes:
-    """The whole body, unpacked.
+    async def _receive(self, request: web.BaseRequest, body: _Body) -> None:
+        """Reads the whole body, as it was sent.
+
+        Raises:
+            web.HTTPException: it is too large, or does not come.
+        """
+        if (request.content_length or 0) > _MAX_BODY_BYTES:
+            raise _too_large(request.content_length or 0)
+        expects = request.headers.get("Expect", "").lower()
+        if expects == "100-continue" and request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # what was written is not yet the answer
+        began = time.monotonic()
+        while not request.content.at_eof():
+            if request.content.is_eof():
+                piece = request.content.read_nowait()
+            else:
+                late = began + _time_for(body.size) - time.monotonic()
+                try:
+                    piece = await asyncio.wait_for(
+                        request.content.readany(), max(0.0, min(_SILENCE_S, late))
+                    )
+                except asyncio.TimeoutError:
+                    raise web.HTTPRequestTimeout from None
+            body.content += piece
+            body.size += len(piece)
+            self._held_bytes += len(piece)
+            if body.size > _MAX_BODY_BYTES:
+                raise _too_large(body.size)
+            if self._held_bytes > _MAX_HELD_BYTES:
+                raise web.HTTPServiceUnavailable
+
+
+@dataclass
+class _Body:
+    """What has come of a request's body."""
+
+    content: bytearray = field(default_factory=bytearray)
+    size: int = 0
+
+    def taken(self) -> bytes:
+        """All of it, which is then no longer held here."""
+        content, self.content = bytes(self.content), bytearray()
+        return content
+
+
+async def _send(response: web.Response, sent: web.BaseRequest, size: int) -> None:
+    """Sends an answer, at the caller's pace.
 
     Raises:
-        web.HTTPException: it is too large, or does not come.
+        ConnectionError: the caller has gone, or does not read.
     """
-    if (request.content_length or 0) > _MAX_BODY_BYTES:
-        raise _too_large(request.content_length or 0)
-    expects = request.headers.get("Expect", "").lower()
-    if expects == "100-continue" and request.version >= HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # what was written is not yet the answer
-    body = bytearray()
-    while not request.content.at_eof():
-        if request.content.is_eof():
-            body += request.content.read_nowait()
-            continue
-        try:
-            body += await asyncio.wait_for(request.content.readany(), _SILENCE_S)
-        except asyncio.TimeoutError:
-            raise web.HTTPRequestTimeout from None
-        if len(body) > _MAX_BODY_BYTES:
-            raise _too_large(len(body))
-    if "gzip" in request.headers.get("Content-Encoding", ""):
-        return _unzipped(bytes(body))
-    return bytes(body)
+    transport = sent.transport
+    try:
+        await response.prepare(sent)
+        await asyncio.wait_for(response.write_eof(), _time_for(size))
+    except asyncio.TimeoutError:
+        if transport is not None:
+            transport.abort()
+        raise ConnectionAbortedError("the answer is not read") from None
+
+
+def _time_for(size: int) -> float:
+    """Seconds that so many bytes may take."""
+    return _SILENCE_S + size / _SLOWEST_BYTES_S
 
 
 def _too_large(size: int) -> web.HTTPException:

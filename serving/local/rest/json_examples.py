@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tensorflow.core.example import example_pb2
+from tensorflow.core.example import feature_pb2
 
+from serving.local.apis.tensor_proto import varint
 from serving.local.errors import refuse
 from serving.local.rest import json_text, json_values
 
@@ -32,17 +33,17 @@ def parse_examples(document: Mapping[str, Any]) -> list[bytes]:
     # TensorFlow Serving's text says classify for a regression, too.
     if "examples" not in document:
         refuse(
-            f"JSON Value: {json_text.dumps(document)} When method is classify, key 'examples' is "
+            f"JSON Value: {json_text.quote(document)} When method is classify, key 'examples' is "
             "expected and was not found"
         )
     sent = document["examples"]
     if not isinstance(sent, list):
         refuse(
-            f"JSON Value: {json_text.dumps(document)} Expecting 'examples' value to be an "
+            f"JSON Value: {json_text.quote(document)} Expecting 'examples' value to be an "
             "list/array"
         )
     if not sent:
-        refuse(f"JSON Value: {json_text.dumps(document)} 'examples' value is an empty array")
+        refuse(f"JSON Value: {json_text.quote(document)} 'examples' value is an empty array")
     # Messages that follow each other are one message: features of both, the example's win.
     return [context + _example(item) for item in sent]
 
@@ -50,12 +51,23 @@ def parse_examples(document: Mapping[str, Any]) -> list[bytes]:
 def _example(value: Any) -> bytes:
     if not isinstance(value, dict):
         refuse(f"Example must be JSON object but got JSON {json_values.kind(value)}")
-    example = example_pb2.Example()
+    features = b""
     for name, content in value.items():
-        feature = example.features.feature[name]
+        feature = feature_pb2.Feature()
         for item in content if isinstance(content, list) else (content,):
             _add(item, name, feature)
-    return bytes(example.SerializeToString())
+        entry = _field(1, json_text.encoded(name)) + _field(2, feature.SerializeToString())
+        features += _field(1, entry)
+    return _field(1, features) if features else b""
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of bytes on the wire.
+
+    Examples are put together by hand: protobuf's maps take no name that is not UTF-8, TensorFlow
+    does.
+    """
+    return bytes((number << 3 | 2,)) + varint(len(content)) + content
 
 
 def _add(value: Any, name: str, feature: Any) -> None:
@@ -63,7 +75,7 @@ def _add(value: Any, name: str, feature: Any) -> None:
     kind = type(value)
     if kind is str:
         values = _values(feature, "bytes_list", name)
-        values.append(json_values.encoded(value))
+        values.append(json_text.encoded(value))
     elif kind is dict and json_values.is_base64(value):
         values = _values(feature, "bytes_list", name)
         values.append(json_values.from_base64(value))
@@ -72,11 +84,11 @@ def _add(value: Any, name: str, feature: Any) -> None:
     elif kind is int:
         values = _values(feature, "int64_list", name)
         if value > json_values.INT64[1]:
-            refuse(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            refuse(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         values.append(value)
     elif kind is float:
         values = _values(feature, "float_list", name)
-        values.append(json_values.lossless(value, "float"))
+        values.append(value)
     else:
         refuse(f"Feature: {name} has element with unexpected JSON type: {json_values.kind(value)}")
 

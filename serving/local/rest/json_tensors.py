@@ -18,7 +18,7 @@ from serving.local.errors import ServingError, invalid_argument, refuse
 from serving.local.rest import json_text, json_values
 from serving.local.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 
-_FLOATS: Final = {1: "float", 2: "double"}
+_FLOATS: Final = frozenset({1, 2})
 
 _INT32: Final = (-(2**31), 2**31 - 1)
 _INTEGERS: Final = {
@@ -32,8 +32,6 @@ cut it, as TensorFlow Serving does."""
 
 _SPOKEN: Final = frozenset({DT_STRING, DT_BOOL, *_FLOATS, *_INTEGERS})
 """The dtypes that JSON can be converted to."""
-
-_PLAIN_INTEGERS: Final = {1: 2**24 - 1, 2: 2**53 - 1}
 
 _MAX_RANK: Final = 63
 """What numpy can hold, with a row's own dimension before it; TensorFlow would take 254."""
@@ -61,7 +59,7 @@ def signature_name(document: Mapping[str, Any]) -> str:
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         refuse(
-            f"JSON Value: {json_text.dumps(document)} not formatted correctly. "
+            f"JSON Value: {json_text.quote(document)} not formatted correctly. "
             "'signature_name' key must be a string value."
         )
     return name
@@ -83,7 +81,7 @@ def parse_inputs(document: Mapping[str, Any], signature: Signature) -> JsonReque
     by_row = "instances" in document
     if by_row and "inputs" in document:
         refuse(
-            f"JSON Value: {json_text.dumps(document)} Not formatted correctly expecting only one "
+            f"JSON Value: {json_text.quote(document)} Not formatted correctly expecting only one "
             "of 'inputs' or 'instances' keys to exist "
         )
     try:
@@ -97,10 +95,10 @@ def _parse(document: Mapping[str, Any], signature: Signature, by_row: bool) -> J
         rows = document["instances"]
         if not isinstance(rows, list):
             refuse(
-                f"JSON Value: {json_text.dumps(document)} Expecting 'instances' to be an list/array"
+                f"JSON Value: {json_text.quote(document)} Expecting 'instances' to be an list/array"
             )
         if not rows:
-            refuse(f"JSON Value: {json_text.dumps(document)} No values in 'instances' array")
+            refuse(f"JSON Value: {json_text.quote(document)} No values in 'instances' array")
         return JsonRequest(_from_rows(rows, signature), by_row=True)
     if "inputs" in document:
         return JsonRequest(_from_columns(document["inputs"], signature), by_row=False)
@@ -144,6 +142,10 @@ class _Tensor:
         elif self._dtype in _INTEGERS:
             widest = np.uint64 if self._dtype == DT_UINT64 else np.int64
             array = np.array(self._values, dtype=widest).astype(kind)
+        elif self._dtype in _FLOATS:
+            # By way of float64, and what is too large becomes infinite: RapidJSON's GetFloat.
+            with np.errstate(over="ignore"):
+                array = np.array(self._values, dtype=np.float64).astype(kind)
         else:
             array = np.array(self._values, dtype=kind)
         return array.reshape(shape)
@@ -168,7 +170,7 @@ def _from_rows(rows: list[Any], signature: Signature) -> dict[str, NDArray[Any]]
         if named and row.keys() != specs.keys():
             refuse(
                 f"Failed to process element: {number} of 'instances' list. JSON object: "
-                f"{json_text.dumps(row)} keys must be equal to: {','.join(sorted(specs))}"
+                f"{json_text.quote(row)} keys must be equal to: {','.join(sorted(specs))}"
             )
     return {alias: tensor.array(by_row=True) for alias, tensor in tensors.items()}
 
@@ -248,21 +250,17 @@ def _all_plain(items: list[Any], dtype: int) -> bool:
     kinds: set[type] = set(map(type, items))
     if dtype in _INTEGERS and kinds == {int}:
         return _fits(min(items), dtype) and _fits(max(items), dtype)
-    if dtype in _FLOATS and kinds == {float}:
-        return dtype == 2 or bool(np.all(np.abs(np.nan_to_num(items, posinf=0, neginf=0)) < 3e38))
-    if dtype in _FLOATS and kinds == {int}:
-        return bool(max(map(abs, items)) <= _PLAIN_INTEGERS[dtype])
-    return False
+    return dtype in _FLOATS and kinds <= {int, float}
 
 
 def _scalar(value: Any, dtype: int) -> Any:
     kind = type(value)
     if dtype == DT_STRING and kind is str:
-        return json_values.encoded(value)
+        return json_text.encoded(value)
     if dtype == DT_STRING and kind is dict:
         return json_values.from_base64(value)
     if dtype in _FLOATS and kind in (int, float):
-        return json_values.lossless(value, _FLOATS[dtype])
+        return value
     if dtype in _INTEGERS and kind is int and _fits(value, dtype):
         return value
     if dtype == DT_BOOL and kind is bool:

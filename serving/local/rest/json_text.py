@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, Final
 
@@ -12,10 +13,14 @@ import numpy as np
 
 from serving.local.errors import refuse
 from serving.local.rest import rapidjson
+from serving.local.rest.doubles import double
 
 INDENT: Final = "    "
 
 _LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
+
+_QUOTED_BYTES: Final = 256
+"""TensorFlow Serving cuts what it quotes after so many bytes."""
 
 _DIGITS_ALIKE: Final = bytes.maketrans(b"123456789E", b"000000000e")
 _LARGE_NUMBERS: Final = (b"0" * 19, b"e000")
@@ -28,8 +33,20 @@ _HALF_PAIR: Final = re.compile(
 """Half of a surrogate pair, which Python reads and RapidJSON does not."""
 
 
-def loads(body: bytes) -> dict[str, Any]:
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+
+
+def _decoder(**numbers: Any) -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=rapidjson.first_of_each, **numbers)
+
+
+def loads(body: bytes, doubles: bool = False) -> dict[str, Any]:
     """Parses a request's body; NaN and Infinity are numbers.
+
+    Args:
+        body: the whole of it; what follows the document is not looked at.
+        doubles: numbers are wanted to the last bit as RapidJSON computes them, see
+            `doubles.double`. Slow, and of no effect where float32 is wanted.
 
     Raises:
         ServingError: INVALID_ARGUMENT, not JSON or not an object.
@@ -38,29 +55,32 @@ def loads(body: bytes) -> dict[str, Any]:
         refuse("JSON Parse error: The document is empty")
     text = body.decode("utf-8", "surrogateescape")
     try:
-        value = rapidjson.loads(text) if _HALF_PAIR.search(text) else _loads(body, text)
+        if _HALF_PAIR.search(text):
+            value = rapidjson.loads(text)
+        else:
+            value = _loads(text, _DOUBLES if doubles else _usual(body))
     except rapidjson.JsonError as error:
         refuse(f"JSON Parse error: {error}")
-    except RecursionError:
-        refuse(f"JSON Parse error: {rapidjson.TOO_DEEP}")
     if not isinstance(value, dict):
-        refuse(f"JSON Value: {dumps(value)} Is not object")
+        refuse(f"JSON Value: {quote(value)} Is not object")
     return value
 
 
-def _loads(body: bytes, text: str) -> Any:
-    """Reads with Python's own reader, which is fast; with RapidJSON's what that one refuses."""
+def _usual(body: bytes) -> json.JSONDecoder:
     alike = body.translate(_DIGITS_ALIKE, b"+")
-    large = any(number in alike for number in _LARGE_NUMBERS)
+    return _LARGE if any(number in alike for number in _LARGE_NUMBERS) else _PLAIN
+
+
+def _loads(text: str, decoder: json.JSONDecoder) -> Any:
+    """Reads with Python's own reader, which is fast; with RapidJSON's what that one refuses."""
+    space = _SPACE.match(text)
+    assert space is not None
     try:
-        return json.loads(
-            text,
-            parse_float=_finite if large else None,
-            parse_int=rapidjson.whole_number if large else None,
-            object_pairs_hook=rapidjson.first_of_each,
-        )
-    except ValueError:
+        value, _ = decoder.raw_decode(text, space.end())
+    except (ValueError, RecursionError):
         return rapidjson.loads(text)
+    # Of a word or a number, unlike a list, Python may have read the beginning only.
+    return value if isinstance(value, (dict, list)) else rapidjson.loads(text)
 
 
 def value_text(value: Any) -> str:
@@ -69,40 +89,59 @@ def value_text(value: Any) -> str:
     Numbers inside a list or an object are written as `dumps` does, by RapidJSON's rules.
     """
     if not isinstance(value, float):
-        return dumps(value)
+        return quote(value)
     if abs(value) <= _LARGEST_FLOAT:
         return decimal(float(np.float32(value)), 9)
     return decimal(value, 17)
 
 
+def quote(value: Any) -> str:
+    """Writes the beginning of a value, as much of it as TensorFlow Serving's error texts quote."""
+    text = ""
+    for piece in _pieces(value, True, 0, lambda name: quoted(name[:_QUOTED_BYTES])):
+        text += piece
+        if len(text) >= _QUOTED_BYTES:
+            break
+    whole = encoded(text)
+    end = min(len(whole), _QUOTED_BYTES)
+    while end < len(whole) and 0x80 <= whole[end] < 0xC0:
+        end -= 1  # in the middle of a character
+    return whole[:end].decode("utf-8", "surrogateescape")
+
+
 def dumps(value: Any, single_line_arrays: bool = True, level: int = 0) -> str:
-    """Writes a parsed value in RapidJSON's pretty layout, as error texts quote it.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT, nested too deep to be written: what cannot be quoted is
-            refused as what cannot be read.
-    """
-    try:
-        return _dumps(value, single_line_arrays, level)
-    except RecursionError:
-        refuse(f"JSON Parse error: {rapidjson.TOO_DEEP}")
+    """Writes a value in RapidJSON's pretty layout."""
+    return "".join(_pieces(value, single_line_arrays, level, quoted))
 
 
-def _dumps(value: Any, single_line_arrays: bool, level: int) -> str:
-    if isinstance(value, dict):
-        if not value:
-            return "{}"
-        inner = INDENT * (level + 1)
-        rows = [
-            f"{inner}{quoted(key)}: {_dumps(item, single_line_arrays, level + 1)}"
-            for key, item in value.items()
-        ]
-        return "{\n" + ",\n".join(rows) + "\n" + INDENT * level + "}"
-    if isinstance(value, list):
-        items = [_dumps(item, single_line_arrays, level + 1) for item in value]
-        return layout_array(items, single_line_arrays, level)
+def _pieces(
+    value: Any, single_line: bool, level: int, string: Callable[[str], str]
+) -> Iterator[str]:
+    """The parts of a written value, one after the other: each level begins with a piece."""
+    if isinstance(value, dict) and value:
+        start = "{"
+        for key, item in value.items():
+            yield f"{start}\n{INDENT * (level + 1)}{string(key)}: "
+            yield from _pieces(item, single_line, level + 1, string)
+            start = ","
+        yield f"\n{INDENT * level}}}"
+    elif isinstance(value, list) and value:
+        inner = "" if single_line else f"\n{INDENT * (level + 1)}"
+        start = "[" + inner
+        for item in value:
+            yield start
+            yield from _pieces(item, single_line, level + 1, string)
+            start = ", " if single_line else "," + inner
+        yield "]" if single_line else f"\n{INDENT * level}]"
+    else:
+        yield _plain(value, string)
+
+
+def _plain(value: Any, string: Callable[[str], str]) -> str:
     if isinstance(value, str):
-        return quoted(value)
+        return string(value)
+    if isinstance(value, (dict, list)):
+        return "{}" if isinstance(value, dict) else "[]"
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return _double(value) if isinstance(value, float) else str(value)
@@ -121,6 +160,11 @@ def layout_array(items: list[str], single_line: bool, level: int) -> str:
 def quoted(text: str) -> str:
     """A JSON string; bytes that were not UTF-8 go out as they came."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def encoded(text: str) -> bytes:
+    """A string's bytes, which need not be UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def decimal(value: float, digits: int) -> str:
@@ -166,3 +210,8 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise ValueError(text)
     return value
+
+
+_PLAIN: Final = _decoder()
+_LARGE: Final = _decoder(parse_float=_finite, parse_int=rapidjson.whole_number)
+_DOUBLES: Final = _decoder(parse_float=double, parse_int=rapidjson.whole_number)

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 from typing import Any, Final
-
-import numpy as np
 
 from serving.local.errors import ServingError, invalid_argument, refuse
 from serving.local.rest import json_text
 
 INT64: Final = (-(2**63), 2**63 - 1)
 UINT64: Final = (0, 2**64 - 1)
-
-_LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
-_LARGEST_EXACT: Final = {"float": 2**24 - 1, "double": 2**53 - 1}
 
 
 def kind(value: Any) -> str:
@@ -37,36 +31,13 @@ def from_base64(value: dict[str, Any]) -> bytes:
         ServingError: INVALID_ARGUMENT.
     """
     if not is_base64(value):
-        refuse(f"JSON Value: {json_text.dumps(value)} not formatted correctly for base64 data")
+        refuse(f"JSON Value: {json_text.quote(value)} not formatted correctly for base64 data")
     text = value["b64"].rstrip("=")
     try:
         # Without padding is accepted as well.
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise invalid_argument("Unable to base64 decode") from error
-
-
-def encoded(text: str) -> bytes:
-    """A string's bytes, which need not be UTF-8."""
-    return text.encode("utf-8", "surrogateescape")
-
-
-def lossless(value: int | float, target: str) -> int | float:
-    """A number that "float" or "double" can hold; NaN and infinities can be held.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT.
-    """
-    if isinstance(value, int):
-        exact = abs(value) <= _LARGEST_EXACT[target]
-    else:
-        exact = target == "double" or not math.isfinite(value) or abs(value) <= _LARGEST_FLOAT
-    if not exact:
-        refuse(
-            f"Cannot convert JSON value: {json_text.value_text(value)} to {target} "
-            "without loss of precision."
-        )
-    return value
 
 
 def type_error(value: Any, type_name: str) -> ServingError:

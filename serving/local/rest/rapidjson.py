@@ -1,17 +1,22 @@
-"""Reads JSON as RapidJSON 1.1.0 does for TensorFlow Serving: its grammar, its texts, its offsets.
+"""Reads JSON as RapidJSON does for TensorFlow Serving: its grammar, its texts, its offsets.
 
 Slow and exact. Used only for what Python's own reader refuses or reads otherwise: faults, `Inf`,
-large numbers, halves of surrogate pairs.
+large numbers, halves of surrogate pairs. As there, what follows the document is not read.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-TOO_DEEP: Final = "Terminate parsing due to Handler error. at offset: 0"
-"""Said of lists nested so deep that they would overflow TensorFlow Serving's stack."""
+from serving.local.rest.doubles import double
+
+_MAX_DEPTH: Final = 2**17
+"""Deeper lists are refused: each takes a hundred times the memory of its bracket. TensorFlow
+Serving has no such limit, and its stack may end with them."""
+
+_TOO_DEEP: Final = "Terminate parsing due to Handler error."
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _PLAIN: Final = re.compile(r'[^"\\\x00-\x1f]*')
@@ -19,7 +24,11 @@ _DIGITS: Final = re.compile(r"[0-9]*")
 _LITERALS: Final = {"n": ("null", None), "t": ("true", True), "f": ("false", False)}
 _ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 _BOM: Final = "\ufeff"
-_MAX_EXPONENT: Final = 308
+_ENDS: Final = {"{": "}", "[": "]"}
+_MISSING: Final = {
+    "}": "Missing a comma or '}' after an object member.",
+    "]": "Missing a comma or ']' after an array element.",
+}
 
 
 class JsonError(ValueError):
@@ -38,23 +47,18 @@ def loads(text: str) -> Any:
 
     Raises:
         JsonError: the first fault.
-        RecursionError: lists too deep.
     """
     reader = _Reader(text)
     reader.skip()
     if not reader.peek():
         reader.stop("The document is empty.")
-    value = reader.value()
-    reader.skip()
-    if reader.peek():
-        reader.stop("The document root must not be followed by other values.")
-    return value
+    return reader.value()
 
 
 def whole_number(text: str) -> int | float:
     """A number without point and exponent; a float where 64 bits do not hold it."""
     value = int(text)
-    return value if -(2**63) <= value < 2**64 else float(value)
+    return value if -(2**63) <= value < 2**64 else double(text)
 
 
 def first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -65,12 +69,26 @@ def first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+class _Open:
+    """An object or a list whose end has not been read yet."""
+
+    __slots__ = ("end", "items", "names")
+
+    def __init__(self, end: str) -> None:
+        self.end = end
+        self.names: list[str] = []
+        self.items: list[Any] = []
+
+    def value(self) -> Any:
+        return first_of_each(list(zip(self.names, self.items))) if self.end == "}" else self.items
+
+
 class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 1 if text.startswith(_BOM) else 0
 
-    def stop(self, words: str, at: int | None = None) -> None:
+    def stop(self, words: str, at: int | None = None) -> NoReturn:
         """Raises JsonError, at the present place or another."""
         before = self._text[: self._at if at is None else at]
         raise JsonError(f"{words} at offset: {len(before.encode('utf-8', 'surrogateescape'))}")
@@ -85,12 +103,38 @@ class _Reader:
         return self._text[self._at : self._at + 1]
 
     def value(self) -> Any:
-        """Reads the value that begins here."""
-        start = self.peek()
-        if start == "{":
-            return self._object()
-        if start == "[":
-            return self._array()
+        """Reads the value that begins here, with a stack of its own: nesting needs no recursion."""
+        within: list[_Open] = []
+        while True:
+            start = self.peek()
+            if start in _ENDS:
+                self._at += 1
+                self.skip()
+                opened = _Open(_ENDS[start])
+                if not self._take(opened.end):
+                    if len(within) == _MAX_DEPTH:
+                        self.stop(_TOO_DEEP)
+                    within.append(opened)
+                    self._name(opened)
+                    continue
+                found = opened.value()
+            else:
+                found = self._scalar(start)
+            while within:
+                opened = within[-1]
+                opened.items.append(found)
+                self.skip()
+                if not self._take(opened.end):
+                    if not self._take(","):
+                        self.stop(_MISSING[opened.end])
+                    self.skip()
+                    self._name(opened)
+                    break
+                found = within.pop().value()
+            else:
+                return found
+
+    def _scalar(self, start: str) -> Any:
         if start == '"':
             return self._string()
         if start in _LITERALS:
@@ -98,6 +142,18 @@ class _Reader:
             self._word(word)
             return value
         return self._number()
+
+    def _name(self, opened: _Open) -> None:
+        """Reads the name of an object's next member; a list's items have none."""
+        if opened.end != "}":
+            return
+        if self.peek() != '"':
+            self.stop("Missing a name for object member.")
+        opened.names.append(self._string())
+        self.skip()
+        if not self._take(":"):
+            self.stop("Missing a colon after a name of object member.")
+        self.skip()
 
     def _take(self, character: str) -> bool:
         if self.peek() != character:
@@ -109,43 +165,6 @@ class _Reader:
         for character in word:
             if not self._take(character):
                 self.stop("Invalid value.")
-
-    def _object(self) -> dict[str, Any]:
-        self._at += 1
-        self.skip()
-        pairs: list[tuple[str, Any]] = []
-        if self._take("}"):
-            return {}
-        while True:
-            if self.peek() != '"':
-                self.stop("Missing a name for object member.")
-            key = self._string()
-            self.skip()
-            if not self._take(":"):
-                self.stop("Missing a colon after a name of object member.")
-            self.skip()
-            pairs.append((key, self.value()))
-            self.skip()
-            if self._take("}"):
-                return first_of_each(pairs)
-            if not self._take(","):
-                self.stop("Missing a comma or } after an object member.")
-            self.skip()
-
-    def _array(self) -> list[Any]:
-        self._at += 1
-        self.skip()
-        items: list[Any] = []
-        if self._take("]"):
-            return items
-        while True:
-            items.append(self.value())
-            self.skip()
-            if self._take("]"):
-                return items
-            if not self._take(","):
-                self.stop("Missing a comma or ] after an array element.")
-            self.skip()
 
     def _string(self) -> str:
         self._at += 1
@@ -204,10 +223,15 @@ class _Reader:
         whole = self._text[start : self._at]
         if math.isinf(float(whole)):
             self.stop("Number too big to be stored in double.", start)
-        decimals = self._fraction()
-        self._exponent(start, decimals)
+        self._fraction()
+        self._exponent()
         text = self._text[start : self._at]
-        return whole_number(text) if text == whole else float(text)
+        if text == whole:
+            return whole_number(text)
+        try:
+            return double(text)
+        except ValueError:
+            return self.stop("Number too big to be stored in double.", start)
 
     def _not_finite(self, minus: bool) -> float:
         if self.peek() == "N":
@@ -218,27 +242,19 @@ class _Reader:
             self._word("inity")
         return -math.inf if minus else math.inf
 
-    def _fraction(self) -> int:
-        """Passes over a point and its digits, if they are there; returns how many digits."""
-        if not self._take("."):
-            return 0
-        decimals = self._digits()
-        if not decimals:
+    def _fraction(self) -> None:
+        """Passes over a point and its digits, if they are there."""
+        if self._take(".") and not self._digits():
             self.stop("Miss fraction part in number.")
-        return decimals
 
-    def _exponent(self, start: int, decimals: int) -> None:
-        """Passes over an exponent, if there is one, of a number that began at `start`."""
+    def _exponent(self) -> None:
+        """Passes over an exponent, if there is one."""
         if not (self._take("e") or self._take("E")):
             return
-        up = not self._take("-")
-        if up:
+        if not self._take("-"):
             self._take("+")
-        digits = self._at
         if not self._digits():
             self.stop("Miss exponent in number.")
-        if up and int(self._text[digits : self._at][:9]) > _MAX_EXPONENT + decimals:
-            self.stop("Number too big to be stored in double.", start)
 
     def _digits(self) -> int:
         """Passes over digits; returns how many."""

@@ -2,7 +2,8 @@
 
 As in TensorFlow Serving, one thread decides and, unless it is given others, loads and unloads one
 version after the other; a load that is tried again holds up all that come after it. Only the
-first loads of the process run side by side.
+first loads of the process run side by side. Other than there, an attempt that takes minutes, as one
+does whose files lie on a mount that hangs, holds up the others no longer.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final, Generic
 
 from grpc import StatusCode
 
+from serving.local import caller
 from serving.local.errors import ServingError, not_found
 from serving.local.versions.states import (
     Action,
@@ -35,17 +37,28 @@ _INITIAL_LOAD_THREADS: Final = 4 * (os.cpu_count() or 1)
 """Loads at the same time until each configured model has had its first version."""
 
 
+HUNG_S: Final = 120.0
+"""After so long an attempt to load no longer holds up the versions that come after it."""
+
+
 class VersionManager(Generic[Loaded]):
     """Keeps the wanted versions loaded. Thread-safe; `close` ends its threads.
 
     Args:
         load: (model, version, path) → the loaded version; raises to say why it cannot.
         options: retries and threads.
+        hung_s: see HUNG_S.
     """
 
-    def __init__(self, load: Callable[[str, int, Path], Loaded], options: LoadOptions) -> None:
+    def __init__(
+        self,
+        load: Callable[[str, int, Path], Loaded],
+        options: LoadOptions,
+        hung_s: float = HUNG_S,
+    ) -> None:
         self._load = load
         self._options = options
+        self._hung_s = hung_s
         self._changed = threading.Condition()
         self._servables: dict[str, dict[int, Servable[Loaded]]] = {}
         self._wishes: dict[str, Mapping[int, Path]] = {}
@@ -112,8 +125,8 @@ class VersionManager(Generic[Loaded]):
         """Waits until, for each model, any one wanted version is AVAILABLE or has ended.
 
         Returns:
-            The status that settled each model; models that are not settled when the time is up, or
-            after `stop_waiting`, are missing.
+            The status that settled each model; models that are not settled when the time is up,
+            after `stop_waiting`, or when the caller has gone, are missing.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         names = list(models)
@@ -123,10 +136,10 @@ class VersionManager(Generic[Loaded]):
                 if len(settled) == len(names):
                     self._starting = False
                     return settled
-                left = None if deadline is None else deadline - time.monotonic()
-                if self._waiting_is_over or (left is not None and left <= 0):
+                left = caller.LOOK_S if deadline is None else deadline - time.monotonic()
+                if self._waiting_is_over or left <= 0 or not caller.waits():
                     return settled
-                self._changed.wait(left)
+                self._changed.wait(min(left, caller.LOOK_S))
 
     def stop_waiting(self) -> None:
         """Ends `wait_until_available`, from now on."""
@@ -153,7 +166,10 @@ class VersionManager(Generic[Loaded]):
 
     def _manage(self) -> None:
         while (due := self._wait_for_action()) is not None:
-            self._perform(due)
+            if due.unload:
+                self._unload(due.servable)
+            else:
+                self._load_in_turn(due.servable)
 
     def _wait_for_action(self) -> Action[Loaded] | None:
         """The next action for the manager's own thread; hands others to new threads.
@@ -225,15 +241,31 @@ class VersionManager(Generic[Loaded]):
 
     def _perform_aside(self, action: Action[Loaded]) -> None:
         try:
-            self._perform(action)
+            perform = self._unload if action.unload else self._load_with_retries
+            perform(action.servable)
         finally:
             with self._changed:
                 self._busy[action.unload] -= 1
                 self._changed.notify_all()
 
-    def _perform(self, action: Action[Loaded]) -> None:
-        perform = self._unload if action.unload else self._load_with_retries
-        perform(action.servable)
+    def _load_in_turn(self, servable: Servable[Loaded]) -> None:
+        """Loads, and holds up the manager's own thread meanwhile, unless an attempt hangs."""
+        loading = threading.Thread(
+            target=self._load_with_retries, args=(servable,), name=f"load {servable}", daemon=True
+        )
+        loading.start()
+        while loading.is_alive():
+            loading.join(min(1.0, self._hung_s / 4))
+            began = servable.attempt_began
+            if began is not None and time.monotonic() - began > self._hung_s:
+                _log.error(
+                    "loading %s has taken %.0f s, and holds up other versions no longer: does the "
+                    "disk answer that %s lies on?",
+                    servable,
+                    self._hung_s,
+                    servable.path,
+                )
+                return
 
     def _load_with_retries(self, servable: Servable[Loaded]) -> None:
         with self._changed:
@@ -261,7 +293,7 @@ class VersionManager(Generic[Loaded]):
     def _attempt(
         self, servable: Servable[Loaded], number: int
     ) -> tuple[Loaded | None, ServingError | None]:
-        started = time.monotonic()
+        started = servable.attempt_began = time.monotonic()
         try:
             loaded = self._load(servable.model, servable.version, servable.path)
         except ServingError as refusal:
@@ -273,6 +305,8 @@ class VersionManager(Generic[Loaded]):
             seconds = time.monotonic() - started
             _log.info("loaded %s in %.2f s from %s", servable, seconds, servable.path)
             return loaded, None
+        finally:
+            servable.attempt_began = None
         _log.error(
             "load %d of %d of %s failed: %s",
             number,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from serving.local import caller
 from serving.models_config import All, Latest, Model, Specific
 
 _log = logging.getLogger(__name__)
@@ -39,27 +40,34 @@ class FolderSource:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._said: frozenset[str] = frozenset()
-        self._saying: set[str] = set()
+        self._begun = 0
+        """Looks that have begun; a look's number."""
+        self._newest = 0
+        """The look that has said what is wanted."""
         self._thread: threading.Thread | None = None
         self._configured = False
 
     def configure(self, models: tuple[Model, ...]) -> None:
-        """Replaces the models that are watched, and looks at once; omitted ones are unloaded."""
+        """Replaces the models that are watched, and looks at once; omitted ones are unloaded.
+
+        Returns before it has looked where a folder does not answer and the caller has gone.
+        """
         with self._lock:
             kept = {model.name for model in models}
             dropped = [model.name for model in self._models if model.name not in kept]
             self._models = models
             for name in dropped:
                 self._aspire(name, {})
-            if self._poll_wait_s > 0 or (self._poll_wait_s == 0 and not self._configured):
-                self._poll()
-            elif models:
-                _log.warning(
-                    "file_system_poll_wait_seconds=%g: no folder is looked at now, so that "
-                    "models and versions that are new in this configuration are not loaded",
-                    self._poll_wait_s,
-                )
+            looks = self._poll_wait_s > 0 or (self._poll_wait_s == 0 and not self._configured)
             self._configured = True
+        if looks:
+            self._look()
+        elif models:
+            _log.warning(
+                "file_system_poll_wait_seconds=%g: no folder is looked at now, so that models and "
+                "versions that are new in this configuration are not loaded",
+                self._poll_wait_s,
+            )
         if self._thread is None and self._poll_wait_s > 0:
             self._thread = threading.Thread(target=self._watch, name="folder source", daemon=True)
             self._thread.start()
@@ -72,58 +80,81 @@ class FolderSource:
 
     def _watch(self) -> None:
         while not self._stop.wait(self._poll_wait_s):
-            with self._lock:
-                self._poll()
+            self._look()
 
-    def _poll(self) -> None:
+    def _look(self) -> None:
+        """Polls in a thread of its own, which may hang where a mount does.
+
+        Waits for it as long as the caller does and these are the models.
+        """
+        with self._lock:
+            self._begun += 1
+            number, models = self._begun, self._models
+        look = threading.Thread(
+            target=self._poll, args=(number, models), name="folder look", daemon=True
+        )
+        look.start()
+        while look.is_alive():
+            look.join(caller.LOOK_S)
+            if self._models is not models or self._stop.is_set() or not caller.waits():
+                return
+
+    def _poll(self, number: int, models: tuple[Model, ...]) -> None:
         """Looks at all folders before it reports any: a missing one stops the polling of all."""
         wanted: dict[str, dict[int, Path]] = {}
-        self._saying = set()
-        for model in self._models:
+        saying: set[str] = set()
+
+        def say(text: str) -> None:
+            # Warns, but not again as long as every poll says the same.
+            if text not in self._said and text not in saying:
+                _log.warning("%s", text)
+            saying.add(text)
+
+        for model in models:
             folder = mapped(model.base_path, self._prefix_map)
             try:
-                wanted[model.name] = self._choose(model, folder)
+                wanted[model.name] = _choose(model, folder, say)
             except OSError as error:
-                self._say(
+                say(
                     "FileSystemStoragePathSource encountered a filesystem access error: Could not "
                     f"find base path {folder} for servable {model.name} "
                     f"({error.strerror or error}); no model is polled until it is there"
                 )
                 wanted = {}
                 break
-        self._said = frozenset(self._saying)
-        for name, versions in wanted.items():
-            self._aspire(name, versions)
+        with self._lock:
+            if number < self._newest or self._models is not models:
+                return  # it took so long that another one, or another configuration, overtook it
+            self._newest = number
+            self._said = frozenset(saying)
+            for name, versions in wanted.items():
+                self._aspire(name, versions)
 
-    def _choose(self, model: Model, folder: Path) -> dict[int, Path]:
-        every = isinstance(model.policy, All)
-        found = versions_in(folder, self._say, first_wins=every)
-        match model.policy:
-            case Latest(count):
-                chosen = {number: found[number] for number in sorted(found)[-count:]}
-            case Specific(versions):
-                chosen = {number: found[number] for number in versions if number in found}
-                for number in versions:
-                    if number not in found:
-                        self._say(
-                            f"Version {number} of servable {model.name}, which was requested to be "
-                            "served as a 'specific' version in the servable's version policy, was "
-                            "not found in the file system"
-                        )
-            case _:
-                chosen = found
-        if not chosen:
-            self._say(
-                f"No versions of servable {model.name} found under base path {folder}. Did you "
-                "forget to name your leaf directory as a number (eg. '/1/')?"
-            )
-        return chosen
 
-    def _say(self, text: str) -> None:
-        """Warns, but not again as long as every poll says the same."""
-        if text not in self._said and text not in self._saying:
-            _log.warning("%s", text)
-        self._saying.add(text)
+def _choose(model: Model, folder: Path, say: Callable[[str], None]) -> dict[int, Path]:
+    """The versions of a model that its policy wants, of those that its folder has."""
+    every = isinstance(model.policy, All)
+    found = versions_in(folder, say, first_wins=every)
+    match model.policy:
+        case Latest(count):
+            chosen = {number: found[number] for number in sorted(found)[-count:]}
+        case Specific(versions):
+            chosen = {number: found[number] for number in versions if number in found}
+            for number in versions:
+                if number not in found:
+                    say(
+                        f"Version {number} of servable {model.name}, which was requested to be "
+                        "served as a 'specific' version in the servable's version policy, was "
+                        "not found in the file system"
+                    )
+        case _:
+            chosen = found
+    if not chosen:
+        say(
+            f"No versions of servable {model.name} found under base path {folder}. Did you "
+            "forget to name your leaf directory as a number (eg. '/1/')?"
+        )
+    return chosen
 
 
 def mapped(base_path: str, prefix_map: tuple[str, str] | None) -> Path:

@@ -76,6 +76,8 @@ class Servable(Generic[Loaded]):
         """A thread has been given its load or unload already."""
         self.error: ServingError | None = None
         self.loaded: Loaded | None = None
+        self.attempt_began: float | None = None
+        """When the attempt to load it that goes on began, on the clock of time.monotonic."""
         self._lock = threading.Lock()
         self._users = 0
         self._retired = False

@@ -14,9 +14,10 @@ from tests.conformance.case import (
     Subject,
     floats,
     invalid,
+    own,
     predict,
     predicted,
-    read,
+    recorded,
     spec as answer_spec,
     tensor,
 )
@@ -96,13 +97,13 @@ def _cases() -> list[Case]:
         escaped = text_encoding.CEscape(content, as_utf8=False)
         form = f"dtype: DT_{dtype} {dims(2)}"
         found += [
-            read(f"{name} in values", echo(name, f"{form} {values}"), expected),
-            read(
+            recorded(f"{name} in values", echo(name, f"{form} {values}"), expected),
+            recorded(
                 f"{name} in content",
                 echo(name, f'{form} tensor_content: "{escaped}"'),
                 expected,
             ),
-            read(
+            recorded(
                 f"{name} as content, when the server is told to answer so",
                 echo(name, f"{form} {values}"),
                 Answer(
@@ -125,42 +126,55 @@ SUBJECT = Subject(
     "Predict dtypes",
     (
         *_cases(),
-        read(
+        own(
+            "truth values that are neither 0 nor 1",
+            echo("bool", rf'dtype: DT_BOOL {dims(3)} tensor_content: "\000\002\377"'),
+            echoed("bool", tensor("BOOL", [3], bool_val=[False, True, True])),
+            "TensorFlow Serving copies such bytes as they are (read in its source)",
+        ),
+        own(
+            "truth values that are neither 0 nor 1, and answers in content",
+            echo("bool", rf'dtype: DT_BOOL {dims(3)} tensor_content: "\000\002\377"'),
+            echoed("bool", tensor("BOOL", [3], tensor_content="AAEB")),
+            "TensorFlow Serving copies such bytes as they are (read in its source)",
+            "flags",
+        ),
+        recorded(
             "small integers are cut",
             echo("uint8", f"dtype: DT_UINT8 {dims(2)} int_val: 300 int_val: -1"),
             echoed("uint8", tensor("UINT8", [2], int_val=[44, 255])),
         ),
-        read(
+        recorded(
             "one complex number for two",
             echo("complex64", f"dtype: DT_COMPLEX64 {dims(2)} scomplex_val: 1 scomplex_val: 2"),
             echoed("complex64", tensor("COMPLEX64", [2], scomplex_val=[1.0, 2.0, 1.0, 2.0])),
         ),
-        read(
+        recorded(
             "one string for two",
             echo("string", f'dtype: DT_STRING {dims(2)} string_val: "a"'),
             echoed("string", tensor("STRING", [2], string_val=["YQ==", "YQ=="])),
         ),
-        read(
+        recorded(
             "strings that are no UTF-8",
             echo("string", rf'dtype: DT_STRING {dims(1)} string_val: "\377\376"'),
             echoed("string", tensor("STRING", [1], string_val=["//4="])),
         ),
-        read(
+        recorded(
             "strings in content whose lengths are too long",
             echo("string", rf'dtype: DT_STRING {dims(2)} tensor_content: "\002\002a"'),
             invalid("tensor parsing error: x"),
         ),
-        read(
+        recorded(
             "strings in content that are cut off",
             echo("string", rf'dtype: DT_STRING {dims(2)} tensor_content: "\377\377\377"'),
             invalid("tensor parsing error: x"),
         ),
-        read(
+        recorded(
             "a rank of eight",
             echo("float32", f"dtype: DT_FLOAT {dims(*[1] * 8)} float_val: 2"),
             echoed("float32", floats(2.0, shape=[1] * 8)),
         ),
-        read(
+        recorded(
             "named dimensions",
             echo(
                 "float32", 'dtype: DT_FLOAT tensor_shape { dim { size: 1 name: "n" } } float_val: 2'

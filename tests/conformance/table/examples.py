@@ -93,66 +93,68 @@ def _missing(call: Any, word: str, method: str) -> tuple[Case, ...]:
             call(spec("affine", signature="nope") + X),
             invalid("No signature was found with the name: nope"),
         ),
-        read(f"{method} nothing at all", call(""), invalid("Missing ModelSpec")),
-        read(
+        recorded(f"{method} nothing at all", call(""), invalid("Missing ModelSpec")),
+        recorded(
             f"{method} unknown version",
             call(spec("examples", version(9)) + X),
             refused("NOT_FOUND", "Servable not found for request: Specific(examples, 9)"),
         ),
-        read(
+        recorded(
             f"{method} unknown label",
             call(spec("examples", label("nope")) + X),
             invalid("Unrecognized servable version label: nope"),
         ),
-        read(f"{method} with two inputs", call(MANY + X), invalid("Expected one input Tensor.")),
+        recorded(
+            f"{method} with two inputs", call(MANY + X), invalid("Expected one input Tensor.")
+        ),
     )
 
 
 CLASSIFY = Subject(
     "Classify",
     (
-        read("one example", classify(EXAMPLES + QUARTER), classified(row(0.75, 0.25))),
-        read(
+        recorded("one example", classify(EXAMPLES + QUARTER), classified(row(0.75, 0.25))),
+        recorded(
             "two examples",
             classify(EXAMPLES + TWO_ROWS),
             classified(row(0.75, 0.25), row(0.5, 0.5)),
         ),
-        read(
+        recorded(
             "by version",
             classify(spec("examples", version(1)) + QUARTER),
             classified(row(0.75, 0.25)),
         ),
-        read(
+        recorded(
             "examples with a context",
             classify(EXAMPLES + CONTEXT),
             classified(row(0.75, 0.25), row(0.75, 0.25)),
         ),
-        read(
+        recorded(
             "scores alone",
             classify(on("scores")),
             classified(row(0.75, 0.25, labels=False), signature="scores"),
         ),
-        read(
+        recorded(
             "classes alone",
             classify(on("classes")),
             classified(row(None, None), signature="classes"),
         ),
         *_missing(classify, "classification", "classify"),
-        read("no examples", classify(EXAMPLES + EMPTY), invalid("Input is empty.")),
-        read("no input", classify(EXAMPLES), invalid("Input is empty.")),
-        read(
+        recorded("no examples", classify(EXAMPLES + EMPTY), invalid("Input is empty.")),
+        recorded("no input", classify(EXAMPLES), invalid("Input is empty.")),
+        recorded(
             "a feature of another dtype",
             classify(
                 EXAMPLES + QUARTER.replace("float_list { value: 0.25 }", "int64_list { value: 1 }")
             ),
             invalid("…Key: x, …Data type: int64 but expected type: float…"),
         ),
-        read(
+        recorded(
             "a feature that is not there",
             classify(EXAMPLES + QUARTER.replace('key: "x"', 'key: "z"')),
             invalid("…Feature: x (data type: float) is required but could not be found.…"),
         ),
-        read(
+        recorded(
             "neither classes nor scores",
             classify(on("no_scores")),
             invalid(
@@ -160,37 +162,37 @@ CLASSIFY = Subject(
                 '"scores". Signature was: …'
             ),
         ),
-        read(
+        recorded(
             "three outputs",
             classify(on("three")),
             invalid("Expected one or two output Tensors, found 3"),
         ),
-        read(
+        recorded(
             "scores that are a vector",
             classify(on("vector")),
             invalid("Expected Tensor shape: [batch_size num_classes] but got [1]"),
         ),
-        read(
+        recorded(
             "more scores than classes",
             classify(on("wide")),
             invalid("Tensors class and score should match in dim_size(1). Got 2 vs. 4"),
         ),
-        read(
+        recorded(
             "scores for some examples only",
             classify(on("short", TWO_ROWS)),
             invalid("Expected scores output batch size of 2. Got: 1"),
         ),
-        read(
+        recorded(
             "scores of another dtype",
             classify(on("double")),
             invalid("Expected scores Tensor of DT_FLOAT. Got: DT_DOUBLE"),
         ),
-        read(
+        recorded(
             "classes of another dtype",
             classify(on("numbers")),
             invalid("Expected classes Tensor of DT_STRING. Got: DT_FLOAT"),
         ),
-        read(
+        recorded(
             "a signature for Regress",
             classify(on("regress")),
             invalid("Expected classification signature outputs to contain at least one of …"),
@@ -201,7 +203,7 @@ CLASSIFY = Subject(
             classified(row(0.75, 0.25)),
             "flags",
         ),
-        read(
+        recorded(
             "a signature for Regress, when method names are checked",
             classify(on("regress")),
             invalid(
@@ -216,23 +218,23 @@ CLASSIFY = Subject(
 REGRESS = Subject(
     "Regress",
     (
-        read("one example", regress(on("regress")), regressed(0.5)),
-        read("two examples", regress(on("regress", TWO_ROWS)), regressed(0.5, 1.0)),
-        read("examples with a context", regress(on("regress", CONTEXT)), regressed(0.5, 0.5)),
-        read(
+        recorded("one example", regress(on("regress")), regressed(0.5)),
+        recorded("two examples", regress(on("regress", TWO_ROWS)), regressed(0.5, 1.0)),
+        recorded("examples with a context", regress(on("regress", CONTEXT)), regressed(0.5, 0.5)),
+        recorded(
             "a column",
             regress(on("column", TWO_ROWS)),
             regressed(0.5, 1.0, signature="column"),
         ),
         *_missing(regress, "regression", "regress"),
-        read("no examples", regress(on("regress", EMPTY)), invalid("Input is empty.")),
-        read(
+        recorded("no examples", regress(on("regress", EMPTY)), invalid("Input is empty.")),
+        recorded(
             "no output of that name",
             regress(on("no_value")),
             invalid("No regression outputs found in SignatureDef: …"),
         ),
-        read("two outputs", regress(on("two")), invalid("Expected one output Tensor.")),
-        read(
+        recorded("two outputs", regress(on("two")), invalid("Expected one output Tensor.")),
+        recorded(
             "a matrix",
             regress(on("matrix")),
             invalid(
@@ -240,12 +242,12 @@ REGRESS = Subject(
                 "[1,2]"
             ),
         ),
-        read(
+        recorded(
             "values for some examples only",
             regress(on("one", TWO_ROWS)),
             invalid("Input batch size did not match output batch size: 2 vs. 1"),
         ),
-        read(
+        recorded(
             "values of another dtype",
             regress(on("double_value")),
             invalid("Expected output Tensor of DT_FLOAT.  Got: DT_DOUBLE"),
@@ -256,7 +258,7 @@ REGRESS = Subject(
             regressed(0.5),
             "flags",
         ),
-        read(
+        recorded(
             "a signature for Predict, when method names are checked",
             regress(on("predict")),
             invalid(

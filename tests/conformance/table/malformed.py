@@ -22,7 +22,7 @@ from tests.conformance.case import (
     floats,
     own,
     predicted,
-    read,
+    recorded,
     refused,
 )
 from tests.conformance.setups import MAX_RECEIVED_BYTES
@@ -49,7 +49,7 @@ def _nonsense() -> list[Case]:
     found = []
     for method in METHODS:
         for name, content in NONSENSE.items():
-            found.append(read(f"{method}: {name}", Rpc(method, content), NO_MESSAGE))
+            found.append(recorded(f"{method}: {name}", Rpc(method, content), NO_MESSAGE))
     return found
 
 
@@ -100,8 +100,8 @@ SUBJECT = Subject(
     "Malformed",
     (
         *_nonsense(),
-        read("an unknown field is passed over", Rpc("Predict", GOOD + b"\x98\x06\x01"), ANSWER),
-        read(
+        recorded("an unknown field is passed over", Rpc("Predict", GOOD + b"\x98\x06\x01"), ANSWER),
+        recorded(
             "fields in another order",
             Rpc(
                 "Predict",
@@ -110,32 +110,32 @@ SUBJECT = Subject(
             ),
             ANSWER,
         ),
-        read(
+        recorded(
             "a request twice in one message",
             Rpc("Predict", GOOD + GOOD),
             ANSWER,
         ),
-        read(
+        recorded(
             "an unknown method",
             Rpc("/tensorflow.serving.PredictionService/Nope", GOOD),
             refused("UNIMPLEMENTED"),
         ),
-        read(
+        recorded(
             "an unknown service",
             Rpc("/tensorflow.serving.SessionService/SessionRun", GOOD),
             refused("UNIMPLEMENTED"),
         ),
-        # TensorFlow Serving's own limit of 2 GiB is not lowered by a channel argument.
         own(
             "a message over the size limit",
             Rpc("Predict", b"\x00" * (MAX_RECEIVED_BYTES + 1)),
             Refused(("RESOURCE_EXHAUSTED",)),
+            "a channel argument does not lower TensorFlow Serving's own limit of 2 GiB",
             "flags",
         ),
         *(
-            Case(f"HTTP: {name}", Source.READ, (Step(Bytes(content), CLOSED),))
+            Case(f"HTTP: {name}", Source.RECORDED, (Step(Bytes(content), CLOSED),))
             for name, content in HTTP.items()
         ),
-        *(read(f"HTTP, and fine: {name}", Bytes(sent), FOUND) for name, sent in FINE.items()),
+        *(recorded(f"HTTP, and fine: {name}", Bytes(sent), FOUND) for name, sent in FINE.items()),
     ),
 )

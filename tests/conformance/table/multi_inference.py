@@ -47,52 +47,52 @@ def _both(low: float, high: float, value: float) -> list[dict[str, Any]]:
 SUBJECT = Subject(
     "MultiInference",
     (
-        read("two tasks", multi(BOTH + QUARTER), Answer({"results": _both(0.75, 0.25, 0.5)})),
-        read(
+        recorded("two tasks", multi(BOTH + QUARTER), Answer({"results": _both(0.75, 0.25, 0.5)})),
+        recorded(
             "one task",
             multi(task("examples", "classify") + QUARTER),
             Answer({"results": _both(0.75, 0.25, 0.5)[:1]}),
         ),
         recorded("multi inference empty", multi(""), invalid("ModelSpec has no name specified.")),
-        read("tasks without examples", multi(BOTH), invalid("Input is empty.")),
-        read(
+        recorded("tasks without examples", multi(BOTH), invalid("Input is empty.")),
+        recorded(
             "no model name in the second task",
             multi(task("examples", "classify") + "tasks { } " + QUARTER),
             invalid("Found ModelSpec with an empty model name."),
         ),
-        read(
+        recorded(
             "tasks of two models",
             multi(task("examples", "classify") + task("affine", "classify") + QUARTER),
             invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name."),
         ),
-        read(
+        recorded(
             "a signature twice",
             multi(task("examples", "classify") * 2 + QUARTER),
             invalid("Duplicate evaluation of signature: serving_default"),
         ),
-        read(
+        recorded(
             "unknown signature",
             multi(task("examples", "classify", "nope") + QUARTER),
             invalid("Requested signature not found in model graph: nope"),
         ),
-        read(
+        recorded(
             "unknown method",
             multi(task("examples", "predict") + QUARTER),
             refused(
                 "UNIMPLEMENTED", "Unsupported signature method_name: tensorflow/serving/predict"
             ),
         ),
-        read(
+        recorded(
             "unknown model",
             multi(task("nope", "classify") + QUARTER),
             refused("NOT_FOUND", "Servable not found for request: Latest(nope)"),
         ),
-        read(
+        recorded(
             "unknown version",
             multi(task("examples", "classify", choice=version(9)) + QUARTER),
             refused("NOT_FOUND", "Servable not found for request: Specific(examples, 9)"),
         ),
-        read(
+        recorded(
             "classes of a signature without them",
             multi(task("affine", "classify") + QUARTER),
             invalid(f"No classification inputs found in SignatureDef: {AFFINE_SIGNATURE}"),
@@ -106,7 +106,7 @@ SUBJECT = Subject(
             ),
             "flags",
         ),
-        read(
+        recorded(
             "a fault in the second task's answer",
             multi(task("examples", "classify") + task("examples", "regress", "matrix") + QUARTER),
             invalid("Expected output Tensor shape to be either [batch_size] or …"),

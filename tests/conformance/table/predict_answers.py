@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import Subject, floats, predict, predicted, read, recorded, tensor
+from tests.conformance.case import Subject, floats, predict, predicted, recorded, tensor
 from tests.conformance.table.requests import (
     A_NARROW,
     AFFINE,
@@ -36,17 +36,17 @@ SUBJECT = Subject(
         recorded(
             "named signature", predict(spec("affine", signature="serving_default") + X), LATEST
         ),
-        read(
+        recorded(
             "label and signature",
             predict(spec("affine", label("stable"), "serving_default") + X),
             FIRST,
         ),
-        read(
+        recorded(
             "a model without serving_default",
             predict(spec("named", signature="double") + given("x", "dtype: DT_FLOAT float_val: 2")),
             predicted("named", 1, "double", y=floats(4.0, shape=[])),
         ),
-        read(
+        recorded(
             "a model of TensorFlow 1",
             predict(spec("old") + X),
             predicted("old", 1, y=floats(20.0, 40.0)),
@@ -66,7 +66,7 @@ SUBJECT = Subject(
             predict(x(shape=dims(1, 2))),
             predicted("affine", 2, y=floats(4.0, 5.0, shape=[1, 2])),
         ),
-        read(
+        recorded(
             "a column for a vector",
             predict(x(shape=dims(2, 1))),
             predicted("affine", 2, y=floats(4.0, 5.0, shape=[2, 1])),
@@ -76,7 +76,7 @@ SUBJECT = Subject(
             predict(x(shape=dims(0), values="")),
             predicted("affine", 2, y=floats(shape=[0])),
         ),
-        read(
+        recorded(
             "a shape with a zero in it",
             predict(x(shape=dims(2, 0, 3), values="")),
             predicted("affine", 2, y=floats(shape=[2, 0, 3])),
@@ -92,7 +92,7 @@ SUBJECT = Subject(
             predicted("affine", 2, y=floats(3.5, 4.0)),
         ),
         recorded("no values", predict(x(values="")), predicted("affine", 2, y=floats(3.0, 3.0))),
-        read(
+        recorded(
             "no shape is a scalar",
             predict(x(shape="", values="float_val: 2")),
             predicted("affine", 2, y=floats(4.0, shape=[])),
@@ -116,7 +116,7 @@ SUBJECT = Subject(
             predict(MANY + 'output_filter: "parity" ' + A + B),
             predicted("many", 1, parity=EVEN),
         ),
-        read(
+        recorded(
             "two outputs of three",
             predict(MANY + 'output_filter: "total" output_filter: "name" ' + A + B),
             predicted("many", 1, total=floats(10.0), name=NAME),
@@ -155,7 +155,7 @@ SUBJECT = Subject(
             ),
             predicted("many", 1, "lengths", length=tensor("INT32", [2], int_val=[2, 0])),
         ),
-        read(
+        recorded(
             "strings keep zero bytes at their end",
             predict(
                 spec("many", signature="lengths")
@@ -173,7 +173,7 @@ SUBJECT = Subject(
             predict(spec("scalar") + X),
             predicted("scalar", 1, y=floats(4.0, 8.0)),
         ),
-        read(
+        recorded(
             "a signature for Classify answers Predict as well",
             predict(spec("examples") + given("inputs", f"dtype: DT_STRING {serialized(0.25)}")),
             predicted(

@@ -9,7 +9,6 @@ from tests.conformance.case import (
     Expected,
     Request,
     Rpc,
-    Source,
     Step,
     Subject,
     floats,
@@ -58,16 +57,8 @@ def unavailable(number: int, name: str = "affine") -> Expected:
     )
 
 
-def _recorded(name: str, *steps: Step) -> Case:
-    return reload(name, Source.RECORDED, *steps)
-
-
-def _read(name: str, *steps: Step) -> Case:
-    return reload(name, Source.READ, *steps)
-
-
 def _changes_nothing(name: str, request: Rpc, expected: Expected) -> Case:
-    return _recorded(name, now(request, expected), now(STATUS, BOTH))
+    return reload(name, now(request, expected), now(STATUS, BOTH))
 
 
 NOT_A_LIST = invalid(
@@ -76,8 +67,8 @@ NOT_A_LIST = invalid(
 )
 
 RECORDED = (
-    _recorded("the same", now(to(WHOLE), OK), later(STATUS, BOTH)),
-    _recorded(
+    reload("the same", now(to(WHOLE), OK), later(STATUS, BOTH)),
+    reload(
         "labels swapped and put back",
         now(to(affine(labels=SWAPPED) + REST), OK),
         later(STATUS, BOTH),
@@ -126,7 +117,7 @@ RECORDED = (
         ),
         NOT_A_LIST,
     ),
-    _recorded(
+    reload(
         "a version dropped while a label points at it, and not to be had back with the label",
         now(to(affine([1], LABELS) + REST), OK),
         later(STATUS, FIRST_ALONE),
@@ -136,31 +127,31 @@ RECORDED = (
 )
 
 LABELLED = (
-    _read(
+    reload(
         "labels swapped answer from the other version",
         now(to(affine(labels=SWAPPED) + REST), OK),
         now(STABLE, SECOND),
         now(CANARY, FIRST),
     ),
-    _read(
+    reload(
         "two labels on one version",
         now(to(affine(labels={"stable": 2, "canary": 2}) + REST), OK),
         now(STABLE, SECOND),
         now(CANARY, SECOND),
     ),
-    _read(
+    reload(
         "a label dropped",
         now(to(affine(labels={"stable": 1}) + REST), OK),
         now(STABLE, FIRST),
         now(CANARY, invalid("Unrecognized servable version label: canary")),
     ),
-    _read(
+    reload(
         "a refused reload leaves the labels",
         now(to(affine(labels={"stable": 2, "canary": 9}) + REST), unavailable(9)),
         now(STABLE, FIRST),
         now(CANARY, SECOND),
     ),
-    _read(
+    reload(
         "a label whose version is dropped fails",
         now(to(affine([1], LABELS) + REST), OK),
         later(
@@ -169,14 +160,14 @@ LABELLED = (
         ),
         now(STABLE, FIRST),
     ),
-    _read(
+    reload(
         "a version added together with its label is refused",
         now(to(affine([1], {"stable": 1}) + REST), OK),
         later(STATUS, FIRST_ALONE),
         now(to(affine([1, 2], {"stable": 1, "new": 2}) + REST), unavailable(2)),
         now(STATUS, FIRST_ALONE),
     ),
-    _read(
+    reload(
         "labels of a model that is omitted are gone with it",
         now(to(REST), OK),
         later(STABLE, invalid("Unrecognized servable version label: stable")),
@@ -188,7 +179,6 @@ FLAG = "when new labels may point at what is not available: "
 LENIENT = (
     reload(
         FLAG + "a version added together with its label",
-        Source.READ,
         now(to(affine([1], {"stable": 1}) + others("flags")), OK),
         later(STATUS, FIRST_ALONE),
         now(to(affine([1, 2], {"stable": 1, "new": 2}) + others("flags")), OK),
@@ -197,7 +187,6 @@ LENIENT = (
     ),
     reload(
         FLAG + "a label that waits for its version",
-        Source.READ,
         now(to(affine([1], {"stable": 1, "new": 2}) + others("flags")), OK),
         later(
             predict(spec("affine", label("new")) + X),
@@ -207,7 +196,6 @@ LENIENT = (
     ),
     reload(
         FLAG + "an existing label may not",
-        Source.READ,
         now(to(affine([1, 2], {"stable": 9, "canary": 2}) + others("flags")), unavailable(9)),
         now(STATUS, BOTH),
         setup="flags",
@@ -215,7 +203,7 @@ LENIENT = (
 )
 
 VERSIONS = (
-    _read(
+    reload(
         "one version",
         now(to(affine([1]) + REST), OK),
         later(STATUS, FIRST_ALONE),
@@ -224,30 +212,30 @@ VERSIONS = (
             refused("NOT_FOUND", "Servable not found for request: Specific(affine, 2)"),
         ),
     ),
-    _read(
+    reload(
         "a version dropped and had back",
         now(to(affine([1]) + REST), OK),
         later(STATUS, FIRST_ALONE),
         now(to(affine([1, 2]) + REST), OK),
         later(STATUS, BOTH),
     ),
-    _read(
+    reload(
         "the latest",
         now(to(model("affine", "latest { num_versions: 1 }") + REST), OK),
         later(STATUS, states(row(2), row(1, "END"))),
     ),
-    _read(
+    reload(
         "no policy is the latest",
         now(to(model("affine") + REST), OK),
         later(STATUS, states(row(2), row(1, "END"))),
     ),
-    _read("all", now(to(model("affine", "all { }") + REST), OK), later(STATUS, BOTH)),
-    _read(
+    reload("all", now(to(model("affine", "all { }") + REST), OK), later(STATUS, BOTH)),
+    reload(
         "more of the latest than there are",
         now(to(model("affine", "latest { num_versions: 9 }") + REST), OK),
         later(STATUS, BOTH),
     ),
-    _read(
+    reload(
         "a version that is not there is passed over",
         now(to(affine([1, 9]) + REST), OK),
         later(STATUS, FIRST_ALONE),
@@ -256,7 +244,7 @@ VERSIONS = (
             refused("NOT_FOUND", "Could not find version 9 of model affine"),
         ),
     ),
-    _read(
+    reload(
         "no versions unload all",
         now(to(affine([]) + REST), OK),
         later(STATUS, NONE),
@@ -265,7 +253,7 @@ VERSIONS = (
             refused("NOT_FOUND", "Servable not found for request: Latest(affine)"),
         ),
     ),
-    _read(
+    reload(
         "a model omitted unloads it",
         now(to(REST), OK),
         later(STATUS, NONE),
@@ -274,12 +262,12 @@ VERSIONS = (
             refused("NOT_FOUND", "Servable not found for request: Latest(affine)"),
         ),
     ),
-    _read(
+    reload(
         "a new model serves when the reload returns",
         now(to(WHOLE + model("again", base_path=f"{MODELS}/affine")), OK),
         now(predict(spec("again") + X), predicted("again", 2, y=floats(4.0, 5.0))),
     ),
-    _read(
+    reload(
         "a platform that does not exist for a new model",
         now(
             to(WHOLE + model("again", base_path=f"{MODELS}/affine", model_platform="nope")),

@@ -32,43 +32,45 @@ QUARTER = [["low", 0.75], ["high", 0.25]]
 
 
 def _feature(name: str, value: str, text: str) -> Case:
-    return read(name, classify(f'{{"examples": [{{"x": {value}}}]}}'), refused(text))
+    return recorded(name, classify(f'{{"examples": [{{"x": {value}}}]}}'), refused(text))
 
 
 SUBJECT = Subject(
     "REST classify and regress",
     (
-        read("classes and scores", classify(ONE), results(QUARTER)),
-        read(
+        recorded("classes and scores", classify(ONE), results(QUARTER)),
+        recorded(
             "two examples",
             classify('{"examples": [{"x": [0.25]}, {"x": 0.5}]}'),
             results(QUARTER, [["low", 0.5], ["high", 0.5]]),
         ),
-        read(
+        recorded(
             "a context",
             classify('{"context": {"x": 0.25}, "examples": [{}, {}]}'),
             results(QUARTER, QUARTER),
         ),
-        read(
+        recorded(
             "scores without classes",
             classify('{"signature_name": "scores", "examples": [{"x": 0.25}]}'),
             results([["", 0.75], ["", 0.25]]),
         ),
-        read(
+        recorded(
             "classes without scores",
             classify('{"signature_name": "classes", "examples": [{"x": 0.25}]}'),
             results([["low", 0.0], ["high", 0.0]]),
         ),
-        read(
+        recorded(
             "other features are passed over",
             classify(
                 '{"examples": [{"x": 0.25, "y": "a", "z": [1, 2], "b": {"b64": "YQ=="}, "n": []}]}'
             ),
             results(QUARTER),
         ),
-        read("classes by version", post(f"{EXAMPLES}/versions/1:classify", ONE), results(QUARTER)),
-        read("values", regress('{"examples": [{"x": 0.25}, {"x": 0.5}]}'), results(0.5, 1.0)),
-        read(
+        recorded(
+            "classes by version", post(f"{EXAMPLES}/versions/1:classify", ONE), results(QUARTER)
+        ),
+        recorded("values", regress('{"examples": [{"x": 0.25}, {"x": 0.5}]}'), results(0.5, 1.0)),
+        recorded(
             "values with a context",
             regress('{"context": {"x": 0.25}, "examples": [{}]}'),
             results(0.5),
@@ -96,7 +98,7 @@ SUBJECT = Subject(
             post("/v1/models/affine:classify", '{"examples": []}'),
             refused("JSON Value: {\n    \"examples\": []\n} 'examples' value is an empty array"),
         ),
-        read(
+        recorded(
             "regress without examples",
             post("/v1/models/affine:regress", "{}"),
             refused(
@@ -104,14 +106,14 @@ SUBJECT = Subject(
                 "found"
             ),
         ),
-        read("no body", classify(""), refused("JSON Parse error: The document is empty")),
-        read(
+        recorded("no body", classify(""), refused("JSON Parse error: The document is empty")),
+        recorded(
             "half an object",
             classify("{"),
             refused("JSON Parse error: Missing a name for object member. at offset: 1"),
         ),
-        read("an array", classify("[]"), refused("JSON Value: [] Is not object")),
-        read(
+        recorded("an array", classify("[]"), refused("JSON Value: [] Is not object")),
+        recorded(
             "examples that are no list",
             classify('{"examples": 1}'),
             refused(
@@ -119,39 +121,39 @@ SUBJECT = Subject(
                 "Expecting 'examples' value to be an list/array"
             ),
         ),
-        read(
+        recorded(
             "an example that is no object",
             classify('{"examples": [1]}'),
             refused("Example must be JSON object but got JSON Number"),
         ),
-        read(
+        recorded(
             "an example that is a list",
             classify('{"examples": [[]]}'),
             refused("Example must be JSON object but got JSON Array"),
         ),
-        read(
+        recorded(
             "a context that is no object",
             classify('{"context": "x", "examples": [{"x": 0.25}]}'),
             refused("Example must be JSON object but got JSON String"),
         ),
-        read(
+        recorded(
             "a signature that is no name",
             classify('{"signature_name": null, "examples": [{"x": 0.25}]}'),
             refused(
                 "JSON Value: …not formatted correctly. 'signature_name' key must be a string value."
             ),
         ),
-        read(
+        recorded(
             "unknown signature",
             classify('{"signature_name": "nope", "examples": [{"x": 0.25}]}'),
             refused("No signature was found with the name: nope"),
         ),
-        read(
+        recorded(
             "unknown model",
             post("/v1/models/nope:classify", ONE),
             error(404, "Servable not found for request: Latest(nope)"),
         ),
-        read(
+        recorded(
             "unknown label",
             post(f"{EXAMPLES}/labels/nope:regress", ONE),
             refused("Unrecognized servable version label: nope"),
@@ -184,19 +186,19 @@ SUBJECT = Subject(
         _feature(
             "a number that int64 cannot hold",
             "18446744073709551615",
-            "Feature: x has uint64 element. Only int64 is supported.",
+            "Feature: x has uint64_t element. Only int64_t is supported.",
         ),
-        _feature(
+        recorded(
             "a number that float32 cannot hold",
-            "1e39",
-            "Cannot convert JSON value: 1e+39 to float without loss of precision.",
+            classify('{"examples": [{"x": 1e39}]}'),
+            results([["low", float("-inf")], ["high", float("inf")]]),
         ),
         _feature(
             "a whole number where the graph wants a float",
             "1",
             "…Key: x, …Data type: int64 but expected type: float…",
         ),
-        read(
+        recorded(
             "a feature that is not there",
             classify('{"examples": [{}]}'),
             refused("…Feature: x (data type: float) is required but could not be found.…"),

@@ -11,7 +11,6 @@ from tests.conformance.case import (
     error,
     get,
     post,
-    read,
     recorded,
 )
 
@@ -133,7 +132,7 @@ PAGES = Subject(
             get(f"{BASE}/labels/stable/metadata"),
             metadata("affine", 1, **AFFINE_SIGNATURES),
         ),
-        read(
+        recorded(
             "metadata by version",
             get(f"{BASE}/versions/1/metadata"),
             metadata("affine", 1, **AFFINE_SIGNATURES),
@@ -158,14 +157,14 @@ PAGES = Subject(
             get("/v1/models/many/metadata"),
             metadata("many", 1, **MANY_SIGNATURES),
         ),
-        read("letters of a path do not matter", get("/V1/Models/affine/Versions/1"), status(1)),
-        read(
+        recorded("letters of a path do not matter", get("/V1/Models/affine/Versions/1"), status(1)),
+        recorded(
             "letters of a model's name do",
             get("/v1/models/AFFINE"),
             error(404, "Could not find any versions of model AFFINE"),
         ),
-        read("a version with leading zeros", get(f"{BASE}/versions/0001"), status(1)),
-        read("an escaped letter in a name", get("/v1/models/af%66ine"), status(2, 1)),
+        recorded("a version with leading zeros", get(f"{BASE}/versions/0001"), status(1)),
+        recorded("an escaped letter in a name", get("/v1/models/af%66ine"), status(2, 1)),
     ),
 )
 
@@ -187,99 +186,99 @@ PATHS = Subject(
         ),
         recorded("a page asked with DELETE", Http("DELETE", BASE), malformed("DELETE", BASE)),
         recorded("an unknown call", post(f"{BASE}:nope", ROW), malformed("POST", f"{BASE}:nope")),
-        read("a page asked with PATCH", Http("PATCH", BASE, "{}"), malformed("PATCH", BASE)),
-        read("a page asked with HEAD", Http("HEAD", BASE), Page(400)),
-        read("no model, but metadata", get("/v1/models/metadata"), Page(404)),
-        read("v1 without more", get("/v1"), NO_PAGE),
-        read("v1 and a slash", get("/v1/"), malformed("GET", "/v1/")),
-        read("another page of v1", get("/v1/nope"), malformed("GET", "/v1/nope")),
-        read("a slash at the end", get(f"{BASE}/"), malformed("GET", f"{BASE}/")),
-        read("two slashes", get("/v1/models//affine"), malformed("GET", "/v1/models//affine")),
-        read(
+        recorded("a page asked with PATCH", Http("PATCH", BASE, "{}"), malformed("PATCH", BASE)),
+        recorded("a page asked with HEAD", Http("HEAD", BASE), Page(400)),
+        recorded("no model, but metadata", get("/v1/models/metadata"), Page(404)),
+        recorded("v1 without more", get("/v1"), NO_PAGE),
+        recorded("v1 and a slash", get("/v1/"), malformed("GET", "/v1/")),
+        recorded("another page of v1", get("/v1/nope"), malformed("GET", "/v1/nope")),
+        recorded("a slash at the end", get(f"{BASE}/"), malformed("GET", f"{BASE}/")),
+        recorded("two slashes", get("/v1/models//affine"), malformed("GET", "/v1/models//affine")),
+        recorded(
             "a version that is no number",
             get(f"{BASE}/versions/x"),
             malformed("GET", f"{BASE}/versions/x"),
         ),
-        read(
+        recorded(
             "a negative version",
             get(f"{BASE}/versions/-1"),
             malformed("GET", f"{BASE}/versions/-1"),
         ),
-        read("no version", get(f"{BASE}/versions/"), malformed("GET", f"{BASE}/versions/")),
-        read("a version too large", get(f"{BASE}/versions/9223372036854775808"), NO_BODY),
-        read(
+        recorded("no version", get(f"{BASE}/versions/"), malformed("GET", f"{BASE}/versions/")),
+        recorded("a version too large", get(f"{BASE}/versions/9223372036854775808"), NO_BODY),
+        recorded(
             "a call with a version too large",
             post(f"{BASE}/versions/99999999999999999999:predict", ROW),
             NO_BODY,
         ),
-        read(
+        recorded(
             "a version and a label",
             get(f"{BASE}/versions/1/labels/stable"),
             malformed("GET", f"{BASE}/versions/1/labels/stable"),
         ),
-        read("no label", get(f"{BASE}/labels/"), malformed("GET", f"{BASE}/labels/")),
-        read(
+        recorded("no label", get(f"{BASE}/labels/"), malformed("GET", f"{BASE}/labels/")),
+        recorded(
             "a call in capitals",
             post(f"{BASE}:PREDICT", ROW),
             malformed("POST", f"{BASE}:PREDICT"),
         ),
-        read(
+        recorded(
             "two calls",
             post(f"{BASE}:predict:predict", ROW),
             malformed("POST", f"{BASE}:predict:predict"),
         ),
-        read(
+        recorded(
             "dots in a path",
             get("/v1/models/../../etc/passwd"),
             malformed("GET", "/v1/models/../../etc/passwd"),
         ),
-        read(
+        recorded(
             "dots as a name",
             get("/v1/models/.."),
             error(404, "Could not find any versions of model .."),
         ),
-        read(
+        recorded(
             "escaped slashes in a name",
             get("/v1/models/..%2F..%2Fetc%2Fpasswd"),
             error(404, "Could not find any versions of model ../../etc/passwd"),
         ),
-        read(
+        recorded(
             "an escaped slash before versions",
             get("/v1/models/affine%2Fversions"),
             error(404, "Could not find any versions of model affine/versions"),
         ),
-        read(
+        recorded(
             "an escaped zero byte",
             get("/v1/models/affine%00"),
             error(404, "Could not find any versions of model affine\0"),
         ),
-        read(
+        recorded(
             "escaped bytes that are no UTF-8",
             get("/v1/models/%ff%fe"),
             Page(404),
         ),
-        read(
+        recorded(
             "a percent sign alone",
             get("/v1/models/100%"),
             BAD_REQUEST,
         ),
-        read("brackets in a path", get("/v1/models/{affine}"), BAD_REQUEST),
-        read(
+        recorded("brackets in a path", get("/v1/models/{affine}"), BAD_REQUEST),
+        recorded(
             "a long question that ends badly",
             get(f"{BASE}?" + "a" * 4000 + "{"),
             BAD_REQUEST,
         ),
-        read(
+        recorded(
             "a fragment is a part of the name",
             get(f"{BASE}#top"),
             error(404, "Could not find any versions of model affine#top"),
         ),
-        read(
+        recorded(
             "a question is a part of the name",
             get(f"{BASE}?verbose=1"),
             error(404, "Could not find any versions of model affine?verbose=1"),
         ),
-        read(
+        recorded(
             "a question after a call",
             post(f"{BASE}:predict?x=1", ROW),
             malformed("POST", f"{BASE}:predict?x=1"),

@@ -154,6 +154,19 @@ def test_several_tasks_are_answered_in_one_request(server: RunningServer) -> Non
     }
 
 
+def test_tasks_with_inputs_of_their_own_are_fed_the_same_examples(server: RunningServer) -> None:
+    sent = examples(0.25, 0.5)
+    lengths = [len(one.SerializeToString()) for one in sent.example_list.examples]
+
+    answer = multi(server, sent, task("regress", REGRESS), task("regress_lengths", REGRESS))
+
+    found = [row["regression_result"]["regressions"] for row in answer["results"]]
+    assert found == [
+        [{"value": 0.5}, {"value": 1.0}],
+        [{"value": float(length)} for length in lengths],
+    ]
+
+
 def test_the_first_task_says_which_version_answers(server: RunningServer) -> None:
     first, second = task("regress", REGRESS), task("classify", CLASSIFY)
     second.model_spec.version.value = 9
@@ -212,11 +225,6 @@ MULTI_REFUSALS: list[tuple[list[Any], str, str]] = [
     ),
     ([task("regress", "")], "UNIMPLEMENTED", "Unsupported signature method_name: "),
     ([task("classify", REGRESS)], "INVALID_ARGUMENT", "Expected one output Tensor."),
-    (
-        [task("regress", REGRESS), task("regress_lengths", REGRESS)],
-        "INVALID_ARGUMENT",
-        "Input tensor must be the same for all Signatures.",
-    ),
 ]
 
 

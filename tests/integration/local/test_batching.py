@@ -80,13 +80,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-Start = Callable[[str, str], Any]
-"""(batching parameters, name of a folder) → a `running_server`."""
+Start = Callable[..., Any]
+"""(batching parameters, name of a folder, flags) → a `running_server`."""
 
 
 @pytest.fixture(scope="module")
 def start(store: Path) -> Start:
-    def started(parameters: str, name: str) -> Any:
+    def started(parameters: str, name: str, *flags: str) -> Any:
         folder = store / name
         folder.mkdir()
         (folder / "models").symlink_to(store / "models")
@@ -99,6 +99,7 @@ def start(store: Path) -> Start:
             f"--batching_parameters_file={folder / 'batching.config'}",
             f"--monitoring_config_file={monitoring}",
             "--grpc_max_threads=64",
+            *flags,
             config=CONFIG,
         )
 
@@ -194,7 +195,56 @@ def test_rows_of_different_shapes_fail_all_callers_of_their_batch(server: Runnin
     assert [code for code, _ in answers] == ["FAILED_PRECONDITION"] * 3
     for _, text in answers:
         assert text.startswith("Tensors with name 'serving_default_x:0' from different tasks have ")
-        assert "different shapes and padding is turned off." in text
+        assert text.endswith(
+            "different shapes and padding is turned off. Set pad_variable_length_inputs to true, "
+            "or ensure that all tensors with the same name have equal dimensions starting with the "
+            "first dim."
+        )
+
+
+def test_another_dtype_fails_all_callers_of_its_batch(server: RunningServer) -> None:
+    sent = [request(x=row(1)), request(x=np.array([[b"a"]], object)), request(x=row(3))]
+
+    answers = ask_all(server, *sent)
+
+    assert {code for code, _ in answers} == {"INTERNAL"}
+    (text,) = {text for _, text in answers}
+    assert text in (
+        "Tensor concat operation failed: INVALID_ARGUMENT: Cannot concatenate tensors that have "
+        f"different data types. Got {names}."
+        for names in ("float and string", "string and float")
+    )
+
+
+def test_no_rows_alone_wait_for_others_or_until_their_caller_gives_up(
+    server: RunningServer,
+) -> None:
+    none = request(x=np.zeros([0, 2], np.float32))
+    given_up = ask_all(server, none, none, timeout_s=1)
+    assert {code for code, _ in given_up} == {"DEADLINE_EXCEEDED"}
+
+    arrived = "input_batch_size_count{}"
+    before = metric(server, arrived)
+    with futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ask_all, server, none)
+        eventually(lambda: metric(server, arrived) == before + 1, "no rows have arrived")
+        answers = ask_all(server, *(request(x=row(number, 1)) for number in (10, 20, 30)))
+        assert waiting.result() == [{"sum": [], "batch": []}]
+    assert answers == [{"sum": [number + 1], "batch": [3]} for number in (10, 20, 30)]
+
+
+def test_no_rows_over_rest_leave_no_thread_behind(start: Start) -> None:
+    parameters = "max_batch_size { value: 4 } batch_timeout_micros { value: 1000 }"
+    flags = ("--rest_api_num_threads=2", "--rest_api_timeout_in_ms=500")
+    with start(parameters, "no_rows", *flags) as server:
+        body = '{"signature_name": "parse", "inputs": []}'
+        for _ in range(4):
+            assert server.rest("POST", "/v1/models/batches:predict", body)[0] == 504
+
+        status, _, answer = server.rest(
+            "POST", "/v1/models/batches:predict", '{"signature_name": "parse", "inputs": ["7"]}'
+        )
+        assert (status, json.loads(answer)) == (200, {"outputs": [7.0]})
 
 
 @pytest.mark.parametrize(
@@ -241,6 +291,8 @@ def test_outputs_that_cannot_be_taken_apart_are_refused(
 def test_an_open_batch_waits_no_longer_than_the_timeout(start: Start) -> None:
     parameters = "max_batch_size { value: 100 } batch_timeout_micros { value: 20000 }"
     with start(parameters, "timeout") as server:
+        wrong = ask_all(server, request(x=np.array([[1]], np.int32)))
+        assert wrong == [("INVALID_ARGUMENT", "Expects arg[0] to be float but int32 is provided")]
         answers = ask_all(server, request(x=row(1)), request(x=row(2)))
         assert [answer["sum"] for answer in answers] == [[1], [2]]
         assert {answer["batch"][0] for answer in answers} <= {1, 2}
@@ -268,6 +320,10 @@ def test_a_batch_is_filled_up_and_padded_as_the_parameters_say(start: Start) -> 
         assert {line: metric(server, line) for line in counted} == counted
         waited_us = metric(server, 'queuing_latency_sum{thread_pool_name=""}')
         assert 1_000_000 <= waited_us <= 60_000_000
+        none = np.zeros([0, 2], np.float32)
+        for _ in range(2):  # whichever comes last
+            answers = ask_all(server, request(x=row(5, 1)), request(x=none))
+            assert answers == [{"sum": [6], "batch": [4]}, {"sum": [], "batch": []}]
 
 
 def test_a_large_request_is_computed_in_parts_where_that_is_on(start: Start) -> None:
@@ -296,7 +352,8 @@ def test_a_full_queue_is_unavailable_and_what_waits_is_answered(start: Start) ->
         quick = request("slow", rounds=np.array([1], np.int32))
         with futures.ThreadPoolExecutor(4) as pool:
             first = pool.submit(server.prediction.Predict, slow, timeout=60)
-            eventually(lambda: metric(server, "wrapped_run_count{}") == 1, "the slow one computes")
+            taken = 'queuing_latency_count{thread_pool_name=""}'
+            eventually(lambda: metric(server, taken) == 1, "the slow one computes")
             # Two wait; which of the rest are refused is known, which caller is not.
             rest: list[Any] = []
             while not any(isinstance(found, tuple) for found in rest) and not first.done():

@@ -122,12 +122,17 @@ def test_a_broken_configuration_is_said_in_tensorflow_servings_words_and_with_th
         f"Failed to start server. Error: INVALID_ARGUMENT: Invalid protobuf file: '{path}'\n"
     )
     assert f"{path}:2:3: Expected a ModelServerConfig" in done.stderr
+    assert (
+        "Error parsing text-format tensorflow.serving.ModelServerConfig: 2:11: Message type "
+        '"tensorflow.serving.ModelConfigList" has no field named "nonsense".\n'
+    ) in done.stderr
 
 
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
         ("--port=many", "Couldn't interpret value many for flag port."),
+        (f"--port={'9' * 5000}", "99 for flag port."),
         ("--enable_batching=1", "Couldn't interpret value =1 for flag enable_batching."),
         ("--num_tflite_pools=x", "Couldn't interpret value x for flag num_tflite_pools."),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+import tensorflow as tf
 from google.protobuf import text_format
 from numpy.typing import NDArray
 from tensorflow.core.example import example_pb2
@@ -55,6 +56,7 @@ def feature(kind: str, *values: str, name: str = "x") -> str:
         ("1.5", feature("float_list", "1.5")),
         ("[1.0, NaN, -Infinity]", feature("float_list", "1.0", "nan", "-inf")),
         ("18446744073709551616", feature("float_list", "1.8446744e+19")),
+        ("[1e39, -1e39]", feature("float_list", "inf", "-inf")),
         ('"ab"', feature("bytes_list", '"ab"')),
         ('["ü", {"b64": "AAE="}]', feature("bytes_list", '"\\303\\274"', '"\\000\\001"')),
     ],
@@ -68,6 +70,17 @@ def test_an_empty_list_is_a_feature_without_a_kind() -> None:
         'features { feature { key: "x" value { } } }',
         "",
     ]
+
+
+def test_a_feature_may_have_a_name_that_is_not_utf8() -> None:
+    document = json_text.loads(b'{"context": {"\\udc00": 1}, "examples": [{"\xff": 1, "x": 2.5}]}')
+
+    (sent,) = json_examples.parse_examples(document)
+
+    x = tf.io.parse_single_example(sent, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]
+    assert x.numpy() == 2.5
+    assert b"\x0a\x01\xff" in sent
+    assert b"\x0a\x03\xed\xb0\x80" in sent
 
 
 def test_the_context_is_a_part_of_every_example_and_yields_to_it() -> None:
@@ -96,9 +109,8 @@ def test_the_context_is_a_part_of_every_example_and_yields_to_it() -> None:
         ('{"examples": [{"x": {"a": 1}}]}', "Feature: x has element with unexpected JSON type: Ob"),
         ('{"examples": [{"x": [1, 2.5]}]}', "Unexpected element type in feature: x expecting type"),
         ('{"examples": [{"x": ["a", 1]}]}', "Unexpected element type in feature: x expecting type"),
-        ('{"examples": [{"x": 9223372036854775808}]}', "Feature: x has uint64 element. Only int64"),
+        ('{"examples": [{"x": 9223372036854775808}]}', "Feature: x has uint64_t element. Only int"),
         ('{"examples": [{"x": {"b64": "*"}}]}', "Unable to base64 decode"),
-        ('{"examples": [{"x": 1e39}]}', "Cannot convert JSON value: 1e+39 to float without loss"),
     ],
 )
 def test_what_is_no_example_is_refused(body: str, text: str) -> None:
@@ -136,6 +148,12 @@ def parse(body: Any, **inputs: int) -> dict[str, Any]:
         (10, [True, False], np.array([True, False])),
         (7, ["a", {"b64": "AAE"}], np.array([b"a", b"\0\1"], object)),
         (1, [[], []], np.zeros((2, 0), np.float32)),
+        (
+            1,
+            [2**24 + 1, 1e39, -1e39, 2**64 - 1],
+            np.array([2**24, np.inf, -np.inf, 2**64 - 1], "f"),
+        ),
+        (2, [2**53 + 1, 1e300, 2**64 - 1], np.array([2.0**53, 1e300, 2.0**64])),
     ],
 )
 def test_rows_and_columns_make_the_same_tensor(dtype: int, sent: Any, array: NDArray[Any]) -> None:
@@ -150,8 +168,6 @@ def test_rows_and_columns_make_the_same_tensor(dtype: int, sent: Any, array: NDA
 @pytest.mark.parametrize(
     ("dtype", "sent", "text"),
     [
-        (1, 2**24, "Cannot convert JSON value: 16777216 to float without loss of precision."),
-        (2, 2**53, "Cannot convert JSON value: 9007199254740992 to double without loss of precis"),
         (1, "a", 'JSON Value: "a" Type: String is not of expected type: float'),
         (1, True, "JSON Value: true Type: True is not of expected type: float"),
         (3, 1.0, "JSON Value: 1.0 Type: Number is not of expected type: int32"),
@@ -264,10 +280,9 @@ def test_numbers_are_written_as_tensorflow_serving_writes_float32(value: float, 
     ("text", "words"),
     [
         ('{"a" 1}', "Missing a colon after a name of object member. at offset: 5"),
-        ('{"a": 1', "Missing a comma or } after an object member. at offset: 7"),
-        ('{"a": [1 2]}', "Missing a comma or ] after an array element. at offset: 9"),
+        ('{"a": 1', "Missing a comma or '}' after an object member. at offset: 7"),
+        ('{"a": [1 2]}', "Missing a comma or ']' after an array element. at offset: 9"),
         ('{"a": nope}', "Invalid value. at offset: 7"),
-        ("{} {}", "The document root must not be followed by other values. at offset: 3"),
         ('{"a": "b', "Missing a closing quotation mark in string. at offset: 8"),
         ('{"ü": nope}', "Invalid value. at offset: 8"),
         ('{"a": "\\ud800"}', "The surrogate pair in string is invalid. at offset: 7"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -58,6 +59,27 @@ def refusal(version: Path, load: ModelLoader | None = None) -> str:
     with pytest.raises(ServingError) as refused:
         (load or loader())("line", 1, version)
     return str(refused.value).replace(str(version), "PATH")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "saved_model.pb",
+        "variables/variables.index",
+        "assets.extra/tf_serving_warmup_requests",
+        "model.tflite",
+    ],
+)
+def test_what_would_keep_its_reader_waiting_is_refused(version: Path, name: str) -> None:
+    file = version / name
+    file.parent.mkdir(exist_ok=True)
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+
+    assert refusal(version, loader(prefer_tflite=True)) == (
+        f"INVALID_ARGUMENT: Expected files and folders only. Received: PATH/{name}, which is "
+        "neither. Publish the version again."
+    )
 
 
 def edit(version: Path, change: Callable[[saved_model_pb2.SavedModel], object]) -> None:

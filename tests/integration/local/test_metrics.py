@@ -144,7 +144,7 @@ def test_all_of_rest_is_counted_with_the_method_of_the_path(server: RunningServe
     }
 
 
-def test_examples_are_counted_and_multi_inference_is_not_a_request(server: RunningServer) -> None:
+def test_multi_inference_counts_its_examples_and_is_not_a_request(server: RunningServer) -> None:
     before = page(server)
     two = "input { example_list { %s %s } }" % ((EXAMPLE % '"x"',) * 2)
     tasks = " ".join(
@@ -166,8 +166,8 @@ def test_examples_are_counted_and_multi_inference_is_not_a_request(server: Runni
 
     assert grown(server, before) == {
         'request_count{model_name="examples",status="OK"}': 2,
-        'request_example_count_total{model="examples"}': 6,
-        'request_example_counts_count{model="examples"}': 3,
+        'request_example_count_total{model="examples"}': 2,
+        'request_example_counts_count{model="examples"}': 1,
         **{
             f'request_latency_count{{model_name="examples",API="{api}",entrypoint="GRPC"}}': 1
             for api in ("Classify", "Regress")

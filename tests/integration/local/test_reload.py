@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,13 +152,66 @@ def test_a_new_model_that_cannot_be_loaded_is_told_to_the_caller(server: Running
 def test_a_reload_that_waits_for_a_missing_folder_does_not_hold_up_the_end(store: Path) -> None:
     waits = line_config(BOTH, {}, model("missing"))
     flag = "--stop_grace_seconds=60"
-    with running_server(store, flag, config=line_config(BOTH)) as server:
-        assert reload(server, waits, timeout_s=1).startswith("DEADLINE_EXCEEDED")
+    with (
+        running_server(store, flag, config=line_config(BOTH)) as server,
+        futures.ThreadPoolExecutor(1) as pool,
+    ):
+        waiting = pool.submit(reload, server, waits, timeout_s=60)
+        said = "a reload waits, and holds up others, for: missing"
+        eventually(lambda: said in server.log(), "the reload waits")
         assert reload(server, line_config(BOTH), timeout_s=1).startswith("DEADLINE_EXCEEDED")
-
         assert server.line() == [3.0]
-        assert "a reload waits, and holds up others, for: missing" in server.log()
-        assert server.stop(signal.SIGTERM) == 0  # long before the grace time is over
+
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=20) == 0  # long before the grace time is over
+        assert waiting.result().startswith("UNAVAILABLE")
+
+
+def test_reloads_whose_callers_have_gone_hold_up_no_other(store: Path) -> None:
+    waits = line_config(BOTH, {}, model("missing"))
+    with running_server(store, "--grpc_max_threads=4", config=line_config(BOTH)) as server:
+        with futures.ThreadPoolExecutor(4) as pool:
+            given_up = pool.map(lambda _: reload(server, waits, timeout_s=1), range(4))
+            assert {said.split(":")[0] for said in given_up} <= {
+                "DEADLINE_EXCEEDED",
+                "RESOURCE_EXHAUSTED",
+            }
+
+        # All four threads are free again, and so is the turn.
+        eventually(lambda: server.line() == [3.0], "predictions are answered")
+        assert reload(server, line_config(BOTH, {"stable": 1})) == {"status": {}}
+        assert server.line('version_label: "stable"') == [2.0]
+        log = server.log()
+        assert "the caller of a reload has gone; its configuration stands" in log
+        assert "not all serve yet: missing" in log
+        assert "Traceback" not in log
+
+
+def test_a_file_that_waits_for_a_missing_folder_can_be_corrected(store: Path) -> None:
+    file = store / "models.config"
+    with running_server(store, config=line_config(BOTH), before=POLL_OFTEN) as server:
+        file.write_text(line_config(BOTH, {}, model("missing")))
+        said = "a reload waits, and holds up others, for: missing"
+        eventually(lambda: said in server.log(), "the reload waits")
+
+        file.write_text(line_config("specific { versions: 1 }"))
+
+        eventually(lambda: server.states() == {1: "AVAILABLE", 2: "END"}, "the file is obeyed")
+
+
+def test_a_version_that_cannot_be_read_holds_up_no_other(store: Path) -> None:
+    shutil.rmtree(store / "models" / "line" / "4")
+    with running_server(
+        store, "--max_num_load_retries=0", config=line_config("latest { num_versions: 2 }")
+    ) as server:
+        aside = store / "models" / "line" / ".5"
+        aside.mkdir()
+        os.mkfifo(aside / "saved_model.pb")
+        aside.rename(aside.with_name("5"))
+        eventually(lambda: server.states().get(5) == "END", "version 5 has failed")
+        shutil.copytree(store / "models" / "line" / "1", store / "models" / "line" / ".6")
+        (store / "models" / "line" / ".6").rename(store / "models" / "line" / "6")
+        server.wait_loaded(6)
 
 
 def test_the_polled_file_overrides_a_reload(store: Path) -> None:

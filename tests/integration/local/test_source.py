@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from serving.local import caller
+from serving.local.versions import source as source_module
 from serving.local.versions.source import FolderSource, mapped, versions_in
 from serving.models_config import All, Latest, Model, Policy, Specific
 from tests.integration.local_server_fixtures import eventually
@@ -173,3 +176,66 @@ def test_without_polling_no_folder_is_looked_at_again(
 @pytest.fixture(autouse=True)
 def _log_levels(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
+
+
+def test_a_folder_that_does_not_answer_holds_up_nobody_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "good" / "1").mkdir(parents=True)
+    hangs, go = threading.Event(), threading.Event()
+    read = source_module.versions_in
+
+    def like_a_hung_mount(folder: Path, *more: object, **named: bool) -> dict[int, Path]:
+        if folder.name == "hangs":
+            hangs.set()
+            go.wait(60)
+        return read(folder, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(source_module, "versions_in", like_a_hung_mount)
+    wishes = Wishes()
+    source = FolderSource(wishes, 0.05, None)
+    good, bad = model(tmp_path, "good"), model(tmp_path, "hangs")
+
+    began = time.monotonic()
+    with caller.waiting(lambda: time.monotonic() - began < 0.5):
+        source.configure((good, bad))
+    assert hangs.is_set()
+    source.configure((good,))
+
+    assert time.monotonic() - began < 10
+    assert dict(wishes.all)["good"] == [1]
+    (tmp_path / "good" / "2").mkdir()
+    eventually(lambda: dict(wishes.all)["good"] == [2], "the good one is polled again")
+    source.close()
+    go.set()
+
+
+def test_a_look_that_was_overtaken_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    go, first = threading.Event(), threading.Event()
+    read = source_module.versions_in
+
+    def slow_at_first(folder: Path, *more: object, **named: bool) -> dict[int, Path]:
+        found = read(folder, *more, **named)  # type: ignore[arg-type]
+        if not first.is_set():
+            first.set()
+            assert go.wait(20)
+        return found
+
+    monkeypatch.setattr(source_module, "versions_in", slow_at_first)
+    wishes = Wishes()
+    source = FolderSource(wishes, 60, None)
+    with caller.waiting(lambda: False):
+        source.configure((model(tmp_path, "m"),))
+    assert first.is_set()
+    (tmp_path / "m" / "2").mkdir()
+    source.configure((model(tmp_path, "m"),))
+    assert dict(wishes.all)["m"] == [2]
+
+    go.set()
+    time.sleep(0.3)
+
+    assert dict(wishes.all)["m"] == [2]
+    source.close()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tensorflow.core.framework import tensor_pb2
 
 from serving.local.apis import tensor_proto
-from serving.local.dtypes import DT_STRING, DTYPE_NAMES, NUMPY_DTYPES, dtype_of
+from serving.local.dtypes import DT_BOOL, DT_STRING, DTYPE_NAMES, NUMPY_DTYPES, dtype_of
 
 FLOATS = [0.0, -1.5, 3e-40, np.inf]
 VALUES: dict[str, list[Any]] = {
@@ -128,6 +128,34 @@ def test_every_tensor_is_written_so_that_tensorflow_reads_it(number: int, encode
         assert_same(parsed(written), array, written)
 
 
+TRUTHS = bytes([0, 1, 2, 127, 128, 255])
+TRUE = [False, True, True, True, True, True]
+
+
+def test_every_byte_but_zero_is_true_on_the_way_in() -> None:
+    proto = tensor_pb2.TensorProto(dtype=DT_BOOL, tensor_content=TRUTHS)
+    proto.tensor_shape.dim.add(size=len(TRUTHS))
+
+    found = tensor_proto.decode(proto)
+
+    assert found.tobytes() == bytes(TRUE)
+    assert tf.logical_not(found).numpy().tolist() == [not true for true in TRUE]
+
+
+@pytest.mark.parametrize("encode", [tensor_proto.encode, tensor_proto.encode_content])
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (3, 1, 2)])
+def test_every_byte_but_zero_is_true_on_the_way_out(encode: Any, shape: tuple[int, ...]) -> None:
+    array = np.frombuffer(TRUTHS, np.bool_).reshape(shape)
+    written = tensor_pb2.TensorProto()
+
+    encode(array.T, DT_BOOL, written)
+
+    parsed_again = tensor_pb2.TensorProto.FromString(written.SerializeToString())
+    flat = np.array(TRUE).reshape(shape).T.ravel().tolist()
+    assert list(parsed_again.bool_val or map(bool, parsed_again.tensor_content)) == flat
+    assert parsed_again.tensor_content in (b"", bytes(flat))
+
+
 def test_a_strided_array_is_written_in_its_own_order() -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3).T
     written = tensor_pb2.TensorProto()
@@ -142,8 +170,8 @@ def test_a_strided_array_is_written_in_its_own_order() -> None:
     "text",
     [
         {"dtype": 0},
-        {"dtype": 20},
-        {"dtype": 21},
+        {"dtype": 20, "tensor_shape": {"dim": [{"size": 2}]}},
+        {"dtype": 20, "tensor_shape": {"dim": [{"size": 0}]}},
         {"dtype": 99},
         {"dtype": 101},
         {"dtype": 1, "tensor_shape": {"dim": [{"size": 2**62}, {"size": 4}]}},

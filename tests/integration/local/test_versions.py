@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.local import caller
 from serving.local.errors import ServingError, invalid_argument
 from serving.local.versions.manager import VersionManager
 from serving.local.versions.states import LoadOptions, State
@@ -60,8 +61,8 @@ def manage(shelf: Shelf) -> Iterator[Callable[..., VersionManager[Loaded]]]:
     """Makes managers over the shelf, past the first loads, which run side by side."""
     made: list[VersionManager[Loaded]] = []
 
-    def make(options: LoadOptions = ONCE) -> VersionManager[Loaded]:
-        manager = VersionManager(shelf, options)
+    def make(options: LoadOptions = ONCE, **more: float) -> VersionManager[Loaded]:
+        manager = VersionManager(shelf, options, **more)
         manager.wait_until_available([])
         made.append(manager)
         return manager
@@ -382,3 +383,52 @@ def test_waiting_is_over_when_somebody_says_so(shelf: Shelf, manage: Manage) -> 
     waiter.join(5)
 
     assert waited == [{}]
+
+
+def test_a_load_that_hangs_holds_up_no_other_for_ever(
+    shelf: Shelf, manage: Manage, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf.slow[2] = threading.Event()
+    manager = manage(hung_s=0.2)
+
+    want(manager, 1, 2)
+    settle(manager, v2=State.LOADING, v1=State.AVAILABLE)
+    want(manager, 2, 3)
+
+    settle(manager, v3=State.AVAILABLE, v2=State.LOADING, v1=State.END)
+    assert "does the disk answer" in caplog.text
+    shelf.slow[2].set()
+    settle(manager, v3=State.AVAILABLE, v2=State.AVAILABLE, v1=State.END)
+
+
+def test_a_load_that_takes_its_time_holds_up_the_others(shelf: Shelf, manage: Manage) -> None:
+    shelf.slow[2] = threading.Event()
+    manager = manage(hung_s=60)
+
+    want(manager, 1, 2)
+    settle(manager, v2=State.LOADING, v1=State.START)
+    time.sleep(0.5)
+
+    assert states(manager) == {2: State.LOADING, 1: State.START}
+    shelf.slow[2].set()
+    settle(manager, v2=State.AVAILABLE, v1=State.AVAILABLE)
+    assert shelf.done == ["loaded 2", "loaded 1"]
+
+
+def test_who_waits_for_a_model_waits_as_long_as_the_caller(manage: Manage) -> None:
+    manager = manage()
+    waits = threading.Event()
+    waits.set()
+    found: list[object] = []
+
+    def wait() -> None:
+        with caller.waiting(waits.is_set):
+            found.append(manager.wait_until_available(["m"]))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.5)
+    assert found == []
+    waits.clear()
+    thread.join(10)
+    assert found == [{}]

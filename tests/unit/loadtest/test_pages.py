@@ -174,7 +174,13 @@ def test_batching_parameters(tmp_path: Path) -> None:
         objectives=OBJECTIVES,
         command="python -m loadtest.tune --p99-ms 60",
     )
-    text = whole(path, "Recommended: 32 rows", "Side by side", "python -m loadtest.tune")
+    text = whole(
+        path,
+        "Recommended: 32 rows",
+        "Side by side",
+        "python -m loadtest.tune",
+        "a wrong dtype, image_bytes of another rank than 1, or pictures of a wrong size fail",
+    )
     assert text.count("<svg") == 2
 
 

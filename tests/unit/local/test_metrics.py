@@ -107,3 +107,17 @@ def test_the_page_lists_every_metric_by_name_and_is_what_prometheus_reads() -> N
     assert [
         line for line in lines if not (line.startswith("# TYPE") or SAMPLE.fullmatch(line))
     ] == []
+
+
+def test_names_that_callers_make_up_do_not_fill_the_page() -> None:
+    for number in range(1000):
+        metrics.count_request(f"made up {number}", "NOT_FOUND", known=False)
+    metrics.count_request("x" * 100_000, "NOT_FOUND", known=False)
+    metrics.count_request("served", "OK", known=True)
+
+    lines = list(metrics.REQUEST_COUNT.lines())
+
+    assert sum("made up" in line for line in lines) == 100
+    assert f'request_count{{model_name="{metrics.OTHER}",status="NOT_FOUND"}} 901' in str(lines)
+    assert 'model_name="served",status="OK"} 1' in str(lines)
+    assert len(metrics.page()) < 100_000
