@@ -76,6 +76,31 @@ def test_a_message_above_the_limit_says_which_limit_to_raise(server):
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+def test_the_answer_of_another_model_is_refused_by_every_call_that_asks_one(
+    server, client, open_client
+):
+    for call in ("Predict", "Classify", "Regress", "GetModelMetadata"):
+        honest = getattr(server, f"_{call}")
+
+        def of_another(request, context, honest=honest):
+            response = honest(request, context)
+            response.model_spec.name = "another"
+            return response
+
+        server.answers[call] = of_another
+    unchecked = open_client(server.target, check_inputs=False)
+    asked = {"model": "image_classifier", "label": "stable"}
+    calls = (
+        lambda: unchecked.predict({"image_bytes": [b""]}, **asked),
+        lambda: client.classify([{"x": 1.0}], **asked),
+        lambda: client.regress([{"x": 1.0}], **asked),
+        lambda: client.metadata(**asked),
+    )
+    for call in calls:
+        with pytest.raises(AnswerError, match=r"of image_classifier/labels/stable\. .* of another"):
+            call()
+
+
 def test_classify_returns_labels_with_scores(server, client):
     answer = client.classify([{"image/encoded": b"1"}, {"n": [1, 2], "f": 0.5}], label="canary")
     assert answer.results[1] == (

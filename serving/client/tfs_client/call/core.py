@@ -26,7 +26,14 @@ from tfs_client.call.arguments import checked_outputs, checked_timeout
 from tfs_client.call.codes import from_code
 from tfs_client.call.fallback import DEFAULT, Answered, Fallbacks, first_answer
 from tfs_client.call.known import KnownRequest
-from tfs_client.call.predictor import Predictor, Question, Sent, model_spec, with_request_id
+from tfs_client.call.predictor import (
+    Predictor,
+    Question,
+    Sent,
+    check_asked,
+    model_spec,
+    with_request_id,
+)
 from tfs_client.call.route import Key, Route
 from tfs_client.call.sender import About, Sender
 from tfs_client.errors import (
@@ -202,6 +209,7 @@ class Core:
         answer, latency_s = yield from self.sender.exchange(
             about, messages.encode(request), _read_classification
         )
+        check_asked(servable, answer.model, answer.version)
         return dataclasses.replace(answer, latency_s=latency_s)
 
     def regress(
@@ -219,6 +227,7 @@ class Core:
         answer, latency_s = yield from self.sender.exchange(
             about, messages.encode(request), _read_regression
         )
+        check_asked(servable, answer.model, answer.version)
         return dataclasses.replace(answer, latency_s=latency_s)
 
     def metadata(

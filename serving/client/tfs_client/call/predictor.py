@@ -14,6 +14,7 @@ from tfs_client.call.channel import checked_metadata
 from tfs_client.call.known import Known, KnownRequest
 from tfs_client.call.sender import About, Sender
 from tfs_client.errors import (
+    AnswerError,
     FailedPreconditionError,
     InvalidRequestError,
     NotFoundError,
@@ -97,6 +98,8 @@ class Predictor:
         except _MAYBE_ANOTHER_VERSION:
             self.known.forget(servable)
             raise
+        if answer.model != servable.model or servable.version is not None:
+            check_asked(servable, answer.model, answer.version)
         if known.metadata is not None and answer.version != known.metadata.version:
             self.known.answered(servable, answer.version)
         prediction = Prediction(
@@ -117,6 +120,7 @@ class Predictor:
         left_s = end - time.monotonic()
         about = About("Predict", servable, signature, left_s, end, sent.metadata)
         answer, latency_s = yield from self.sender.exchange(about, request, self._read)
+        check_asked(servable, answer.model, answer.version)
         return Prediction(**answer._asdict(), latency_s=latency_s, answered_by=servable.name)
 
     def signatures(
@@ -133,6 +137,7 @@ class Predictor:
         """Asks the server for a servable's signatures, and keeps them."""
         request = messages.encode(messages.metadata_request(model_spec(servable)))
         found, _ = yield from self.sender.exchange(about, request, _read_metadata)
+        check_asked(servable, found.model, found.version)
         self.known.learn(servable, found)
         return found
 
@@ -162,6 +167,23 @@ class Predictor:
 
     def _read(self, data: bytes) -> decoding.Answer:
         return decoding.decode_answer(data, self._max_bytes)
+
+
+def check_asked(servable: Servable, model: str, version: int) -> None:
+    """Refuses the answer of another model, or of another version, than was asked.
+
+    A server that does not tell who answered is taken at its word.
+
+    Raises:
+        AnswerError: it is another one's.
+    """
+    other_model = model and model != servable.model
+    other_version = version and servable.version is not None and version != servable.version
+    if other_model or other_version:
+        raise AnswerError(
+            f"Expected the answer of {servable}. Received: that of version {version} of {model}; "
+            "what answers at the target mixes models up: look at a proxy on the way"
+        )
 
 
 def with_request_id(metadata: Pairs, request_id: str) -> Pairs:
