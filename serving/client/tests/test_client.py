@@ -139,7 +139,7 @@ def test_every_grpc_code_has_its_class_and_keeps_code_and_details(server, client
     server.answers["Predict"] = refuse(code, "the server's words")
     with pytest.raises(CallError) as caught:
         client.predict({"x": 1}, model="echo")
-    assert type(caught.value) is codes.BY_CODE[code]
+    assert type(caught.value) is codes.BY_CODE[code].kind
     assert caught.value.code is code
     assert caught.value.details == "the server's words"
     assert caught.value.target == server.target

@@ -362,7 +362,7 @@ def test_settings_that_cannot_be_are_refused(settings):
 def test_keep_alive_and_further_options_reach_the_channel():
     arguments = dict(Client("localhost:8500")._arguments)
     assert arguments["grpc.keepalive_time_ms"] == 300_000
-    assert arguments["grpc.lb_policy_name"] == "round_robin"
+    assert "grpc.lb_policy_name" in arguments
     arguments = dict(
         Client(
             "localhost:8500", keepalive_s=None, options=[("grpc.lb_policy_name", "pick_first")]
@@ -372,6 +372,29 @@ def test_keep_alive_and_further_options_reach_the_channel():
     assert arguments["grpc.lb_policy_name"] == "pick_first"
     arguments = dict(Client("localhost:8500", keepalive_s=float("inf"))._arguments)
     assert arguments["grpc.keepalive_time_ms"] == 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("target", "policy"),
+    [
+        ("models:8500", "round_robin"),
+        ("dns:///models.example:8500", "round_robin"),
+        ("ipv4:10.0.0.1:8500,10.0.0.2:8500", "round_robin"),
+        ("ipv6:[::1]:8500,[::2]:8500", "round_robin"),
+        ("localhost:8500", "pick_first"),
+        ("dns:///localhost:8500", "pick_first"),
+        ("10.0.0.1:8500", "pick_first"),
+        ("ipv4:10.0.0.1:8500", "pick_first"),
+        ("[::1]:8500", "pick_first"),
+        ("unix:/run/models.sock", "pick_first"),
+    ],
+)
+def test_the_load_goes_round_the_addresses_of_a_name_and_one_address_is_left_in_peace(
+    target, policy
+):
+    """To one that goes away round_robin would connect again at once and for ever."""
+    with Client(target) as client:
+        assert dict(client._arguments)["grpc.lb_policy_name"] == policy
 
 
 def test_a_fork_beside_an_open_asyncio_client_is_refused_in_the_child_alone(server):

@@ -40,6 +40,9 @@ Pem = Union[bytes, str, "os.PathLike[str]"]
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _NAME_SYNTAX = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):\S+")
+_ONE_ADDRESS = re.compile(
+    r"(dns:///|ipv4:|ipv6:)?(localhost|[\d.]+|\[[0-9A-Fa-f:.%]+\]):\d+|unix(-abstract)?:.+"
+)
 _THIS_MACHINE = re.compile(
     r"(dns:///|ipv4:|ipv6:)?(localhost|127\.[\d.]+|\[::1\]):\d+|unix(-abstract)?:.+"
 )
@@ -168,6 +171,7 @@ def is_this_machine(target: str) -> bool:
 
 
 def channel_arguments(
+    target: str,
     *,
     max_message_bytes: int,
     keepalive_s: float | None,
@@ -177,6 +181,7 @@ def channel_arguments(
     """The channel arguments, as gRPC takes them.
 
     Args:
+        target: the address, as check_target takes it.
         max_message_bytes: limit of one message, in either direction.
         keepalive_s: how often a connection with calls under way is pinged; None means never.
         server_name: expected in the server's certificate in place of the target's.
@@ -194,13 +199,15 @@ def channel_arguments(
         # In spite of its name: how long connecting may take, TLS included. With less than a slow
         # network needs, a server would never be reached.
         "grpc.min_reconnect_backoff_ms": 5000,
-        # All addresses behind the name share the load; gRPC's default stays with one of them.
-        "grpc.lb_policy_name": "round_robin",
+        # All addresses behind the name share the load; gRPC's default stays with one of them. For
+        # one address it is that default: round_robin connects again at once, without a pause and
+        # without a call, to a server that accepts connections and goes away.
+        "grpc.lb_policy_name": "pick_first" if _ONE_ADDRESS.fullmatch(target) else "round_robin",
         # A name is looked up again this soon after an address was lost; gRPC's default is 30 s.
         "grpc.dns_min_time_between_resolutions_ms": 2000,
-        # gRPC sends a call again that the server has not begun because the connection was ending.
-        # It repeats no other call: without a retry policy, our own retries are the only ones.
-        "grpc.enable_retries": 1,
+        # Ours are the only ones (sender.py): gRPC sends a call that the server has not begun again
+        # without a pause, to a server that accepts connections and goes away a hundred times.
+        "grpc.enable_retries": 0,
         # A model server is near its callers; a proxy that is set for web pages is not for it.
         "grpc.enable_http_proxy": 0,
     }

@@ -90,6 +90,7 @@ class Connection:
             )
         self._credentials = _credentials(tls)
         self._arguments = channels.channel_arguments(
+            self.target,
             max_message_bytes=max_message_bytes,
             keepalive_s=_seconds("keepalive_s", keepalive_s),
             server_name=tls.server_name if isinstance(tls, channels.Tls) else None,

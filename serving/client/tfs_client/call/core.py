@@ -26,6 +26,7 @@ from tfs_client.call.arguments import checked_outputs, checked_timeout
 from tfs_client.call.codes import from_code
 from tfs_client.call.fallback import DEFAULT, Answered, Fallbacks, first_answer
 from tfs_client.call.known import KnownRequest
+from tfs_client.call.policy import Losses
 from tfs_client.call.predictor import (
     Predictor,
     Question,
@@ -156,7 +157,8 @@ class Core:
 
         For the one that stands in there is no request.
         """
-        question = question._replace(request_id=route.request_id)
+        losses = Losses()
+        question = question._replace(request_id=route.request_id, losses=losses)
 
         def ask(one: Servable, its_end: float) -> Steps[tuple[Prediction, bytes, KnownRequest]]:
             core: Core = self if one.client is None else one.client.core
@@ -165,7 +167,7 @@ class Core:
 
         request, known = b"", None
         try:
-            found, answered = yield from self.ask_chain(route, end, ask)
+            found, answered = yield from self.ask_chain(route, end, ask, losses)
             if found is not None:
                 answer, request, known = found
             elif stand_in is not None:
@@ -181,7 +183,11 @@ class Core:
         return answer, request, known
 
     def ask_chain(
-        self, route: Route, end: float, ask: Callable[[Servable, float], Steps[Answer]]
+        self,
+        route: Route,
+        end: float,
+        ask: Callable[[Servable, float], Steps[Answer]],
+        losses: Losses,
     ) -> Steps[tuple[Answer | None, Answered]]:
         """Asks the servables on the route until one answers; logs, counts and tells observers."""
 
@@ -189,7 +195,7 @@ class Core:
             self.fallbacks.log(servable, to, error)
             self.sender.notify(lambda observer: observer.fell_back(servable, to, error))
 
-        answer, answered = yield from first_answer(route.chain, end, ask, fell_back)
+        answer, answered = yield from first_answer(route.chain, end, ask, fell_back, losses)
         by = answered.servable
         self.fallbacks.answered(DEFAULT if by is None else str(by))
         return answer, answered

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from tfs_client.answers import Metadata, Prediction
 from tfs_client.call.channel import checked_metadata
 from tfs_client.call.known import Known, KnownRequest
+from tfs_client.call.policy import Losses
 from tfs_client.call.sender import About, Sender
 from tfs_client.errors import (
     AnswerError,
@@ -39,6 +40,8 @@ class Question(NamedTuple):
     """Of the whole call, in seconds; for the sentences of errors."""
     metadata: Pairs = ()
     request_id: str = ""
+    losses: Losses | None = None
+    """Of the route that it is asked on, if there is one."""
 
 
 class Sent(NamedTuple):
@@ -79,7 +82,7 @@ class Predictor:
             servable: whom; its own `signature` is left to the caller.
             end: when the time is up, on time.monotonic()'s clock.
         """
-        inputs, signature, outputs, timeout_s, metadata, request_id = question
+        inputs, signature, outputs, timeout_s, metadata, request_id, losses = question
         known, request = None, None
         try:
             known = self.known.request(servable, signature, outputs, check=self._check)
@@ -92,7 +95,7 @@ class Predictor:
             known, request = yield from self._encode_anew(question, servable, end)
         if request_id:
             metadata = with_request_id(metadata, request_id)
-        about = About("Predict", servable, signature, timeout_s, end, metadata)
+        about = About("Predict", servable, signature, timeout_s, end, metadata, losses=losses)
         try:
             answer, latency_s = yield from self.sender.exchange(about, request, self._read)
         except _MAYBE_ANOTHER_VERSION:

@@ -18,9 +18,17 @@ import grpc
 
 from tfs_client.background.forks import Poller
 from tfs_client.call.channel import METHODS, checked_metadata
-from tfs_client.call.codes import from_rpc_error
+from tfs_client.call.codes import Again, again_after, from_rpc_error
 from tfs_client.call.observer import Call, Observer
-from tfs_client.call.policy import Breaker, Budget, Circuit, Retry, says_something
+from tfs_client.call.policy import (
+    MOST_NOT_BEGUN,
+    Breaker,
+    Budget,
+    Circuit,
+    Losses,
+    Retry,
+    says_something,
+)
 from tfs_client.errors import (
     CallError,
     CircuitOpenError,
@@ -70,6 +78,18 @@ class About(NamedTuple):
     """Of this call, beside the client's."""
     once: bool = False
     """No retries, no hedge, and no circuit."""
+    losses: Losses | None = None
+    """Of the route that it is a part of; None where it is the only one that asks this."""
+
+
+class _Failures:
+    """What went wrong in one call so far, as far as it bears on sending it again."""
+
+    __slots__ = ("losses", "not_begun")
+
+    def __init__(self, losses: Losses | None):
+        self.losses = Losses() if losses is None else losses
+        self.not_begun = 0
 
 
 class Sender:
@@ -165,6 +185,7 @@ class Sender:
             stub = self._stubs[about.method] = self.stub_for(METHODS[about.method])
         settings = self.settings
         hedge_after_s = None if about.once else settings.hedge_after_s
+        failures: _Failures | None = None
         self._budget.deposit()
         attempts = 0
         while True:
@@ -174,14 +195,16 @@ class Sender:
                 call.attempts += 1
             send = Send(stub, request, left_s, metadata, settings.wait_for_ready or None)
             try:
-                if hedge_after_s is None:
+                if hedge_after_s is None or (failures is not None and failures.losses.count):
                     data: bytes = yield send
                 else:
-                    data = yield from self._hedged(send, hedge_after_s, call)
+                    failures = failures or _Failures(about.losses)
+                    data = yield from self._hedged(about, send, hedge_after_s, call, failures)
             except (Exception, asyncio.CancelledError) as failure:
                 error = self._call_error(about, failure)
                 error.attempts = attempts
-                pause_s = self._pause_after(about, error, circuit, call)
+                failures = failures or _Failures(about.losses)
+                pause_s = self._pause_after(about, error, circuit, call, failures)
                 if pause_s is None:
                     raise error from failure
             else:
@@ -229,19 +252,31 @@ class Sender:
         )
 
     def _pause_after(
-        self, about: About, error: CallError, circuit: Circuit | None, call: Call | None
+        self,
+        about: About,
+        error: CallError,
+        circuit: Circuit | None,
+        call: Call | None,
+        failures: _Failures,
     ) -> float | None:
         """Reports a failed attempt; the seconds until the next one, None if there is to be none."""
         if circuit is not None:
             _report(circuit, error)
-        pause_s = self._pause_s(about, error)
+        pause_s = self._pause_s(about, error, failures)
         if call is not None:
             self.notify(operator.methodcaller("attempt_failed", call, error, pause_s))
         if pause_s is not None:
             logger.debug("%s; again in %.3f s", error, pause_s)
         return pause_s
 
-    def _hedged(self, send: Send, hedge_after_s: float, call: Call | None) -> Steps[bytes]:
+    def _hedged(
+        self,
+        about: About,
+        send: Send,
+        hedge_after_s: float,
+        call: Call | None,
+        failures: _Failures,
+    ) -> Steps[bytes]:
         """One attempt, and a second one if the first is slow; the first answer counts."""
         left_s = send.timeout_s
         futures = [(yield Start(send))]
@@ -260,18 +295,35 @@ class Sender:
                     if len(futures) == 1:
                         raise failure
                     futures.remove(future)
+                    if again_after(self._call_error(about, failure)) is Again.LOST:
+                        failures.losses.count += 1
                 done = yield WaitAny(futures, left_s)
         finally:
             for future in futures:
                 _dismiss(future)
 
-    def _pause_s(self, about: About, error: CallError) -> float | None:
+    def _pause_s(self, about: About, error: CallError, failures: _Failures) -> float | None:
+        again = again_after(error)
+        left_s = about.end - time.monotonic()
+        if again is Again.NOT_BEGUN and failures.not_begun < MOST_NOT_BEGUN:
+            # Even a reload may be sent again: nothing has come of it.
+            pause_s = failures.not_begun * self.settings.retry.backoff_s
+            failures.not_begun += 1
+            return pause_s if pause_s < left_s else None
+        if again is Again.LOST:
+            failures.losses.count += 1
+            if failures.losses.too_many:
+                error.hint = (
+                    f"{failures.losses.count} connections were lost while this request was under "
+                    "way, so nobody else is asked it: look what ended the servers"
+                )
+                return None
         if about.once or about.method == "HandleReloadConfigRequest":
             return None  # a reload may have been carried out, and another one since
-        pause_s = self.settings.retry.pause_s(error, error.attempts)
-        if pause_s is None or time.monotonic() + pause_s >= about.end:
+        found_s = self.settings.retry.pause_s(error, error.attempts - failures.not_begun)
+        if found_s is None or found_s >= left_s:
             return None
-        return pause_s if self._budget.withdraw() else None
+        return found_s if self._budget.withdraw() else None
 
     def _circuit(self, about: About) -> Circuit | None:
         servable, breaker = about.servable, self.settings.breaker

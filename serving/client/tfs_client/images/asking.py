@@ -18,6 +18,7 @@ from tfs_client import contract
 from tfs_client.answers import ImagePrediction, Prediction
 from tfs_client.call.arguments import checked_timeout
 from tfs_client.call.core import Core, check_shadow
+from tfs_client.call.policy import Losses
 from tfs_client.call.predictor import Predictor, Question
 from tfs_client.call.route import Key, Route
 from tfs_client.errors import (
@@ -61,6 +62,8 @@ class _Turn(NamedTuple):
     end: float
     """When the time is up, on time.monotonic()'s clock."""
     request_id: str
+    losses: Losses | None = None
+    """Of the route, if it is on one."""
 
 
 class Classifier:
@@ -165,13 +168,14 @@ class Classifier:
             self._tell(self._servable, answers)
             return answers
         route = Route.begin(self._servable, self._fallback, self._router, key, request_id)
+        losses = Losses()
 
         def ask(one: Servable, its_end: float) -> Steps[list[ImagePrediction]]:
             core: Core = self._core if one.client is None else one.client.core
-            return self._ask(batch, _Turn(core.predictor, one, its_end, route.request_id))
+            return self._ask(batch, _Turn(core.predictor, one, its_end, route.request_id, losses))
 
         try:
-            found, answered = yield from self._core.ask_chain(route, end, ask)
+            found, answered = yield from self._core.ask_chain(route, end, ask, losses)
             if found is None and not self._default:
                 raise answered.failures[0]
         except TfsError as error:
@@ -265,7 +269,9 @@ class Classifier:
         return (yield from self._predict(contract.SIGNATURE_IMAGES, inputs, turn))
 
     def _predict(self, signature: str, inputs: dict[str, Any], turn: _Turn) -> Steps[Prediction]:
-        question = Question(inputs, signature, (), self._timeout_s, request_id=turn.request_id)
+        question = Question(
+            inputs, signature, (), self._timeout_s, (), turn.request_id, turn.losses
+        )
         answer, _, _ = yield from turn.predictor.predict(question, turn.servable, turn.end)
         return answer
 
