@@ -65,6 +65,12 @@ class Tls:
     server_name: str | None = None
     """The name in the server's certificate, where it is not the one in the target."""
 
+    def __repr__(self) -> str:
+        """Which certificates there are: paths, but nothing of what is in them."""
+        pems = {name: _shown(getattr(self, name)) for name in ("roots", "certificate", "key")}
+        given = ", ".join(f"{name}={shown}" for name, shown in pems.items())
+        return f"Tls({given}, server_name={self.server_name!r})"
+
     def credentials(self) -> grpc.ChannelCredentials:
         """The same as gRPC's credentials."""
         if (self.certificate is None) != (self.key is None):
@@ -78,6 +84,15 @@ class Tls:
             private_key=_read_pem(self.key, "key"),
             certificate_chain=_read_pem(self.certificate, "certificate"),
         )
+
+
+def _shown(pem: object) -> str:
+    """A certificate or key as a text without its content, whatever was given for it."""
+    if isinstance(pem, bytes):
+        return f"<{len(pem)} bytes>"
+    if pem is None or (isinstance(pem, (str, os.PathLike)) and "-----BEGIN" not in str(pem)):
+        return repr(pem)
+    return f"<{type(pem).__name__}>"
 
 
 def _read_pem(pem: Pem | None, name: str) -> bytes | None:
@@ -122,6 +137,9 @@ def check_target(target: str) -> str:
     )
 
 
+SECRET_KEYS: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
+"""Metadata that HTTP defines as the caller's credentials; it needs TLS, as a token does."""
+
 _METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
 
 
@@ -157,6 +175,20 @@ def checked_metadata(
                 f"bytes, where the name ends in -bin). Received: {key!r:.60} with {_kind(value)}"
             )
     return checked
+
+
+def check_no_secrets(pairs: Iterable[tuple[str, str | bytes]], target: str) -> None:
+    """Refuses metadata with credentials, which is to be sent in plain text to another machine.
+
+    Raises:
+        TargetError: there are some. The message does not quote them.
+    """
+    for key, _ in pairs:
+        if key in SECRET_KEYS:
+            raise TargetError(
+                f"Expected tls with metadata {key!r}: in plain text everybody on the way can read "
+                f"it. Received: {key} for {target} without tls; give tls=True or tls=Tls(…)"
+            )
 
 
 def _kind(value: Any) -> str:

@@ -34,9 +34,11 @@ class Connection:
             otherwise.
         tls: True for TLS with the authorities that gRPC comes with; Tls(…), or gRPC's own
             credentials, for others; False for plain text, as TensorFlow Serving has it by default.
-        token: sent as "authorization: Bearer …" with every call; a function is asked each time.
-            Needs tls, unless the target is on this machine.
-        metadata: further pairs, sent with every call.
+        token: sent as "authorization: Bearer …" with every call; a function is asked each time, in
+            a thread of its own and within the call's deadline. Needs tls, unless the target is on
+            this machine.
+        metadata: further pairs, sent with every call. Credentials ("authorization", "cookie") need
+            tls as a token does.
         retry: how failed calls are sent again; None means never.
         breaker: when nothing is sent for a moment to a servable that keeps failing; None means
             never.
@@ -89,6 +91,7 @@ class Connection:
                 f"Received: max_message_bytes={max_message_bytes!r}"
             )
         self._credentials = _credentials(tls)
+        self._plain_text = self._credentials is None and not channels.is_this_machine(target)
         self._arguments = channels.channel_arguments(
             self.target,
             max_message_bytes=max_message_bytes,
@@ -102,6 +105,13 @@ class Connection:
             raise RequestError(f"Expected observers as a list. Received: observers={observers!r}")
         for observer in observers:
             _check_kind("an observer", observer, Observer)
+        pairs = channels.checked_metadata(metadata)
+        if self._plain_text:
+            channels.check_no_secrets(pairs, self.target)
+        if token is not None:
+            self._check_token(token)
+        if isinstance(token, str):
+            pairs, token = (*pairs, ("authorization", f"Bearer {token}")), None
         settings = Settings(
             target=self.target,
             timeout_s=self.timeout_s,
@@ -109,8 +119,9 @@ class Connection:
             breaker=breaker,
             hedge_after_s=_seconds("hedge_after_s", hedge_after_s),
             wait_for_ready=wait_for_ready,
-            metadata=channels.checked_metadata(metadata),
-            token=self._token(token),
+            metadata=pairs,
+            token=token,
+            plain_text=self._plain_text,
             observers=tuple(observers),
         )
         sender = Sender(settings, self._stub)
@@ -128,23 +139,19 @@ class Connection:
     def _stub(self, method: str) -> Any:
         raise NotImplementedError  # Client and AsyncClient implement it
 
-    def _token(self, token: str | Callable[[], str] | None) -> Callable[[], str] | None:
-        if token is None:
-            return None
-        if self._credentials is None and not channels.is_this_machine(self.target):
+    def _check_token(self, token: object) -> None:
+        if self._plain_text:
             raise TargetError(
                 "Expected tls with a token: in plain text everybody on the way can read it. "
                 f"Received: token for {self.target} without tls; give tls=True or tls=Tls(…)"
             )
-        if isinstance(token, str):
+        if isinstance(token, str) and token:
             channels.checked_metadata([("authorization", token)])
-            return lambda: token
-        if not callable(token):
+        elif not callable(token):
             raise TargetError(
                 "Expected token as a text, or a function that gives one. "
-                f"Received: {type(token).__name__}"
+                f"Received: {'an empty text' if token == '' else type(token).__name__}"
             )
-        return token
 
 
 def _credentials(

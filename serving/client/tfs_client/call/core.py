@@ -109,7 +109,7 @@ class Core:
 
     def close(self) -> list[asyncio.Task[None]]:
         """Refuses calls from now on, and gives up mirrored ones; returns the tasks that end."""
-        self.sender.closed = True
+        self.sender.close()
         return [task for aside in list(self.asides.values()) for task in aside.close()]
 
     def predict(

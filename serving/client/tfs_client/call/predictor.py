@@ -43,6 +43,10 @@ class Question(NamedTuple):
     losses: Losses | None = None
     """Of the route that it is asked on, if there is one."""
 
+    def __repr__(self) -> str:
+        """Without inputs and metadata, which may hold secrets."""
+        return f"Question({self.signature!r}, outputs={self.outputs}, id={self.request_id!r})"
+
 
 class Sent(NamedTuple):
     """A request that was answered: what it takes to ask another servable the same."""
@@ -51,6 +55,10 @@ class Sent(NamedTuple):
     known: KnownRequest
     """How it was made."""
     metadata: Pairs
+
+    def __repr__(self) -> str:
+        """Without metadata, which may hold secrets."""
+        return f"Sent({len(self.request)} bytes of {self.known.name!r})"
 
 
 class Predictor:

@@ -12,12 +12,12 @@ import operator
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import grpc
 
 from tfs_client.background.forks import Poller
-from tfs_client.call.channel import METHODS, checked_metadata
+from tfs_client.call.channel import METHODS, check_no_secrets, checked_metadata
 from tfs_client.call.codes import Again, again_after, from_rpc_error
 from tfs_client.call.observer import Call, Observer
 from tfs_client.call.policy import (
@@ -38,11 +38,17 @@ from tfs_client.errors import (
     RequestError,
 )
 from tfs_client.servable import Servable
-from tfs_client.steps import Metadata, Pause, Send, Start, Steps, WaitAny
+from tfs_client.steps import InThread, Metadata, Pause, Send, Start, Steps, WaitAny
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
+
+TOKEN_THREADS: Final = 32
+"""So many calls of one client may ask the caller's function for a token at once; others wait."""
 
 _WITH_CIRCUIT = frozenset(METHODS) - {"GetModelStatus", "HandleReloadConfigRequest"}
 """An operator's calls are never held back."""
@@ -58,8 +64,11 @@ class Settings:
     breaker: Breaker | None
     hedge_after_s: float | None
     wait_for_ready: bool
-    metadata: tuple[tuple[str, str | bytes], ...]
-    token: Callable[[], str] | None
+    metadata: tuple[tuple[str, str | bytes], ...] = dataclasses.field(repr=False)
+    """With the token, where that is a text."""
+    token: Callable[[], str] | None = dataclasses.field(repr=False)
+    plain_text: bool
+    """Others on the way can read what is sent: no TLS, and the target is another machine."""
     observers: tuple[Observer, ...]
 
 
@@ -80,6 +89,10 @@ class About(NamedTuple):
     """No retries, no hedge, and no circuit."""
     losses: Losses | None = None
     """Of the route that it is a part of; None where it is the only one that asks this."""
+
+    def __repr__(self) -> str:
+        """Without metadata, which may hold secrets."""
+        return f"About({self.method!r}, {self.servable!r}, {self.signature!r}, …)"
 
 
 class _Failures:
@@ -109,6 +122,7 @@ class Sender:
         self._budget = Budget(settings.retry)
         self._circuits: dict[str, Circuit] = {}
         self._metadata: Metadata | None = settings.metadata or None
+        self._threads: ThreadPoolExecutor | None = None
 
     def exchange(
         self, about: About, request: bytes, read: Callable[[bytes], Answer]
@@ -128,11 +142,14 @@ class Sender:
         start = time.perf_counter()
         metadata, call = self._metadata, None
         if self.settings.observers or self.settings.token or about.metadata:
-            metadata, call = self._prepare(about, request)
+            token = (yield from self._token(about, self.settings.token)) or ""
+            metadata, call = self._prepare(about, request, token)
         try:
             if call is not None:
                 self.notify(operator.methodcaller("call_started", call))
                 metadata = call.metadata or None
+                if self.settings.plain_text:
+                    check_no_secrets(call.metadata, self.settings.target)
             data = yield from self._attempts(about, request, metadata, call)
             if call is not None:
                 call.answer_bytes = len(data)
@@ -147,6 +164,12 @@ class Sender:
             call.version = getattr(answer, "version", 0)
             self._end(call, start)
         return answer, latency_s
+
+    def close(self) -> None:
+        """Refuses calls from now on."""
+        self.closed = True
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
 
     def check_usable(self) -> None:
         """Refuses a client that was closed, or that another process opened.
@@ -335,16 +358,39 @@ class Sender:
             circuit = self._circuits.setdefault(servable.name, made)
         return circuit
 
-    def _prepare(self, about: About, request: bytes) -> tuple[Metadata | None, Call | None]:
+    def _token(self, about: About, function: Callable[[], str] | None) -> Steps[str | None]:
+        """What the caller's function gives as token; None where there is no function."""
+        if function is None:
+            return None
+        if self._threads is None:
+            from concurrent.futures import ThreadPoolExecutor  # here: its import takes its time
+
+            self._threads = ThreadPoolExecutor(TOKEN_THREADS, thread_name_prefix="tfs-token")
+        left_s = max(0.0, about.end - time.monotonic())
+        asked: Future[str] = yield InThread(self._threads, function, left_s)
+        if not asked.done():
+            asked.cancel()
+            error = _late(self.settings.target, about, 0)
+            error.details = "the function given as token has given none"
+            error.hint = "nothing was sent: make the function quicker, or allow more time"
+            raise error
+        token = asked.result()
+        if not isinstance(token, str) or not token:
+            raise RequestError(
+                "Expected the function given as token to give a text. "
+                f"Received: {type(token).__name__}"
+            )
+        return token
+
+    def _prepare(
+        self, about: About, request: bytes, token: str
+    ) -> tuple[Metadata | None, Call | None]:
         """The metadata to send, and the record for observers if there are any."""
-        metadata = [*self.settings.metadata, *checked_metadata(about.metadata)]
-        if self.settings.token is not None:
-            token = self.settings.token()
-            if not isinstance(token, str) or not token:
-                raise RequestError(
-                    "Expected the function given as token to give a text. "
-                    f"Received: {type(token).__name__}"
-                )
+        own = checked_metadata(about.metadata)
+        if self.settings.plain_text:
+            check_no_secrets(own, self.settings.target)
+        metadata = [*self.settings.metadata, *own]
+        if token:
             metadata += checked_metadata([("authorization", f"Bearer {token}")])
         if not self.settings.observers:
             return metadata or None, None
