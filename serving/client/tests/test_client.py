@@ -19,6 +19,7 @@ from tfs_client import (
     Client,
     DeadlineExceededError,
     InvalidRequestError,
+    LabelNotFoundError,
     MessageTooLargeError,
     NotFoundError,
     NotServedError,
@@ -160,6 +161,25 @@ def test_unknown_models_and_labels_are_told_apart(client):
         client.predict({"x": 1}, model="nope")
     with pytest.raises(InvalidRequestError, match="Unrecognized servable version label: nope"):
         client.predict({"x": 1}, label="nope")
+
+
+def test_a_misspelt_model_is_named_where_a_server_speaks_of_its_label(server, client):
+    """TensorFlow Serving looks the label up first: it says the same of a model that it lacks."""
+    server.answers["GetModelMetadata"] = refuse(
+        grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label: stable"
+    )
+    words = r"no label 'stable' of model 'imgae_classifier', or no such model: compare both names"
+    with pytest.raises(LabelNotFoundError, match=words):
+        client.metadata(model="imgae_classifier", label="stable")
+
+
+def test_a_reload_at_its_deadline_says_what_a_server_waits_for(server, client):
+    release = threading.Event()
+    server.answers["HandleReloadConfigRequest"] = lambda request, context: release.wait(20)
+    config = 'model_config_list { config { name: "new" base_path: "/missing" } }'
+    with pytest.raises(DeadlineExceededError, match=r"base_path is missing .* does not look"):
+        client.reload(config, timeout_s=0.2)
+    release.set()
 
 
 def test_a_slow_server_costs_the_deadline_and_no_more(server):

@@ -237,9 +237,12 @@ class InvalidRequestError(CallError):
 
 
 class LabelNotFoundError(InvalidRequestError):
-    """INVALID_ARGUMENT because no version has the label that was asked for."""
+    """INVALID_ARGUMENT because no version has the label that was asked for.
 
-    hint = "give a label of the server's models.config, or a version"
+    A server says the same where it does not have the model at all.
+    """
+
+    hint = "no such label, or no such model: compare both with the server's models.config"
 
 
 class FailedPreconditionError(CallError):

@@ -59,6 +59,13 @@ Answer = TypeVar("Answer")
 
 _POLL_S: Final = 0.2
 
+_RELOAD_HINT: Final = (
+    "the server may still be at it, and later reloads wait behind it: it waits without limit for a "
+    "new model whose base_path is missing or has no version in it, or while it does not look "
+    "(--file_system_poll_wait_seconds=0). Look at the folder, at status() and at its log, or allow "
+    "more time"
+)
+
 
 class Aside(Protocol):
     """What asks beside a client's own calls, and ends with the client."""
@@ -272,8 +279,13 @@ class Core:
                     timeout_s=about.timeout_s,
                 )
 
-        yield from self.sender.exchange(about, messages.encode(request), read)
-        self.predictor.known.clear()
+        try:
+            yield from self.sender.exchange(about, messages.encode(request), read)
+        except DeadlineExceededError as error:
+            error.hint = _RELOAD_HINT
+            raise
+        finally:
+            self.predictor.known.clear()  # it may have been carried out, or may still be
 
     def wait_ready(self, servable: Servable, timeout_s: float) -> Steps[Metadata]:
         """Asks for metadata again and again, without circuit, until it is answered."""

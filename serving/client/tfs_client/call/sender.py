@@ -35,6 +35,7 @@ from tfs_client.errors import (
     ClosedClientError,
     DeadlineExceededError,
     ForkedClientError,
+    LabelNotFoundError,
     RequestError,
 )
 from tfs_client.servable import Servable
@@ -267,12 +268,19 @@ class Sender:
             raise RequestError(
                 f"Expected gRPC to send {about.method}. Received: {failure}"
             ) from failure
-        return from_rpc_error(
+        error = from_rpc_error(
             failure,
             target=self.settings.target,
             call=about.method,
             timeout_s=about.timeout_s,
         )
+        if isinstance(error, LabelNotFoundError) and about.servable is not None:
+            error.hint = (
+                f"the server has no label {about.servable.label!r} of model "
+                f"{about.servable.model!r}, or no such model: compare both names with its "
+                "models.config"
+            )
+        return error
 
     def _pause_after(
         self,
