@@ -35,6 +35,7 @@ ECHOES = {
     "pair": {"a": (pb.DT_FLOAT, [-1]), "b": (pb.DT_FLOAT, [-1])},
     "pixels": {"x": (pb.DT_UINT8, [-1, 2, 3])},
     "bytes": {"x": (pb.DT_UINT8, None)},
+    "constant": {},
 }
 """The signatures of the model echo: input (and output) to dtype and shape (None: any rank)."""
 

@@ -18,6 +18,7 @@ from tfs_client import (
     ClassScore,
     Client,
     DeadlineExceededError,
+    InputNameError,
     InvalidRequestError,
     LabelNotFoundError,
     MessageTooLargeError,
@@ -55,6 +56,16 @@ def test_predict_returns_the_outputs_and_the_version_that_answered(client):
 )
 def test_a_label_a_version_or_the_latest_answers(client, choice, version):
     assert client.predict({"x": 1}, model="echo", **choice).version == version
+
+
+def test_a_signature_without_inputs_is_asked_with_none(server, client):
+    for _ in range(2):
+        assert client.predict({}, model="echo", signature="constant").version == 2
+    with pytest.raises(InputNameError, match=r"Expected the inputs \{\} .* unknown: \['x'\]"):
+        client.predict({"x": 1}, model="echo", signature="constant")
+    with pytest.raises(InputNameError, match=r"Expected the inputs .* missing: \['a', 'b'\]"):
+        client.predict({}, model="echo", signature="pair")
+    assert len(server.asked("Predict")) == 2
 
 
 def test_only_the_outputs_asked_for_are_sent_back(client):
@@ -103,6 +114,9 @@ def test_the_answer_of_another_model_is_refused_by_every_call_that_asks_one(
 
 
 def test_classify_returns_labels_with_scores(server, client):
+    client.classify([{"image/encoded": of(b"1")} for of in (bytes, bytearray, memoryview)])
+    sent = server.requests[-1][1].input.example_list.examples
+    assert {one.features.feature["image/encoded"].bytes_list.value[0] for one in sent} == {b"1"}
     answer = client.classify([{"image/encoded": b"1"}, {"n": [1, 2], "f": 0.5}], label="canary")
     assert answer.results[1] == (
         ClassScore(label="sound", score=pytest.approx(0.8)),
@@ -322,7 +336,7 @@ def test_metadata_without_signatures_is_an_error_of_ours(server, client):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"inputs": {}},
+        {"inputs": []},
         {"inputs": np.zeros(1)},
         {"label": "stable", "version": 1},
         {"label": ""},

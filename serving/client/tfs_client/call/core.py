@@ -136,8 +136,8 @@ class Core:
         shadow: Mirrors | None = None,
     ) -> Steps[Prediction]:
         """Arrays to arrays: the first servable of the chain that answers."""
-        if type(inputs) is not dict or not inputs:  # a dict's names are looked at with its values
-            check_mapping(inputs)
+        if type(inputs) is not dict:  # a dict's names are looked at with its values
+            check_mapping(inputs, may_be_empty=True)  # a signature may be without inputs
         wanted = () if outputs is None else checked_outputs(outputs)
         timeout_s = self.timeout_s(timeout_s)
         end = time.monotonic() + timeout_s
