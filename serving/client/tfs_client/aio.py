@@ -24,7 +24,7 @@ from tfs_client.answers import (
     Regression,
     VersionStatus,
 )
-from tfs_client.background.forks import Poller
+from tfs_client.background.forks import Grpc
 from tfs_client.call.connection import Connection
 from tfs_client.call.route import Key
 from tfs_client.client import RELOAD_TIMEOUT_S
@@ -203,7 +203,8 @@ class AsyncClient(Connection):
 
     def _stub(self, method: str) -> Any:
         if self._channel is None:
-            Poller.users.add(self)
+            Grpc.users.add(self)
+            Grpc.used = True
             if self._credentials is None:
                 self._channel = grpc.aio.insecure_channel(self.target, options=self._arguments)
             else:

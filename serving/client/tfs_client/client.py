@@ -4,13 +4,15 @@
         prediction = client.predict({"x": array}, model="affine", label="stable")
         print(prediction["y"], prediction.version)
 
-It may be used from several threads, but not in the child of a fork. What a call does is in
+It may be used from several threads, but not in the child of a fork, unless its first call is there.
+What a call does is in
 call/core.py; here its steps are walked in the caller's thread. aio.AsyncClient has the same methods
 for asyncio.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ from tfs_client.answers import (
     Regression,
     VersionStatus,
 )
+from tfs_client.background.forks import Grpc, renew_after_fork
 from tfs_client.call.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
 from tfs_client.call.route import Key
 from tfs_client.servable import Servable, servable
@@ -43,13 +46,11 @@ RELOAD_TIMEOUT_S = 60.0
 class Client(Connection):
     """Asks from any number of threads. Its arguments are Connection's."""
 
+    _channel: grpc.Channel | None = None
+
     def _open(self) -> None:
-        if self._credentials is None:
-            self._channel = grpc.insecure_channel(self.target, options=self._arguments)
-        else:
-            self._channel = grpc.secure_channel(
-                self.target, self._credentials, options=self._arguments
-            )
+        self._lock = threading.RLock()
+        renew_after_fork(self)
 
     def __enter__(self) -> Client:
         return self
@@ -65,7 +66,9 @@ class Client(Connection):
     def close(self) -> None:
         """Ends the connection; calls under way are cancelled. May be called twice."""
         self.core.close()
-        self._channel.close()
+        with self._lock:
+            if self._channel is not None:
+                self._channel.close()
 
     def predict(
         self,
@@ -273,4 +276,14 @@ class Client(Connection):
         return walk(self.core.wait_ready(asked, timeout_s))
 
     def _stub(self, method: str) -> Any:
-        return self._channel.unary_unary(method)
+        with self._lock:
+            if self._channel is None:  # with the first call: a client may be made before a fork
+                self.core.sender.check_usable()
+                Grpc.used = True
+                if self._credentials is None:
+                    self._channel = grpc.insecure_channel(self.target, options=self._arguments)
+                else:
+                    self._channel = grpc.secure_channel(
+                        self.target, self._credentials, options=self._arguments
+                    )
+            return self._channel.unary_unary(method)

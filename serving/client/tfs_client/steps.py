@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from tfs_client.background.forks import Grpc
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
@@ -96,25 +98,37 @@ class Send:
 
     def wait(self) -> Any:
         """Sends it and waits for the answer."""
-        return self._stub(
-            self._request,
-            timeout=self.timeout_s,
-            metadata=self._metadata,
-            wait_for_ready=self._wait_for_ready,
-        )
+        Grpc.calls.add(self)
+        try:
+            return self._stub(
+                self._request,
+                timeout=self.timeout_s,
+                metadata=self._metadata,
+                wait_for_ready=self._wait_for_ready,
+            )
+        finally:
+            Grpc.calls.discard(self)
 
     async def wait_async(self) -> Any:
         """Sends it and awaits the answer."""
-        return await self.wait()
-
-    def start(self) -> Any:
-        """Sends it; returns gRPC's future."""
-        return self._stub.future(
+        return await self._stub(
             self._request,
             timeout=self.timeout_s,
             metadata=self._metadata,
             wait_for_ready=self._wait_for_ready,
         )
+
+    def start(self) -> Any:
+        """Sends it; returns gRPC's future."""
+        Grpc.calls.add(self)
+        future = self._stub.future(
+            self._request,
+            timeout=self.timeout_s,
+            metadata=self._metadata,
+            wait_for_ready=self._wait_for_ready,
+        )
+        future.add_done_callback(lambda _: Grpc.calls.discard(self))
+        return future
 
     def start_async(self) -> asyncio.Future[bytes]:
         """Sends it in the running event loop."""

@@ -7,9 +7,6 @@ import contextlib
 import copy
 import pickle
 import socket
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 
@@ -275,46 +272,6 @@ def test_a_client_in_another_event_loop_has_its_own_class(server):
     asyncio.run(second())
 
 
-def test_a_client_after_a_fork_has_its_own_class(server):
-    script = textwrap.dedent(
-        f"""
-        import asyncio, os
-        from tfs_client import AsyncClient, Client, ForkedClientError
-        ask = dict(inputs={{"x": [1.0]}}, model="echo")
-        client, other = Client("{server.target}"), AsyncClient("{server.target}")
-        client.predict(**ask)
-        child = os.fork()
-        if not child:
-            outcomes = []
-            try:
-                client.predict(**ask)
-            except ForkedClientError as error:
-                outcomes.append(str(error))
-            try:
-                asyncio.run(other.predict(**ask))
-            except ForkedClientError as error:
-                outcomes.append(str(error))
-            with Client("{server.target}", timeout_s=20) as new:
-                outcomes.append(str(new.predict(**ask)["x"]))
-            async def anew():
-                async with AsyncClient("{server.target}", timeout_s=20) as new:
-                    outcomes.append(str((await new.predict(**ask))["x"]))
-            asyncio.run(anew())
-            print(*outcomes, sep="\\n", flush=True)
-            os._exit(0)
-        os.waitpid(child, 0)
-        print(client.predict(**ask)["x"])
-        """
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
-    )
-    *refused, new, other_new, parent = done.stdout.splitlines()
-    assert len(refused) == 2
-    assert all("open one in each process, after the fork" in line for line in refused)
-    assert new == other_new == parent == "[1.]"
-
-
 def kinds(root) -> list[type]:
     return [root, *(kind for one in root.__subclasses__() for kind in kinds(one))]
 
@@ -395,43 +352,3 @@ def test_the_load_goes_round_the_addresses_of_a_name_and_one_address_is_left_in_
     """To one that goes away round_robin would connect again at once and for ever."""
     with Client(target) as client:
         assert dict(client._arguments)["grpc.lb_policy_name"] == policy
-
-
-def test_a_fork_beside_an_open_asyncio_client_is_refused_in_the_child_alone(server):
-    """Depending on grpcio's version, a channel in the child would hang or end the process."""
-    script = textwrap.dedent(
-        f"""
-        import asyncio, os
-        from tfs_client import AsyncClient, Client, ForkedClientError
-        ask = dict(inputs={{"x": [1.0]}}, model="echo")
-
-        async def fresh():
-            async with AsyncClient("{server.target}", timeout_s=5) as client:
-                return (await client.predict(**ask))["x"]
-
-        print(asyncio.run(fresh()), flush=True)
-        loop, client = asyncio.new_event_loop(), AsyncClient("{server.target}", timeout_s=5)
-        print(loop.run_until_complete(client.predict(**ask))["x"], flush=True)
-        child = os.fork()
-        if not child:
-            other = Client("{server.target}", timeout_s=5)
-            for call in (lambda: asyncio.run(fresh()), lambda: other.predict(**ask)):
-                try:
-                    call()
-                except ForkedClientError as error:
-                    print(error, flush=True)
-            os._exit(0)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-        print(loop.run_until_complete(client.predict(**ask))["x"], flush=True)
-        loop.run_until_complete(client.close())
-        """
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    first, second, refused, again, *rest = done.stdout.splitlines()
-    assert first == second == "[1.]"
-    assert refused == again
-    assert "forked while an AsyncClient was open; close it before the fork" in refused
-    assert rest == ["0", "[1.]"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import grpc
 
-from tfs_client.background.forks import Poller
+from tfs_client.background.forks import Grpc
 from tfs_client.call.channel import METHODS, check_no_secrets, checked_metadata
 from tfs_client.call.codes import Again, again_after, from_rpc_error
 from tfs_client.call.observer import Call, Observer
@@ -117,6 +117,7 @@ class Sender:
     def __init__(self, settings: Settings, stub: Callable[[str], Any]):
         self.settings = settings
         self.closed = False
+        self.used = False
         self.stub_for = stub
         self._stubs: dict[str, Any] = {}
         self._pid = os.getpid()
@@ -177,22 +178,25 @@ class Sender:
 
         Raises:
             ClosedClientError: it was closed.
-            ForkedClientError: it was opened before a fork, or gRPC does not work in this process.
+            ForkedClientError: it was used before a fork, or gRPC does not work in this process.
         """
         if self.closed:
             raise ClosedClientError(
                 "Expected an open client. Received: a closed one; open a new one"
             )
-        if Poller.lost:
+        if Grpc.lost:
             raise ForkedClientError(
-                "Expected a process in which gRPC works. Received: one that was forked while an "
-                "AsyncClient was open; close it before the fork, or start the process by spawning"
+                "Expected a process in which gRPC works. Received: one that was forked "
+                f"{Grpc.lost}, or start the process by spawning"
             )
         if self._pid != os.getpid():
-            raise ForkedClientError(
-                f"Expected a client opened in this process ({os.getpid()}). Received: one of "
-                f"process {self._pid}, from before a fork; open one in each process, after the fork"
-            )
+            if self.used:
+                raise ForkedClientError(
+                    f"Expected a client opened in this process ({os.getpid()}). Received: one of "
+                    f"process {self._pid}, from before a fork; open one in each process, after "
+                    "the fork"
+                )
+            self._pid = os.getpid()  # it was only made before the fork
 
     def notify(self, tell: Callable[[Observer], None]) -> None:
         """Tells every observer; what one of them raises is logged."""
@@ -206,6 +210,7 @@ class Sender:
         circuit = self._circuit(about)
         stub = self._stubs.get(about.method)
         if stub is None:
+            self.used = True
             stub = self._stubs[about.method] = self.stub_for(METHODS[about.method])
         settings = self.settings
         hedge_after_s = None if about.once else settings.hedge_after_s
