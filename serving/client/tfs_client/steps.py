@@ -18,6 +18,8 @@ from tfs_client.background.forks import Grpc
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
+_calls = Grpc.calls
+
 Result = TypeVar("Result")
 
 Metadata = Sequence[tuple[str, "str | bytes"]]
@@ -98,7 +100,7 @@ class Send:
 
     def wait(self) -> Any:
         """Sends it and waits for the answer."""
-        Grpc.calls.add(self)
+        _calls.add(self)
         try:
             return self._stub(
                 self._request,
@@ -107,7 +109,7 @@ class Send:
                 wait_for_ready=self._wait_for_ready,
             )
         finally:
-            Grpc.calls.discard(self)
+            _calls.discard(self)
 
     async def wait_async(self) -> Any:
         """Sends it and awaits the answer."""
@@ -120,14 +122,14 @@ class Send:
 
     def start(self) -> Any:
         """Sends it; returns gRPC's future."""
-        Grpc.calls.add(self)
+        _calls.add(self)
         future = self._stub.future(
             self._request,
             timeout=self.timeout_s,
             metadata=self._metadata,
             wait_for_ready=self._wait_for_ready,
         )
-        future.add_done_callback(lambda _: Grpc.calls.discard(self))
+        future.add_done_callback(lambda _: _calls.discard(self))
         return future
 
     def start_async(self) -> asyncio.Future[bytes]:

@@ -103,7 +103,7 @@ class Predictor:
             known, request = yield from self._encode_anew(question, servable, end)
         if request_id:
             metadata = with_request_id(metadata, request_id)
-        about = About("Predict", servable, signature, timeout_s, end, metadata, losses=losses)
+        about = About("Predict", servable, signature, timeout_s, end, metadata, False, losses)
         try:
             answer, latency_s = yield from self.sender.exchange(about, request, self._read)
         except _MAYBE_ANOTHER_VERSION:
