@@ -28,6 +28,7 @@ from tfs_client.answers import (
     VersionStatus,
 )
 from tfs_client.background.forks import Grpc, renew_after_fork
+from tfs_client.background.greenlets import warn_if_calls_block
 from tfs_client.call.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
 from tfs_client.call.route import Key
 from tfs_client.servable import Servable, servable
@@ -279,6 +280,7 @@ class Client(Connection):
         with self._lock:
             if self._channel is None:  # with the first call: a client may be made before a fork
                 self.core.sender.check_usable()
+                warn_if_calls_block()
                 Grpc.used = True
                 if self._credentials is None:
                     self._channel = grpc.insecure_channel(self.target, options=self._arguments)
