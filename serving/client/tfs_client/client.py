@@ -12,7 +12,7 @@ for asyncio.
 
 from __future__ import annotations
 
-import threading
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,9 @@ from tfs_client.answers import (
     Regression,
     VersionStatus,
 )
-from tfs_client.background.forks import Grpc, renew_after_fork
+from tfs_client.background.forks import Grpc
 from tfs_client.background.greenlets import warn_if_calls_block
+from tfs_client.call.channels import Channels
 from tfs_client.call.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
 from tfs_client.call.route import Key
 from tfs_client.servable import Servable, servable
@@ -47,11 +48,8 @@ RELOAD_TIMEOUT_S = 60.0
 class Client(Connection):
     """Asks from any number of threads. Its arguments are Connection's."""
 
-    _channel: grpc.Channel | None = None
-
     def _open(self) -> None:
-        self._lock = threading.RLock()
-        renew_after_fork(self)
+        self._channels = Channels(self._channel, operator.methodcaller("close"), self._renew_s)
 
     def __enter__(self) -> Client:
         return self
@@ -67,9 +65,8 @@ class Client(Connection):
     def close(self) -> None:
         """Ends the connection; calls under way are cancelled. May be called twice."""
         self.core.close()
-        with self._lock:
-            if self._channel is not None:
-                self._channel.close()
+        for channel in self._channels.taken():
+            channel.close()
 
     def predict(
         self,
@@ -277,15 +274,12 @@ class Client(Connection):
         return walk(self.core.wait_ready(asked, timeout_s))
 
     def _stub(self, method: str) -> Any:
-        with self._lock:
-            if self._channel is None:  # with the first call: a client may be made before a fork
-                self.core.sender.check_usable()
-                warn_if_calls_block()
-                Grpc.used = True
-                if self._credentials is None:
-                    self._channel = grpc.insecure_channel(self.target, options=self._arguments)
-                else:
-                    self._channel = grpc.secure_channel(
-                        self.target, self._credentials, options=self._arguments
-                    )
-            return self._channel.unary_unary(method)
+        return self._channels.stub(method)
+
+    def _channel(self) -> grpc.Channel:
+        self.core.sender.check_usable()
+        warn_if_calls_block()
+        Grpc.used = True
+        if self._credentials is None:
+            return grpc.insecure_channel(self.target, options=self._arguments)
+        return grpc.secure_channel(self.target, self._credentials, options=self._arguments)

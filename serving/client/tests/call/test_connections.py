@@ -229,6 +229,38 @@ def test_the_load_goes_round_all_addresses_and_round_a_dead_one(make_server, ope
         ask(client)
 
 
+def test_a_channel_that_is_made_anew_cuts_no_call(server, open_client):
+    honest, slow = server._Predict, threading.Event()
+
+    def predict(request, context):
+        if request.inputs["x"].tensor_content[:4] == np.float32(7).tobytes():
+            slow.wait(10)
+        return honest(request, context)
+
+    server.answers["Predict"] = predict
+    client = open_client(server.target, renew_s=0.1, timeout_s=10)
+    channels = client._channels
+    answers = []
+    thread = threading.Thread(
+        target=lambda: answers.append(client.predict({"x": np.float32([7])}, model="echo")["x"])
+    )
+    thread.start()
+    for _ in range(10):
+        ask(client, timeout_s=0.3)
+        time.sleep(0.05)
+    assert 3 <= len(channels._retired) <= 10  # kept, as a call may be under way in each
+    slow.set()
+    thread.join()
+    assert answers == [[7.0]]
+    channels._longest_s = 0.3  # as if the long call had never been
+    time.sleep(0.4)
+    ask(client, timeout_s=0.3)
+    assert len(channels._retired) <= 1
+    client.close()
+    with pytest.raises(ClosedClientError):
+        ask(client)
+
+
 # --- the client itself ----------------------------------------------------------------------------
 
 
@@ -295,6 +327,8 @@ def test_errors_survive_pickling_and_copying(kind):
         {"keepalive_s": 0},
         {"hedge_after_s": -1},
         {"hedge_after_s": True},
+        {"renew_s": 0},
+        {"renew_s": "1"},
         {"timeout_s": 0},
         {"max_message_bytes": 0},
         {"options": [("grpc.keepalive_time_ms", None)]},

@@ -52,6 +52,9 @@ class Connection:
         keepalive_s: how often a connection is pinged while calls are under way; None means never. A
             server with gRPC's defaults closes a connection that is pinged more often than every
             300 s.
+        renew_s: how often the target's name is looked up again, in seconds, so that addresses that
+            appear behind it later get calls too; None means only after a connection was lost, which
+            is enough for servers that end connections by themselves (grpc.max_connection_age_ms).
         observers: are told of every call: observers.prometheus, observers.opentelemetry, or your
             own.
         options: further gRPC channel arguments, as (name, value) pairs; they win over ours.
@@ -80,6 +83,7 @@ class Connection:
         check_inputs: bool = True,
         max_message_bytes: int = channels.MAX_MESSAGE_BYTES,
         keepalive_s: float | None = channels.KEEPALIVE_S,
+        renew_s: float | None = None,
         observers: Sequence[Observer] = (),
         options: Sequence[channels.ChannelOption] = (),
     ):
@@ -92,6 +96,7 @@ class Connection:
             )
         self._credentials = _credentials(tls)
         self._plain_text = self._credentials is None and not channels.is_this_machine(target)
+        self._renew_s = _seconds("renew_s", renew_s)
         self._arguments = channels.channel_arguments(
             self.target,
             max_message_bytes=max_message_bytes,
