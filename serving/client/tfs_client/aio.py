@@ -25,8 +25,8 @@ from tfs_client.answers import (
     VersionStatus,
 )
 from tfs_client.background.forks import Grpc
-from tfs_client.call.channels import Channels
 from tfs_client.call.connection import Connection
+from tfs_client.call.renewal import Channels
 from tfs_client.call.route import Key
 from tfs_client.client import RELOAD_TIMEOUT_S
 from tfs_client.errors import WrongLoopError

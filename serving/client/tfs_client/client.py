@@ -29,8 +29,8 @@ from tfs_client.answers import (
 )
 from tfs_client.background.forks import Grpc
 from tfs_client.background.greenlets import warn_if_calls_block
-from tfs_client.call.channels import Channels
 from tfs_client.call.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
+from tfs_client.call.renewal import Channels
 from tfs_client.call.route import Key
 from tfs_client.servable import Servable, servable
 from tfs_client.steps import Metadata as Pairs, walk

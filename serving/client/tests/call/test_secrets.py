@@ -20,8 +20,8 @@ from tfs_client import (
     TargetError,
     Tls,
 )
+from tfs_client.call.about import About
 from tfs_client.call.predictor import Question
-from tfs_client.call.sender import About
 
 PEM = b"-----BEGIN PRIVATE KEY-----\nhush\n-----END PRIVATE KEY-----"
 

@@ -10,11 +10,12 @@ import grpc
 
 from tfs_client import contract
 from tfs_client.call import channel as channels
+from tfs_client.call.about import Settings
 from tfs_client.call.arguments import checked_timeout
 from tfs_client.call.core import Core
 from tfs_client.call.observer import Observer
 from tfs_client.call.policy import Breaker, Retry
-from tfs_client.call.sender import Sender, Settings
+from tfs_client.call.sender import Sender
 from tfs_client.errors import RequestError, TargetError
 
 DEFAULT_TARGET: Final = f"localhost:{contract.GRPC_PORT}"

@@ -22,6 +22,7 @@ from tfs_client.answers import (
     Regression,
     VersionStatus,
 )
+from tfs_client.call.about import About
 from tfs_client.call.arguments import checked_outputs, checked_timeout
 from tfs_client.call.codes import from_code
 from tfs_client.call.fallback import DEFAULT, Answered, Fallbacks, first_answer
@@ -36,7 +37,7 @@ from tfs_client.call.predictor import (
     with_request_id,
 )
 from tfs_client.call.route import Key, Route
-from tfs_client.call.sender import About, Sender
+from tfs_client.call.sender import Sender
 from tfs_client.errors import (
     CallError,
     DeadlineExceededError,

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from tfs_client.answers import Metadata, Prediction
+from tfs_client.call.about import About
 from tfs_client.call.channel import checked_metadata
 from tfs_client.call.known import Known, KnownRequest
 from tfs_client.call.policy import Losses
-from tfs_client.call.sender import About, Sender
+from tfs_client.call.sender import Sender
 from tfs_client.errors import (
     AnswerError,
     FailedPreconditionError,

@@ -6,94 +6,43 @@ As steps (steps.py), so that a thread and an event loop run the same code.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import operator
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
 from tfs_client.background.forks import Grpc
+from tfs_client.call.about import About, Settings, blocked, late
 from tfs_client.call.channel import METHODS, check_no_secrets, checked_metadata
 from tfs_client.call.codes import Again, again_after, from_rpc_error
+from tfs_client.call.identity import Tokens
 from tfs_client.call.observer import Call, Observer
 from tfs_client.call.policy import (
     MOST_NOT_BEGUN,
-    Breaker,
     Budget,
     Circuit,
     Losses,
-    Retry,
     says_something,
 )
 from tfs_client.errors import (
     CallError,
-    CircuitOpenError,
     ClosedClientError,
-    DeadlineExceededError,
     ForkedClientError,
     LabelNotFoundError,
     RequestError,
 )
-from tfs_client.servable import Servable
-from tfs_client.steps import InThread, Metadata, Pause, Send, Start, Steps, WaitAny
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+from tfs_client.steps import Metadata, Pause, Send, Start, Steps, WaitAny
 
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-TOKEN_THREADS: Final = 32
-"""So many calls of one client may ask the caller's function for a token at once; others wait."""
-
 _WITH_CIRCUIT = frozenset(METHODS) - {"GetModelStatus", "HandleReloadConfigRequest"}
 """An operator's calls are never held back."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a client calls: Connection's arguments of the same names."""
-
-    target: str
-    timeout_s: float
-    retry: Retry
-    breaker: Breaker | None
-    hedge_after_s: float | None
-    wait_for_ready: bool
-    metadata: tuple[tuple[str, str | bytes], ...] = dataclasses.field(repr=False)
-    """With the token, where that is a text."""
-    token: Callable[[], str] | None = dataclasses.field(repr=False)
-    plain_text: bool
-    """Others on the way can read what is sent: no TLS, and the target is another machine."""
-    observers: tuple[Observer, ...]
-
-
-class About(NamedTuple):
-    """One call, as errors and observers name it, and how it is to be sent."""
-
-    method: str
-    servable: Servable | None
-    """None for a call about the whole server."""
-    signature: str
-    timeout_s: float
-    """Of the whole call, in seconds; for the error's sentence."""
-    end: float
-    """When the time is up, on time.monotonic()'s clock."""
-    metadata: Metadata = ()
-    """Of this call, beside the client's."""
-    once: bool = False
-    """No retries, no hedge, and no circuit."""
-    losses: Losses | None = None
-    """Of the route that it is a part of; None where it is the only one that asks this."""
-
-    def __repr__(self) -> str:
-        """Without metadata, which may hold secrets."""
-        return f"About({self.method!r}, {self.servable!r}, {self.signature!r}, …)"
 
 
 class _Failures:
@@ -124,7 +73,7 @@ class Sender:
         self._budget = Budget(settings.retry)
         self._circuits: dict[str, Circuit] = {}
         self._metadata: Metadata | None = settings.metadata or None
-        self._threads: ThreadPoolExecutor | None = None
+        self._tokens = settings.token and Tokens(settings.token, settings.target)
 
     def exchange(
         self, about: About, request: bytes, read: Callable[[bytes], Answer]
@@ -143,8 +92,8 @@ class Sender:
         self.check_usable()
         start = time.perf_counter()
         metadata, call = self._metadata, None
-        if self.settings.observers or self.settings.token or about.metadata:
-            token = (yield from self._token(about, self.settings.token)) or ""
+        if self.settings.observers or self._tokens or about.metadata:
+            token = (yield from self._tokens.ask(about)) if self._tokens else ""
             metadata, call = self._prepare(about, request, token)
         try:
             if call is not None:
@@ -170,8 +119,8 @@ class Sender:
     def close(self) -> None:
         """Refuses calls from now on."""
         self.closed = True
-        if self._threads is not None:
-            self._threads.shutdown(wait=False)
+        if self._tokens:
+            self._tokens.close()
 
     def check_usable(self) -> None:
         """Refuses a client that was closed, or that another process opened.
@@ -251,9 +200,9 @@ class Sender:
         """
         left_s = about.end - time.monotonic()
         if left_s <= 0:
-            raise _late(self.settings.target, about, attempts)
+            raise late(self.settings.target, about, attempts)
         if circuit is not None and (reason := circuit.blocked()):
-            raise _blocked(self.settings.target, about, reason)
+            raise blocked(self.settings.target, about, reason)
         return left_s
 
     def _call_error(self, about: About, failure: BaseException) -> CallError:
@@ -371,30 +320,6 @@ class Sender:
             circuit = self._circuits.setdefault(servable.name, made)
         return circuit
 
-    def _token(self, about: About, function: Callable[[], str] | None) -> Steps[str | None]:
-        """What the caller's function gives as token; None where there is no function."""
-        if function is None:
-            return None
-        if self._threads is None:
-            from concurrent.futures import ThreadPoolExecutor  # here: its import takes its time
-
-            self._threads = ThreadPoolExecutor(TOKEN_THREADS, thread_name_prefix="tfs-token")
-        left_s = max(0.0, about.end - time.monotonic())
-        asked: Future[str] = yield InThread(self._threads, function, left_s)
-        if not asked.done():
-            asked.cancel()
-            error = _late(self.settings.target, about, 0)
-            error.details = "the function given as token has given none"
-            error.hint = "nothing was sent: make the function quicker, or allow more time"
-            raise error
-        token = asked.result()
-        if not isinstance(token, str) or not token:
-            raise RequestError(
-                "Expected the function given as token to give a text. "
-                f"Received: {type(token).__name__}"
-            )
-        return token
-
     def _prepare(
         self, about: About, request: bytes, token: str
     ) -> tuple[Metadata | None, Call | None]:
@@ -449,25 +374,3 @@ def _dismiss(future: Any) -> None:
     """Gives up an attempt; if it still fails, its error is fetched, so that none is logged."""
     future.cancel()
     future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-
-
-def _late(target: str, about: About, attempts: int) -> DeadlineExceededError:
-    error = DeadlineExceededError(
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        "" if attempts else "no time was left to send it",
-        target=target,
-        call=about.method,
-        timeout_s=about.timeout_s,
-    )
-    error.attempts = attempts
-    return error
-
-
-def _blocked(target: str, about: About, reason: str) -> CircuitOpenError:
-    return CircuitOpenError(
-        grpc.StatusCode.UNAVAILABLE,
-        reason,
-        target=target,
-        call=about.method,
-        timeout_s=about.timeout_s,
-    )
