@@ -8,10 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent import futures
 
+import grpc
 import pytest
 
-from tfs_client import CallError, Retry, Servable, UnavailableError
+from tfs_client import CallError, Client, Retry, Servable, UnavailableError
+
+from ..model_server import Handlers, ModelServer
 
 QUICK = Retry(attempts=9, backoff_s=0.001, max_backoff_s=0.01, budget_burst=100)
 
@@ -191,6 +195,44 @@ def test_a_server_that_accepts_and_goes_away_is_left_alone_after_the_call(
         if farewell:
             assert len(connections) == during
         client.close()
+
+
+@pytest.fixture
+def restless():
+    """The target of two servers that end every connection after 60 ms, as one that drains does."""
+    echo = ModelServer()
+    options = [("grpc.max_connection_age_ms", 60), ("grpc.max_connection_age_grace_ms", 5000)]
+    servers = [grpc.server(futures.ThreadPoolExecutor(8), options=options) for _ in range(2)]
+    ports = []
+    for one in servers:
+        one.add_generic_rpc_handlers((Handlers(echo),))
+        ports.append(one.add_insecure_port("127.0.0.1:0"))
+        one.start()
+    yield [f"127.0.0.1:{port}" for port in ports]
+    for one in servers:
+        one.stop(None).wait()
+    echo.stop()
+
+
+def test_servers_that_drain_cost_no_call_even_without_retries(restless):
+    for target in (restless[0], "ipv4:" + ",".join(restless)):
+        failures = []
+        end = time.monotonic() + 1
+
+        def call(client, end=end, failures=failures):
+            while time.monotonic() < end:
+                try:
+                    ask(client)
+                except CallError as error:  # noqa: PERF203
+                    failures.append(str(error))
+
+        with Client(target, timeout_s=5, retry=None, check_inputs=False) as client:
+            threads = [threading.Thread(target=call, args=[client]) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert failures == []
 
 
 REFUSED_STREAM = bytes([0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7])
