@@ -136,7 +136,7 @@ GOAWAY = bytes([0, 0, 8, 7, 0, 0, 0, 0, 0]) + bytes(8)
 
 
 @contextlib.contextmanager
-def leaving(farewell: bytes, *, hears: bytes = b"", then: bytes = b""):
+def leaving(farewell: bytes, *, hears: bytes = b"", lingers_s: float = 0.0, then: bytes = b""):
     """A port that says something to each connection, hears something, and closes it soon.
 
     Gives the target and a list with one item for each connection so far.
@@ -150,6 +150,7 @@ def leaving(farewell: bytes, *, hears: bytes = b"", then: bytes = b""):
             heard = b""
             while hears not in heard and (more := connection.recv(65536)):
                 heard += more
+            time.sleep(lingers_s)
             if then:
                 connection.sendall(then)
                 time.sleep(0.05)  # so that it is read
@@ -168,23 +169,24 @@ def leaving(farewell: bytes, *, hears: bytes = b"", then: bytes = b""):
 
 
 @pytest.mark.parametrize(
-    ("farewell", "hears", "most"),
+    ("farewell", "hears", "lingers_s", "most"),
     [
         # Where it got no connection, gRPC goes on by itself, with growing pauses.
-        (b"", b"", 12),
+        (b"", b"", 0, 12),
+        (SETTINGS, b"", 0.01, 5),
         # Until a request is on its way, gRPC connects again without a pause and without telling,
         # within an attempt: to a neighbour that says hello and goodbye at once, dozens of times.
-        (SETTINGS, b"", 800),
-        (SETTINGS + GOAWAY, b"", 800),
-        (SETTINGS, b"PredictionService", 2),
+        (SETTINGS, b"", 0, 800),
+        (SETTINGS + GOAWAY, b"", 0, 800),
+        (SETTINGS, b"PredictionService", 0, 2),
     ],
-    ids=["at once", "after its settings", "with goaway", "after the request"],
+    ids=["at once", "in a moment", "after its settings", "with goaway", "after the request"],
 )
 def test_a_server_that_accepts_and_goes_away_is_left_alone_after_the_call(
-    open_client, farewell, hears, most
+    open_client, farewell, hears, lingers_s, most
 ):
     """It was thousands a second, and they went on without any call."""
-    with leaving(farewell, hears=hears) as (target, connections):
+    with leaving(farewell, hears=hears, lingers_s=lingers_s) as (target, connections):
         client = open_client(target, timeout_s=3, check_inputs=False)
         with pytest.raises(CallError):
             ask(client)
