@@ -91,6 +91,10 @@ MOST_LOST: Final = 2
 """So many connections may be lost while one request is under way, over all servers and servables
 that are asked it: then the request may be what ends them, and nobody else is asked it."""
 
+LOST_PAUSE_S: Final = 0.02
+"""The shortest pause after a connection was lost: an attempt at once may meet the same connection,
+which would count as a second loss."""
+
 MOST_NOT_BEGUN: Final = 2
 """So many attempts of a call that the server has not begun are not counted; from the next one on
 they are like any other."""

@@ -22,6 +22,7 @@ from tfs_client.call.codes import Again, again_after, from_rpc_error
 from tfs_client.call.identity import Tokens
 from tfs_client.call.observer import Call, Observer
 from tfs_client.call.policy import (
+    LOST_PAUSE_S,
     MOST_NOT_BEGUN,
     Budget,
     Circuit,
@@ -306,6 +307,8 @@ class Sender:
         if about.once or about.method == "HandleReloadConfigRequest":
             return None  # a reload may have been carried out, and another one since
         found_s = self.settings.retry.pause_s(error, error.attempts - failures.not_begun)
+        if found_s is not None and again is Again.LOST:
+            found_s = max(found_s, LOST_PAUSE_S)
         if found_s is None or found_s >= left_s:
             return None
         return found_s if self._budget.withdraw() else None
