@@ -29,7 +29,7 @@ from tfs_client import (
     TensorSpec,
     UnavailableError,
 )
-from tfs_client.call import codes
+from tfs_client.failures import codes
 from tfs_client.wire import serving_pb2 as pb
 
 from .model_server import ModelServer

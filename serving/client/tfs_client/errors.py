@@ -34,7 +34,7 @@
         ├── CancelledError           the call was cancelled
         └── ServerError              anything else
 
-call/codes.py maps gRPC codes to these classes.
+failures/codes.py maps gRPC codes to these classes.
 """
 
 from __future__ import annotations

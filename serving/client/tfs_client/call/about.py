@@ -9,8 +9,8 @@ from typing import NamedTuple
 import grpc
 
 from tfs_client.call.observer import Observer
-from tfs_client.call.policy import Breaker, Losses, Retry
 from tfs_client.errors import CircuitOpenError, DeadlineExceededError
+from tfs_client.failures.policy import Breaker, Losses, Retry
 from tfs_client.servable import Servable
 from tfs_client.steps import Metadata
 

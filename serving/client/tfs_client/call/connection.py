@@ -14,9 +14,9 @@ from tfs_client.call.about import Settings
 from tfs_client.call.arguments import checked_timeout
 from tfs_client.call.core import Core
 from tfs_client.call.observer import Observer
-from tfs_client.call.policy import Breaker, Retry
 from tfs_client.call.sender import Sender
 from tfs_client.errors import RequestError, TargetError
+from tfs_client.failures.policy import Breaker, Retry
 
 DEFAULT_TARGET: Final = f"localhost:{contract.GRPC_PORT}"
 DEFAULT_TIMEOUT_S: Final = 10.0

@@ -24,10 +24,7 @@ from tfs_client.answers import (
 )
 from tfs_client.call.about import About
 from tfs_client.call.arguments import checked_outputs, checked_timeout
-from tfs_client.call.codes import from_code
-from tfs_client.call.fallback import DEFAULT, Answered, Fallbacks, first_answer
 from tfs_client.call.known import KnownRequest
-from tfs_client.call.policy import Losses
 from tfs_client.call.predictor import (
     Predictor,
     Question,
@@ -46,6 +43,9 @@ from tfs_client.errors import (
     RequestError,
     TfsError,
 )
+from tfs_client.failures.codes import from_code
+from tfs_client.failures.fallback import DEFAULT, Answered, Fallbacks, first_answer
+from tfs_client.failures.policy import Losses
 from tfs_client.servable import Servable
 from tfs_client.steps import Metadata as Pairs, Pause, Steps
 from tfs_client.wire import messages, serving_pb2 as pb

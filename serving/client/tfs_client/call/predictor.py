@@ -13,7 +13,6 @@ from tfs_client.answers import Metadata, Prediction
 from tfs_client.call.about import About
 from tfs_client.call.channel import checked_metadata
 from tfs_client.call.known import Known, KnownRequest
-from tfs_client.call.policy import Losses
 from tfs_client.call.sender import Sender
 from tfs_client.errors import (
     AnswerError,
@@ -22,6 +21,7 @@ from tfs_client.errors import (
     NotFoundError,
     RequestError,
 )
+from tfs_client.failures.policy import Losses
 from tfs_client.servable import Servable
 from tfs_client.steps import Metadata as Pairs, Steps
 from tfs_client.wire import decoding, messages, serving_pb2 as pb

@@ -18,23 +18,23 @@ import grpc
 from tfs_client.background.forks import Grpc
 from tfs_client.call.about import About, Settings, blocked, late
 from tfs_client.call.channel import METHODS, check_no_secrets, checked_metadata
-from tfs_client.call.codes import Again, again_after, from_rpc_error
 from tfs_client.call.identity import Tokens
 from tfs_client.call.observer import Call, Observer
-from tfs_client.call.policy import (
-    LOST_PAUSE_S,
-    MOST_NOT_BEGUN,
-    Budget,
-    Circuit,
-    Losses,
-    says_something,
-)
 from tfs_client.errors import (
     CallError,
     ClosedClientError,
     ForkedClientError,
     LabelNotFoundError,
     RequestError,
+)
+from tfs_client.failures.codes import Again, again_after, from_rpc_error
+from tfs_client.failures.policy import (
+    LOST_PAUSE_S,
+    MOST_NOT_BEGUN,
+    Budget,
+    Circuit,
+    Losses,
+    says_something,
 )
 from tfs_client.steps import Metadata, Pause, Send, Start, Steps, WaitAny
 

@@ -18,7 +18,6 @@ from tfs_client import contract
 from tfs_client.answers import ImagePrediction, Prediction
 from tfs_client.call.arguments import checked_timeout
 from tfs_client.call.core import Core, check_shadow
-from tfs_client.call.policy import Losses
 from tfs_client.call.predictor import Predictor, Question
 from tfs_client.call.route import Key, Route
 from tfs_client.errors import (
@@ -29,6 +28,7 @@ from tfs_client.errors import (
     RequestError,
     TfsError,
 )
+from tfs_client.failures.policy import Losses
 from tfs_client.images import pictures
 from tfs_client.images.pictures import Guards, Picture
 from tfs_client.images.pixels import ImageSource

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from tfs_client import contract
 from tfs_client.answers import ImagePrediction, Prediction
-from tfs_client.call.fallback import DEFAULT
 from tfs_client.errors import AnswerError, RequestError
+from tfs_client.failures.fallback import DEFAULT
 from tfs_client.images.pictures import Picture
 from tfs_client.servable import Servable
 

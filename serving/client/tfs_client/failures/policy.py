@@ -13,7 +13,6 @@ import threading
 import time
 from typing import Final
 
-from tfs_client.call.codes import Again, again_after
 from tfs_client.errors import (
     CallError,
     CancelledError,
@@ -24,6 +23,7 @@ from tfs_client.errors import (
     ServerError,
     UnavailableError,
 )
+from tfs_client.failures.codes import Again, again_after
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from tfs_client.call.policy import Losses
 from tfs_client.errors import (
     AnswerError,
     CallError,
@@ -23,6 +22,7 @@ from tfs_client.errors import (
     SignatureError,
     TfsError,
 )
+from tfs_client.failures.policy import Losses
 from tfs_client.servable import Servable
 from tfs_client.steps import Steps
 
