@@ -35,6 +35,7 @@ ECHOES = {
     "pair": {"a": (pb.DT_FLOAT, [-1]), "b": (pb.DT_FLOAT, [-1])},
     "pixels": {"x": (pb.DT_UINT8, [-1, 2, 3])},
     "bytes": {"x": (pb.DT_UINT8, None)},
+    "constant": {},
 }
 """The signatures of the model echo: input (and output) to dtype and shape (None: any rank)."""
 
@@ -73,7 +74,7 @@ class ModelServer:
             # As TensorFlow Serving: requests of up to 2 GiB, and a port of its own.
             options=(("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)),
         )
-        self._server.add_generic_rpc_handlers((_Handlers(self),))
+        self._server.add_generic_rpc_handlers((Handlers(self),))
         if credentials is None:
             self.port = self._server.add_insecure_port(f"{host}:{port}")
         else:
@@ -212,7 +213,7 @@ class ModelServer:
         return response
 
 
-class _Handlers(grpc.GenericRpcHandler):
+class Handlers(grpc.GenericRpcHandler):
     def __init__(self, server: ModelServer):
         self._server = server
         self._calls = {path: call for call, path in METHODS.items()}

@@ -18,7 +18,9 @@ from tfs_client import (
     ClassScore,
     Client,
     DeadlineExceededError,
+    InputNameError,
     InvalidRequestError,
+    LabelNotFoundError,
     MessageTooLargeError,
     NotFoundError,
     NotServedError,
@@ -27,7 +29,7 @@ from tfs_client import (
     TensorSpec,
     UnavailableError,
 )
-from tfs_client.call import codes
+from tfs_client.failures import codes
 from tfs_client.wire import serving_pb2 as pb
 
 from .model_server import ModelServer
@@ -56,6 +58,16 @@ def test_a_label_a_version_or_the_latest_answers(client, choice, version):
     assert client.predict({"x": 1}, model="echo", **choice).version == version
 
 
+def test_a_signature_without_inputs_is_asked_with_none(server, client):
+    for _ in range(2):
+        assert client.predict({}, model="echo", signature="constant").version == 2
+    with pytest.raises(InputNameError, match=r"Expected the inputs \{\} .* unknown: \['x'\]"):
+        client.predict({"x": 1}, model="echo", signature="constant")
+    with pytest.raises(InputNameError, match=r"Expected the inputs .* missing: \['a', 'b'\]"):
+        client.predict({}, model="echo", signature="pair")
+    assert len(server.asked("Predict")) == 2
+
+
 def test_only_the_outputs_asked_for_are_sent_back(client):
     pair = {"a": [1], "b": [2]}
     answer = client.predict(pair, model="echo", signature="pair", outputs=["b"])
@@ -76,7 +88,35 @@ def test_a_message_above_the_limit_says_which_limit_to_raise(server):
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+def test_the_answer_of_another_model_is_refused_by_every_call_that_asks_one(
+    server, client, open_client
+):
+    for call in ("Predict", "Classify", "Regress", "GetModelMetadata"):
+        honest = getattr(server, f"_{call}")
+
+        def of_another(request, context, honest=honest):
+            response = honest(request, context)
+            response.model_spec.name = "another"
+            return response
+
+        server.answers[call] = of_another
+    unchecked = open_client(server.target, check_inputs=False)
+    asked = {"model": "image_classifier", "label": "stable"}
+    calls = (
+        lambda: unchecked.predict({"image_bytes": [b""]}, **asked),
+        lambda: client.classify([{"x": 1.0}], **asked),
+        lambda: client.regress([{"x": 1.0}], **asked),
+        lambda: client.metadata(**asked),
+    )
+    for call in calls:
+        with pytest.raises(AnswerError, match=r"of image_classifier/labels/stable\. .* of another"):
+            call()
+
+
 def test_classify_returns_labels_with_scores(server, client):
+    client.classify([{"image/encoded": of(b"1")} for of in (bytes, bytearray, memoryview)])
+    sent = server.requests[-1][1].input.example_list.examples
+    assert {one.features.feature["image/encoded"].bytes_list.value[0] for one in sent} == {b"1"}
     answer = client.classify([{"image/encoded": b"1"}, {"n": [1, 2], "f": 0.5}], label="canary")
     assert answer.results[1] == (
         ClassScore(label="sound", score=pytest.approx(0.8)),
@@ -114,7 +154,7 @@ def test_every_grpc_code_has_its_class_and_keeps_code_and_details(server, client
     server.answers["Predict"] = refuse(code, "the server's words")
     with pytest.raises(CallError) as caught:
         client.predict({"x": 1}, model="echo")
-    assert type(caught.value) is codes.BY_CODE[code]
+    assert type(caught.value) is codes.BY_CODE[code].kind
     assert caught.value.code is code
     assert caught.value.details == "the server's words"
     assert caught.value.target == server.target
@@ -135,6 +175,25 @@ def test_unknown_models_and_labels_are_told_apart(client):
         client.predict({"x": 1}, model="nope")
     with pytest.raises(InvalidRequestError, match="Unrecognized servable version label: nope"):
         client.predict({"x": 1}, label="nope")
+
+
+def test_a_misspelt_model_is_named_where_a_server_speaks_of_its_label(server, client):
+    """TensorFlow Serving looks the label up first: it says the same of a model that it lacks."""
+    server.answers["GetModelMetadata"] = refuse(
+        grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label: stable"
+    )
+    words = r"no label 'stable' of model 'imgae_classifier', or no such model: compare both names"
+    with pytest.raises(LabelNotFoundError, match=words):
+        client.metadata(model="imgae_classifier", label="stable")
+
+
+def test_a_reload_at_its_deadline_says_what_a_server_waits_for(server, client):
+    release = threading.Event()
+    server.answers["HandleReloadConfigRequest"] = lambda request, context: release.wait(20)
+    config = 'model_config_list { config { name: "new" base_path: "/missing" } }'
+    with pytest.raises(DeadlineExceededError, match=r"base_path is missing .* does not look"):
+        client.reload(config, timeout_s=0.2)
+    release.set()
 
 
 def test_a_slow_server_costs_the_deadline_and_no_more(server):
@@ -277,7 +336,7 @@ def test_metadata_without_signatures_is_an_error_of_ours(server, client):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"inputs": {}},
+        {"inputs": []},
         {"inputs": np.zeros(1)},
         {"label": "stable", "version": 1},
         {"label": ""},

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     )
     from tfs_client.call.channel import Tls
     from tfs_client.call.observer import Call, Observer
-    from tfs_client.call.policy import Breaker, Retry
     from tfs_client.client import Client
     from tfs_client.errors import (
         AnswerError,
@@ -69,6 +68,7 @@ if TYPE_CHECKING:
         ValueRangeError,
         WrongLoopError,
     )
+    from tfs_client.failures.policy import Breaker, Retry
     from tfs_client.images.classifier import AsyncImageClassifier, ImageClassifier
     from tfs_client.images.pictures import Guards
     from tfs_client.images.pixels import image_to_array
@@ -145,7 +145,7 @@ __all__ = [
 
 # Looked through in this order; router and shadow last: their libraries cost time that others save.
 _HOMES = (
-    *("errors", "answers", "servable", "client", "aio", "images.classifier", "call.policy"),
+    *("errors", "answers", "servable", "client", "aio", "images.classifier", "failures.policy"),
     *("call.observer", "call.channel", "images.pixels", "images.pictures"),
     *("routing.router", "shadow.shadow"),
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
@@ -24,8 +24,9 @@ from tfs_client.answers import (
     Regression,
     VersionStatus,
 )
-from tfs_client.background.forks import Poller
+from tfs_client.background.forks import Grpc
 from tfs_client.call.connection import Connection
+from tfs_client.call.renewal import Channels
 from tfs_client.call.route import Key
 from tfs_client.client import RELOAD_TIMEOUT_S
 from tfs_client.errors import WrongLoopError
@@ -37,10 +38,13 @@ if TYPE_CHECKING:
     from tfs_client.shadow.shadow import Shadow
 
 
+_CLOSING: Final[set[asyncio.Future[None]]] = set()
+"""An event loop keeps no task alive by itself."""
+
+
 class AsyncClient(Connection):
     """Asks from one event loop. Its arguments are Connection's, its methods Client's."""
 
-    _channel: grpc.aio.Channel | None = None
     _loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> AsyncClient:
@@ -57,8 +61,8 @@ class AsyncClient(Connection):
     async def close(self) -> None:
         """As Client.close."""
         mirrored = self.core.close()
-        if self._channel is not None:
-            await self._channel.close()
+        for channel in self._channels.taken():
+            await channel.close()
         await asyncio.gather(*mirrored, return_exceptions=True)
 
     @property
@@ -201,13 +205,23 @@ class AsyncClient(Connection):
                 "Received: another loop; open one in each, or use Client from threads"
             )
 
+    def _open(self) -> None:
+        self._channels = Channels(self._channel, _end, self._renew_s)
+
     def _stub(self, method: str) -> Any:
-        if self._channel is None:
-            Poller.users.add(self)
-            if self._credentials is None:
-                self._channel = grpc.aio.insecure_channel(self.target, options=self._arguments)
-            else:
-                self._channel = grpc.aio.secure_channel(
-                    self.target, self._credentials, options=self._arguments
-                )
-        return self._channel.unary_unary(method)
+        return self._channels.stub(method)
+
+    def _channel(self) -> grpc.aio.Channel:
+        self.core.sender.check_usable()
+        Grpc.users.add(self)
+        Grpc.used = True
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(self.target, options=self._arguments)
+        return grpc.aio.secure_channel(self.target, self._credentials, options=self._arguments)
+
+
+def _end(channel: grpc.aio.Channel) -> None:
+    """Closes a channel that no call uses any more, in the running event loop."""
+    closing = asyncio.ensure_future(channel.close())
+    _CLOSING.add(closing)
+    closing.add_done_callback(_CLOSING.discard)

@@ -4,13 +4,15 @@
         prediction = client.predict({"x": array}, model="affine", label="stable")
         print(prediction["y"], prediction.version)
 
-It may be used from several threads, but not in the child of a fork. What a call does is in
+It may be used from several threads, but not in the child of a fork, unless its first call is there.
+What a call does is in
 call/core.py; here its steps are walked in the caller's thread. aio.AsyncClient has the same methods
 for asyncio.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,10 @@ from tfs_client.answers import (
     Regression,
     VersionStatus,
 )
+from tfs_client.background.forks import Grpc
+from tfs_client.background.greenlets import warn_if_calls_block
 from tfs_client.call.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Connection
+from tfs_client.call.renewal import Channels
 from tfs_client.call.route import Key
 from tfs_client.servable import Servable, servable
 from tfs_client.steps import Metadata as Pairs, walk
@@ -44,12 +49,7 @@ class Client(Connection):
     """Asks from any number of threads. Its arguments are Connection's."""
 
     def _open(self) -> None:
-        if self._credentials is None:
-            self._channel = grpc.insecure_channel(self.target, options=self._arguments)
-        else:
-            self._channel = grpc.secure_channel(
-                self.target, self._credentials, options=self._arguments
-            )
+        self._channels = Channels(self._channel, operator.methodcaller("close"), self._renew_s)
 
     def __enter__(self) -> Client:
         return self
@@ -65,7 +65,8 @@ class Client(Connection):
     def close(self) -> None:
         """Ends the connection; calls under way are cancelled. May be called twice."""
         self.core.close()
-        self._channel.close()
+        for channel in self._channels.taken():
+            channel.close()
 
     def predict(
         self,
@@ -273,4 +274,12 @@ class Client(Connection):
         return walk(self.core.wait_ready(asked, timeout_s))
 
     def _stub(self, method: str) -> Any:
-        return self._channel.unary_unary(method)
+        return self._channels.stub(method)
+
+    def _channel(self) -> grpc.Channel:
+        self.core.sender.check_usable()
+        warn_if_calls_block()
+        Grpc.used = True
+        if self._credentials is None:
+            return grpc.insecure_channel(self.target, options=self._arguments)
+        return grpc.secure_channel(self.target, self._credentials, options=self._arguments)

@@ -34,7 +34,7 @@
         ├── CancelledError           the call was cancelled
         └── ServerError              anything else
 
-call/codes.py maps gRPC codes to these classes.
+failures/codes.py maps gRPC codes to these classes.
 """
 
 from __future__ import annotations
@@ -205,11 +205,19 @@ class OverloadedError(CallError):
 
 
 class DeadlineExceededError(CallError):
-    """DEADLINE_EXCEEDED: the server is slow, or what listens at the target is not a gRPC server."""
+    """DEADLINE_EXCEEDED: the server is slow, or what listens at the target is not a gRPC server.
+
+    Also UNAVAILABLE where a proxy on the way waited no longer; the server may still be computing.
+    """
 
     hint = "is it a model server, and up? Start one there, give another target, or allow more time"
 
     def sentence(self) -> str:  # noqa: D102
+        if self.code.name != "DEADLINE_EXCEEDED":
+            return (
+                f"No answer to {self.call} from {self.target} within a proxy's time"
+                f"{self._in_brackets()}: {self.hint}"
+            )
         return (
             f"No answer to {self.call} from {self.target} within {self.timeout_s:g} s"
             f"{self._in_brackets()}: {self.hint}"
@@ -229,9 +237,12 @@ class InvalidRequestError(CallError):
 
 
 class LabelNotFoundError(InvalidRequestError):
-    """INVALID_ARGUMENT because no version has the label that was asked for."""
+    """INVALID_ARGUMENT because no version has the label that was asked for.
 
-    hint = "give a label of the server's models.config, or a version"
+    A server says the same where it does not have the model at all.
+    """
+
+    hint = "no such label, or no such model: compare both with the server's models.config"
 
 
 class FailedPreconditionError(CallError):

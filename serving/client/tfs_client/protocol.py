@@ -14,7 +14,7 @@ generates them; on the wire they are TensorFlow Serving's own.
 from __future__ import annotations
 
 from tfs_client.call.channel import METHODS
-from tfs_client.call.codes import from_code
+from tfs_client.failures.codes import from_code
 from tfs_client.wire import serving_pb2 as messages
 from tfs_client.wire.messages import decode
 from tfs_client.wire.tensors import dtype_name, from_proto, to_proto

@@ -7,10 +7,18 @@ each thing that they wait for. `walk` waits for it in the thread; `walk_async` a
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from tfs_client.background.forks import Grpc
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
+
+_calls = Grpc.calls
 
 Result = TypeVar("Result")
 
@@ -92,25 +100,37 @@ class Send:
 
     def wait(self) -> Any:
         """Sends it and waits for the answer."""
-        return self._stub(
-            self._request,
-            timeout=self.timeout_s,
-            metadata=self._metadata,
-            wait_for_ready=self._wait_for_ready,
-        )
+        _calls.add(self)
+        try:
+            return self._stub(
+                self._request,
+                timeout=self.timeout_s,
+                metadata=self._metadata,
+                wait_for_ready=self._wait_for_ready,
+            )
+        finally:
+            _calls.discard(self)
 
     async def wait_async(self) -> Any:
         """Sends it and awaits the answer."""
-        return await self.wait()
-
-    def start(self) -> Any:
-        """Sends it; returns gRPC's future."""
-        return self._stub.future(
+        return await self._stub(
             self._request,
             timeout=self.timeout_s,
             metadata=self._metadata,
             wait_for_ready=self._wait_for_ready,
         )
+
+    def start(self) -> Any:
+        """Sends it; returns gRPC's future."""
+        _calls.add(self)
+        future = self._stub.future(
+            self._request,
+            timeout=self.timeout_s,
+            metadata=self._metadata,
+            wait_for_ready=self._wait_for_ready,
+        )
+        future.add_done_callback(lambda _: _calls.discard(self))
+        return future
 
     def start_async(self) -> asyncio.Future[bytes]:
         """Sends it in the running event loop."""
@@ -194,3 +214,39 @@ class Work:
     async def wait_async(self) -> Any:
         """In another thread, so that the loop goes on."""
         return await asyncio.to_thread(self._function)
+
+
+class InThread:
+    """A caller's function, called in a thread of a pool, in the caller's context (contextvars).
+
+    Gives its future as soon as it is done, or the time is up: then it is not done.
+    """
+
+    __slots__ = ("_function", "_pool", "_timeout_s")
+
+    def __init__(self, pool: Executor, function: Callable[[], Any], timeout_s: float):
+        self._pool = pool
+        self._function = function
+        self._timeout_s = timeout_s
+
+    def wait(self) -> Future[Any]:
+        """Waits in this thread."""
+        from concurrent.futures import wait  # here: callers without such a function do without
+
+        future = self._submit()
+        wait([future], self._timeout_s)
+        return future
+
+    async def wait_async(self) -> Future[Any]:
+        """Waits in the running event loop, which goes on."""
+        future = self._submit()
+        waiting = asyncio.wrap_future(future)
+        try:
+            await asyncio.wait([waiting], timeout=self._timeout_s)
+        finally:
+            waiting.cancel()  # one that comes too late is to wake no loop that has ended
+            waiting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        return future
+
+    def _submit(self) -> Future[Any]:
+        return self._pool.submit(contextvars.copy_context().run, self._function)

@@ -51,10 +51,56 @@ first.stop()
 """
 
 
-def test_calls_go_round_all_addresses_of_a_name_and_round_one_that_died(tmp_path: Path) -> None:
+LATER = """
+import asyncio, sys, time
+from serving.client.tests.model_server import ModelServer
+from tfs_client import AsyncClient, Client
+
+ask = dict(inputs={"x": [1.0]}, model="echo", timeout_s=5)
+first = ModelServer(host="127.0.0.1")
+second = ModelServer(port=first.port, host="127.0.0.2")
+target = f"dns:///models.test:{first.port}"
+
+def counts():
+    return [len(server.asked("Predict")) for server in (first, second)]
+
+async def go_on(client):
+    end = time.monotonic() + 4
+    while not counts()[1] and time.monotonic() < end:
+        await client.predict(**ask)
+        await asyncio.sleep(0.02)
+
+async def main():
+    async with AsyncClient(target, renew_s=0.5) as client:
+        await client.predict(**ask)
+        with open("/etc/hosts", "a") as hosts:
+            hosts.write("127.0.0.2 models.test\\n")
+        await go_on(client)
+
+with Client(target) as never, Client(target, renew_s=0.5) as often:
+    never.predict(**ask)
+    often.predict(**ask)
+    asyncio.run(main())
+    print(*counts())
+    second.requests.clear()
+    for _ in range(30):
+        never.predict(**ask)
+    print(*counts())
+    end = time.monotonic() + 4
+    while not counts()[1] and time.monotonic() < end:
+        often.predict(**ask)
+        time.sleep(0.02)
+    print(*counts())
+first.stop()
+second.stop()
+"""
+
+
+def run_with_hosts(tmp_path: Path, hosts_text: str, script_text: str) -> list[list[int]]:
+    """The numbers that a script prints, line by line, run with a hosts file of its own."""
     hosts, script = tmp_path / "hosts", tmp_path / "script.py"
-    hosts.write_text("127.0.0.1 localhost\n127.0.0.1 models.test\n127.0.0.2 models.test\n")
-    script.write_text(textwrap.dedent(SCRIPT))
+    hosts.write_text(hosts_text)
+    script.write_text(textwrap.dedent(script_text))
     mount = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"']
     try:
         able = subprocess.run([*mount, str(hosts), "true"], capture_output=True, check=False)
@@ -71,10 +117,23 @@ def test_calls_go_round_all_addresses_of_a_name_and_round_one_that_died(tmp_path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    asynchronous, threads, after = (
-        [int(count) for count in line.split()] for line in done.stdout.splitlines()
-    )
+    return [[int(count) for count in line.split()] for line in done.stdout.splitlines()]
+
+
+def test_calls_go_round_all_addresses_of_a_name_and_round_one_that_died(tmp_path: Path) -> None:
+    hosts = "127.0.0.1 localhost\n127.0.0.1 models.test\n127.0.0.2 models.test\n"
+    asynchronous, threads, after = run_with_hosts(tmp_path, hosts, SCRIPT)
     for counts in (asynchronous, threads):
         assert sum(counts) == 60
         assert min(counts) >= 20, counts
     assert after == [60, 0]
+
+
+def test_an_address_that_appears_later_is_seen_where_the_channel_is_made_anew(
+    tmp_path: Path,
+) -> None:
+    hosts = "127.0.0.1 localhost\n127.0.0.1 models.test\n"
+    asynchronous, never, often = run_with_hosts(tmp_path, hosts, LATER)
+    assert asynchronous[1] > 0
+    assert never[1] == 0
+    assert often[1] > 0

@@ -136,6 +136,20 @@ def test_the_deadline_is_that_of_all_attempts_together(server, open_client):
     assert 2 <= count(server) <= 5
 
 
+def test_a_request_that_ran_into_its_deadline_while_being_computed_is_sent_once(
+    server, open_client
+):
+    release = threading.Event()
+    server.answers["Predict"] = lambda request, context: release.wait(10)
+    client = open_client(server.target, retry=Retry(attempts=9, backoff_s=0.001))
+    client.metadata(model="echo")
+    with pytest.raises(DeadlineExceededError) as caught:
+        ask(client, timeout_s=0.3)
+    time.sleep(0.2)
+    assert count(server) == caught.value.attempts == 1
+    release.set()
+
+
 def test_a_budget_keeps_retries_to_a_tenth_when_all_fail(server, open_client):
     client = open_client(
         server.target, retry=Retry(backoff_s=0, budget_ratio=0.1, budget_burst=5), breaker=None

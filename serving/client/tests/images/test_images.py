@@ -18,6 +18,7 @@ from tfs_client import (
     FailedPreconditionError,
     ImageError,
     RequestError,
+    Servable,
     UnavailableError,
 )
 from tfs_client.images import pixels
@@ -168,30 +169,108 @@ def test_a_file_that_is_not_there_is_an_error_of_the_operating_system(classifier
         classifier.predict(tmp_path / "missing.png")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda outputs: outputs.pop("probability"),
-        lambda outputs: outputs.update(probability=np.zeros(2, np.float32)),
-        lambda outputs: outputs.update(valid=np.ones(1, np.int64)),
-        lambda outputs: outputs.update(label=np.zeros(1, np.float32)),
-    ],
-    ids=["missing", "too many rows", "valid is a number", "label is a number"],
-)
-def test_an_answer_that_breaks_the_contract_is_refused(server, classifier, as_file, change):
+def says(server, model="image_classifier", version=1, **changes):
+    """Has Predict answer one row of these outputs."""
     outputs = {
         "probability": np.zeros(1, np.float32),
         "label": [b"sound"],
         "needs_review": np.zeros(1, bool),
         "valid": np.ones(1, bool),
+        **changes,
     }
-    change(outputs)
-    response = pb.PredictResponse()
+    response = pb.PredictResponse(model_spec={"name": model, "version": {"value": version}})
     for name, value in outputs.items():
-        response.outputs[name].CopyFrom(tensors.to_proto(value))
+        if value is not None:
+            response.outputs[name].CopyFrom(tensors.to_proto(value))
     server.answers["Predict"] = lambda request, context: response
-    with pytest.raises(AnswerError, match="does not follow the contract"):
+
+
+def one(value) -> np.ndarray:
+    return np.array([value], np.float32)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"probability": None},
+        {"probability": np.zeros(2, np.float32)},
+        {"valid": np.ones(1, np.int64)},
+        {"label": np.zeros(1, np.float32)},
+        {"probability": one(math.nan)},
+        {"probability": one(math.inf)},
+        {"probability": one(-math.inf)},
+        {"probability": one(1.5)},
+        {"probability": one(-0.001)},
+        {"probability": one(1.5), "valid": np.zeros(1, bool)},
+        {"probability": one(math.inf), "valid": np.zeros(1, bool)},
+        {"label": [b""]},
+    ],
+    ids=str,
+)
+def test_an_answer_that_breaks_the_contract_is_refused(server, classifier, as_file, changes):
+    says(server, **changes)
+    with pytest.raises(AnswerError, match=r"Expected output .* Received: .* follow the contract"):
         classifier.predict(as_file())
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_the_ends_of_the_range_are_probabilities(server, classifier, as_file, probability):
+    says(server, probability=one(probability))
+    assert classifier.predict(as_file()).probability == probability
+
+
+def test_an_image_that_is_not_valid_is_for_review_whatever_the_model_says(
+    server, classifier, as_file
+):
+    says(server, probability=one(math.nan), valid=np.zeros(1, bool), label=[b""])
+    answer = classifier.predict(as_file())
+    assert (answer.valid, answer.needs_review) == (False, True)
+
+
+def test_one_wrong_row_of_a_batch_is_refused_and_a_fallback_is_asked(
+    server, client, make_classifier, as_file
+):
+    honest = server._Predict
+
+    def confident(request, context):
+        response = honest(request, context)
+        if request.model_spec.version_label == "canary":
+            rows = np.array([0.5, math.nan], np.float32)
+            response.outputs["probability"].CopyFrom(tensors.to_proto(rows))
+        return response
+
+    server.answers["Predict"] = confident
+    classifier = make_classifier(client, label="canary", fallback=[Servable(label="stable")])
+    answers = classifier.predict_many([as_file(), as_file()])
+    assert [answer.model_version for answer in answers] == [1, 1]
+    assert "AnswerError: Expected output 'probability' between 0 and 1" in answers[0].reason
+
+
+def test_a_class_that_is_not_among_the_known_ones_is_refused(
+    server, client, make_classifier, as_file
+):
+    known = make_classifier(client, classes=("defective", "sound"))
+    assert known.predict(as_file()).label == "defective"
+    says(server, label=[b"cat"])
+    with pytest.raises(AnswerError, match=r"one of \['defective', 'sound'\].* Received: 'cat'"):
+        known.predict(as_file())
+    assert make_classifier(client).predict(as_file()).label == "cat"  # no classes are known here
+    for wrong in ("sound", (), [b"sound"], [""], 2):
+        with pytest.raises(RequestError, match=r"Expected classes .* Received: classes="):
+            make_classifier(client, classes=wrong)
+
+
+def test_the_answer_of_another_model_or_version_is_refused(
+    server, client, make_classifier, as_file
+):
+    says(server, model="cats")
+    with pytest.raises(AnswerError, match=r"of image_classifier/labels/stable\. .* 1 of cats"):
+        make_classifier(client).predict(as_file())
+    says(server, version=2)
+    with pytest.raises(AnswerError, match=r"of image_classifier/versions/1\. .* version 2 of"):
+        make_classifier(client, version=1).predict(as_file())
+    says(server, model="")  # a server that does not tell
+    assert make_classifier(client).predict(as_file()).valid
 
 
 def test_pixels_for_a_model_without_a_fixed_size_are_refused(server, classifier, picture):

@@ -237,7 +237,8 @@ def test_what_is_no_exception_ends_a_call_as_well(server, open_client, watch, mo
 
     client = open_client(server.target, observers=[watch])
     client.metadata(model="echo", label="stable")
-    monkeypatch.setattr(Send, "wait", stop)  # an event loop awaits it too
+    for wait in ("wait", "wait_async"):
+        monkeypatch.setattr(Send, wait, stop)
     with pytest.raises(Stop):
         ask(client)
     assert isinstance(watch.the_one().error, Stop)

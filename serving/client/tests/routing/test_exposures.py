@@ -35,7 +35,7 @@ def test_a_failing_callback_is_told_once_a_second_with_the_number_kept_silent(ca
     def fail(exposure):
         raise KeyError("broken")
 
-    router = Router({"stable": 1}, experiment="e", on_exposure=fail)
+    router = Router({"stable": 1}, experiment="e", on_exposure=fail, secret=bytes(16))
     for _ in range(5):
         router.expose(EXPOSURE)
     clock.now_s += 0.99

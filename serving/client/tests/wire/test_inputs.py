@@ -98,7 +98,7 @@ def test_each_mistake_has_its_class_and_sentence_and_is_not_sent(
     assert server.asked("Predict") == []
 
 
-@pytest.mark.parametrize("inputs", [PIXELS, np.zeros(5), None, [("x", PIXELS)], {}], ids=repr)
+@pytest.mark.parametrize("inputs", [PIXELS, np.zeros(5), None, [("x", PIXELS)], []], ids=repr)
 def test_inputs_without_names_are_refused(server, client, inputs):
     with pytest.raises(RequestError, match="Expected inputs as a mapping from name to array"):
         ask(client, inputs)
@@ -175,6 +175,33 @@ def test_words_may_be_text_bytes_or_arrays_of_them(server, client):
     for words in ("é", b"\xc3\xa9", ["é"], np.array(["é"]), np.array(["é"], object)):
         answer = ask(client, {"x": 1, "words": words}, "echoing")
         assert answer["words"].ravel().tolist() == [b"\xc3\xa9"]
+
+
+@pytest.mark.parametrize("of", [bytearray, memoryview], ids=lambda of: of.__name__)
+def test_bytes_of_other_types_are_taken_for_bytes(server, client, of):
+    word = of(b"a\0\xff\0")
+    for words in (word, [word], (word, b"b"), [[word], ["b"]], np.array([word, None], object)[:1]):
+        answer = ask(client, {"x": 1, "words": words}, "echoing")
+        assert answer["words"].ravel()[0] == b"a\0\xff\0"
+    assert ask(client, {"x": [of(b"abc")]}, "bytes")["x"].tolist() == [
+        [97, 98, 99]
+    ]  # numbers there
+
+
+def test_a_view_of_numbers_stays_numbers(client):
+    for view in (memoryview(np.float32([[1, 2]])), [memoryview(np.float32([1, 2]))]):
+        answer = ask(client, {"x": view, "words": b""}, "echoing")
+        assert answer["x"].tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    "words", [[["a", "b"], ["c"]], ["a", ["b"]], [[b"a"], [[b"b"]]], (["a"], "b")], ids=str
+)
+def test_rows_of_strings_of_different_lengths_say_so(server, client, words):
+    for check in ({"x": 1, "words": words}, {"words": words, "x": 1}):
+        with pytest.raises(ShapeError, match=r"Expected input 'words' as a full array.* equal len"):
+            ask(client, check, "echoing")
+    assert server.asked("Predict") == []
 
 
 def test_what_numpy_can_make_an_array_of_is_taken(client):
@@ -269,7 +296,7 @@ def test_without_checks_the_server_decides(server, open_client):
     assert ask(client, {"x": np.float64([1])}, "serving_default")["x"].dtype == np.float64
     assert server.asked("GetModelMetadata") == []
     with pytest.raises(RequestError, match="Expected inputs"):
-        ask(client, {})
+        ask(client, [])
     with pytest.raises(DtypeError, match="mask"):
         ask(client, {"x": np.ma.array(PIXELS, mask=True)})
     for names in ({"signature": "\ud800"}, {"outputs": ["\ud800"]}):

@@ -180,6 +180,12 @@ def test_a_few_bytes_cannot_claim_more_memory_than_allowed():
         tensors.from_proto(proto, max_bytes=3999)
 
 
+def test_a_received_bool_of_any_byte_but_0_is_true_and_has_the_byte_1():
+    received = tensors.from_proto(shaped(pb.DT_BOOL, [2, 2], tensor_content=b"\xff\0\2\x80"))
+    assert received.tobytes() == b"\1\0\1\1"
+    assert np.logical_not(received).tolist() == [[False, True], [False, False]]
+
+
 def test_an_answer_is_read_only():
     array = tensors.from_proto(shaped(pb.DT_FLOAT, [2], float_val=[1, 2]))
     with pytest.raises(ValueError, match="read-only"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import threading
 import time
@@ -15,6 +16,8 @@ from tfs_client.errors import RequestError
 
 ROTATION_CHECK_S: Final = 1.0
 """Shortest time between two checks whether a log was rotated away, in seconds."""
+
+_log = logging.getLogger(__name__)
 
 Line = TypeVar("Line")
 Own = TypeVar("Own", bound="JsonLines[Any]")
@@ -35,13 +38,13 @@ class JsonLines(Generic[Line]):
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self._path = Path(path).absolute()
+        self.path = Path(path).absolute()
         try:
             self._file = self._open()
         except OSError as exc:
             raise RequestError(
                 "Expected a file to append to. Received: "
-                f"path={str(self._path)!r} ({exc.strerror}); make its folder, or give another path"
+                f"path={str(self.path)!r} ({exc.strerror}); make its folder, or give another path"
             ) from exc
         self._checked_s = time.monotonic()
         self._start = b""
@@ -64,7 +67,7 @@ class JsonLines(Generic[Line]):
         with self._lock:
             if self._file.closed:
                 raise RequestError(
-                    f"Expected an open log. Received: one of {self._path} that was closed; "
+                    f"Expected an open log. Received: one of {self.path} that was closed; "
                     "close it after its last line"
                 )
             self._follow()
@@ -74,7 +77,7 @@ class JsonLines(Generic[Line]):
             self._start = b"" if written == len(data) else b"\n"
         if written < len(data):
             raise OSError(
-                f"Expected {len(data)} bytes to be written to {self._path}. "
+                f"Expected {len(data)} bytes to be written to {self.path}. "
                 f"Received: {written}; is the disk full?"
             )
 
@@ -90,7 +93,11 @@ class JsonLines(Generic[Line]):
         self.close()
 
     def _open(self) -> Any:
-        return self._path.open("ab", buffering=0)  # O_APPEND
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        file = os.fdopen(os.open(self.path, flags, 0o600), "ab", buffering=0)
+        if os.fstat(file.fileno()).st_mode & 0o004:
+            _log.warning("%s can be read by everybody on this machine: chmod o-r", self.path)
+        return file
 
     def _follow(self) -> None:
         """Opens the path anew if it is another file now, or missing. The lock is held."""
@@ -99,7 +106,7 @@ class JsonLines(Generic[Line]):
             return
         there = None
         with contextlib.suppress(FileNotFoundError):
-            there = self._path.stat()
+            there = self.path.stat()
         if there is None or not os.path.samestat(there, os.fstat(self._file.fileno())):
             rotated, self._file, self._start = self._file, self._open(), b""
             rotated.close()

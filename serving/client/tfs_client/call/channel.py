@@ -40,6 +40,9 @@ Pem = Union[bytes, str, "os.PathLike[str]"]
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _NAME_SYNTAX = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):\S+")
+_ONE_ADDRESS = re.compile(
+    r"(dns:///|ipv4:|ipv6:)?(localhost|[\d.]+|\[[0-9A-Fa-f:.%]+\]):\d+|unix(-abstract)?:.+"
+)
 _THIS_MACHINE = re.compile(
     r"(dns:///|ipv4:|ipv6:)?(localhost|127\.[\d.]+|\[::1\]):\d+|unix(-abstract)?:.+"
 )
@@ -62,6 +65,12 @@ class Tls:
     server_name: str | None = None
     """The name in the server's certificate, where it is not the one in the target."""
 
+    def __repr__(self) -> str:
+        """Which certificates there are: paths, but nothing of what is in them."""
+        pems = {name: _shown(getattr(self, name)) for name in ("roots", "certificate", "key")}
+        given = ", ".join(f"{name}={shown}" for name, shown in pems.items())
+        return f"Tls({given}, server_name={self.server_name!r})"
+
     def credentials(self) -> grpc.ChannelCredentials:
         """The same as gRPC's credentials."""
         if (self.certificate is None) != (self.key is None):
@@ -75,6 +84,15 @@ class Tls:
             private_key=_read_pem(self.key, "key"),
             certificate_chain=_read_pem(self.certificate, "certificate"),
         )
+
+
+def _shown(pem: object) -> str:
+    """A certificate or key as a text without its content, whatever was given for it."""
+    if isinstance(pem, bytes):
+        return f"<{len(pem)} bytes>"
+    if pem is None or (isinstance(pem, (str, os.PathLike)) and "-----BEGIN" not in str(pem)):
+        return repr(pem)
+    return f"<{type(pem).__name__}>"
 
 
 def _read_pem(pem: Pem | None, name: str) -> bytes | None:
@@ -119,6 +137,9 @@ def check_target(target: str) -> str:
     )
 
 
+SECRET_KEYS: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
+"""Metadata that HTTP defines as the caller's credentials; it needs TLS, as a token does."""
+
 _METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
 
 
@@ -156,6 +177,20 @@ def checked_metadata(
     return checked
 
 
+def check_no_secrets(pairs: Iterable[tuple[str, str | bytes]], target: str) -> None:
+    """Refuses metadata with credentials, which is to be sent in plain text to another machine.
+
+    Raises:
+        TargetError: there are some. The message does not quote them.
+    """
+    for key, _ in pairs:
+        if key in SECRET_KEYS:
+            raise TargetError(
+                f"Expected tls with metadata {key!r}: in plain text everybody on the way can read "
+                f"it. Received: {key} for {target} without tls; give tls=True or tls=Tls(…)"
+            )
+
+
 def _kind(value: Any) -> str:
     if not isinstance(value, str):
         return f"a value of type {type(value).__name__}"
@@ -168,6 +203,7 @@ def is_this_machine(target: str) -> bool:
 
 
 def channel_arguments(
+    target: str,
     *,
     max_message_bytes: int,
     keepalive_s: float | None,
@@ -177,6 +213,7 @@ def channel_arguments(
     """The channel arguments, as gRPC takes them.
 
     Args:
+        target: the address, as check_target takes it.
         max_message_bytes: limit of one message, in either direction.
         keepalive_s: how often a connection with calls under way is pinged; None means never.
         server_name: expected in the server's certificate in place of the target's.
@@ -194,13 +231,15 @@ def channel_arguments(
         # In spite of its name: how long connecting may take, TLS included. With less than a slow
         # network needs, a server would never be reached.
         "grpc.min_reconnect_backoff_ms": 5000,
-        # All addresses behind the name share the load; gRPC's default stays with one of them.
-        "grpc.lb_policy_name": "round_robin",
+        # All addresses behind the name share the load; gRPC's default stays with one of them. For
+        # one address it is that default: round_robin connects again at once, without a pause and
+        # without a call, to a server that accepts connections and goes away.
+        "grpc.lb_policy_name": "pick_first" if _ONE_ADDRESS.fullmatch(target) else "round_robin",
         # A name is looked up again this soon after an address was lost; gRPC's default is 30 s.
         "grpc.dns_min_time_between_resolutions_ms": 2000,
-        # gRPC sends a call again that the server has not begun because the connection was ending.
-        # It repeats no other call: without a retry policy, our own retries are the only ones.
-        "grpc.enable_retries": 1,
+        # Ours are the only ones (sender.py): gRPC sends a call that the server has not begun again
+        # without a pause, to a server that accepts connections and goes away a hundred times.
+        "grpc.enable_retries": 0,
         # A model server is near its callers; a proxy that is set for web pages is not for it.
         "grpc.enable_http_proxy": 0,
     }

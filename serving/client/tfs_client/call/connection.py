@@ -10,12 +10,13 @@ import grpc
 
 from tfs_client import contract
 from tfs_client.call import channel as channels
+from tfs_client.call.about import Settings
 from tfs_client.call.arguments import checked_timeout
 from tfs_client.call.core import Core
 from tfs_client.call.observer import Observer
-from tfs_client.call.policy import Breaker, Retry
-from tfs_client.call.sender import Sender, Settings
+from tfs_client.call.sender import Sender
 from tfs_client.errors import RequestError, TargetError
+from tfs_client.failures.policy import Breaker, Retry
 
 DEFAULT_TARGET: Final = f"localhost:{contract.GRPC_PORT}"
 DEFAULT_TIMEOUT_S: Final = 10.0
@@ -34,9 +35,11 @@ class Connection:
             otherwise.
         tls: True for TLS with the authorities that gRPC comes with; Tls(…), or gRPC's own
             credentials, for others; False for plain text, as TensorFlow Serving has it by default.
-        token: sent as "authorization: Bearer …" with every call; a function is asked each time.
-            Needs tls, unless the target is on this machine.
-        metadata: further pairs, sent with every call.
+        token: sent as "authorization: Bearer …" with every call; a function is asked each time, in
+            a thread of its own and within the call's deadline. Needs tls, unless the target is on
+            this machine.
+        metadata: further pairs, sent with every call. Credentials ("authorization", "cookie") need
+            tls as a token does.
         retry: how failed calls are sent again; None means never.
         breaker: when nothing is sent for a moment to a servable that keeps failing; None means
             never.
@@ -50,6 +53,9 @@ class Connection:
         keepalive_s: how often a connection is pinged while calls are under way; None means never. A
             server with gRPC's defaults closes a connection that is pinged more often than every
             300 s.
+        renew_s: how often the target's name is looked up again, in seconds, so that addresses that
+            appear behind it later get calls too; None means only after a connection was lost, which
+            is enough for servers that end connections by themselves (grpc.max_connection_age_ms).
         observers: are told of every call: observers.prometheus, observers.opentelemetry, or your
             own.
         options: further gRPC channel arguments, as (name, value) pairs; they win over ours.
@@ -78,6 +84,7 @@ class Connection:
         check_inputs: bool = True,
         max_message_bytes: int = channels.MAX_MESSAGE_BYTES,
         keepalive_s: float | None = channels.KEEPALIVE_S,
+        renew_s: float | None = None,
         observers: Sequence[Observer] = (),
         options: Sequence[channels.ChannelOption] = (),
     ):
@@ -89,7 +96,10 @@ class Connection:
                 f"Received: max_message_bytes={max_message_bytes!r}"
             )
         self._credentials = _credentials(tls)
+        self._plain_text = self._credentials is None and not channels.is_this_machine(target)
+        self._renew_s = _seconds("renew_s", renew_s)
         self._arguments = channels.channel_arguments(
+            self.target,
             max_message_bytes=max_message_bytes,
             keepalive_s=_seconds("keepalive_s", keepalive_s),
             server_name=tls.server_name if isinstance(tls, channels.Tls) else None,
@@ -101,6 +111,13 @@ class Connection:
             raise RequestError(f"Expected observers as a list. Received: observers={observers!r}")
         for observer in observers:
             _check_kind("an observer", observer, Observer)
+        pairs = channels.checked_metadata(metadata)
+        if self._plain_text:
+            channels.check_no_secrets(pairs, self.target)
+        if token is not None:
+            self._check_token(token)
+        if isinstance(token, str):
+            pairs, token = (*pairs, ("authorization", f"Bearer {token}")), None
         settings = Settings(
             target=self.target,
             timeout_s=self.timeout_s,
@@ -108,8 +125,9 @@ class Connection:
             breaker=breaker,
             hedge_after_s=_seconds("hedge_after_s", hedge_after_s),
             wait_for_ready=wait_for_ready,
-            metadata=channels.checked_metadata(metadata),
-            token=self._token(token),
+            metadata=pairs,
+            token=token,
+            plain_text=self._plain_text,
             observers=tuple(observers),
         )
         sender = Sender(settings, self._stub)
@@ -127,23 +145,19 @@ class Connection:
     def _stub(self, method: str) -> Any:
         raise NotImplementedError  # Client and AsyncClient implement it
 
-    def _token(self, token: str | Callable[[], str] | None) -> Callable[[], str] | None:
-        if token is None:
-            return None
-        if self._credentials is None and not channels.is_this_machine(self.target):
+    def _check_token(self, token: object) -> None:
+        if self._plain_text:
             raise TargetError(
                 "Expected tls with a token: in plain text everybody on the way can read it. "
                 f"Received: token for {self.target} without tls; give tls=True or tls=Tls(…)"
             )
-        if isinstance(token, str):
+        if isinstance(token, str) and token:
             channels.checked_metadata([("authorization", token)])
-            return lambda: token
-        if not callable(token):
+        elif not callable(token):
             raise TargetError(
                 "Expected token as a text, or a function that gives one. "
-                f"Received: {type(token).__name__}"
+                f"Received: {'an empty text' if token == '' else type(token).__name__}"
             )
-        return token
 
 
 def _credentials(

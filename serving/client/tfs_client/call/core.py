@@ -22,13 +22,19 @@ from tfs_client.answers import (
     Regression,
     VersionStatus,
 )
+from tfs_client.call.about import About
 from tfs_client.call.arguments import checked_outputs, checked_timeout
-from tfs_client.call.codes import from_code
-from tfs_client.call.fallback import DEFAULT, Answered, Fallbacks, first_answer
 from tfs_client.call.known import KnownRequest
-from tfs_client.call.predictor import Predictor, Question, Sent, model_spec, with_request_id
+from tfs_client.call.predictor import (
+    Predictor,
+    Question,
+    Sent,
+    check_asked,
+    model_spec,
+    with_request_id,
+)
 from tfs_client.call.route import Key, Route
-from tfs_client.call.sender import About, Sender
+from tfs_client.call.sender import Sender
 from tfs_client.errors import (
     CallError,
     DeadlineExceededError,
@@ -37,6 +43,9 @@ from tfs_client.errors import (
     RequestError,
     TfsError,
 )
+from tfs_client.failures.codes import from_code
+from tfs_client.failures.fallback import DEFAULT, Answered, Fallbacks, first_answer
+from tfs_client.failures.policy import Losses
 from tfs_client.servable import Servable
 from tfs_client.steps import Metadata as Pairs, Pause, Steps
 from tfs_client.wire import messages, serving_pb2 as pb
@@ -50,6 +59,13 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 _POLL_S: Final = 0.2
+
+_RELOAD_HINT: Final = (
+    "the server may still be at it, and later reloads wait behind it: it waits without limit for a "
+    "new model whose base_path is missing or has no version in it, or while it does not look "
+    "(--file_system_poll_wait_seconds=0). Look at the folder, at status() and at its log, or allow "
+    "more time"
+)
 
 
 class Aside(Protocol):
@@ -101,7 +117,7 @@ class Core:
 
     def close(self) -> list[asyncio.Task[None]]:
         """Refuses calls from now on, and gives up mirrored ones; returns the tasks that end."""
-        self.sender.closed = True
+        self.sender.close()
         return [task for aside in list(self.asides.values()) for task in aside.close()]
 
     def predict(
@@ -121,8 +137,8 @@ class Core:
         shadow: Mirrors | None = None,
     ) -> Steps[Prediction]:
         """Arrays to arrays: the first servable of the chain that answers."""
-        if type(inputs) is not dict or not inputs:  # a dict's names are looked at with its values
-            check_mapping(inputs)
+        if type(inputs) is not dict:  # a dict's names are looked at with its values
+            check_mapping(inputs, may_be_empty=True)  # a signature may be without inputs
         wanted = () if outputs is None else checked_outputs(outputs)
         timeout_s = self.timeout_s(timeout_s)
         end = time.monotonic() + timeout_s
@@ -149,7 +165,8 @@ class Core:
 
         For the one that stands in there is no request.
         """
-        question = question._replace(request_id=route.request_id)
+        losses = Losses()
+        question = question._replace(request_id=route.request_id, losses=losses)
 
         def ask(one: Servable, its_end: float) -> Steps[tuple[Prediction, bytes, KnownRequest]]:
             core: Core = self if one.client is None else one.client.core
@@ -158,7 +175,7 @@ class Core:
 
         request, known = b"", None
         try:
-            found, answered = yield from self.ask_chain(route, end, ask)
+            found, answered = yield from self.ask_chain(route, end, ask, losses)
             if found is not None:
                 answer, request, known = found
             elif stand_in is not None:
@@ -174,7 +191,11 @@ class Core:
         return answer, request, known
 
     def ask_chain(
-        self, route: Route, end: float, ask: Callable[[Servable, float], Steps[Answer]]
+        self,
+        route: Route,
+        end: float,
+        ask: Callable[[Servable, float], Steps[Answer]],
+        losses: Losses,
     ) -> Steps[tuple[Answer | None, Answered]]:
         """Asks the servables on the route until one answers; logs, counts and tells observers."""
 
@@ -182,7 +203,7 @@ class Core:
             self.fallbacks.log(servable, to, error)
             self.sender.notify(lambda observer: observer.fell_back(servable, to, error))
 
-        answer, answered = yield from first_answer(route.chain, end, ask, fell_back)
+        answer, answered = yield from first_answer(route.chain, end, ask, fell_back, losses)
         by = answered.servable
         self.fallbacks.answered(DEFAULT if by is None else str(by))
         return answer, answered
@@ -202,6 +223,7 @@ class Core:
         answer, latency_s = yield from self.sender.exchange(
             about, messages.encode(request), _read_classification
         )
+        check_asked(servable, answer.model, answer.version)
         return dataclasses.replace(answer, latency_s=latency_s)
 
     def regress(
@@ -219,6 +241,7 @@ class Core:
         answer, latency_s = yield from self.sender.exchange(
             about, messages.encode(request), _read_regression
         )
+        check_asked(servable, answer.model, answer.version)
         return dataclasses.replace(answer, latency_s=latency_s)
 
     def metadata(
@@ -257,8 +280,13 @@ class Core:
                     timeout_s=about.timeout_s,
                 )
 
-        yield from self.sender.exchange(about, messages.encode(request), read)
-        self.predictor.known.clear()
+        try:
+            yield from self.sender.exchange(about, messages.encode(request), read)
+        except DeadlineExceededError as error:
+            error.hint = _RELOAD_HINT
+            raise
+        finally:
+            self.predictor.known.clear()  # it may have been carried out, or may still be
 
     def wait_ready(self, servable: Servable, timeout_s: float) -> Steps[Metadata]:
         """Asks for metadata again and again, without circuit, until it is answered."""

@@ -83,7 +83,7 @@ class KnownRequest:
             request = self.template.encode_known(inputs)
             if request is not None:
                 return request
-        check_mapping(inputs)
+        check_mapping(inputs, may_be_empty=True)
         if self.signature is None:
             arrays = {name: as_array(value, f"input {name!r}") for name, value in inputs.items()}
         else:

@@ -29,8 +29,9 @@ class Call:
     """The version asked for, if one was."""
     signature: str
     request_bytes: int
-    metadata: list[tuple[str, str | bytes]]
-    """gRPC metadata that is sent along; call_started may add to it."""
+    metadata: list[tuple[str, str | bytes]] = dataclasses.field(repr=False)
+    """gRPC metadata that is sent along; call_started may add to it. Not in the call's repr, as it
+    may hold a token."""
     attempts: int = 0
     version: int = 0
     """The version that answered; 0 until it did, and where the answer does not tell."""

@@ -10,15 +10,18 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from tfs_client.answers import Metadata, Prediction
+from tfs_client.call.about import About
 from tfs_client.call.channel import checked_metadata
 from tfs_client.call.known import Known, KnownRequest
-from tfs_client.call.sender import About, Sender
+from tfs_client.call.sender import Sender
 from tfs_client.errors import (
+    AnswerError,
     FailedPreconditionError,
     InvalidRequestError,
     NotFoundError,
     RequestError,
 )
+from tfs_client.failures.policy import Losses
 from tfs_client.servable import Servable
 from tfs_client.steps import Metadata as Pairs, Steps
 from tfs_client.wire import decoding, messages, serving_pb2 as pb
@@ -38,6 +41,12 @@ class Question(NamedTuple):
     """Of the whole call, in seconds; for the sentences of errors."""
     metadata: Pairs = ()
     request_id: str = ""
+    losses: Losses | None = None
+    """Of the route that it is asked on, if there is one."""
+
+    def __repr__(self) -> str:
+        """Without inputs and metadata, which may hold secrets."""
+        return f"Question({self.signature!r}, outputs={self.outputs}, id={self.request_id!r})"
 
 
 class Sent(NamedTuple):
@@ -47,6 +56,10 @@ class Sent(NamedTuple):
     known: KnownRequest
     """How it was made."""
     metadata: Pairs
+
+    def __repr__(self) -> str:
+        """Without metadata, which may hold secrets."""
+        return f"Sent({len(self.request)} bytes of {self.known.name!r})"
 
 
 class Predictor:
@@ -78,7 +91,7 @@ class Predictor:
             servable: whom; its own `signature` is left to the caller.
             end: when the time is up, on time.monotonic()'s clock.
         """
-        inputs, signature, outputs, timeout_s, metadata, request_id = question
+        inputs, signature, outputs, timeout_s, metadata, request_id, losses = question
         known, request = None, None
         try:
             known = self.known.request(servable, signature, outputs, check=self._check)
@@ -91,12 +104,14 @@ class Predictor:
             known, request = yield from self._encode_anew(question, servable, end)
         if request_id:
             metadata = with_request_id(metadata, request_id)
-        about = About("Predict", servable, signature, timeout_s, end, metadata)
+        about = About("Predict", servable, signature, timeout_s, end, metadata, False, losses)
         try:
             answer, latency_s = yield from self.sender.exchange(about, request, self._read)
         except _MAYBE_ANOTHER_VERSION:
             self.known.forget(servable)
             raise
+        if answer.model != servable.model or servable.version is not None:
+            check_asked(servable, answer.model, answer.version)
         if known.metadata is not None and answer.version != known.metadata.version:
             self.known.answered(servable, answer.version)
         prediction = Prediction(
@@ -117,6 +132,7 @@ class Predictor:
         left_s = end - time.monotonic()
         about = About("Predict", servable, signature, left_s, end, sent.metadata)
         answer, latency_s = yield from self.sender.exchange(about, request, self._read)
+        check_asked(servable, answer.model, answer.version)
         return Prediction(**answer._asdict(), latency_s=latency_s, answered_by=servable.name)
 
     def signatures(
@@ -133,6 +149,7 @@ class Predictor:
         """Asks the server for a servable's signatures, and keeps them."""
         request = messages.encode(messages.metadata_request(model_spec(servable)))
         found, _ = yield from self.sender.exchange(about, request, _read_metadata)
+        check_asked(servable, found.model, found.version)
         self.known.learn(servable, found)
         return found
 
@@ -162,6 +179,23 @@ class Predictor:
 
     def _read(self, data: bytes) -> decoding.Answer:
         return decoding.decode_answer(data, self._max_bytes)
+
+
+def check_asked(servable: Servable, model: str, version: int) -> None:
+    """Refuses the answer of another model, or of another version, than was asked.
+
+    A server that does not tell who answered is taken at its word.
+
+    Raises:
+        AnswerError: it is another one's.
+    """
+    other_model = model and model != servable.model
+    other_version = version and servable.version is not None and version != servable.version
+    if other_model or other_version:
+        raise AnswerError(
+            f"Expected the answer of {servable}. Received: that of version {version} of {model}; "
+            "what answers at the target mixes models up: look at a proxy on the way"
+        )
 
 
 def with_request_id(metadata: Pairs, request_id: str) -> Pairs:

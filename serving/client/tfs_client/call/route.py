@@ -68,7 +68,8 @@ class Route:
             request_id = request_id or os.urandom(16).hex()
         elif key is not None:
             raise RequestError(
-                f"Expected router, to choose a side for the key. Received: key={key!r} without one"
+                "Expected router, to choose a side for the key. Received: a key (of type "
+                f"{type(key).__name__}) without one"
             )
         if not isinstance(fallback, Iterable):
             raise RequestError(f"Expected fallback as a list. Received: fallback={fallback!r}")

@@ -6,30 +6,36 @@ As steps (steps.py), so that a thread and an event loop run the same code.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import operator
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
-from tfs_client.background.forks import Poller
-from tfs_client.call.channel import METHODS, checked_metadata
-from tfs_client.call.codes import from_rpc_error
+from tfs_client.background.forks import Grpc
+from tfs_client.call.about import About, Settings, blocked, late
+from tfs_client.call.channel import METHODS, check_no_secrets, checked_metadata
+from tfs_client.call.identity import Tokens
 from tfs_client.call.observer import Call, Observer
-from tfs_client.call.policy import Breaker, Budget, Circuit, Retry, says_something
 from tfs_client.errors import (
     CallError,
-    CircuitOpenError,
     ClosedClientError,
-    DeadlineExceededError,
     ForkedClientError,
+    LabelNotFoundError,
     RequestError,
 )
-from tfs_client.servable import Servable
+from tfs_client.failures.codes import Again, again_after, from_rpc_error
+from tfs_client.failures.policy import (
+    LOST_PAUSE_S,
+    MOST_NOT_BEGUN,
+    Budget,
+    Circuit,
+    Losses,
+    says_something,
+)
 from tfs_client.steps import Metadata, Pause, Send, Start, Steps, WaitAny
 
 logger = logging.getLogger(__name__)
@@ -40,36 +46,14 @@ _WITH_CIRCUIT = frozenset(METHODS) - {"GetModelStatus", "HandleReloadConfigReque
 """An operator's calls are never held back."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a client calls: Connection's arguments of the same names."""
+class _Failures:
+    """What went wrong in one call so far, as far as it bears on sending it again."""
 
-    target: str
-    timeout_s: float
-    retry: Retry
-    breaker: Breaker | None
-    hedge_after_s: float | None
-    wait_for_ready: bool
-    metadata: tuple[tuple[str, str | bytes], ...]
-    token: Callable[[], str] | None
-    observers: tuple[Observer, ...]
+    __slots__ = ("losses", "not_begun")
 
-
-class About(NamedTuple):
-    """One call, as errors and observers name it, and how it is to be sent."""
-
-    method: str
-    servable: Servable | None
-    """None for a call about the whole server."""
-    signature: str
-    timeout_s: float
-    """Of the whole call, in seconds; for the error's sentence."""
-    end: float
-    """When the time is up, on time.monotonic()'s clock."""
-    metadata: Metadata = ()
-    """Of this call, beside the client's."""
-    once: bool = False
-    """No retries, no hedge, and no circuit."""
+    def __init__(self, losses: Losses | None):
+        self.losses = Losses() if losses is None else losses
+        self.not_begun = 0
 
 
 class Sender:
@@ -83,12 +67,14 @@ class Sender:
     def __init__(self, settings: Settings, stub: Callable[[str], Any]):
         self.settings = settings
         self.closed = False
+        self.used = False
         self.stub_for = stub
         self._stubs: dict[str, Any] = {}
         self._pid = os.getpid()
         self._budget = Budget(settings.retry)
         self._circuits: dict[str, Circuit] = {}
         self._metadata: Metadata | None = settings.metadata or None
+        self._tokens = settings.token and Tokens(settings.token, settings.target)
 
     def exchange(
         self, about: About, request: bytes, read: Callable[[bytes], Answer]
@@ -107,12 +93,15 @@ class Sender:
         self.check_usable()
         start = time.perf_counter()
         metadata, call = self._metadata, None
-        if self.settings.observers or self.settings.token or about.metadata:
-            metadata, call = self._prepare(about, request)
+        if self.settings.observers or self._tokens or about.metadata:
+            token = (yield from self._tokens.ask(about)) if self._tokens else ""
+            metadata, call = self._prepare(about, request, token)
         try:
             if call is not None:
                 self.notify(operator.methodcaller("call_started", call))
                 metadata = call.metadata or None
+                if self.settings.plain_text:
+                    check_no_secrets(call.metadata, self.settings.target)
             data = yield from self._attempts(about, request, metadata, call)
             if call is not None:
                 call.answer_bytes = len(data)
@@ -128,27 +117,36 @@ class Sender:
             self._end(call, start)
         return answer, latency_s
 
+    def close(self) -> None:
+        """Refuses calls from now on."""
+        self.closed = True
+        if self._tokens:
+            self._tokens.close()
+
     def check_usable(self) -> None:
         """Refuses a client that was closed, or that another process opened.
 
         Raises:
             ClosedClientError: it was closed.
-            ForkedClientError: it was opened before a fork, or gRPC does not work in this process.
+            ForkedClientError: it was used before a fork, or gRPC does not work in this process.
         """
         if self.closed:
             raise ClosedClientError(
                 "Expected an open client. Received: a closed one; open a new one"
             )
-        if Poller.lost:
+        if Grpc.lost:
             raise ForkedClientError(
-                "Expected a process in which gRPC works. Received: one that was forked while an "
-                "AsyncClient was open; close it before the fork, or start the process by spawning"
+                "Expected a process in which gRPC works. Received: one that was forked "
+                f"{Grpc.lost}, or start the process by spawning"
             )
         if self._pid != os.getpid():
-            raise ForkedClientError(
-                f"Expected a client opened in this process ({os.getpid()}). Received: one of "
-                f"process {self._pid}, from before a fork; open one in each process, after the fork"
-            )
+            if self.used:
+                raise ForkedClientError(
+                    f"Expected a client opened in this process ({os.getpid()}). Received: one of "
+                    f"process {self._pid}, from before a fork; open one in each process, after "
+                    "the fork"
+                )
+            self._pid = os.getpid()  # it was only made before the fork
 
     def notify(self, tell: Callable[[Observer], None]) -> None:
         """Tells every observer; what one of them raises is logged."""
@@ -162,9 +160,11 @@ class Sender:
         circuit = self._circuit(about)
         stub = self._stubs.get(about.method)
         if stub is None:
+            self.used = True
             stub = self._stubs[about.method] = self.stub_for(METHODS[about.method])
         settings = self.settings
         hedge_after_s = None if about.once else settings.hedge_after_s
+        failures: _Failures | None = None
         self._budget.deposit()
         attempts = 0
         while True:
@@ -174,14 +174,16 @@ class Sender:
                 call.attempts += 1
             send = Send(stub, request, left_s, metadata, settings.wait_for_ready or None)
             try:
-                if hedge_after_s is None:
+                if hedge_after_s is None or (failures is not None and failures.losses.count):
                     data: bytes = yield send
                 else:
-                    data = yield from self._hedged(send, hedge_after_s, call)
+                    failures = failures or _Failures(about.losses)
+                    data = yield from self._hedged(about, send, hedge_after_s, call, failures)
             except (Exception, asyncio.CancelledError) as failure:
                 error = self._call_error(about, failure)
                 error.attempts = attempts
-                pause_s = self._pause_after(about, error, circuit, call)
+                failures = failures or _Failures(about.losses)
+                pause_s = self._pause_after(about, error, circuit, call, failures)
                 if pause_s is None:
                     raise error from failure
             else:
@@ -199,9 +201,9 @@ class Sender:
         """
         left_s = about.end - time.monotonic()
         if left_s <= 0:
-            raise _late(self.settings.target, about, attempts)
+            raise late(self.settings.target, about, attempts)
         if circuit is not None and (reason := circuit.blocked()):
-            raise _blocked(self.settings.target, about, reason)
+            raise blocked(self.settings.target, about, reason)
         return left_s
 
     def _call_error(self, about: About, failure: BaseException) -> CallError:
@@ -221,27 +223,46 @@ class Sender:
             raise RequestError(
                 f"Expected gRPC to send {about.method}. Received: {failure}"
             ) from failure
-        return from_rpc_error(
+        error = from_rpc_error(
             failure,
             target=self.settings.target,
             call=about.method,
             timeout_s=about.timeout_s,
         )
+        if isinstance(error, LabelNotFoundError) and about.servable is not None:
+            error.hint = (
+                f"the server has no label {about.servable.label!r} of model "
+                f"{about.servable.model!r}, or no such model: compare both names with its "
+                "models.config"
+            )
+        return error
 
     def _pause_after(
-        self, about: About, error: CallError, circuit: Circuit | None, call: Call | None
+        self,
+        about: About,
+        error: CallError,
+        circuit: Circuit | None,
+        call: Call | None,
+        failures: _Failures,
     ) -> float | None:
         """Reports a failed attempt; the seconds until the next one, None if there is to be none."""
         if circuit is not None:
             _report(circuit, error)
-        pause_s = self._pause_s(about, error)
+        pause_s = self._pause_s(about, error, failures)
         if call is not None:
             self.notify(operator.methodcaller("attempt_failed", call, error, pause_s))
         if pause_s is not None:
             logger.debug("%s; again in %.3f s", error, pause_s)
         return pause_s
 
-    def _hedged(self, send: Send, hedge_after_s: float, call: Call | None) -> Steps[bytes]:
+    def _hedged(
+        self,
+        about: About,
+        send: Send,
+        hedge_after_s: float,
+        call: Call | None,
+        failures: _Failures,
+    ) -> Steps[bytes]:
         """One attempt, and a second one if the first is slow; the first answer counts."""
         left_s = send.timeout_s
         futures = [(yield Start(send))]
@@ -260,18 +281,37 @@ class Sender:
                     if len(futures) == 1:
                         raise failure
                     futures.remove(future)
+                    if again_after(self._call_error(about, failure)) is Again.LOST:
+                        failures.losses.count += 1
                 done = yield WaitAny(futures, left_s)
         finally:
             for future in futures:
                 _dismiss(future)
 
-    def _pause_s(self, about: About, error: CallError) -> float | None:
+    def _pause_s(self, about: About, error: CallError, failures: _Failures) -> float | None:
+        again = again_after(error)
+        left_s = about.end - time.monotonic()
+        if again is Again.NOT_BEGUN and failures.not_begun < MOST_NOT_BEGUN:
+            # Even a reload may be sent again: nothing has come of it.
+            pause_s = failures.not_begun * self.settings.retry.backoff_s
+            failures.not_begun += 1
+            return pause_s if pause_s < left_s else None
+        if again is Again.LOST:
+            failures.losses.count += 1
+            if failures.losses.too_many:
+                error.hint = (
+                    f"{failures.losses.count} connections were lost while this request was under "
+                    "way, so nobody else is asked it: look what ended the servers"
+                )
+                return None
         if about.once or about.method == "HandleReloadConfigRequest":
             return None  # a reload may have been carried out, and another one since
-        pause_s = self.settings.retry.pause_s(error, error.attempts)
-        if pause_s is None or time.monotonic() + pause_s >= about.end:
+        found_s = self.settings.retry.pause_s(error, error.attempts - failures.not_begun)
+        if found_s is not None and again is Again.LOST:
+            found_s = max(found_s, LOST_PAUSE_S)
+        if found_s is None or found_s >= left_s:
             return None
-        return pause_s if self._budget.withdraw() else None
+        return found_s if self._budget.withdraw() else None
 
     def _circuit(self, about: About) -> Circuit | None:
         servable, breaker = about.servable, self.settings.breaker
@@ -283,16 +323,15 @@ class Sender:
             circuit = self._circuits.setdefault(servable.name, made)
         return circuit
 
-    def _prepare(self, about: About, request: bytes) -> tuple[Metadata | None, Call | None]:
+    def _prepare(
+        self, about: About, request: bytes, token: str
+    ) -> tuple[Metadata | None, Call | None]:
         """The metadata to send, and the record for observers if there are any."""
-        metadata = [*self.settings.metadata, *checked_metadata(about.metadata)]
-        if self.settings.token is not None:
-            token = self.settings.token()
-            if not isinstance(token, str) or not token:
-                raise RequestError(
-                    "Expected the function given as token to give a text. "
-                    f"Received: {type(token).__name__}"
-                )
+        own = checked_metadata(about.metadata)
+        if self.settings.plain_text:
+            check_no_secrets(own, self.settings.target)
+        metadata = [*self.settings.metadata, *own]
+        if token:
             metadata += checked_metadata([("authorization", f"Bearer {token}")])
         if not self.settings.observers:
             return metadata or None, None
@@ -338,25 +377,3 @@ def _dismiss(future: Any) -> None:
     """Gives up an attempt; if it still fails, its error is fetched, so that none is logged."""
     future.cancel()
     future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-
-
-def _late(target: str, about: About, attempts: int) -> DeadlineExceededError:
-    error = DeadlineExceededError(
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        "" if attempts else "no time was left to send it",
-        target=target,
-        call=about.method,
-        timeout_s=about.timeout_s,
-    )
-    error.attempts = attempts
-    return error
-
-
-def _blocked(target: str, about: About, reason: str) -> CircuitOpenError:
-    return CircuitOpenError(
-        grpc.StatusCode.UNAVAILABLE,
-        reason,
-        target=target,
-        call=about.method,
-        timeout_s=about.timeout_s,
-    )

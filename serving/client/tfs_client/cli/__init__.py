@@ -20,6 +20,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from tfs_client.cli.output import say
 from tfs_client.cli.parser import make_parser
 from tfs_client.errors import TfsError
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 2
     except (TfsError, OSError) as error:
-        print(f"tfs: error: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"tfs: error: {' '.join(str(error).split())}", sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("tfs: interrupted", file=sys.stderr)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tfs_client import contract
 from tfs_client.aio import AsyncClient
 from tfs_client.answers import Metadata, TensorSpec
-from tfs_client.cli.output import Progress, print_json, print_table
+from tfs_client.cli.output import Progress, print_json, print_table, say
 from tfs_client.cli.verbs import connection, image_files, read_inputs, version_of
 from tfs_client.errors import CallError, RequestError, TfsError
 from tfs_client.wire.inputs import as_array, find_signature
@@ -79,7 +79,7 @@ def bench(arguments: argparse.Namespace) -> int:
 
 def _print(figures: Mapping[str, Any]) -> None:
     inputs = ", ".join(f"{name} {text}" for name, text in figures["inputs"].items())
-    print(f"{figures['target']} {figures['signature']}: {inputs}")
+    say(f"{figures['target']} {figures['signature']}: {inputs}")
     versions = ", ".join(f"{name}: {count}" for name, count in figures["versions"].items())
     latencies = "  ".join(f"{name} {value}" for name, value in figures["latency_ms"].items())
     errors = ", ".join(f"{name}: {count}" for name, count in figures["errors"].items())

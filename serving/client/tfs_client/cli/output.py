@@ -7,14 +7,33 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from numpy.typing import NDArray
 
 
+def printable(text: str) -> str:
+    """The text with what would steer a terminal written out: escape sequences, ends of lines.
+
+    Names of files, labels and errors come from others. Also written out: marks that turn the
+    direction of writing, and bytes of a file's name that are no text.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
+    )
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Prints one line, as printable makes it."""
+    print(printable(text), file=file)
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns; columns of numbers to the right."""
-    lines = [header, *rows]
+    """Aligned columns, as printable makes their cells; columns of numbers to the right."""
+    lines = [[printable(cell) for cell in line] for line in (header, *rows)]
+    rows = lines[1:]
     widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
     numeric = [
         bool(rows) and all(row[at].replace(".", "").isdigit() or row[at] == "-" for row in rows)
@@ -29,8 +48,26 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_json(content: Any) -> None:
-    """Indented JSON, without NaN and infinity, which JSON does not have."""
-    print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    """Indented JSON, without NaN and infinity, which JSON does not have.
+
+    What would steer a terminal is written as JSON escapes, which a parser takes back.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    print("\n".join(map(_escaped, text.split("\n"))))
+
+
+def _escaped(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(
+        one if one.isprintable() else "".join(f"\\u{unit:04x}" for unit in _utf16(one))
+        for one in line
+    )
+
+
+def _utf16(character: str) -> tuple[int, ...]:
+    raw = character.encode("utf-16-be", "surrogatepass")
+    return tuple(int.from_bytes(raw[at : at + 2], "big") for at in range(0, len(raw), 2))
 
 
 def values_as_json(array: NDArray[Any]) -> Any:

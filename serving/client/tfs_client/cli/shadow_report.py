@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from tfs_client.cli.output import print_json, print_table
+from tfs_client.cli.output import print_json, print_table, say
 from tfs_client.shadow.comparisons import Comparison
 
 SHOWN: Final = 20
@@ -178,8 +178,9 @@ def _print(figures: dict[str, Any]) -> None:
 
 
 def _print_pair(pair: dict[str, Any]) -> None:
-    print(
-        f"\n{pair['model']} version {pair['primary_version']}, "
+    print()
+    say(
+        f"{pair['model']} version {pair['primary_version']}, "
         f"shadow {pair['shadow']} version {pair['shadow_version']}"
     )
     low, high = pair["agreement_95"]

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfs_client import contract
 from tfs_client.answers import Prediction
-from tfs_client.cli.output import Progress, print_json, print_table, values_as_json
+from tfs_client.cli.output import Progress, print_json, print_table, say, values_as_json
 from tfs_client.client import Client
 from tfs_client.errors import RequestError
 from tfs_client.flags import connection_arguments
@@ -49,14 +49,14 @@ def predict(arguments: argparse.Namespace) -> int:
         print_table(header, [_prediction_as_text(row) for row in rows])
     for row in rows:
         if row.reason:
-            print(f"tfs: not sent: {row.source}: {row.reason}", file=sys.stderr)
+            say(f"tfs: not sent: {row.source}: {row.reason}", sys.stderr)
         elif not row.valid:
             expected = ", ".join(contract.IMAGE_FORMATS)
-            print(
+            say(
                 f"tfs: not valid: {row.source}: Expected a whole {expected} file within the "
                 "model's limit of pixels. Received: what the model cannot decode. Open it and save "
                 "it again as PNG, or smaller.",
-                file=sys.stderr,
+                sys.stderr,
             )
     return 0 if all(row.valid for row in rows) else 1
 
@@ -77,7 +77,7 @@ def _predict_inputs(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(_answer_as_json(answer))
         return 0
-    print(f"{answer.model} version {answer.version}, {1000 * answer.latency_s:.1f} ms")
+    say(f"{answer.model} version {answer.version}, {1000 * answer.latency_s:.1f} ms")
     rows = [
         (name, "string" if array.dtype.kind == "O" else str(array.dtype), str(list(array.shape)))
         + (" ".join(np.array2string(array, threshold=20, separator=", ").split()),)
@@ -94,7 +94,7 @@ def metadata(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(dataclasses.asdict(found))
         return 0
-    print(f"{found.model} version {found.version}")
+    say(f"{found.model} version {found.version}")
     rows = []
     for signature in found.signatures.values():
         name = signature.name
@@ -130,7 +130,7 @@ def wait_ready(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"model": found.model, "version": found.version})
     else:
-        print(f"{found.model} version {found.version} is ready at {arguments.target}")
+        say(f"{found.model} version {found.version} is ready at {arguments.target}")
     return 0
 
 

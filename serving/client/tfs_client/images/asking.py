@@ -9,17 +9,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from tfs_client import contract
 from tfs_client.answers import ImagePrediction, Prediction
 from tfs_client.call.arguments import checked_timeout
 from tfs_client.call.core import Core, check_shadow
-from tfs_client.call.fallback import DEFAULT
 from tfs_client.call.predictor import Predictor, Question
 from tfs_client.call.route import Key, Route
 from tfs_client.errors import (
@@ -30,9 +28,11 @@ from tfs_client.errors import (
     RequestError,
     TfsError,
 )
+from tfs_client.failures.policy import Losses
 from tfs_client.images import pictures
 from tfs_client.images.pictures import Guards, Picture
 from tfs_client.images.pixels import ImageSource
+from tfs_client.images.rows import checked_classes, marked, numbered, rows_of, stand_in
 from tfs_client.servable import Servable, servable
 from tfs_client.steps import Steps, Work
 
@@ -62,6 +62,8 @@ class _Turn(NamedTuple):
     end: float
     """When the time is up, on time.monotonic()'s clock."""
     request_id: str
+    losses: Losses | None = None
+    """Of the route, if it is on one."""
 
 
 class Classifier:
@@ -83,9 +85,11 @@ class Classifier:
         router: chooses the label by the `key` of a call, in place of label and version.
         guards: what is checked before a picture is sent.
         shadow: asks another version the same afterwards, and compares the answers.
+        classes: the class names that may be answered; AnswerError for any other. None takes every
+            name: a version's metadata does not tell them.
 
     Raises:
-        RequestError: a label and a version, or a batch size below 1.
+        RequestError: a label and a version, a batch size below 1, or classes that are no names.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Classifier:
         router: Router | None = None,
         guards: Guards = Guards(),  # noqa: B008  # frozen
         shadow: Shadow | None = None,
+        classes: Iterable[str] | None = None,
     ):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise RequestError(f"Expected batch_size above 0. Received: batch_size={batch_size}")
@@ -116,6 +121,7 @@ class Classifier:
         self._router = router
         self._guards = guards
         self._shadow = shadow
+        self._classes = None if classes is None else checked_classes(classes)
         if shadow is not None:
             check_shadow(shadow)
 
@@ -147,7 +153,7 @@ class Classifier:
             if self._shadow is not None and rows:
                 yield from self._mirror(self._shadow, good, rows, ids[0])
             found = iter(rows)
-            answers += [_marked(one) if one.problem else next(found) for one in batch]
+            answers += [marked(one) if one.problem else next(found) for one in batch]
         return answers
 
     def _ask_route(
@@ -159,17 +165,18 @@ class Classifier:
         if self._router is None and key is None and not self._fallback and not self._default:
             turn = _Turn(self._core.predictor, self._servable, end, request_id)
             answers = yield from self._ask(batch, turn)
-            answers = _numbered(answers, request_id, ids)
+            answers = numbered(answers, request_id, ids)
             self._tell(self._servable, answers)
             return answers
         route = Route.begin(self._servable, self._fallback, self._router, key, request_id)
+        losses = Losses()
 
         def ask(one: Servable, its_end: float) -> Steps[list[ImagePrediction]]:
             core: Core = self._core if one.client is None else one.client.core
-            return self._ask(batch, _Turn(core.predictor, one, its_end, route.request_id))
+            return self._ask(batch, _Turn(core.predictor, one, its_end, route.request_id, losses))
 
         try:
-            found, answered = yield from self._core.ask_chain(route, end, ask)
+            found, answered = yield from self._core.ask_chain(route, end, ask, losses)
             if found is None and not self._default:
                 raise answered.failures[0]
         except TfsError as error:
@@ -177,10 +184,10 @@ class Classifier:
             raise
         if found is None:
             latency_s = time.monotonic() - start
-            found = [_default(one, self._servable, latency_s, route.request_id) for one in batch]
+            found = [stand_in(one, self._servable, latency_s, route.request_id) for one in batch]
         if answered.reason:
             found = [dataclasses.replace(one, reason=answered.reason) for one in found]
-        found = _numbered(found, route.request_id, ids)
+        found = numbered(found, route.request_id, ids)
         for answer in found:
             route.expose(
                 answer,
@@ -232,7 +239,7 @@ class Classifier:
                 raise
             most = int(limit[1])
         else:
-            return _rows(prediction, batch, turn.request_id)
+            return rows_of(prediction, batch, turn.request_id, self._classes)
         self._batch_size = min(self._batch_size, most)
         rows: list[ImagePrediction] = []
         for at in range(0, len(batch), most):
@@ -263,7 +270,9 @@ class Classifier:
         return (yield from self._predict(contract.SIGNATURE_IMAGES, inputs, turn))
 
     def _predict(self, signature: str, inputs: dict[str, Any], turn: _Turn) -> Steps[Prediction]:
-        question = Question(inputs, signature, (), self._timeout_s, request_id=turn.request_id)
+        question = Question(
+            inputs, signature, (), self._timeout_s, (), turn.request_id, turn.losses
+        )
         answer, _, _ = yield from turn.predictor.predict(question, turn.servable, turn.end)
         return answer
 
@@ -294,17 +303,6 @@ class Classifier:
         )
 
 
-def _numbered(
-    answers: list[ImagePrediction], request_id: str, ids: Sequence[str]
-) -> list[ImagePrediction]:
-    if not request_id:
-        return answers
-    return [
-        dataclasses.replace(answer, request_id=request_id + one)
-        for answer, one in zip(answers, ids)
-    ]
-
-
 def check_some(count: int) -> None:
     """Refuses an empty batch.
 
@@ -313,77 +311,3 @@ def check_some(count: int) -> None:
     """
     if not count:
         raise EmptyBatchError("Expected at least one image. Received: none")
-
-
-def _marked(picture: Picture) -> ImagePrediction:
-    """The answer for a picture that cannot be sent."""
-    problem = picture.problem
-    return ImagePrediction(
-        label="",
-        probability=math.nan,
-        needs_review=True,
-        valid=False,
-        model_version=0,
-        latency_s=0.0,
-        reason=f"{type(problem).__name__}: {problem}",
-        source=picture.source,
-    )
-
-
-def _default(
-    picture: Picture, asked: Servable, latency_s: float, request_id: str
-) -> ImagePrediction:
-    """The answer where no servable gives one; the picture was not found to be invalid."""
-    return ImagePrediction(
-        label="",
-        probability=math.nan,
-        needs_review=True,
-        valid=True,
-        model_version=0,
-        latency_s=latency_s,
-        model=asked.model,
-        answered_by=DEFAULT,
-        request_id=request_id,
-        source=picture.source,
-    )
-
-
-_KINDS: Final = {
-    contract.OUTPUT_PROBABILITY: "f",
-    contract.OUTPUT_LABEL: "O",
-    contract.OUTPUT_NEEDS_REVIEW: "b",
-    contract.OUTPUT_VALID: "b",
-}
-"""The contract's outputs, with numpy's letter for their dtypes."""
-
-
-def _rows(
-    prediction: Prediction, batch: Sequence[Picture], request_id: str
-) -> list[ImagePrediction]:
-    """One typed answer for each image; refuses outputs that do not follow the contract."""
-    columns: list[list[Any]] = []
-    for name, kind in _KINDS.items():
-        output = prediction.outputs.get(name)
-        if output is None or output.shape != (len(batch),) or output.dtype.kind != kind:
-            received = "none" if output is None else f"{output.dtype} {list(output.shape)}"
-            raise AnswerError(
-                f"Expected output {name!r} with one row for each of {len(batch)} images. "
-                f"Received: {received}, outputs={sorted(prediction.outputs)}; "
-                f"version {prediction.version} of {prediction.model} does not follow the contract"
-            )
-        columns.append(output.tolist())
-    return [
-        ImagePrediction(
-            label=label.decode(errors="replace"),
-            probability=probability,
-            needs_review=needs_review,
-            valid=valid,
-            model_version=prediction.version,
-            latency_s=prediction.latency_s,
-            model=prediction.model,
-            answered_by=prediction.answered_by,
-            request_id=request_id,
-            source=picture.source,
-        )
-        for probability, label, needs_review, valid, picture in zip(*columns, batch)
-    ]

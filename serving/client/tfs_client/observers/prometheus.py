@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from tfs_client.answers import ImagePrediction
-from tfs_client.call.fallback import DEFAULT
 from tfs_client.call.observer import Call, Observer
 from tfs_client.errors import CallError, RequestError, TfsError
+from tfs_client.failures.fallback import DEFAULT
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram

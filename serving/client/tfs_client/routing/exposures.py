@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from tfs_client.background.jsonl import JsonLines
 
@@ -40,5 +41,13 @@ class Exposure:
 class ExposureLog(JsonLines[Exposure]):
     """Appends exposures to a file, one line of JSON each; to be used as a Router's on_exposure.
 
-    Threads and processes may share the file; see JsonLines.
+    Threads and processes may share the file; see JsonLines. A router that is given no secret keeps
+    one beside it, in `secret_path`: processes that share the log, and their successors, give a key
+    the same pseudonym. Delete that file when the experiment has ended: then nobody can tell any
+    more whose lines these are.
     """
+
+    @property
+    def secret_path(self) -> Path:
+        """The hidden file with the secret: for exposures.jsonl, .exposures.jsonl.secret."""
+        return self.path.with_name(f".{self.path.name}.secret")

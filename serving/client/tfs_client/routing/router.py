@@ -21,6 +21,7 @@ from tfs_client.background.callbacks import Callback
 from tfs_client.background.forks import renew_after_fork
 from tfs_client.errors import RequestError
 from tfs_client.routing.exposures import Exposure, ExposureLog
+from tfs_client.routing.secret import Secret, hash_key
 from tfs_client.routing.split import Assignment, Split, SplitFile
 
 __all__ = ["Assignment", "Exposure", "ExposureLog", "Router", "Split"]
@@ -36,9 +37,13 @@ class Router:
         experiment: its name; under another name all keys are assigned anew and independently.
         control: the label that gets the keys of killed labels.
         on_exposure: called by `expose`, in the caller's thread; an ExposureLog, say.
+        secret: makes pseudonyms of keys that nobody finds out by trying keys: at least 16 bytes, or
+            the path of a file that holds them (made if it is missing). Processes with the same
+            secret give a key the same pseudonym: give one where they write to different logs. None
+            means a file beside the ExposureLog, and without one a secret of this router alone.
 
     Raises:
-        RequestError: as Split says.
+        RequestError: as Split says, or a secret that is too short or cannot be read.
     """
 
     def __init__(
@@ -48,9 +53,12 @@ class Router:
         experiment: str,
         control: str = contract.LABEL_STABLE,
         on_exposure: Callable[[Exposure], None] | None = None,
+        secret: Secret | None = None,
     ):
         # The split that was asked for, and the one in use: the same with the labels killed by code.
-        self._asked = self._split = Split(experiment=experiment, weights=weights, control=control)
+        asked = Split(experiment=experiment, weights=weights, control=control)
+        self._hash_key = hash_key(_secret(on_exposure) if secret is None else secret)
+        self._asked, self._split = asked, dataclasses.replace(asked, hash_key=self._hash_key)
         self._killed: frozenset[str] = frozenset()
         self._file: SplitFile | None = None
         self._on_exposure = Callback(on_exposure, "on_exposure")
@@ -65,6 +73,7 @@ class Router:
         *,
         poll_s: float = 1.0,
         on_exposure: Callable[[Exposure], None] | None = None,
+        secret: Secret | None = None,
     ) -> Router:
         """A router that follows a JSON file. `assign` checks the file; there is no thread.
 
@@ -79,6 +88,7 @@ class Router:
             path: the file.
             poll_s: shortest time between two checks of the file, in seconds.
             on_exposure: as for the class.
+            secret: as for the class.
 
         Raises:
             RequestError: the file is missing or wrong.
@@ -90,9 +100,11 @@ class Router:
             experiment=found.experiment,
             control=found.control,
             on_exposure=on_exposure,
+            secret=secret,
         )
         router._file = file
-        router._asked = router._split = found
+        router._asked = found
+        router._split = dataclasses.replace(found, hash_key=router._hash_key)
         return router
 
     @property
@@ -215,6 +227,20 @@ class Router:
     def _settle(self, asked: Split, level: int, why: str) -> None:
         """Puts a split in place, with the labels that code killed. The lock is held."""
         here = self._killed & asked.weights.keys()
-        old, new = self._split, dataclasses.replace(asked, killed={*asked.killed, *here})
+        killed = {*asked.killed, *here}
+        new = dataclasses.replace(asked, killed=killed, hash_key=self._hash_key)
+        old = self._split
         self._asked, self._split = asked, new
         _log.log(level, "split %s: %s -> %s", why, old, new)
+
+
+def _secret(on_exposure: Callable[[Exposure], None] | None) -> Secret:
+    """The secret where none was given."""
+    if isinstance(on_exposure, ExposureLog):
+        return on_exposure.secret_path
+    if on_exposure is not None:
+        _log.warning(
+            "a router without secret=… tells its exposures to something else than an ExposureLog: "
+            "its units are other ones in each process, and after each start"
+        )
+    return os.urandom(32)

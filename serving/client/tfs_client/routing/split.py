@@ -2,9 +2,11 @@
 
 A key is bytes: a text in UTF-8, an integer in decimal (7, "7" and b"7" are one key). n(x) is the
 length of x in 4 bytes, big-endian, and then x in UTF-8. H(x) is the first 8 bytes of
-BLAKE2b-512(x), as b2sum and OpenSSL have it (no key, no salt).
+BLAKE2b-512(x), as b2sum and OpenSSL have it (no key, no salt). K(x) is the same with a key, as
+OpenSSL's BLAKE2BMAC has it: BLAKE2b-512 of the router's secret. Who does not know that cannot find
+out a caller's key from a unit by trying.
 
-    unit         = H(n("unit") + n(experiment) + key), in hexadecimal
+    unit         = K(n("unit") + n(experiment) + key), in hexadecimal
     h(label)     = H(n("label") + n(experiment) + n(label) + key), a big-endian integer
     u(label)     = ((h(label) >> 12) + 0.5) / 2**52, which is above 0 and below 1
     score(label) = -ln(u(label)) / weight(label)
@@ -47,7 +49,7 @@ class Assignment:
     label: str
     unit: str
     """The key's pseudonym in this experiment, 16 hex digits: logs hold it in place of the key. It
-    can be computed by anyone who can guess the key."""
+    is the same wherever the router's secret is; without that nobody can compute it."""
     killed: bool
     """Whether the kill switch moved this key to the control."""
 
@@ -68,6 +70,8 @@ class Split:
     control: str
     """The label that gets the keys of killed labels."""
     killed: Collection[str] = frozenset()
+    hash_key: bytes = dataclasses.field(default=b"", repr=False, compare=False)
+    """Of the pseudonyms; see secret.py."""
     _unit: Any = dataclasses.field(init=False, repr=False, compare=False)
     _arms: Any = dataclasses.field(init=False, repr=False, compare=False)
 
@@ -107,7 +111,7 @@ class Split:
         )
         object.__setattr__(self, "weights", types.MappingProxyType(weights))
         object.__setattr__(self, "killed", frozenset(self.killed))
-        object.__setattr__(self, "_unit", _hash(_framed("", "unit") + experiment))
+        object.__setattr__(self, "_unit", _hash(_framed("", "unit") + experiment, self.hash_key))
         object.__setattr__(self, "_arms", arms)
 
     def __str__(self) -> str:
@@ -138,8 +142,8 @@ class Split:
         )
 
 
-def _hash(prefix: bytes) -> Any:
-    return hashlib.blake2b(prefix, usedforsecurity=False)
+def _hash(prefix: bytes, key: bytes = b"") -> Any:
+    return hashlib.blake2b(prefix, key=key, usedforsecurity=False)
 
 
 def _framed(what: str, text: object) -> bytes:

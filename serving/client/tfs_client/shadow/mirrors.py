@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from tfs_client.call.core import Core
-from tfs_client.call.policy import Retry
 from tfs_client.call.predictor import Predictor
 from tfs_client.call.sender import Sender
 from tfs_client.errors import ClosedClientError
+from tfs_client.failures.policy import Retry
 from tfs_client.servable import Servable
 from tfs_client.shadow.comparisons import Answer, Comparison, compared, failed, version_of
 from tfs_client.shadow.under_way import UnderWay

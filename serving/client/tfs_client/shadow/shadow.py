@@ -23,8 +23,8 @@ from tfs_client.background.callbacks import Callback
 from tfs_client.background.forks import renew_after_fork
 from tfs_client.call.arguments import checked_timeout
 from tfs_client.call.core import Core
-from tfs_client.call.fallback import DEFAULT
 from tfs_client.errors import ClosedClientError, RequestError
+from tfs_client.failures.fallback import DEFAULT
 from tfs_client.servable import Servable
 from tfs_client.shadow.comparisons import TOLERANCE, Answer, Comparison, ShadowLog, version_of
 from tfs_client.shadow.mirrors import Aside, Ask, Mirror

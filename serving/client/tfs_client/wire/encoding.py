@@ -94,8 +94,8 @@ class RequestTemplate:
             return _string_input(name, array)
         stored = tensors.as_stored(array, kind)
         header = _input_header(name, kind, array.shape, stored.nbytes)
-        # Only where the array's memory is what travels, but for its order.
-        if array.dtype == stored.dtype:
+        # Only where the array's memory is what travels, but for its order: never a bool's.
+        if array.dtype == stored.dtype and kind.name != "bool":
             if len(self._headers) >= _MOST_HEADERS:
                 self._headers.clear()
             self._headers[name, array.dtype, array.shape] = header

@@ -48,8 +48,9 @@ def as_array(value: Any, name: str, wanted: str | None = None) -> NDArray[Any]:
     """The caller's value as an array.
 
     Args:
-        value: an array of any shape; nested lists; numbers; str (sent as UTF-8) or bytes, alone or
-            in lists or object arrays. numpy's fixed-width strings have lost trailing zero bytes
+        value: an array of any shape; nested lists; numbers; str (sent as UTF-8) or bytes (so are
+            bytearray, and memoryview of bytes, unless numbers are wanted), alone or in lists or
+            object arrays. numpy's fixed-width strings have lost trailing zero bytes
             before they get here: give file contents as bytes, a list of bytes or an object array.
         name: its name in an error.
         wanted: the dtype's name that bare numbers take ("string" for strings); None means
@@ -63,9 +64,13 @@ def as_array(value: Any, name: str, wanted: str | None = None) -> NDArray[Any]:
     """
     first = _first_of(value, name)
     bare = not hasattr(value, "dtype")
+    if isinstance(first, (bytearray, memoryview)) and wanted not in _NUMBERS:
+        value = _as_strings(value)
+        first = _first_of(value, name)
     try:
         # For strings not numpy's choice, whose fixed width cuts trailing zero bytes off.
-        array = np.asarray(value, dtype=object if isinstance(first, (bytes, str)) else None)
+        strings = isinstance(first, (bytes, str))
+        array = np.asarray(value, dtype=object if strings else None)
         if bare and array.dtype.kind in "SU":
             array = np.asarray(value, dtype=object)  # a number among strings was written out
     except ValueError as error:
@@ -77,6 +82,11 @@ def as_array(value: Any, name: str, wanted: str | None = None) -> NDArray[Any]:
             f"Expected {name} as something that numpy can make an array of. "
             f"Received: {type(value).__name__} ({type(error).__name__}: {error})"
         ) from error
+    if bare and strings and any(isinstance(one, (list, tuple)) for one in array.flat):
+        raise ShapeError(
+            f"Expected {name} as a full array. Received: lists of different lengths or depths; "
+            "give rows of equal length"
+        )
     if bare and (wanted is None or wanted in _NUMBERS):
         array = _large_numbers(array, value, name, wanted or "uint64")
     elif bare and wanted == STRING and not array.size:
@@ -95,6 +105,20 @@ def as_array(value: Any, name: str, wanted: str | None = None) -> NDArray[Any]:
     if wanted is None or wanted == STRING or not bare or kind in "OSUT":
         return array
     return _converted(array, name, wanted)
+
+
+def _as_strings(value: Any) -> Any:
+    """Nested lists with the bytes in place of each bytearray, and of each memoryview of bytes.
+
+    Any other memoryview is an array of numbers.
+    """
+    if isinstance(value, (list, tuple)):
+        return [_as_strings(one) for one in value]
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if isinstance(value, memoryview) and value.ndim == 1 and value.format in ("B", "b", "c"):
+        return bytes(value)
+    return value
 
 
 def _first_of(value: Any, name: str) -> Any:
@@ -301,14 +325,14 @@ def check_outputs(signature: Signature, outputs: Sequence[str]) -> None:
         )
 
 
-def check_mapping(inputs: Any, what: str = "inputs") -> None:
+def check_mapping(inputs: Any, what: str = "inputs", *, may_be_empty: bool = False) -> None:
     """Refuses inputs, or a default's outputs, that are no mapping from names.
 
     Raises:
-        RequestError: no mapping, or an empty one.
+        RequestError: no mapping, or an empty one, unless it may be.
         InputNameError: a name that is no str.
     """
-    if not isinstance(inputs, Mapping) or not inputs:
+    if not isinstance(inputs, Mapping) or not (inputs or may_be_empty):
         raise RequestError(
             f"Expected {what} as a mapping from name to array. "
             f"Received: {'none' if isinstance(inputs, Mapping) else type(inputs).__name__}"

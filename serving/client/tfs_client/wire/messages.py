@@ -115,7 +115,7 @@ def _write_checked(features: pb.Features, name: str, value: Any) -> None:
 
 def _write_feature(feature: pb.Feature, name: str, value: Any) -> None:
     values = value if isinstance(value, (list, tuple, np.ndarray)) else [value]
-    if all(isinstance(one, (bytes, str)) for one in values):
+    if all(isinstance(one, (bytes, str, bytearray, memoryview)) for one in values):
         feature.bytes_list.value.extend(
             one.encode() if isinstance(one, str) else bytes(one) for one in values
         )

@@ -83,11 +83,22 @@ def kind_of(array: NDArray[Any]) -> Kind:
 
 
 def as_stored(array: NDArray[Any], kind: Kind) -> NDArray[Any]:
-    """The array as its bytes are sent: contiguous, little-endian; itself where it is so already."""
+    """The array as its bytes are sent: contiguous, little-endian; itself where it is so already.
+
+    Bools are always made anew: numpy lets their bytes be anything and takes all but 0 for true,
+    while a server takes 0 and 1 alone.
+    """
+    if kind.name == "bool":
+        return as_bools(np.asarray(array, order="C").view(np.uint8))
     if kind.name == "bfloat16":
         # In this machine's byte order first: a view does not swap.
         array = array.astype(array.dtype.newbyteorder("="), copy=False).view(np.uint16)
     return np.asarray(array, kind.stored, order="C")
+
+
+def as_bools(numbers: NDArray[np.uint8]) -> NDArray[Any]:
+    """Bools of bytes 0 and 1, of bytes of which every one but 0 is true."""
+    return np.asarray(numbers != 0)  # of a scalar too, of which numpy would make no array
 
 
 def to_proto(value: Any, name: str = "tensor") -> pb.TensorProto:
@@ -185,7 +196,7 @@ def _from_content(content: bytes, kind: Kind, shape: tuple[int, ...], name: str)
     array: NDArray[Any] = np.frombuffer(content, kind.stored)
     if kind.name == "bool" and content.strip(b"\0\1"):
         # Any other byte would make a bool that is neither true nor false.
-        array = np.frombuffer(content, np.uint8) != 0
+        array = as_bools(np.frombuffer(content, np.uint8))
     elif kind.name == "bfloat16":
         array = array.view(_bfloat16(name))
     if sys.byteorder == "big":

@@ -21,9 +21,9 @@ from tfs_client.errors import (
     OverloadedError,
     RequestError,
     ServerError,
-    TlsError,
     UnavailableError,
 )
+from tfs_client.failures.codes import Again, again_after
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +33,12 @@ class Retry:
     """How a call that failed is sent again, within the call's own deadline.
 
     Only calls that change nothing on the server are sent again (all but `reload`), and only after
-    failures that may pass: a connection lost or refused, and, once, a server that is full. The
-    longest pause doubles each time; the pause itself is drawn at random from zero to it ("full
+    failures that may pass: a connection refused, and, once, a server that is full, or a connection
+    lost while the request was under way. When that has happened twice to a request, no servable is
+    asked it any more, fallbacks included: it may be what ends the servers. A request whose time is
+    up, here or in a proxy, is not sent again: it was being computed.
+
+    The longest pause doubles each time; the pause itself is drawn at random from zero to it ("full
     jitter": M. Brooker, Exponential Backoff and Jitter, 2015), so that callers who failed together
     do not come back together.
 
@@ -72,9 +76,10 @@ class Retry:
             error: of the last attempt.
             attempts: how many there were.
         """
-        if attempts >= self.attempts or not may_pass(error):
+        again = again_after(error)
+        if attempts >= self.attempts or again is Again.NEVER:
             return None
-        if isinstance(error, OverloadedError) and attempts >= self.overload_attempts:
+        if again is Again.FULL and attempts >= self.overload_attempts:
             return None
         import random  # here, as most callers never need it and its import takes time
 
@@ -82,14 +87,34 @@ class Retry:
         return random.uniform(0, ceiling)
 
 
-def may_pass(error: CallError) -> bool:
-    """Whether the same request may succeed in a moment."""
-    if isinstance(error, (TlsError, CircuitOpenError)):
-        return False
-    if isinstance(error, (UnavailableError, OverloadedError, CancelledError)):
-        return True
-    # A server that ends in the middle of a call resets its streams.
-    return isinstance(error, ServerError) and "RST_STREAM" in error.details
+MOST_LOST: Final = 2
+"""So many connections may be lost while one request is under way, over all servers and servables
+that are asked it: then the request may be what ends them, and nobody else is asked it."""
+
+LOST_PAUSE_S: Final = 0.02
+"""The shortest pause after a connection was lost: an attempt at once may meet the same connection,
+which would count as a second loss."""
+
+MOST_NOT_BEGUN: Final = 2
+"""So many attempts of a call that the server has not begun are not counted; from the next one on
+they are like any other."""
+
+
+class Losses:
+    """How many connections were lost while one request was under way.
+
+    One call's, or that of all servables on its route.
+    """
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @property
+    def too_many(self) -> bool:
+        """Whether the request is to be sent to nobody any more."""
+        return self.count >= MOST_LOST
 
 
 class Budget:

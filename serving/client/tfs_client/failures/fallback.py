@@ -22,6 +22,7 @@ from tfs_client.errors import (
     SignatureError,
     TfsError,
 )
+from tfs_client.failures.policy import Losses
 from tfs_client.servable import Servable
 from tfs_client.steps import Steps
 
@@ -81,6 +82,7 @@ def first_answer(
     end: float,
     ask: Callable[[Servable, float], Steps[Answer]],
     fell_back: Callable[[str, str, TfsError], None],
+    losses: Losses,
 ) -> Steps[tuple[Answer | None, Answered]]:
     """Asks one servable after the other until one answers.
 
@@ -93,6 +95,7 @@ def first_answer(
         ask: (servable, its own end) to the steps of asking it.
         fell_back: called after each failure with the servable that failed, the next one
             ("default": there is none), and the error.
+        losses: of the request, counted by `ask`; with too many of them nobody else is asked.
 
     Raises:
         TfsError: a failure that every servable would share: the caller's mistake.
@@ -111,8 +114,13 @@ def first_answer(
                 raise
             failures.append(error)
             reasons.append(f"{servable}: {type(error).__name__}: {error}")
-            to = str(chain[at + 1]) if at + 1 < len(chain) else DEFAULT
-            fell_back(str(servable), to, error)
+            rest = [str(one) for one in chain[at + 1 :]]
+            if rest and losses.too_many:
+                reasons.append(f"not asked, as servers fell over this request: {', '.join(rest)}")
+                rest = []
+            fell_back(str(servable), rest[0] if rest else DEFAULT, error)
+            if not rest:
+                break
         else:
             return answer, Answered(servable, "; ".join(reasons), failures)
     return None, Answered(None, "; ".join(reasons), failures)
