@@ -10,8 +10,8 @@
     python -m serving.rollout watch PLAN …       follow an experiment; roll back if it does harm
 
 Exit code 0: done (status: all servers agree with the file). 1: it failed and was undone, or some
-server did not follow, or (watch) the version on trial did harm and was rolled back. 2: refused,
-nothing was changed. With --kubernetes, models.config is the one of the cluster's ConfigMap, and the
+server did not follow, or it was done and could not be written down or printed, or (watch) the
+version on trial did harm and was rolled back. 2: refused, nothing was changed. With --kubernetes, models.config is the one of the cluster's ConfigMap, and the
 servers are all pods.
 """
 

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from foundation.command_line import InputError
+from foundation.command_line import InputError, explained
+from serving import models_config
 from serving.fleet.fleet import Fleet, Problem, Wanted
-from serving.fleet.place import Place
+from serving.fleet.place import EditedMeanwhileError, Place
 from serving.models_config import ModelsConfig
 from serving.rollout import states
 from serving.rollout.states import Plan, State
@@ -70,6 +71,8 @@ class Steps:
         self._fleet = fleet
         self._settings = settings
         self._config = ModelsConfig()
+        self.changed = False
+        """Whether models.config was written, or may have been, or servers were told."""
 
     def read(self) -> None:
         """Reads models.config."""
@@ -128,15 +131,32 @@ class Steps:
     def go_to_the_end(self, plan: Plan) -> str:
         """Goes to the plan's last state at once, with the servers that are up.
 
+        Where models.config cannot be written, servers that can be told are told all the same.
+
         Returns:
             What is not done, with what to do about it; empty where all is done.
+
+        Raises:
+            EditedMeanwhileError, OSError, InputError: models.config cannot be written, and it is
+                the only way to tell the servers.
         """
         wanted = _wanted(plan.start, plan.end)
+        unwritten = ""
         if plan.verb == "apply":
             wanted = replace(wanted, loaded=plan.end.versions)
         else:
-            self._write(plan.end)
-        untold = {} if self._settings.by == "file" else self._fleet.reload(self._place.text)
+            try:
+                self._write(plan.end, urgent=True)
+            except EditedMeanwhileError:
+                raise
+            except (InputError, OSError) as error:
+                if self._settings.by == "file":
+                    raise
+                unwritten = explained(error) or str(error)
+                _log.error("%s: telling the servers all the same", unwritten)
+        text = models_config.render(self._config) if unwritten else self._place.text
+        untold = {} if self._settings.by == "file" else self._fleet.reload(text)
+        self.changed = True
         try:
             wrong = dict(self._fleet.wait(wanted, self._settings.timeout_s, patient=True))
         except InputError as error:
@@ -146,9 +166,17 @@ class Steps:
             )
         for address in untold.keys() & wrong.keys():
             wrong[address] = [untold[address], *wrong[address]]
+        count = len(self.servers)
+        if unwritten:
+            seen = f"{count - len(wrong)} of {count} servers"
+            others = f"; not at {_told(wrong)}" if wrong else ""
+            return (
+                f"{plan.says}, at {seen}{others}; but {self._place.name} could not be written, and "
+                "a server that polls it, or starts, takes back what it says. Received: "
+                f"{unwritten}"
+            )
         if not wrong:
             return ""
-        count = len(self.servers)
         return (
             f"{plan.says}, at {count - len(wrong)} of {count} servers; not at {_told(wrong)}. "
             f"{self._place.name} says so already: a server takes it when it starts, or polls the "
@@ -163,7 +191,7 @@ class Steps:
         """
         wrong: Mapping[str, Sequence[Problem]] = {}
         for before, after in itertools.pairwise(states.path(self.state(), back)):
-            self._write(after)
+            self._write(after, urgent=True)
             if self._settings.by != "file":
                 self._fleet.reload(self._place.text)
             wanted = _wanted(before, after)
@@ -179,9 +207,11 @@ class Steps:
             return "rpc"
         return "file" if self._fleet.by_file == {*self.servers} else "rpc+file"
 
-    def _write(self, state: State) -> None:
+    def _write(self, state: State, *, urgent: bool = False) -> None:
+        # Before it is written: a write that failed may have arrived all the same, and is undone.
         self._config = states.write(self._config, self._settings.model, state)
-        self._place.write(self._config)
+        self._place.write(self._config, urgent=urgent)
+        self.changed = True
         self._fleet.hasten()
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foundation.command_line import InputError
+from foundation.command_line import InputError, explained, say
 from serving import models_config
 from serving.rollout import report, states
 from serving.rollout.journal import Journal
-from serving.rollout.operation import Command, Operation
+from serving.rollout.operation import Command, NotDoneError, Operation
 from serving.rollout.states import Plan, State
 from serving.rollout.steps import Settings
 from serving.rollout.where import Where
@@ -50,7 +50,12 @@ class ChangeRequest:
             return 0
         with self.where.fleet() as fleet:
             done = Operation(self.where.place, fleet, self.settings).run(command)
-        print(report.done_as_json(done) if self.as_json else report.done_as_text(done))
+        try:
+            say(report.done_as_json(done) if self.as_json else report.done_as_text(done))
+        except OSError as error:
+            raise NotDoneError(
+                f"Done, {done.plan.says}; but it could not be printed. Received: {explained(error)}"
+            ) from error
         return 0
 
 
