@@ -11,8 +11,8 @@
 
 Exit code 0: done (status: all servers agree with the file). 1: it failed and was undone, or some
 server did not follow, or it was done and could not be written down or printed, or (watch) the
-version on trial did harm and was rolled back. 2: refused, nothing was changed. With --kubernetes, models.config is the one of the cluster's ConfigMap, and the
-servers are all pods.
+version on trial did harm and was rolled back. 2: refused, nothing was changed. With --kubernetes,
+models.config is the one of the cluster's ConfigMap, and the servers are all pods.
 """
 
 from __future__ import annotations
@@ -80,9 +80,6 @@ def _parser() -> Parser:
     where.add_server_flags(verb)
     verb = add_change("canary", _canary, "Put a version on trial: load it, then label it canary.")
     verb.add_argument("version", type=int, metavar="N", help="the version")
-    verb.add_argument(
-        "--models", type=Path, default=Path("models"), help="the store, for the gate; %(default)s"
-    )
     verb.add_argument("--force", action="store_true", help="pass over the gate; needs --why")
     verb = add_change("promote", _promote, "Make the version on trial the stable one.")
     verb.add_argument(
@@ -105,6 +102,12 @@ def _parser() -> Parser:
 
 
 def _add_change_flags(verb: Any) -> None:
+    verb.add_argument(
+        "--models",
+        type=Path,
+        default=Path("models"),
+        help="the store, for the gate and for models that are new to a server; %(default)s",
+    )
     verb.add_argument(
         "--by",
         choices=("auto", "rpc", "file"),
@@ -167,6 +170,7 @@ def _asked(arguments: argparse.Namespace) -> ChangeRequest:
             timeout_s=arguments.timeout_s,
             # A ConfigMap that somebody has just edited has not reached every pod yet.
             settled_s=arguments.timeout_s if found.in_cluster else SETTLED_S,
+            models=None if found.in_cluster else arguments.models,
             why=arguments.why,
             who=arguments.who,
         ),

@@ -94,6 +94,7 @@ class Operation:
             made, left = self._plan(command)
             forward = verb in _FORWARD
             back = made.start if left is None or forward else left.before_state()
+            self._steps.look_at_new_models(made)
             if not forward:
                 self._steps.settle(made)
             change = self._change(made, back)

@@ -11,6 +11,7 @@ import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, Literal
 
 from foundation.command_line import InputError, explained
@@ -18,7 +19,7 @@ from serving import models_config
 from serving.fleet.fleet import Fleet, Problem, Wanted
 from serving.fleet.place import EditedMeanwhileError, Place
 from serving.models_config import ModelsConfig
-from serving.rollout import states
+from serving.rollout import new_models, states
 from serving.rollout.states import Plan, State
 
 _log = logging.getLogger("serving.rollout")
@@ -42,6 +43,8 @@ class Settings:
     """Seconds that each state may take to show at all servers."""
     settled_s: float = SETTLED_S
     """Seconds that a server which only polls may be behind the file before a change."""
+    models: Path | None = None
+    """The store, as this machine sees it; None where it does not."""
     why: str = ""
     who: str = ""
 
@@ -87,6 +90,18 @@ class Steps:
         """Names of the servers as of now."""
         return self._fleet.addresses
 
+    def look_at_new_models(self, plan: Plan) -> None:
+        """Refuses models for which a server would wait without limit: see new_models.look."""
+        new_models.look(
+            self._config,
+            plan,
+            self._fleet,
+            model=self._settings.model,
+            store=self._settings.models,
+            polls_for_s=self._settings.settled_s if self._settings.by == "file" else None,
+            place=self._place.name,
+        )
+
     def settle(self, plan: Plan) -> None:
         """Waits until every server is where the file says, before anything is changed.
 
@@ -103,7 +118,7 @@ class Steps:
                 _log.warning("%s is not where the file says: %s", address, _in_words(found))
             timeout_s = self._settings.settled_s
             if self._settings.by != "file":
-                self._fleet.reload(self._place.text)
+                self._tell(self._place.text)
                 timeout_s = self._settings.timeout_s
             wrong = self._fleet.wait(wanted, timeout_s)
         if wrong:
@@ -121,7 +136,7 @@ class Steps:
         _log.info("%s", after)
         self._write(after)
         if self._settings.by != "file":
-            refused = self._fleet.reload(self._place.text)
+            refused = self._tell(self._place.text)
             if refused:
                 raise StepFailedError(after, {at: [problem] for at, problem in refused.items()})
         wrong = self._fleet.wait(_wanted(before, after), self._settings.timeout_s)
@@ -155,7 +170,7 @@ class Steps:
                 unwritten = explained(error) or str(error)
                 _log.error("%s: telling the servers all the same", unwritten)
         text = models_config.render(self._config) if unwritten else self._place.text
-        untold = {} if self._settings.by == "file" else self._fleet.reload(text)
+        untold = {} if self._settings.by == "file" else self._tell(text)
         self.changed = True
         try:
             wrong = dict(self._fleet.wait(wanted, self._settings.timeout_s, patient=True))
@@ -193,7 +208,7 @@ class Steps:
         for before, after in itertools.pairwise(states.path(self.state(), back)):
             self._write(after, urgent=True)
             if self._settings.by != "file":
-                self._fleet.reload(self._place.text)
+                self._tell(self._place.text)
             wanted = _wanted(before, after)
             wrong = self._fleet.wait(wanted, self._settings.timeout_s, patient=True)
         text = f"Undone: {self.state()}"
@@ -206,6 +221,9 @@ class Steps:
         if not self._fleet.by_file:
             return "rpc"
         return "file" if self._fleet.by_file == {*self.servers} else "rpc+file"
+
+    def _tell(self, text: str) -> dict[str, Problem]:
+        return self._fleet.reload(text, [model.name for model in self._config.models])
 
     def _write(self, state: State, *, urgent: bool = False) -> None:
         # Before it is written: a write that failed may have arrived all the same, and is undone.
