@@ -84,7 +84,18 @@ def test_readiness_is_the_metadata_of_stable() -> None:
     for probe in ("startupProbe", "readinessProbe"):
         assert SERVER[probe]["httpGet"] == {"path": path, "port": "rest"}
     # A server that loads, or whose label is wrong, is not killed for it.
-    assert SERVER["livenessProbe"]["tcpSocket"] == {"port": "grpc"}
+    assert SERVER["livenessProbe"]["grpc"] == {"port": contract.GRPC_PORT}
+    assert FLAGS["--enable_grpc_healthcheck_service"] == "true"
+
+
+def test_no_probe_asks_a_tls_port_in_plain_text() -> None:
+    (patched,) = _load(COMPONENTS / "tls" / "deployment.yaml")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert patched["name"] == SERVER["name"]
+    asked = {name: {**SERVER[name], **patched.get(name, {})} for name in SERVER if "Probe" in name}
+    assert {name: one.get("grpc") for name, one in asked.items()} == dict.fromkeys(asked)
+    assert asked["livenessProbe"]["tcpSocket"] == {"port": "grpc"}
 
 
 def test_the_configuration_is_mounted_as_a_folder_that_is_polled() -> None:
