@@ -14,7 +14,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 _MAKE_ROOM: Final = (
     "Make room there and run the same command again; what was whole before is still there"
@@ -111,13 +111,16 @@ def run(name: str, body: Callable[[], int]) -> int:
 
 
 def say(text: str) -> None:
-    """Prints a line of a command's result, and sees that it arrives.
+    """Prints a command's result, one line or more, and sees that it arrives.
+
+    What is in it of other people's making (names of files, labels, a server's words) cannot move
+    the cursor or colour the terminal: see `lines`.
 
     Raises:
         OSError: it does not (a full disk, a reader that has gone). Nothing more is printed then.
     """
     try:
-        print(text, flush=True)
+        print(lines(text), flush=True)
     except OSError:
         _silence()
         raise
@@ -208,6 +211,11 @@ def one_line(text: str) -> str:
     )
 
 
+def lines(text: str) -> str:
+    """The same text with all but its line ends as in `one_line`."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
 def _is_a(error: Exception, module: str, name: str) -> bool:
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(error, kind)
@@ -262,14 +270,25 @@ def raise_if_interrupted() -> None:
         raise KeyboardInterrupt
 
 
+class _Formatter(logging.Formatter):
+    """A message is one line: what a name of a file or a server says cannot forge another one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return lines(super().formatException(ei))
+
+
 def configure_logging(verbose: bool = False) -> None:
     """Sends INFO (DEBUG if verbose) and above to stderr; called once, in main()."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _Formatter("%(levelname).1s %(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    )
     logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(levelname).1s %(asctime)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-        force=True,
+        level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True
     )
     for noisy in ("absl", "tensorflow", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -17,7 +17,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from foundation.command_line import Parser, configure_logging, run
+from foundation.command_line import Parser, configure_logging, one_line, run
 from serving.cluster import following, manifests
 from serving.cluster.kubectl import Kubectl
 
@@ -74,7 +74,7 @@ def _apply(arguments: argparse.Namespace) -> int:
         _log.warning("no longer watched: it goes on. To take it back: kubectl rollout undo")
         raise
     for end in ends:
-        print(f"{end.text}.", file=sys.stdout if end.done else sys.stderr)
+        print(f"{one_line(end.text)}.", file=sys.stdout if end.done else sys.stderr)
     return 0 if all(end.done for end in ends) else 1
 
 

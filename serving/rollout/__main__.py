@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundation.command_line import InputError, Parser, configure_logging, run
+from foundation.command_line import InputError, Parser, configure_logging, one_line, run
 from serving.rollout import verbs, where
 from serving.rollout.operation import NotDoneError
 from serving.rollout.steps import SETTLED_S, TIMEOUT_S, Settings
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             command: Verb = arguments.command
             return command(arguments)
         except NotDoneError as error:
-            print(f"rollout: {error}", file=sys.stderr)
+            print(f"rollout: {one_line(str(error))}", file=sys.stderr)
             return 1
         except TfsError as error:
             raise InputError(str(error)) from error

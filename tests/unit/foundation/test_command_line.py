@@ -238,3 +238,34 @@ def test_a_result_that_does_not_arrive_is_told_unless_the_reader_had_enough(
     assert process.returncode == code
     assert err.strip() == "" if not said else said in err
     assert "Exception ignored" not in err
+
+
+HOSTILE = "a\x1b[2Jb\x9b31mc\u202ed\re\x7f"
+"""Escape sequences, also of eight bits; text from right to left; back to the line's start."""
+
+ESCAPED = r"a\x1b[2Jb\x9b31mc\u202ed\re\x7f"
+
+
+def test_a_log_line_is_one_line_without_control_characters() -> None:
+    program = (
+        "import logging; from foundation.command_line import configure_logging\n"
+        "configure_logging(); log = logging.getLogger('x')\n"
+        f"name = {HOSTILE!r} + '\\nE 00:00:00 x: forged'\n"
+        "log.warning('%s', name)\n"
+        "try: raise ValueError(name)\n"
+        "except ValueError: log.exception('failed')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    first, *rest = ended.stderr.splitlines()
+    assert first.endswith(rf"x: {ESCAPED}\nE 00:00:00 x: forged")
+    assert any(ESCAPED in line for line in rest)
+    assert all(one.isprintable() for line in (first, *rest) for one in line)
+
+
+def test_what_is_said_keeps_its_lines_and_no_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command_line.say(f"one {HOSTILE}\ntwo → ü")
+    assert capsys.readouterr().out == f"one {ESCAPED}\ntwo → ü\n"
