@@ -60,6 +60,9 @@ _REMEDIES: Final = {
 
 _OTHER_REMEDY: Final = "See to what the system refuses there, and run the same command again"
 
+_ENOUGH_MEMORY: Final = "Expected enough memory."
+_LESS_AT_ONCE: Final = "Take smaller batches or images."
+
 _OF_BROKEN_FILES: Final = (
     *(SyntaxError, ValueError, LookupError, ArithmeticError, EOFError),
     *(struct.error, zlib.error),
@@ -151,8 +154,8 @@ def explained(error: Exception) -> str | None:
     """What a person should know of an error that files, settings or the machine have caused.
 
     That is an InputError, an operating system's refusal (a missing file, no permission, a full
-    disk), text that is not UTF-8, and what TensorFlow and Pillow say of files and memory. Neither
-    library is imported for it: an error of theirs means that they are there.
+    disk), too little memory, text that is not UTF-8, and what TensorFlow and Pillow say of files
+    and memory. Neither library is imported for it: an error of theirs means that they are there.
 
     Returns:
         one line; None for any other error, which is a fault of this program.
@@ -166,6 +169,8 @@ def explained(error: Exception) -> str | None:
             f"Expected text and names of files in UTF-8. Received: {error}. Rename the file, or "
             "save it as UTF-8."
         )
+    if isinstance(error, MemoryError):
+        return one_line(f"{_ENOUGH_MEMORY} Received: {error or 'too little'}. {_LESS_AT_ONCE}")
     if _is_a(error, "tensorflow.python.framework.errors_impl", "OpError"):
         return _tensorflows(error)
     if _is_pillows(error):
@@ -232,7 +237,7 @@ def _tensorflows(error: Exception) -> str:
     if is_disk_full(error):
         return f"Expected room on the disk. {received} {_MAKE_ROOM}."
     if _is_a(error, "tensorflow.python.framework.errors_impl", "ResourceExhaustedError"):
-        return f"Expected memory enough. {received} Take smaller batches or images."
+        return f"{_ENOUGH_MEMORY} {received} {_LESS_AT_ONCE}"
     return (
         f"Expected TensorFlow to be able to do it. {received} TF_CPP_MIN_LOG_LEVEL=0 in the "
         "environment shows its own log."

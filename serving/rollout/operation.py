@@ -196,7 +196,7 @@ class Operation:
             return "incomplete", f"{edited} {_EDIT_STAYS}"
         except (InputError, OSError) as failure:
             _log.error("%s: undoing %s", failure, made.words)
-            return self._undone(made, back, f"{made.words} failed: {failure}")
+            return self._undone(made, back, f"{made.words} failed: {explained(failure)}")
         except BaseException as stop:
             _log.error("stopped (%s): undoing %s", type(stop).__name__, made.words)
             outcome, error = self._undone(made, back, type(stop).__name__)
@@ -219,8 +219,8 @@ class Operation:
             return "incomplete", f"{failed} {edited} {_EDIT_STAYS}"
         except (InputError, OSError) as error:
             raise NotDoneError(
-                f"{made.words} has failed, and could not be undone: {error} It is noted as under "
-                "way: the next command sees to it."
+                f"{made.words} has failed, and could not be undone. Received: {explained(error)} "
+                "It is noted as under way: the next command sees to it."
             ) from error
 
     def _plan(self, command: Command) -> tuple[Plan, Change | None]:

@@ -130,6 +130,7 @@ def _too_long() -> None:
         (_not_unicode, "text and names of files in UTF-8. Received: .*0xe9.*Rename the file"),
         (_no_name_in_utf_8, "text and names of files in UTF-8. Received: .*udce9.*Rename"),
         (_disk_full, "No space left on device. Make room there and run the same command again"),
+        (lambda: np.empty(10**15), "enough memory. Received: Unable to allocate .* Take smaller"),
         (_too_long, "File name too long: 'xxx.*'. Give a shorter path."),
     ],
 )
