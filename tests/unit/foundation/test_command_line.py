@@ -270,3 +270,11 @@ def test_what_is_said_keeps_its_lines_and_no_control_characters(
 ) -> None:
     command_line.say(f"one {HOSTILE}\ntwo → ü")
     assert capsys.readouterr().out == f"one {ESCAPED}\ntwo → ü\n"
+
+
+def test_a_wrong_flag_is_told_without_its_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        command_line.Parser(prog="demo").parse_args([f"--nope{HOSTILE}"])
+    assert f"unrecognized arguments: --nope{ESCAPED}" in capsys.readouterr().err
