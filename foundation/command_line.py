@@ -8,27 +8,57 @@ import logging
 import os
 import re
 import signal
+import socket
 import struct
 import sys
 import threading
 import zlib
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 _MAKE_ROOM: Final = (
     "Make room there and run the same command again; what was whole before is still there"
 )
+_GET_PERMISSION: Final = "Take a place that you may read and write, or ask for the permission"
+_CHECK_HOST: Final = "Check that it runs, its address, and the network between"
+_MORE_FILES: Final = "Raise the limit of open files (ulimit -n), or end other programs"
 _REMEDIES: Final = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,
+    errno.EFBIG: "Raise the limit of a file's size (ulimit -f), or take another file system",
     errno.ENAMETOOLONG: "Give a shorter path",
     errno.ENOENT: "Correct the path",
     errno.EISDIR: "Give a file",
     errno.ENOTDIR: "Give a folder",
-    errno.EACCES: "Take a place that you may read and write, or ask for the permission",
+    errno.EEXIST: "Remove what is there, or give another path",
+    errno.ENOTEMPTY: "Empty that folder, or give another path",
+    errno.ELOOP: "Correct the links, which lead in a circle",
+    errno.EACCES: _GET_PERMISSION,
+    errno.EPERM: _GET_PERMISSION,
     errno.EROFS: "Take a place that can be written to",
+    errno.EXDEV: "Keep both places on one file system",
+    errno.EBUSY: "End what uses it, or unmount it, and run the same command again",
+    errno.ETXTBSY: "End what uses it, and run the same command again",
+    errno.EIO: "Check the disk (the system's log says more); have a copy of what matters",
+    errno.ESTALE: "Mount that file system again, and run the same command again",
+    errno.EMFILE: _MORE_FILES,
+    errno.ENFILE: _MORE_FILES,
+    errno.ENOMEM: "End other programs, or take a machine with more memory",
+    errno.EAGAIN: "End other programs, or raise the limit of processes (ulimit -u)",
+    errno.EADDRINUSE: "Take another port, or end the program that listens there",
+    errno.EADDRNOTAVAIL: "Take an address of this machine",
+    errno.ECONNREFUSED: _CHECK_HOST,
+    errno.ECONNRESET: _CHECK_HOST,
+    errno.EHOSTUNREACH: _CHECK_HOST,
+    errno.ENETUNREACH: _CHECK_HOST,
+    errno.ETIMEDOUT: _CHECK_HOST,
+    errno.EPIPE: "Run it again with a reader that stays until the end",
+    errno.ENOEXEC: "Take a program for this machine",
+    errno.EINVAL: "Correct the path, or take another file system",
 }
-"""What to do after an operating system's refusal; the others say enough for themselves."""
+"""What to do after an operating system's refusal."""
+
+_OTHER_REMEDY: Final = "See to what the system refuses there, and run the same command again"
 
 _ENOUGH_MEMORY: Final = "Expected enough memory."
 _LESS_AT_ONCE: Final = "Take smaller batches or images."
@@ -51,7 +81,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints the message and ends the process with exit code 2."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
 
 
 def run(name: str, body: Callable[[], int]) -> int:
@@ -68,7 +98,7 @@ def run(name: str, body: Callable[[], int]) -> int:
     in_main_thread = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, _on_interrupt) if in_main_thread else None
     try:
-        return body()
+        return _told(name, body())
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
@@ -81,6 +111,43 @@ def run(name: str, body: Callable[[], int]) -> int:
     finally:
         if in_main_thread:
             signal.signal(signal.SIGINT, before)
+
+
+def say(text: str) -> None:
+    """Prints a command's result, one line or more, and sees that it arrives.
+
+    What is in it of other people's making (names of files, labels, a server's words) cannot move
+    the cursor or colour the terminal: see `lines`.
+
+    Raises:
+        OSError: it does not (a full disk, a reader that has gone). Nothing more is printed then.
+    """
+    try:
+        print(lines(text), flush=True)
+    except OSError:
+        _silence()
+        raise
+
+
+def _told(name: str, code: int) -> int:
+    """The exit code of a command whose result may still be in a buffer."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader had enough, as `head` has
+        _silence()
+    except OSError as error:
+        _silence()
+        text = f"done, but its result could not be printed: {explained(error)}"
+        print(f"{name}: error: {text}", file=sys.stderr)
+        return code or 1
+    return code
+
+
+def _silence() -> None:
+    """Keeps Python from trying once more at its end, which would change the exit code."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def explained(error: Exception) -> str | None:
@@ -96,8 +163,7 @@ def explained(error: Exception) -> str | None:
     if isinstance(error, InputError):
         return one_line(str(error))
     if isinstance(error, OSError):  # Pillow's UnidentifiedImageError is one
-        remedy = _REMEDIES.get(error.errno or 0)
-        return one_line(f"{error}. {remedy}." if remedy else str(error))
+        return one_line(_of_the_system(error))
     if isinstance(error, UnicodeError):
         return one_line(
             f"Expected text and names of files in UTF-8. Received: {error}. Rename the file, or "
@@ -113,6 +179,16 @@ def explained(error: Exception) -> str | None:
             "Mend or remove the file."
         )
     return None
+
+
+def _of_the_system(error: OSError) -> str:
+    text = str(error)
+    if error.errno is None:
+        return text  # a library's own words, not the system's
+    text = text.rstrip(".")
+    if isinstance(error, socket.gaierror):  # its numbers are its own
+        return f"{text}. Check the name of the host, and the network."
+    return f"{text}. {_REMEDIES.get(error.errno, _OTHER_REMEDY)}."
 
 
 def is_disk_full(error: Exception) -> bool:
@@ -138,6 +214,11 @@ def one_line(text: str) -> str:
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
     )
+
+
+def lines(text: str) -> str:
+    """The same text with all but its line ends as in `one_line`."""
+    return "\n".join(map(one_line, text.split("\n")))
 
 
 def _is_a(error: Exception, module: str, name: str) -> bool:
@@ -194,14 +275,25 @@ def raise_if_interrupted() -> None:
         raise KeyboardInterrupt
 
 
+class _Formatter(logging.Formatter):
+    """A message is one line: what a name of a file or a server says cannot forge another one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return lines(super().formatException(ei))
+
+
 def configure_logging(verbose: bool = False) -> None:
     """Sends INFO (DEBUG if verbose) and above to stderr; called once, in main()."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _Formatter("%(levelname).1s %(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    )
     logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(levelname).1s %(asctime)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-        force=True,
+        level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True
     )
     for noisy in ("absl", "tensorflow", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

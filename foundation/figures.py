@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation import files
+from foundation.command_line import one_line
 
 BUILD_DIR = Path("build")
 
@@ -112,7 +113,8 @@ class Figures:
             value = f"{figure.value:.6g}" if isinstance(figure.value, float) else str(figure.value)
             verdict = {True: "holds", False: "FAILS", None: ""}[figure.holds]
             bar = f"  bar {figure.bar}: {verdict}" if figure.bar else ""
-            print(f"  {figure.name:<{width}}  {value} {figure.unit}{bar}", file=sys.stderr)
+            line = f"  {figure.name:<{width}}  {value} {figure.unit}{bar}"
+            print(one_line(line), file=sys.stderr)
         print(path)
 
 

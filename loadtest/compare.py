@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from foundation.command_line import InputError, Parser, configure_logging, run
+from foundation.command_line import InputError, Parser, configure_logging, run, say
 from foundation.figures import BUILD_DIR, Figures
 from loadtest.loops import running
 from loadtest.plan.flags import parse
@@ -145,7 +145,7 @@ def _compare(asked: Asked, command: str) -> int:
     _add(figures, found, compared)
     code = figures.write()
     print(page)
-    print(f"{compared[1].name} (B) against {compared[0].name} (A): {found.words}")
+    say(f"{compared[1].name} (B) against {compared[0].name} (A): {found.words}")
     return code
 
 

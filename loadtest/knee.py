@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from foundation.command_line import Parser, configure_logging, run
+from foundation.command_line import Parser, configure_logging, run, say
 from foundation.figures import BUILD_DIR, Figures, git_commit, machine, write_json
 from loadtest.loops import running, searching
 from loadtest.loops.searching import Found
@@ -116,7 +116,7 @@ def _knee(search: Search, command: str) -> int:
     _add(figures, found, objectives)
     code = figures.write()
     print(page)
-    print(verdict)
+    say(verdict)
     return 130 if found.knee.interrupted else code
 
 

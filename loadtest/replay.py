@@ -21,7 +21,7 @@ from pathlib import Path
 
 import tqdm
 
-from foundation import command_line
+from foundation import cells, command_line
 from foundation.command_line import InputError
 from foundation.figures import BUILD_DIR
 from tfs_client import Client, ExposureLog, ImageClassifier, Router, Servable, TfsError, contract
@@ -127,7 +127,8 @@ def replay(
                 if per_s:
                     time.sleep(max(0.0, started + sent / per_s - time.monotonic()))
                 answer = classifier.predict(files[row.path], key=row.path)
-                outcomes.writerow([answer.request_id, row.label, f"{time.time():.3f}"])
+                truth = cells.as_text(row.label)
+                outcomes.writerow([answer.request_id, truth, f"{time.time():.3f}"])
                 sent += 1
     return sent
 

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foundation.command_line import configure_logging, run
+from foundation.command_line import configure_logging, run, say
 from foundation.figures import BUILD_DIR, Figures
 from loadtest.change.commands import PATIENCE_S, Commands
 from loadtest.change.cost import Cost, costs
@@ -92,11 +92,11 @@ def load(settings: Settings, command: str) -> int:
     _tell(report)
     _file(report, settings, command, started, versions).write(BUILD_DIR / "loadtest-recording.json")
     _add(figures, settings, report)
-    print(settings.describe_loop())
+    say(settings.describe_loop())
     code = figures.write()
     print(BUILD_DIR / "loadtest.html")
     if report.verdict is not None:
-        print(report.verdict.words)
+        say(report.verdict.words)
     return 130 if INTERRUPTED in taken.partial else code
 
 

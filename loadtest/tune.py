@@ -31,7 +31,7 @@ from typing import Final
 import tqdm
 
 from foundation import files
-from foundation.command_line import InputError, Parser, configure_logging, run
+from foundation.command_line import InputError, Parser, configure_logging, run, say
 from foundation.figures import BUILD_DIR, Figures
 from loadtest.loops import searching
 from loadtest.loops.measuring import Measuring
@@ -203,7 +203,7 @@ def _report(tuning: Tuning, outcome: Outcome, figures: Figures, command: str) ->
     print(page)
     if target.exists():
         print(target)
-    print(verdict)
+    say(verdict)
     return 130 if broken == INTERRUPTED else code
 
 

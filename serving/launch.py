@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from foundation.command_line import InputError, configure_logging, run
+from foundation.command_line import InputError, configure_logging, lines, run
 from serving import models_config
 from serving.container import engine
 from serving.container.engine import ServerCommand, Settings
@@ -188,7 +188,7 @@ def _run(command: ServerCommand, settings: Settings, config: ModelsConfig) -> in
             given_up=lambda: bool(stopped_by) or child.poll() is not None,
         )
         if ready:
-            print(banner(settings, config), flush=True)
+            print(lines(banner(settings, config)), flush=True)
         elif not stopped_by and child.poll() is None:
             _log.error("the server did not answer within %.0f s", READY_DEADLINE_S)
             return 1

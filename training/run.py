@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from foundation import files
+from foundation import cells, files
 from foundation.command_line import InputError
 from training.config import RunConfig, config_from_dict
 
@@ -87,11 +87,11 @@ class Run:
         with (self.path / PREDICTIONS).open(encoding="utf-8", newline="") as file:
             return [
                 Prediction(
-                    path=row["path"],
+                    path=cells.text_of(row["path"]),
                     split=row["split"],
-                    label=row["label"],
+                    label=cells.text_of(row["label"]),
                     probability=float(row["probability"]),
-                    predicted=row["predicted"],
+                    predicted=cells.text_of(row["predicted"]),
                 )
                 for row in csv.DictReader(file)
             ]
@@ -217,11 +217,16 @@ def point_latest(final: Path) -> None:
 
 
 def write_table(path: Path, rows: Sequence[Any], columns: Sequence[str]) -> None:
-    """Writes dataclass instances as CSV, one a line, the given fields as columns."""
+    """Writes dataclass instances as CSV, one a line, the given fields as columns.
+
+    No text is a formula to a spreadsheet: read it with `cells.text_of`.
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([getattr(row, column) for column in columns] for row in rows)
+        for row in rows:
+            values = (getattr(row, column) for column in columns)
+            writer.writerow(cells.as_text(one) if isinstance(one, str) else one for one in values)
 
 
 def package_versions() -> dict[str, str]:

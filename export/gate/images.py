@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from export import versions
+from foundation import cells
 from foundation.command_line import InputError
 from training import run
 from training.data import dataset
@@ -178,7 +179,7 @@ def _split_table(made: run.Run) -> list[dict[str, str]]:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             missing = columns - set(reader.fieldnames or ())
-            rows = list(reader)
+            rows = [cells.texts_of(row) for row in reader]
     except FileNotFoundError:
         missing, rows = columns, []
     if missing:

@@ -22,7 +22,7 @@ from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import HeldOut, Version
 from export.gate.verdict import Check, Limits
 from foundation import figures
-from foundation.command_line import InputError
+from foundation.command_line import InputError, one_line
 from foundation.digests import version_digest
 from tfs_client import contract
 from training import chance
@@ -167,17 +167,20 @@ def _write(
 
 
 def _say(checks: Sequence[Check], verdict: dict[str, Any], path: Path) -> None:
+    def tell(text: str) -> None:
+        print(one_line(text), file=sys.stderr)
+
     width = max(len(check.name) for check in checks)
     for check in checks:
         told = check.detail["note"] if check.holds is None else check.received
-        print(f"  {check.name:<{width}}  {check.word:<11}  {told}", file=sys.stderr)
+        tell(f"  {check.name:<{width}}  {check.word:<11}  {told}")
         if check.holds is False:
-            print(f"  {'':<{width}}  {'expected':<11}  {check.expected}", file=sys.stderr)
+            tell(f"  {'':<{width}}  {'expected':<11}  {check.expected}")
     for doubt in verdict["no_better_than_guessing"]:
-        print(f"  warning: no better than guessing, on these images: {doubt}", file=sys.stderr)
+        tell(f"  warning: no better than guessing, on these images: {doubt}")
     failed = ", ".join(check.name for check in checks if check.holds is False)
     page = path.with_name(PAGE)
     but = ", though no better than guessing" if verdict["no_better_than_guessing"] else ""
     last = f"passed{but}" if verdict["passed"] else f"refused: {failed}; see {page}"
-    print(last, file=sys.stderr)
+    tell(last)
     print(path)

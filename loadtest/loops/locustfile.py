@@ -34,7 +34,7 @@ from locust import User, events, task  # noqa: E402
 from locust.exception import StopUser  # noqa: E402
 from locust.runners import MasterRunner, WorkerRunner  # noqa: E402
 
-from foundation.command_line import InputError  # noqa: E402
+from foundation.command_line import InputError, one_line  # noqa: E402
 from loadtest.loops.gathering import Gathering  # noqa: E402
 from loadtest.loops.job import connection_from, open_client  # noqa: E402
 from loadtest.loops.rest_client import RestAnswer, RestClient, Rows  # noqa: E402
@@ -185,7 +185,7 @@ def begin(environment: Any, **_: Any) -> None:
             _prepare(environment)
         except InputError as error:
             Shared.problem = str(error)
-            print(f"loadtest: {error}", file=sys.stderr, flush=True)
+            print(f"loadtest: {one_line(str(error))}", file=sys.stderr, flush=True)
         Shared.numbers = itertools.count(Shared.gathering.worker * NUMBERS_OF_A_WORKER)
         Shared.users = itertools.count()
     Shared.gathering.begin()

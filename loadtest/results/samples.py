@@ -11,6 +11,8 @@ import dataclasses
 from pathlib import Path
 from typing import Final, TextIO
 
+from foundation import cells
+
 OK: Final = "OK"
 
 NOT_SENT: Final = "NOT_SENT"
@@ -57,12 +59,12 @@ class Writer:
             [
                 f"{sample.start_s:.6f}",
                 f"{sample.latency_ms:.4f}",
-                sample.name,
-                sample.code,
+                cells.as_text(sample.name),
+                cells.as_text(sample.code),
                 "" if sample.version is None else sample.version,
-                " ".join(sample.details.split())[:300],
+                cells.as_text(" ".join(sample.details.split())[:300]),
                 f"{sample.late_ms:.4f}",
-                sample.label,
+                cells.as_text(sample.label),
             ]
         )
 
@@ -92,12 +94,12 @@ def read(path: Path) -> list[Sample]:
                 Sample(
                     start_s=float(start_s),
                     latency_ms=float(latency_ms),
-                    name=name,
-                    code=code,
+                    name=cells.text_of(name),
+                    code=cells.text_of(code),
                     version=int(version) if version else None,
-                    details=details,
+                    details=cells.text_of(details),
                     late_ms=float(late_ms),
-                    label=label,
+                    label=cells.text_of(label),
                 )
             )
     return sorted(samples, key=lambda sample: sample.start_s)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from foundation import cells
 from foundation.command_line import InputError
 from loadtest.results.samples import OK
 from loadtest.traffic.workload import AS_IS, Request
@@ -110,8 +111,8 @@ def read_known(path: Path) -> Known:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                name = str(Path(*Path(row["path"]).parts[-2:]))
-                known[name] = (row["predicted"], float(row["probability"]))
+                name = str(Path(*Path(cells.text_of(row["path"])).parts[-2:]))
+                known[name] = (cells.text_of(row["predicted"]), float(row["probability"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             "Expected path, predicted, probability (a run's predictions.csv). "

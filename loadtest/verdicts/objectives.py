@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from foundation.command_line import InputError
+from foundation.command_line import InputError, explained
 from loadtest.results import generator
 from loadtest.results.recording import SENT, Recording
 from loadtest.results.samples import NOT_SENT, OK
@@ -98,7 +98,8 @@ def read(path: Path) -> Objectives:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"Expected objectives as JSON. Received: {path}: {error}") from error
+        received = explained(error) or str(error)
+        raise InputError(f"Expected objectives as JSON. Received: {path}: {received}") from error
     if not isinstance(content, dict) or not content:
         raise InputError(
             f'Expected objectives such as {{"p99_ms": 100}}. Received: {path}: {content!r}'

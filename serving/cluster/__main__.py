@@ -7,7 +7,8 @@ Nothing is applied unless the API server accepts all of it. models.config stays 
 it: only the rollout changes it. Pods that are not ready within progressDeadlineSeconds (10 minutes
 without progress) are rolled back; the old pods have served all the time.
 
-Exit code 0: done. 1: rolled back, or not ready. 2: refused, nothing was applied.
+Exit code 0: done. 1: rolled back, or not ready, or applied in part, or no longer watched. 2:
+refused, nothing was applied.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from foundation.command_line import Parser, configure_logging, run
+from foundation.command_line import (
+    InputError,
+    Parser,
+    configure_logging,
+    explained,
+    one_line,
+    run,
+    say,
+)
 from serving.cluster import following, manifests
 from serving.cluster.kubectl import Kubectl
 
@@ -54,27 +63,37 @@ def _apply(arguments: argparse.Namespace) -> int:
     befores = [following.before(kubectl, name) for name in names]
     if kept := manifests.keep_models_config(kubectl, documents):
         _log.warning("%s", kept)
-    outcomes = manifests.apply(
-        kubectl,
-        documents,
-        force=arguments.force_conflicts,
-        dry_run=arguments.dry_run,
-        told=lambda warning: _log.warning("%s", warning),
-    )
+    try:
+        outcomes = manifests.apply(
+            kubectl,
+            documents,
+            force=arguments.force_conflicts,
+            dry_run=arguments.dry_run,
+            told=lambda warning: _log.warning("%s", warning),
+        )
+    except manifests.HalfAppliedError as error:
+        print(f"k8s-apply: error: {one_line(str(error))}", file=sys.stderr)
+        return 1
     if arguments.dry_run:
         print(f"The cluster would take all {len(documents)} objects of {folder}.")
         return 0
     told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
-    print(f"Applied {folder} to {namespace}: {told}.", flush=True)
-    if arguments.no_wait:
-        return 0
     try:
+        say(f"Applied {folder} to {namespace}: {told}.")
+        if arguments.no_wait:
+            return 0
         ends = [following.follow(kubectl, was, _say) for was in befores]
     except KeyboardInterrupt:
         _log.warning("no longer watched: it goes on. To take it back: kubectl rollout undo")
         raise
+    except (InputError, OSError) as error:
+        print(
+            f"k8s-apply: error: applied, but not followed to its end: {explained(error)}",
+            file=sys.stderr,
+        )
+        return 1
     for end in ends:
-        print(f"{end.text}.", file=sys.stdout if end.done else sys.stderr)
+        print(f"{one_line(end.text)}.", file=sys.stdout if end.done else sys.stderr)
     return 0 if all(end.done for end in ends) else 1
 
 

@@ -77,8 +77,8 @@ class ConfigMapFile:
         except ConfigError as error:
             raise ConfigError(f"{self.name}, {KEY}:{error}", error.served_text) from error
 
-    def write(self, config: ModelsConfig) -> None:
-        """Replaces the content, in one write.
+    def write(self, config: ModelsConfig, *, urgent: bool = False) -> None:
+        """Replaces the content, in one write; there is no more urgent way.
 
         Raises:
             EditedMeanwhileError: it is not as it was read, or written, last.

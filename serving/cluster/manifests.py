@@ -30,6 +30,10 @@ _FIRST: Final = ("Namespace", "ServiceAccount")
 _VIOLATION: Final = "would violate PodSecurity"
 
 
+class HalfAppliedError(Exception):
+    """The API server had taken all of it on trial, and then did not: some of it may be applied."""
+
+
 def folder(overlay: str, overlays: Path = OVERLAYS) -> Path:
     """The folder of an overlay, by its name, or by its path.
 
@@ -127,6 +131,7 @@ def apply(
 
     Raises:
         KubectlError: refused; nothing was applied.
+        HalfAppliedError: some of it may be applied.
     """
     made = _make_missing(kubectl, documents)
     try:
@@ -140,7 +145,7 @@ def apply(
     try:
         said = _server_side(kubectl, documents, force=force)
     except KubectlError as error:
-        raise KubectlError(
+        raise HalfAppliedError(
             f"{error} It had passed the dry run a moment ago, and some of it may be applied now: "
             "run it again."
         ) from error

@@ -107,6 +107,8 @@ def server_flags(settings: Settings, config: str) -> list[str]:
         "--load_retry_interval_micros=1000000",
         # The profiler shares the port with Predict, so everyone who may predict could start it.
         "--enable_profiler=false",
+        # Says that gRPC itself answers; nothing of a model or a label, which REST's metadata does.
+        "--enable_grpc_healthcheck_service=true",
         # Connections end after 30 s, with a grace for calls in flight, so that callers find new
         # servers and leave those that are being stopped. A call may fail at that moment, and has to
         # be tried once more, as tfs_client does. It is set on a laptop as well, so that a caller

@@ -8,8 +8,10 @@ models.config.history.jsonl      one line a change, for people and for git
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
+import logging
 import os
 import stat
 import time
@@ -18,10 +20,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from foundation import files
-from foundation.command_line import InputError
+from foundation.command_line import InputError, explained
 from serving import models_config
 from serving.fleet.place import EditedMeanwhileError, operator_in_words
 from serving.models_config import ModelsConfig
+
+_log = logging.getLogger("serving.rollout")
 
 
 class ConfigFile:
@@ -65,8 +69,12 @@ class ConfigFile:
         self._read = self._real.read_bytes()
         return models_config.read(self.path)
 
-    def write(self, config: ModelsConfig) -> None:
+    def write(self, config: ModelsConfig, *, urgent: bool = False) -> None:
         """Replaces the content by one rename, after it is on the disk.
+
+        Args:
+            config: what it is to say.
+            urgent: where there is no room for a second file, write over this one: that needs none.
 
         Raises:
             EditedMeanwhileError: the file is not as it was read, or written, last.
@@ -80,8 +88,35 @@ class ConfigFile:
                 "Somebody edits it; look at it, and start again."
             )
         mode = stat.S_IMODE(self._real.stat().st_mode)
-        files.write(self._real, text, durable=True, mode=mode, aside=self.beside("new"))
+        try:
+            files.write(self._real, text, durable=True, mode=mode, aside=self.beside("new"))
+        except OSError as error:
+            if not urgent:
+                raise
+            text = self._write_over(text)
+            _log.warning("%s: wrote over %s itself", explained(error), self.path)
         self._read = text.encode()
+
+    def _write_over(self, text: str) -> str:
+        """Writes over the file as it stands; returns what it says then.
+
+        It gets no shorter, so that a server that polls it in between does not read the end of the
+        text before as well.
+
+        Raises:
+            OSError: it cannot be written; it is as it was.
+        """
+        content = text.encode().ljust(len(self._read), b"\n")
+        with self._real.open("r+b", buffering=0) as file:
+            try:
+                _write_all(file, content)
+                os.fsync(file.fileno())
+            except OSError:
+                file.seek(0)
+                file.write(self._read)
+                file.truncate(len(self._read))
+                raise
+        return content.decode()
 
     def note(self) -> str | None:
         """The note that put_note wrote; None where there is none."""
@@ -103,12 +138,16 @@ class ConfigFile:
 
     def add_line(self, line: str) -> None:
         """Adds a line to the history, and has it reach the disk."""
-        with self._history.open("ab+") as file:
-            if file.tell() and not _ends_with_newline(file):
+        with self._history.open("ab+", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size and not _ends_with_newline(file):
                 line = "\n" + line  # ends the line that a killed command left half written
-            file.write(f"{line}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                _write_all(file, f"{line}\n".encode())
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
 
     def lines(self) -> list[str]:
         """The history, the oldest first."""
@@ -131,7 +170,7 @@ class ConfigFile:
         Raises:
             InputError: another operator holds it.
         """
-        with self.beside("lock").open("a+", encoding="utf-8") as file:
+        with self._open_lock() as file:
             # Tried again, because `operator` holds the lock for a moment, too.
             if not any(_locked(file, fcntl.LOCK_EX, wait_s) for wait_s in (0.0, 0.01, 0.05)):
                 raise InputError(
@@ -139,10 +178,25 @@ class ConfigFile:
                     f"{_told(self.beside('lock'))}. Wait for that command, or end it (it undoes "
                     "what it began), and start again."
                 )
-            file.truncate(0)
-            file.write(json.dumps(about))
-            file.flush()
+            try:
+                file.truncate(0)
+                _write_all(file, json.dumps(about).encode())
+            except OSError as error:  # a full disk: the lock itself needs no room
+                _log.warning("who is at work could not be written: %s", explained(error))
             yield
+
+    def _open_lock(self) -> IO[bytes]:
+        """The file that is locked.
+
+        On a disk that takes no new file, models.config will do: nobody can make the other one.
+        """
+        lock = self.beside("lock")
+        try:
+            return lock.open("ab+", buffering=0)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            return (lock if lock.exists() else self._real).open("rb", buffering=0)
 
     def operator(self) -> str | None:
         """Who holds the lock now, in words; None where nobody does."""
@@ -153,13 +207,19 @@ class ConfigFile:
             return None
 
 
-def _locked(file: IO[str], kind: int, wait_s: float = 0.0) -> bool:
+def _locked(file: IO[Any], kind: int, wait_s: float = 0.0) -> bool:
     time.sleep(wait_s)
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+def _write_all(file: IO[bytes], content: bytes) -> None:
+    """Writes to an unbuffered file; where there is no room for all of it, says so."""
+    while content:
+        content = content[file.write(content) :]
 
 
 def _ends_with_newline(file: IO[bytes]) -> bool:

@@ -19,7 +19,13 @@ from serving.fleet import probe
 from tfs_client import Tls
 from tfs_client.answers import VersionStatus
 from tfs_client.client import Client
-from tfs_client.errors import CallError, DeadlineExceededError, TfsError, UnavailableError
+from tfs_client.errors import (
+    CallError,
+    DeadlineExceededError,
+    NotFoundError,
+    TfsError,
+    UnavailableError,
+)
 
 _log = logging.getLogger("serving.rollout")
 
@@ -145,6 +151,18 @@ class Server:
         """Sends a configuration; raises what the client raises."""
         self._client.reload(config, timeout_s=2 * CALL_TIMEOUT_S)
 
+    def unknown(self, models: Iterable[str]) -> list[str]:
+        """Those of the models of which it knows no version, as far as it says so."""
+        found = []
+        for model in models:
+            try:
+                self._client.status(model=model)
+            except NotFoundError:  # noqa: PERF203 each model by itself
+                found.append(model)
+            except TfsError:
+                continue  # it is down, and is told as such elsewhere
+        return found
+
     def look(self, labels: Iterable[str]) -> Seen:
         """What it serves now."""
         try:
@@ -260,15 +278,43 @@ class Fleet:
         ]
         return [*self._each(lambda server: server.look(labels)).values(), *absent]
 
-    def reload(self, config: str) -> dict[str, Problem]:
+    def unknown(self, models: Iterable[str]) -> dict[str, list[str]]:
+        """Which models are new to some servers.
+
+        A server that is told of one waits without limit for its first version, and takes no other
+        configuration until then.
+
+        Returns:
+            By model the names of the servers that know no version of it.
+        """
+        models = tuple(models)
+        found = self._each(lambda server: server.unknown(models)) if models else {}
+        by_model = {model: [name for name in found if model in found[name]] for model in models}
+        return {model: names for model, names in by_model.items() if names}
+
+    def reload(self, config: str, models: Iterable[str] = ()) -> dict[str, Problem]:
         """Sends the configuration to all servers at once; returns why some did not take it.
 
         A server that takes no such call is added to by_file and is no problem: it reads the file.
+
+        Args:
+            config: text of a models.config.
+            models: the names of its models, to tell what a server waits for.
         """
+        models = tuple(models)
 
         def send(server: Server) -> Problem | None:
             try:
                 server.reload(config)
+            except DeadlineExceededError as error:
+                waits = " and ".join(server.unknown(models))
+                text = f"has not taken the configuration: {_short(error)}"
+                if waits:
+                    text = (
+                        f"waits for the first version of {waits}, without limit, and takes no "
+                        "other configuration until one is there, or it is started again"
+                    )
+                return Problem(text, final=True)
             except CallError as error:
                 if error.code in _TAKES_NO_RELOAD:
                     self.by_file.add(server.address)

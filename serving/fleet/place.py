@@ -36,11 +36,16 @@ class Place(Protocol):
     def read(self) -> ModelsConfig:
         """Reads it; raises ConfigError, or OSError or InputError where it is not there."""
 
-    def write(self, config: ModelsConfig) -> None:
+    def write(self, config: ModelsConfig, *, urgent: bool = False) -> None:
         """Replaces the content, whole or not at all.
+
+        Args:
+            config: what it is to say.
+            urgent: where that fails, also in a way that a power failure could spoil.
 
         Raises:
             EditedMeanwhileError: it is not as it was read, or written, last.
+            OSError, InputError: it cannot be written.
         """
 
     def sole_operator(self, about: dict[str, Any]) -> AbstractContextManager[None]:

@@ -10,9 +10,9 @@
     python -m serving.rollout watch PLAN …       follow an experiment; roll back if it does harm
 
 Exit code 0: done (status: all servers agree with the file). 1: it failed and was undone, or some
-server did not follow, or (watch) the version on trial did harm and was rolled back. 2: refused,
-nothing was changed. With --kubernetes, models.config is the one of the cluster's ConfigMap, and the
-servers are all pods.
+server did not follow, or it was done and could not be written down or printed, or (watch) the
+version on trial did harm and was rolled back. 2: refused, nothing was changed. With --kubernetes,
+models.config is the one of the cluster's ConfigMap, and the servers are all pods.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundation.command_line import InputError, Parser, configure_logging, run
+from foundation.command_line import InputError, Parser, configure_logging, one_line, run
 from serving.rollout import verbs, where
 from serving.rollout.operation import NotDoneError
 from serving.rollout.steps import SETTLED_S, TIMEOUT_S, Settings
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             command: Verb = arguments.command
             return command(arguments)
         except NotDoneError as error:
-            print(f"rollout: {error}", file=sys.stderr)
+            print(f"rollout: {one_line(str(error))}", file=sys.stderr)
             return 1
         except TfsError as error:
             raise InputError(str(error)) from error
@@ -80,9 +80,6 @@ def _parser() -> Parser:
     where.add_server_flags(verb)
     verb = add_change("canary", _canary, "Put a version on trial: load it, then label it canary.")
     verb.add_argument("version", type=int, metavar="N", help="the version")
-    verb.add_argument(
-        "--models", type=Path, default=Path("models"), help="the store, for the gate; %(default)s"
-    )
     verb.add_argument("--force", action="store_true", help="pass over the gate; needs --why")
     verb = add_change("promote", _promote, "Make the version on trial the stable one.")
     verb.add_argument(
@@ -105,6 +102,12 @@ def _parser() -> Parser:
 
 
 def _add_change_flags(verb: Any) -> None:
+    verb.add_argument(
+        "--models",
+        type=Path,
+        default=Path("models"),
+        help="the store, for the gate and for models that are new to a server; %(default)s",
+    )
     verb.add_argument(
         "--by",
         choices=("auto", "rpc", "file"),
@@ -167,6 +170,7 @@ def _asked(arguments: argparse.Namespace) -> ChangeRequest:
             timeout_s=arguments.timeout_s,
             # A ConfigMap that somebody has just edited has not reached every pod yet.
             settled_s=arguments.timeout_s if found.in_cluster else SETTLED_S,
+            models=None if found.in_cluster else arguments.models,
             why=arguments.why,
             who=arguments.who,
         ),

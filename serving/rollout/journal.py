@@ -40,6 +40,10 @@ class Change:
         """What was done, such as "canary 2"."""
         return words(self.verb, self.version)
 
+    def line(self) -> str:
+        """As it stands in the history: JSON in one line."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
     def before_state(self) -> State:
         """The state to return to."""
         return _state(self.before)
@@ -61,15 +65,19 @@ class Journal:
 
     def begin(self, change: Change) -> None:
         """Notes what is about to be done."""
-        self._place.put_note(_line(change))
+        self._place.put_note(change.line())
 
     def end(self, change: Change) -> None:
         """Writes down how it ended; nothing is under way any more."""
-        self._place.drop_note(_line(change))
+        self._place.drop_note(change.line())
+
+    def drop(self) -> None:
+        """Nothing was done: nothing is under way any more, and there is nothing to write down."""
+        self._place.drop_note()
 
     def append(self, change: Change) -> None:
         """Adds a line to the history."""
-        self._place.add_line(_line(change))
+        self._place.add_line(change.line())
 
     def pending(self) -> Change | None:
         """The change that a killed command left behind; None, too, if its history line was written.
@@ -101,10 +109,6 @@ class Journal:
 
 def _state(fields: dict[str, Any]) -> State:
     return State(versions=tuple(fields["versions"]), labels=dict(sorted(fields["labels"].items())))
-
-
-def _line(change: Change) -> str:
-    return json.dumps(dataclasses.asdict(change), ensure_ascii=False)
 
 
 def _change(text: str) -> Change | None:

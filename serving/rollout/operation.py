@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from foundation.command_line import InputError
+from foundation.command_line import InputError, explained
 from serving.fleet.fleet import Fleet
 from serving.fleet.place import EditedMeanwhileError, Place
 from serving.rollout import states
@@ -94,26 +94,55 @@ class Operation:
             made, left = self._plan(command)
             forward = verb in _FORWARD
             back = made.start if left is None or forward else left.before_state()
+            self._steps.look_at_new_models(made)
             if not forward:
                 self._steps.settle(made)
             change = self._change(made, back)
             if back == made.end and not forward:
                 return Done(change=replace(change, outcome="done"), plan=made)
-            return self._carry_out(made, back, change, left)
+            self._steps.changed = False  # what was left is seen to, and that is written down
+            noted = self._noted(change, left)
+            try:
+                return self._carry_out(made, back, change, noted=noted)
+            except (InputError, OSError) as error:
+                if not self._steps.changed:
+                    if noted and left is None:
+                        self._journal.drop()
+                    raise
+                raise NotDoneError(
+                    f"{made.words} has changed what is served, which is now "
+                    f"{self._steps.state()}; what came after that failed. Received: "
+                    f"{explained(error)} Compare with: python -m serving.rollout status"
+                ) from error
 
-    def _carry_out(self, made: Plan, back: State, change: Change, left: Change | None) -> Done:
-        """Notes the change, makes it, and writes down how it ended.
+    def _noted(self, change: Change, left: Change | None) -> bool:
+        """Notes what is about to be done; a rollback is done even where it cannot be noted.
+
+        Args:
+            change: for the history.
+            left: the killed change that it continues.
+        """
+        try:
+            self._journal.begin(change)
+            if left is not None:
+                self._journal.append(replace(left, outcome="interrupted"))
+        except (InputError, OSError) as error:
+            if change.verb not in _FORWARD:
+                raise
+            _log.warning("not noted: %s; going on, as a rollback must", explained(error))
+            return False
+        return True
+
+    def _carry_out(self, made: Plan, back: State, change: Change, *, noted: bool) -> Done:
+        """Makes the change, and writes down how it ended.
 
         Args:
             made: what is to be done.
             back: the state to return to if it fails.
             change: for the history.
-            left: the killed change that it continues.
+            noted: whether the next command will know of it.
         """
         started = time.monotonic()
-        self._journal.begin(change)
-        if left is not None:
-            self._journal.append(replace(left, outcome="interrupted"))
         if made.verb in _FORWARD:
             error = self._steps.go_to_the_end(made)
             outcome = "incomplete" if error else "done"
@@ -127,10 +156,28 @@ class Operation:
             servers=self._steps.servers,
             seconds=round(time.monotonic() - started, 3),
         )
-        self._journal.end(change)
+        unwritten = self._ended(change, noted=noted)
+        if unwritten:
+            raise NotDoneError(f"{error or f'Done, {made.says}'}; but {unwritten}")
         if outcome != "done":
             raise NotDoneError(error)
         return Done(change=change, plan=made)
+
+    def _ended(self, change: Change, *, noted: bool = True) -> str:
+        """Writes down how a change has ended; returns what is wrong where it cannot be."""
+        try:
+            self._journal.end(change)
+        except (InputError, OSError) as error:
+            # The line itself, so that it is not lost.
+            _log.error("not written down: %s", change.line())
+            again = "The same command again writes it down"
+            if not noted:
+                again = "What would have been written is above"
+            elif change.verb not in _FORWARD:
+                again += "; any other undoes it first"
+            received = explained(error)
+            return f"it is not written down in the history. Received: {received} {again}."
+        return ""
 
     def _go_or_undo(self, made: Plan, back: State, change: Change) -> tuple[str, str]:
         """Goes state by state, and back to where it began if one is not reached.
@@ -149,12 +196,14 @@ class Operation:
             return "incomplete", f"{edited} {_EDIT_STAYS}"
         except (InputError, OSError) as failure:
             _log.error("%s: undoing %s", failure, made.words)
-            return self._undone(made, back, f"{made.words} failed: {failure}")
+            return self._undone(made, back, f"{made.words} failed: {explained(failure)}")
         except BaseException as stop:
             _log.error("stopped (%s): undoing %s", type(stop).__name__, made.words)
             outcome, error = self._undone(made, back, type(stop).__name__)
-            self._journal.end(replace(change, outcome=outcome, error=error, by=self._steps.by()))
+            change = replace(change, outcome=outcome, error=error, by=self._steps.by())
             _log.info("%s", error)
+            if unwritten := self._ended(change):
+                _log.error("%s", unwritten)
             raise
         return "done", ""
 
@@ -170,8 +219,8 @@ class Operation:
             return "incomplete", f"{failed} {edited} {_EDIT_STAYS}"
         except (InputError, OSError) as error:
             raise NotDoneError(
-                f"{made.words} has failed, and could not be undone: {error} It is noted as under "
-                "way: the next command sees to it."
+                f"{made.words} has failed, and could not be undone. Received: {explained(error)} "
+                "It is noted as under way: the next command sees to it."
             ) from error
 
     def _plan(self, command: Command) -> tuple[Plan, Change | None]:
@@ -232,10 +281,19 @@ class Operation:
             self._journal.end(replace(left, outcome="interrupted"))
             return
         _log.warning("%s: undoing it first", _killed(left))
-        stands = self._steps.undo(left.before_state())
-        by = self._steps.by()
-        self._journal.end(replace(left, outcome="undone", error="killed", by=by))
+        try:
+            stands = self._steps.undo(left.before_state())
+            by = self._steps.by()
+        except (InputError, OSError) as error:
+            if not self._steps.changed:
+                raise
+            raise NotDoneError(
+                f"{left.words} could be undone in part only: {self._steps.state()}. Received: "
+                f"{explained(error)} The next command sees to it."
+            ) from error
         _log.warning("%s", stands)
+        if unwritten := self._ended(replace(left, outcome="undone", error="killed", by=by)):
+            raise NotDoneError(f"{left.words} is undone; but {unwritten}")
 
     def _change(self, made: Plan, back: State) -> Change:
         return Change(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from foundation.command_line import one_line
 from serving.fleet.fleet import Seen
 from serving.rollout.journal import Change
 from serving.rollout.operation import Done
@@ -56,7 +57,7 @@ def disagreements(state: State, seen: Seen) -> list[str]:
 
 def status_as_text(status: Status) -> str:
     """A table of servers below what the file says."""
-    lines = [f"{status.model} in {status.place}: {status.state}"]
+    lines = [one_line(f"{status.model} in {status.place}: {status.state}")]
     state = status.state
     if state.canary is not None:
         lines.append(f"  on trial: {state.canary} beside {state.stable}")
@@ -190,6 +191,7 @@ def _labels(state: dict[str, Any]) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
@@ -197,4 +199,4 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _json(content: Any) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    return json.dumps(content, indent=2)  # ASCII: nothing in it can reach a terminal's controls

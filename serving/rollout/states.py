@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from foundation.command_line import InputError
+from foundation.command_line import InputError, one_line
 from serving.models_config import Model, ModelsConfig, Specific
 from tfs_client.contract import LABEL_CANARY, LABEL_PREVIOUS, LABEL_STABLE
 
@@ -81,7 +81,7 @@ def arrows(labels: Mapping[str, int | None], separator: str = ", ") -> str:
     """Labels in words, those of the rollout first; "?" for one that does not answer."""
     ours = [label for label in (LABEL_STABLE, LABEL_CANARY, LABEL_PREVIOUS) if label in labels]
     ordered = dict.fromkeys([*ours, *sorted(labels)])
-    return separator.join(f"{label} → {labels[label] or '?'}" for label in ordered)
+    return separator.join(f"{one_line(label)} → {labels[label] or '?'}" for label in ordered)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,15 @@ import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, Literal
 
-from foundation.command_line import InputError
+from foundation.command_line import InputError, explained
+from serving import models_config
 from serving.fleet.fleet import Fleet, Problem, Wanted
-from serving.fleet.place import Place
+from serving.fleet.place import EditedMeanwhileError, Place
 from serving.models_config import ModelsConfig
-from serving.rollout import states
+from serving.rollout import new_models, states
 from serving.rollout.states import Plan, State
 
 _log = logging.getLogger("serving.rollout")
@@ -41,6 +43,8 @@ class Settings:
     """Seconds that each state may take to show at all servers."""
     settled_s: float = SETTLED_S
     """Seconds that a server which only polls may be behind the file before a change."""
+    models: Path | None = None
+    """The store, as this machine sees it; None where it does not."""
     why: str = ""
     who: str = ""
 
@@ -70,6 +74,8 @@ class Steps:
         self._fleet = fleet
         self._settings = settings
         self._config = ModelsConfig()
+        self.changed = False
+        """Whether models.config was written, or may have been, or servers were told."""
 
     def read(self) -> None:
         """Reads models.config."""
@@ -83,6 +89,18 @@ class Steps:
     def servers(self) -> tuple[str, ...]:
         """Names of the servers as of now."""
         return self._fleet.addresses
+
+    def look_at_new_models(self, plan: Plan) -> None:
+        """Refuses models for which a server would wait without limit: see new_models.look."""
+        new_models.look(
+            self._config,
+            plan,
+            self._fleet,
+            model=self._settings.model,
+            store=self._settings.models,
+            polls_for_s=self._settings.settled_s if self._settings.by == "file" else None,
+            place=self._place.name,
+        )
 
     def settle(self, plan: Plan) -> None:
         """Waits until every server is where the file says, before anything is changed.
@@ -100,7 +118,7 @@ class Steps:
                 _log.warning("%s is not where the file says: %s", address, _in_words(found))
             timeout_s = self._settings.settled_s
             if self._settings.by != "file":
-                self._fleet.reload(self._place.text)
+                self._tell(self._place.text)
                 timeout_s = self._settings.timeout_s
             wrong = self._fleet.wait(wanted, timeout_s)
         if wrong:
@@ -118,7 +136,7 @@ class Steps:
         _log.info("%s", after)
         self._write(after)
         if self._settings.by != "file":
-            refused = self._fleet.reload(self._place.text)
+            refused = self._tell(self._place.text)
             if refused:
                 raise StepFailedError(after, {at: [problem] for at, problem in refused.items()})
         wrong = self._fleet.wait(_wanted(before, after), self._settings.timeout_s)
@@ -128,15 +146,32 @@ class Steps:
     def go_to_the_end(self, plan: Plan) -> str:
         """Goes to the plan's last state at once, with the servers that are up.
 
+        Where models.config cannot be written, servers that can be told are told all the same.
+
         Returns:
             What is not done, with what to do about it; empty where all is done.
+
+        Raises:
+            EditedMeanwhileError, OSError, InputError: models.config cannot be written, and it is
+                the only way to tell the servers.
         """
         wanted = _wanted(plan.start, plan.end)
+        unwritten = ""
         if plan.verb == "apply":
             wanted = replace(wanted, loaded=plan.end.versions)
         else:
-            self._write(plan.end)
-        untold = {} if self._settings.by == "file" else self._fleet.reload(self._place.text)
+            try:
+                self._write(plan.end, urgent=True)
+            except EditedMeanwhileError:
+                raise
+            except (InputError, OSError) as error:
+                if self._settings.by == "file":
+                    raise
+                unwritten = explained(error) or str(error)
+                _log.error("%s: telling the servers all the same", unwritten)
+        text = models_config.render(self._config) if unwritten else self._place.text
+        untold = {} if self._settings.by == "file" else self._tell(text)
+        self.changed = True
         try:
             wrong = dict(self._fleet.wait(wanted, self._settings.timeout_s, patient=True))
         except InputError as error:
@@ -146,9 +181,17 @@ class Steps:
             )
         for address in untold.keys() & wrong.keys():
             wrong[address] = [untold[address], *wrong[address]]
+        count = len(self.servers)
+        if unwritten:
+            seen = f"{count - len(wrong)} of {count} servers"
+            others = f"; not at {_told(wrong)}" if wrong else ""
+            return (
+                f"{plan.says}, at {seen}{others}; but {self._place.name} could not be written, and "
+                "a server that polls it, or starts, takes back what it says. Received: "
+                f"{unwritten}"
+            )
         if not wrong:
             return ""
-        count = len(self.servers)
         return (
             f"{plan.says}, at {count - len(wrong)} of {count} servers; not at {_told(wrong)}. "
             f"{self._place.name} says so already: a server takes it when it starts, or polls the "
@@ -163,9 +206,9 @@ class Steps:
         """
         wrong: Mapping[str, Sequence[Problem]] = {}
         for before, after in itertools.pairwise(states.path(self.state(), back)):
-            self._write(after)
+            self._write(after, urgent=True)
             if self._settings.by != "file":
-                self._fleet.reload(self._place.text)
+                self._tell(self._place.text)
             wanted = _wanted(before, after)
             wrong = self._fleet.wait(wanted, self._settings.timeout_s, patient=True)
         text = f"Undone: {self.state()}"
@@ -179,9 +222,14 @@ class Steps:
             return "rpc"
         return "file" if self._fleet.by_file == {*self.servers} else "rpc+file"
 
-    def _write(self, state: State) -> None:
+    def _tell(self, text: str) -> dict[str, Problem]:
+        return self._fleet.reload(text, [model.name for model in self._config.models])
+
+    def _write(self, state: State, *, urgent: bool = False) -> None:
+        # Before it is written: a write that failed may have arrived all the same, and is undone.
         self._config = states.write(self._config, self._settings.model, state)
-        self._place.write(self._config)
+        self._place.write(self._config, urgent=urgent)
+        self.changed = True
         self._fleet.hasten()
 
 

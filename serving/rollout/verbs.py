@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foundation.command_line import InputError
+from foundation.command_line import InputError, explained, say
 from serving import models_config
 from serving.rollout import report, states
 from serving.rollout.journal import Journal
-from serving.rollout.operation import Command, Operation
+from serving.rollout.operation import Command, NotDoneError, Operation
 from serving.rollout.states import Plan, State
 from serving.rollout.steps import Settings
 from serving.rollout.where import Where
@@ -46,11 +46,16 @@ class ChangeRequest:
         """
         if self.dry_run:
             made = command.plan(states.read(self.where.place.read(), self.where.model))
-            print(report.plan_as_json(made) if self.as_json else report.plan_as_text(made))
+            say(report.plan_as_json(made) if self.as_json else report.plan_as_text(made))
             return 0
         with self.where.fleet() as fleet:
             done = Operation(self.where.place, fleet, self.settings).run(command)
-        print(report.done_as_json(done) if self.as_json else report.done_as_text(done))
+        try:
+            say(report.done_as_json(done) if self.as_json else report.done_as_text(done))
+        except OSError as error:
+            raise NotDoneError(
+                f"Done, {done.plan.says}; but it could not be printed. Received: {explained(error)}"
+            ) from error
         return 0
 
 
@@ -67,7 +72,7 @@ def status(where: Where, *, as_json: bool) -> int:
         pending=Journal(where.place).pending(),
         operator=where.place.operator(),
     )
-    print(report.status_as_json(found) if as_json else report.status_as_text(found))
+    say(report.status_as_json(found) if as_json else report.status_as_text(found))
     return 0 if found.agrees else 1
 
 
@@ -78,7 +83,7 @@ def history(where: Where, *, last: int, as_json: bool) -> int:
         print(f"rollout: {unreadable} lines of the history cannot be read", file=sys.stderr)
     chosen = [change for change in changes if change.model == where.model]
     chosen = chosen[-max(1, last) :]
-    print(report.history_as_json(chosen) if as_json else report.history_as_text(chosen))
+    say(report.history_as_json(chosen) if as_json else report.history_as_text(chosen))
     return 0
 
 
@@ -178,7 +183,7 @@ def watch(asked: ChangeRequest, evidence: Evidence, *, promote: bool, every_s: f
         told=lambda verdict: _log.info("%s: %s", verdict.kind, verdict.reason),
     )
     if action == "end" or asked.dry_run:
-        print(f"{verdict.kind}: {verdict.reason}")
+        say(f"{verdict.kind}: {verdict.reason}")
         return 0
     command = Command(verb=action, plan=lambda now: _followed(verdict, action, now))
     return asked.carry_out(command) or int(action == "rollback")

@@ -33,6 +33,7 @@ from serving.rollout import __main__ as rollout
 from serving.rollout.journal import Change, Journal
 from tests.cluster import crds
 from tests.cluster.cluster import Cluster
+from tests.cluster.processes import ClusterError
 from tests.cluster.serving_fleet import NAMESPACE
 from tests.environments import ROOT, UnavailableError
 from tests.manifests import renders, tools
@@ -52,6 +53,28 @@ CHANGE = Change(
     before={"versions": [1], "labels": {"stable": 1}},
     after={"versions": [1, 2], "labels": {"stable": 1, "canary": 2}},
 )
+
+
+POD: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "nudged", "namespace": NAMESPACE},
+    "spec": {
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "serviceAccountName": "image-classifier",
+        "containers": [
+            {
+                "name": "c",
+                "image": "registry.example/none:1",
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+            }
+        ],
+    },
+}
+"""Nothing runs it."""
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +316,33 @@ def test_an_operator_needs_no_more_than_the_role(
         Journal(own).end(CHANGE)
     with pytest.raises(ForbiddenError, match="cannot delete resource"):
         Kubectl().run("delete", "configmap", CONFIG)
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"spec": {"containers": [{"name": "c", "image": "registry.example/other:1"}]}},
+        {"spec": {"activeDeadlineSeconds": 1}},
+        {"metadata": {"labels": {"track": "other"}}},
+        {"metadata": {"annotations": {"image-classifier/nudged": "1", "other": "1"}}},
+        {"metadata": {"finalizers": ["example.com/kept"]}},
+    ],
+)
+def test_of_the_right_to_patch_pods_operators_have_one_annotation(
+    cluster: Cluster, place: ConfigMapFile, patch: dict[str, Any]
+) -> None:
+    theirs = cluster.kubeconfig_of_user("olga", ["image-classifier-operators"])
+    cluster.apply(POD)
+    of_pod = ("pod", POD["metadata"]["name"], f"--namespace={NAMESPACE}")
+    nudge = ("annotate", *of_pod, "--overwrite", "image-classifier/nudged=2")
+    cluster.kubectl(*nudge, kubeconfig=theirs)
+    before = cluster.get(*of_pod)
+    refused = ("patch", *of_pod, "--patch", json.dumps(patch))
+    with pytest.raises(ClusterError, match="Expected no change but the annotation"):
+        cluster.kubectl(*refused, kubeconfig=theirs)
+    assert cluster.get(*of_pod)["spec"] == before["spec"]
+    assert cluster.get(*of_pod)["metadata"] == before["metadata"]
+    cluster.kubectl(*refused, "--dry-run=server")  # an administrator may
 
 
 def test_nobody_else_may(

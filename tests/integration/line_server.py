@@ -39,6 +39,10 @@ class LineServer:
         config: text of the models.config to begin with.
         credentials: for TLS.
         fatal: versions that end the server when it is to load them.
+
+    Attributes:
+        others: names of other models that are loaded. As TensorFlow Serving does, it keeps the
+            caller of a configuration waiting that lists one more.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class LineServer:
         fatal: Iterable[int] = (),
     ):
         self._fatal = set(fatal)
+        self.others: set[str] = set()
+        self._others_there: set[str] = set()
         self._stopping = threading.Event()
         self._follower: threading.Thread | None = None
         self._store = set(store)
@@ -89,6 +95,10 @@ class LineServer:
         self._follower = threading.Thread(target=poll)
         self._follower.start()
 
+    def load_when_told(self, *models: str) -> None:
+        """These models have a version, which is loaded at the next configuration."""
+        self._others_there.update(models)
+
     def wait_loaded(self, *versions: int) -> None:
         """All of them are loaded already."""
         assert self._loaded.issuperset(versions)
@@ -104,7 +114,7 @@ class LineServer:
         return answer["y"].tolist()
 
     def _take(self, config: Any) -> str:
-        (model,) = config.model_config_list.config
+        (model,) = (one for one in config.model_config_list.config if one.name == "line")
         listed = set(model.model_version_policy.specific.versions)
         labels = dict(model.version_labels)
         if listed & self._fatal:
@@ -161,12 +171,21 @@ class LineServer:
 
     def _status(self, request: Any, context: grpc.ServicerContext) -> Any:
         response = pb.GetModelStatusResponse()
+        name = request.model_spec.name
+        if name != "line" and name not in self.others:
+            text = f"Could not find any versions of model {name}"
+            context.abort(grpc.StatusCode.NOT_FOUND, text)
         for version in sorted(self._loaded, reverse=True):
             response.model_version_status.add(version=version, state="AVAILABLE")
         return response
 
     def _reload(self, request: Any, context: grpc.ServicerContext) -> Any:
         response = pb.ReloadConfigResponse()
+        listed = {one.name for one in request.config.model_config_list.config}
+        self.others |= listed & self._others_there
+        while listed - {"line"} - self.others:
+            if self._stopping.wait(0.02) or not context.is_active():
+                return response
         if refused := self._take(request.config):
             response.status.error_code = grpc.StatusCode.FAILED_PRECONDITION.value[0]
             response.status.error_message = refused

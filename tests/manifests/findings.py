@@ -23,7 +23,7 @@ EXPLAINED: Final = {
         "that number, which gains nothing: no host paths, no privileges, a read-only root."
     ),
     ("CKV_K8S_43", "*"): (
-        "By tag, so that the version can be read and compared with serving/container/engine.py. An "
+        "The server's by tag, so that it can be compared with serving/container/engine.py. An "
         "overlay that wants the bytes pinned adds `digest:` to its `images:` entry."
     ),
     ("CKV_K8S_8", "Pod.*.model-loader"): "It only sleeps: nothing to probe.",

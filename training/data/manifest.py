@@ -7,6 +7,7 @@ import csv
 import os
 from pathlib import Path
 
+from foundation import cells
 from foundation.command_line import InputError
 from training.data.folder import SPLIT_NAMES
 from training.data.items import SPLITS, Item
@@ -36,7 +37,8 @@ def read(path: Path) -> tuple[Item, ...]:
                     f"{delimiter.join(columns) or 'nothing'}."
                 )
             for row in reader:
-                item = _item(path, reader.line_num, row)
+                # A run's split.csv is a manifest, too.
+                item = _item(path, reader.line_num, cells.texts_of(row))
                 # By the file itself: relative, absolute and through a link it is one picture.
                 real = os.path.realpath(path.parent / item.path)
                 if real in items:

@@ -27,7 +27,7 @@ from typing import Final
 
 import numpy as np
 
-from foundation.command_line import InputError, Parser, configure_logging, run
+from foundation.command_line import InputError, Parser, configure_logging, one_line, run, say
 from foundation.figures import BUILD_DIR, Figures
 from serving.rollout.experiment import page, trials, words
 from serving.rollout.experiment.evaluation import evaluate
@@ -114,7 +114,7 @@ def _verdict(arguments: argparse.Namespace, command: str) -> int:
     if arguments.json:
         print(json.dumps(dataclasses.asdict(verdict), indent=2, allow_nan=False))
     else:
-        print("\n".join([*words.table(verdict), "", verdict.reason]))
+        say("\n".join([*map(one_line, words.table(verdict)), "", one_line(verdict.reason)]))
     return 0
 
 
@@ -158,8 +158,8 @@ def _plan(arguments: argparse.Namespace, command: str) -> int:
     figures = {row.name.rpartition("_")[2]: row.value for row in stopping(plan, real)}
     share = trials.ended(real.sequential)
     wanted = f"{plan.baseline:.1%} against {plan.improved:.1%} right"
-    print(f"{plan.experiment}: {wanted}, alpha {plan.alpha:g}, power {plan.power:g}")
-    print(f"{'outcomes':<34}{plan.control:>12}{plan.treatment:>12}{'both':>12}")
+    say(f"{plan.experiment}: {wanted}, alpha {plan.alpha:g}, power {plan.power:g}")
+    say(f"{'outcomes':<34}{plan.control:>12}{plan.treatment:>12}{'both':>12}")
     print(f"{'one test at the end':<34}{control:>12,}{treatment:>12,}{fixed:>12,}")
     for name in ("mean", "median", "p90", "max", "power"):
         both = figures[name]

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from foundation import cells
 from foundation.command_line import InputError
 
 LONGEST: Final = 1 << 20
@@ -109,7 +110,7 @@ class Lines:
             if None in row or None in row.values():  # too many or too few fields
                 self.skipped += 1
             else:
-                yield row
+                yield cells.texts_of(row)
 
 
 def _matching(pattern: Path) -> list[Path]:

@@ -167,6 +167,23 @@ def test_a_version_that_does_not_load_is_undone_with_the_servers_own_words(
     assert everywhere(operator, stable=1, canary=2)
 
 
+def test_a_new_model_without_versions_is_refused_and_the_servers_take_the_next_change(
+    operator: Operator, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = operator.config.read_text()
+    other = (
+        'config { name: "other" base_path: "/models/other" model_platform: "tensorflow" '
+        "model_version_policy { latest { num_versions: 1 } } } }"
+    )
+    operator.config.write_text(text.rstrip().removesuffix("}") + other)
+    for verb in ("apply", "canary 2"):
+        assert operator(verb, "--models", str(store)) == 2
+        assert "Expected a version of other to load under /models/other/" in capsys.readouterr().err
+    operator.config.write_text(text)
+    assert operator("canary 2", "--models", str(store)) == 0
+    assert everywhere(operator, stable=1, canary=2)
+
+
 def test_a_label_waits_for_the_server_that_lags_behind_and_so_do_other_operators(
     operator: Operator, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

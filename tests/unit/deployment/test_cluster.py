@@ -6,13 +6,15 @@ the commands against a real one.
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from foundation.command_line import InputError
-from serving.cluster import config_map, following, manifests, pods
+from serving.cluster import __main__ as command, config_map, following, manifests, pods
 from serving.cluster.kubectl import (
     ConflictError,
     ForbiddenError,
@@ -118,6 +120,50 @@ def test_flags_that_exclude_each_other_are_refused(
     assert main(["rollback", *flags]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+KUBECTL = """#!/bin/sh
+case "$*" in
+  *kustomize*) echo "$DOCUMENTS";;
+  *"get deployment"*) test -e "$0.applied" && echo "Unable to connect to the server: EOF" >&2
+    echo "Error from server (NotFound): deployments.apps \\"d\\" not found" >&2; exit 1;;
+  *get*) echo "Error from server (NotFound): x \\"y\\" not found" >&2; exit 1;;
+  *--dry-run=server*) ;;
+  *apply*) test -n "$REFUSES" && echo "Error from server: etcdserver: no space" >&2 && exit 1
+    : > "$0.applied"; echo "deployment.apps/d serverside-applied";;
+esac
+"""
+"""Words of kubectl; the server goes away once the overlay is applied, or at that moment."""
+
+
+@pytest.mark.parametrize(
+    ("refuses", "said"),
+    [
+        ("", "applied, but not followed to its end: Expected a Kubernetes cluster"),
+        ("yes", "some of it may be applied now: run it again"),
+    ],
+)
+def test_what_was_applied_is_not_called_refused(
+    refuses: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "kubectl").write_text(KUBECTL)
+    (tmp_path / "kubectl").chmod(0o755)
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    (overlay / "kustomization.yaml").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("REFUSES", refuses)
+    document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}}
+    document["metadata"]["namespace"] = "n"
+    monkeypatch.setenv("DOCUMENTS", json.dumps(document))
+    monkeypatch.setattr(following, "_SILENT_S", 0.0)
+    monkeypatch.setattr(following, "_POLL_S", 0.01)
+    assert command.main([str(overlay)]) == 1
+    assert said in capsys.readouterr().err
 
 
 # --- pods ---------------------------------------------------------------------------------------

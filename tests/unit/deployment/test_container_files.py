@@ -86,7 +86,7 @@ def test_the_clusters_flags_are_those_of_make_serve() -> None:
     [
         *("grpc_max_threads", "enable_profiler", "allow_version_labels_for_unavailable_models"),
         *("file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds"),
-        *("monitoring_config_file", "grpc_channel_arguments"),
+        *("monitoring_config_file", "grpc_channel_arguments", "enable_grpc_healthcheck_service"),
     ],
 )
 def test_a_flag_that_production_relies_on_is_in_the_list_once(flag: str) -> None:

@@ -77,6 +77,7 @@ def test_the_container_gets_read_only_mounts_an_init_and_tensorflow_servings_fla
     assert "--model_config_file=/etc/tensorflow_serving/models.config" in flags
     assert "--allow_version_labels_for_unavailable_models=true" in flags
     assert "--enable_profiler=false" in flags
+    assert "--enable_grpc_healthcheck_service=true" in flags
     assert "--grpc_max_threads=128" in flags
     assert "--monitoring_config_file=/etc/tensorflow_serving/monitoring.config" in flags
     assert not [argument for argument in argv if "gpu" in argument.lower()]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from serving.cluster import config_map, pods
 from serving.container import engine
 from serving.local import config_files
 from tests.environments import ROOT
@@ -84,7 +86,18 @@ def test_readiness_is_the_metadata_of_stable() -> None:
     for probe in ("startupProbe", "readinessProbe"):
         assert SERVER[probe]["httpGet"] == {"path": path, "port": "rest"}
     # A server that loads, or whose label is wrong, is not killed for it.
-    assert SERVER["livenessProbe"]["tcpSocket"] == {"port": "grpc"}
+    assert SERVER["livenessProbe"]["grpc"] == {"port": contract.GRPC_PORT}
+    assert FLAGS["--enable_grpc_healthcheck_service"] == "true"
+
+
+def test_no_probe_asks_a_tls_port_in_plain_text() -> None:
+    (patched,) = _load(COMPONENTS / "tls" / "deployment.yaml")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert patched["name"] == SERVER["name"]
+    asked = {name: {**SERVER[name], **patched.get(name, {})} for name in SERVER if "Probe" in name}
+    assert {name: one.get("grpc") for name, one in asked.items()} == dict.fromkeys(asked)
+    assert asked["livenessProbe"]["tcpSocket"] == {"port": "grpc"}
 
 
 def test_the_configuration_is_mounted_as_a_folder_that_is_polled() -> None:
@@ -106,6 +119,60 @@ def test_the_monitor_asks_where_the_server_answers() -> None:
     endpoint = _load(COMPONENTS / "monitoring" / "servicemonitor.yaml")["spec"]["endpoints"][0]
     assert endpoint["path"] == path
     assert endpoint["port"] == "rest"
+
+
+def test_what_a_scrape_may_bring_is_limited_and_a_long_name_does_not_cost_the_page() -> None:
+    spec = _load(COMPONENTS / "monitoring" / "servicemonitor.yaml")["spec"]
+    for limit in ("sampleLimit", "labelLimit", "labelNameLengthLimit", "labelValueLengthLimit"):
+        assert spec[limit] > 0, limit
+    assert spec["bodySizeLimit"] == "2MB"
+    (drop,) = spec["endpoints"][0]["metricRelabelings"]
+    assert drop["action"] == "drop"
+    assert drop["sourceLabels"] == ["model_name"]
+    longest = spec["labelValueLengthLimit"]
+    assert re.fullmatch(drop["regex"], "x\n" * longest)
+    assert not re.fullmatch(drop["regex"], contract.MODEL_NAME)
+
+
+@pytest.mark.parametrize("name", ["staging", "production"])
+def test_callers_of_a_real_cluster_reach_predictions_only(name: str) -> None:
+    listed = [
+        Path(one).name
+        for one in _load(K8S / "overlays" / name / "kustomization.yaml")["components"]
+    ]
+    assert "admin-guard" in listed
+    assert "tls" not in listed or "tls-gateway" in listed
+
+
+def test_who_may_patch_pods_may_not_update_them_and_the_policy_is_bound() -> None:
+    """By the right to update, the policy tells who is not bounded."""
+    role = _load(BASE / "operators.yaml", "Role")
+    rights = {
+        (resource, verb)
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert ("pods", "patch") in rights
+    assert not {("pods", "update"), ("pods", "create"), ("pods", "*")} & rights
+    policy = _load(BASE / "nudge-only.yaml", "ValidatingAdmissionPolicy")
+    binding = _load(BASE / "nudge-only.yaml", "ValidatingAdmissionPolicyBinding")["spec"]
+    assert binding["policyName"] == policy["metadata"]["name"]
+    assert binding["validationActions"] == ["Deny"]
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    namespace = _load(BASE / "namespace.yaml")["metadata"]["labels"]
+    (pairs,) = (one["pairs"] for one in _load(BASE / "kustomization.yaml")["labels"])
+    selected = binding["matchResources"]["namespaceSelector"]["matchLabels"]
+    assert selected.items() <= {**namespace, **pairs}.items()
+    texts = [one["expression"] for one in policy["spec"]["validations"]]
+    assert any(f'"{pods._NUDGE}"' in text for text in texts)
+    told = [one["message"] for one in policy["spec"]["validations"]]
+    assert all(
+        text.startswith(f"Expected no change but the annotation {pods._NUDGE}.") for text in told
+    )
+    conditions = " ".join(one["expression"] for one in policy["spec"]["matchConditions"])
+    assert f'.name("{config_map.CONFIG}").check("patch")' in conditions
+    assert '.check("update")' in conditions
 
 
 @pytest.mark.parametrize("name", ["admin-guard", "canary"])
@@ -138,6 +205,21 @@ def test_draining_ends_before_the_server_is_told_to_stop() -> None:
     assert f"= {needed_s:.0f} s  <= preStop's sleep, {sleep_s} s" in text
     readme = (K8S / "README.md").read_text(encoding="utf-8")
     assert f"= {needed_s:.0f} s  <= preStop's sleep, {sleep_s} s" in readme
+
+
+def test_the_largest_requests_fit_the_memory_limit() -> None:
+    text = (ROOT / "training" / "data" / "preprocessing.py").read_text(encoding="utf-8")
+    (pixels,) = re.findall(r"^PIXELS_AT_ONCE = ([\d_]+)$", text, re.MULTILINE)
+    comment = (BASE / "server" / "deployment.yaml").read_text(encoding="utf-8")
+    terms = [int(one) for one in re.findall(r"#\s+\+?\s+(\d+) Mi  ", comment)]
+    (total,) = re.findall(r"# = (\d+) Mi  <= (\d+) Gi", comment)
+    _, pictures, rows = terms
+    assert pictures == math.ceil(int(pixels) * 3 * 4 / 2**20) + 64
+    assert f"{contract.MAX_ROWS} rows" in comment
+    assert rows == 4 * contract.MAX_ROWS // 2
+    assert sum(terms) == int(total[0]) <= int(total[1]) * 1024
+    for kind in ("requests", "limits"):
+        assert SERVER["resources"][kind]["memory"] == f"{total[1]}Gi"
 
 
 def test_term_reaches_a_server_that_is_not_process_1() -> None:

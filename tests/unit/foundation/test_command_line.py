@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+import socket
 import struct
 import subprocess
 import sys
@@ -188,3 +189,92 @@ def test_a_wrong_flag_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         command_line.Parser(prog="demo").parse_args(["--nope"])
     assert ended.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", sorted(errno.errorcode))
+def test_every_refusal_of_the_system_comes_with_what_to_do(number: int) -> None:
+    text = command_line.explained(OSError(number, os.strerror(number), "data/a.png"))
+    assert text is not None
+    said, _, remedy = text.partition("'data/a.png'")
+    assert os.strerror(number) in said
+    assert len(remedy.strip(" .").split()) >= 3
+
+
+def test_a_host_that_is_not_known_is_no_path(capsys: pytest.CaptureFixture[str]) -> None:
+    def body() -> int:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    assert command_line.run("train", body) == 2
+    assert "Check the name of the host" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("out", "code", "said"),
+    [("/dev/full", 1, "done, but its result could not be printed"), ("a pipe", 0, "")],
+)
+def test_a_result_that_does_not_arrive_is_told_unless_the_reader_had_enough(
+    out: str, code: int, said: str
+) -> None:
+    program = (
+        "import sys; from foundation.command_line import run\n"
+        "def body(): print('a result'); sys.stdin.read(); return 0\n"
+        "sys.exit(run('train', body))"
+    )
+    target = subprocess.PIPE if out == "a pipe" else os.open(out, os.O_WRONLY)
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        stdin=subprocess.PIPE,
+        stdout=target,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        if process.stdout is not None:
+            process.stdout.close()
+            process.stdout = None
+        else:
+            os.close(target)
+        _, err = process.communicate("")
+    assert process.returncode == code
+    assert err.strip() == "" if not said else said in err
+    assert "Exception ignored" not in err
+
+
+HOSTILE = "a\x1b[2Jb\x9b31mc\u202ed\re\x7f"
+"""Escape sequences, also of eight bits; text from right to left; back to the line's start."""
+
+ESCAPED = r"a\x1b[2Jb\x9b31mc\u202ed\re\x7f"
+
+
+def test_a_log_line_is_one_line_without_control_characters() -> None:
+    program = (
+        "import logging; from foundation.command_line import configure_logging\n"
+        "configure_logging(); log = logging.getLogger('x')\n"
+        f"name = {HOSTILE!r} + '\\nE 00:00:00 x: forged'\n"
+        "log.warning('%s', name)\n"
+        "try: raise ValueError(name)\n"
+        "except ValueError: log.exception('failed')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    first, *rest = ended.stderr.splitlines()
+    assert first.endswith(rf"x: {ESCAPED}\nE 00:00:00 x: forged")
+    assert any(ESCAPED in line for line in rest)
+    assert all(one.isprintable() for line in (first, *rest) for one in line)
+
+
+def test_what_is_said_keeps_its_lines_and_no_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command_line.say(f"one {HOSTILE}\ntwo → ü")
+    assert capsys.readouterr().out == f"one {ESCAPED}\ntwo → ü\n"
+
+
+def test_a_wrong_flag_is_told_without_its_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        command_line.Parser(prog="demo").parse_args([f"--nope{HOSTILE}"])
+    assert f"unrecognized arguments: --nope{ESCAPED}" in capsys.readouterr().err

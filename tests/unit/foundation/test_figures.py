@@ -39,3 +39,13 @@ def test_json_is_written_aside_and_renamed(tmp_path: Path) -> None:
         figures.write_json(path, {"new": object()})
     assert json.loads(path.read_text()) == {"old": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_files_and_servers_are_called_cannot_move_the_cursor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = figures.Figures("demo", "make demo")
+    result.add("worst\x1b[2J", "a\x9bb\nc", "\u202e")
+    result.write(tmp_path)
+    told = capsys.readouterr().err
+    assert told == "  worst\\x1b[2J  a\\x9bb\\nc \\u202e\n"

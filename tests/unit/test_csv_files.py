@@ -1,0 +1,96 @@
+"""Every CSV file of ours that people open: no cell is a formula, and all is read back as it was."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from export.gate import images
+from loadtest.results import samples
+from loadtest.traffic import answers
+from serving.rollout.experiment.lines import Lines
+from training import run
+from training.config import RunConfig
+from training.data import manifest
+
+NAMES = ("=cmd|'-C'!A0.png", "+1.png", "-a.png", "@sum.png", "'=a.png", "a'b.png")
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def cells_of(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert not [cell for row in rows for cell in row if cell.startswith(FORMULA)]
+    return rows
+
+
+def a_run(folder: Path) -> run.Run:
+    return run.Run(path=folder, config=RunConfig(), settings={"id": "r", "classes": ["-ok", "=x"]})
+
+
+def test_predictions_are_read_back_by_the_run_and_by_the_load_test(tmp_path: Path) -> None:
+    wanted = [
+        run.Prediction(path=f"a/{name}", split="test", label="=x", probability=0.25, predicted="-y")
+        for name in NAMES
+    ] + [run.Prediction(path="=b", split="val", label="@", probability=1e-9, predicted="+")]
+    columns = [field.name for field in dataclasses.fields(run.Prediction)]
+    run.write_table(tmp_path / run.PREDICTIONS, wanted, columns)
+    assert len(cells_of(tmp_path / run.PREDICTIONS)) == 1 + len(wanted)
+    assert a_run(tmp_path).predictions() == wanted
+    known = answers.read_known(tmp_path / run.PREDICTIONS)
+    assert known["=b"] == ("+", 1e-9)
+    assert {known[f"a/{name}"] for name in NAMES} == {("-y", 0.25)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    path: str
+    label: str
+    split: str
+    group: str
+    pixels_sha256: str
+
+
+def test_a_split_is_read_back_by_the_gate_and_is_a_manifest(tmp_path: Path) -> None:
+    wanted = [
+        Row(name, ("=bad", "-ok")[at % 2], "train", "+g", "0") for at, name in enumerate(NAMES)
+    ]
+    columns = [field.name for field in dataclasses.fields(Row)]
+    run.write_table(tmp_path / run.SPLIT, wanted, columns)
+    cells_of(tmp_path / run.SPLIT)
+    assert images._split_table(a_run(tmp_path)) == [dataclasses.asdict(row) for row in wanted]
+    for name in NAMES:
+        (tmp_path / name).touch()
+    found = manifest.read(tmp_path / run.SPLIT)
+    assert {(item.path, item.label, item.group) for item in found} == {
+        (row.path, row.label, "+g") for row in wanted
+    }
+
+
+def test_samples_of_a_load_test_are_read_back(tmp_path: Path) -> None:
+    wanted = samples.Sample(
+        start_s=1.0,
+        latency_ms=2.0,
+        name="=signature",
+        code="-code",
+        version=None,
+        details="@server said",
+        label="+label",
+    )
+    writer = samples.Writer(tmp_path / "samples.csv")
+    writer.write(wanted)
+    writer.close()
+    cells_of(tmp_path / "samples.csv")
+    assert samples.read(tmp_path / "samples.csv") == [wanted]
+
+
+@pytest.mark.parametrize("cell", ["'=bad", "=bad"])
+def test_outcomes_are_read_with_and_without_the_mark(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "outcomes.csv"
+    path.write_text(f"request_id,truth\nr1,{cell}\n")
+    lines = Lines("outcomes", [str(path)], columns=("request_id",), one_of=("truth",))
+    assert list(lines) == [{"request_id": "r1", "truth": "=bad"}]
