@@ -36,6 +36,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     """Gives the suite its order, its turns and its last line."""
     config.pluginmanager.register(suite.Order(config), "suite-order")
+    config.pluginmanager.register(suite.Printable(), "suite-printable")
     config.pluginmanager.register(suite.Skipped(), "suite-skipped")
     config.pluginmanager.register(suite.Turns(config), "suite-turns")
 

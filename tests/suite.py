@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,29 @@ class Turns:
                 fcntl.flock(door, fcntl.LOCK_EX)
                 fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
             return (yield)
+
+
+class Printable:
+    """Writes what no UTF-8 can hold as \\udce9.
+
+    Else a test that logs a file's odd name would end the run, when its report is sent to the process
+    that gathers them.
+    """
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_to_serializable(self) -> Iterator[None]:
+        """Goes over the report as it is sent."""
+        return _printable((yield))
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _printable(held) for key, held in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_printable(held) for held in value)
+    return value
 
 
 class Skipped:

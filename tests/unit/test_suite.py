@@ -21,6 +21,7 @@ def run(folder: Path, tests: str, *flags: str) -> list[str]:
         "from tests import suite\n"
         "def pytest_configure(config):\n"
         "    config.pluginmanager.register(suite.Order(config))\n"
+        "    config.pluginmanager.register(suite.Printable())\n"
         "    config.pluginmanager.register(suite.Skipped())\n"
         "    config.pluginmanager.register(suite.Turns(config))\n"
     )
@@ -63,6 +64,22 @@ def test_the_line_is_printed_once_however_many_processes_run(
     lines = run(tmp_path, TWO_SKIPPED, *processes)
     said = [line for line in lines if line.startswith("skipped:")]
     assert said == ["skipped: 2 for want of promtool (apt-get install prometheus)"]
+
+
+ODD_NAME = """
+import logging, os
+def test_logs():
+    logging.warning(os.fsdecode(b"caf\\xe9"))
+def test_fails():
+    logging.warning(os.fsdecode(b"caf\\xe9"))
+    assert not os.fsdecode(b"caf\\xe9")
+"""
+
+
+@pytest.mark.slow
+def test_a_test_that_logs_what_is_no_utf_8_does_not_end_the_run(tmp_path: Path) -> None:
+    lines = run(tmp_path, ODD_NAME, "-n", "2")
+    assert lines[-1].startswith("1 failed, 1 passed"), lines
 
 
 IN_TURNS = """
