@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +85,14 @@ class Turns:
 
 
 class Printable:
-    """Writes what no UTF-8 can hold as \\udce9.
+    """Writes characters that UTF-8 cannot hold as their numbers.
 
-    Else a test that logs a file's odd name would end the run, when its report is sent to the process
-    that gathers them.
+    Else a test that logs a file's odd name would end the run, when its report is sent to the
+    process that gathers them.
     """
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_report_to_serializable(self) -> Iterator[None]:
+    def pytest_report_to_serializable(self) -> Generator[None, Any, Any]:
         """Goes over the report as it is sent."""
         return _printable((yield))
 
