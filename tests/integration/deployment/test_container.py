@@ -28,7 +28,7 @@ def ask() -> Engine:
 @pytest.fixture(scope="module")
 def image(ask: Engine) -> str:
     dockerfile = "serving/container/Dockerfile"
-    ask("build", "-f", dockerfile, "--build-arg", "VARIANT=", "-t", TAG, ".")
+    ask("build", "-f", dockerfile, "--target", "server", "--build-arg", "VARIANT=", "-t", TAG, ".")
     return TAG
 
 

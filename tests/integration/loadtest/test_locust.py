@@ -128,7 +128,7 @@ def test_a_label_that_the_server_lacks_is_one_line(
     assert done.code == 2
     (line,) = done.told.splitlines()
     assert line.startswith("loadtest: error: ")
-    assert "nope); give a label of the" in line
+    assert "nope); no such label, or no such model" in line
     assert not (tmp_path / "build").exists()
 
 

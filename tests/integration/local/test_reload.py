@@ -171,11 +171,11 @@ def test_reloads_whose_callers_have_gone_hold_up_no_other(store: Path) -> None:
     waits = line_config(BOTH, {}, model("missing"))
     with running_server(store, "--grpc_max_threads=4", config=line_config(BOTH)) as server:
         with futures.ThreadPoolExecutor(4) as pool:
-            given_up = pool.map(lambda _: reload(server, waits, timeout_s=1), range(4))
-            assert {said.split(":")[0] for said in given_up} <= {
-                "DEADLINE_EXCEEDED",
-                "RESOURCE_EXHAUSTED",
-            }
+            answers = list(pool.map(lambda _: reload(server, waits, timeout_s=1), range(4)))
+        # One that comes in late finds the model known already, and does not wait for it.
+        given_up = {said.split(":")[0] for said in answers if isinstance(said, str)}
+        assert "DEADLINE_EXCEEDED" in given_up
+        assert given_up <= {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
 
         # All four threads are free again, and so is the turn.
         eventually(lambda: server.line() == [3.0], "predictions are answered")
