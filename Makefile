@@ -162,8 +162,8 @@ test-thorough: $(ENVIRONMENT) ## what is too slow for `make test`: marked tests,
 	$(PYTEST) -m "thorough or hypothesis" --hypothesis-profile=thorough $(ARGS)
 
 .PHONY: test-hostile
-test-hostile: $(ENVIRONMENT) ## ask small files that cost much, of the newest version, a local server, or GRPC=host:port
-	$(BIN)/python -m tests.hostile $(if $(GRPC),--grpc $(GRPC)) $(ARGS)
+test-hostile: $(ENVIRONMENT) ## ask small files that cost much, of the newest version and a local server, or GRPC=host:port REST=host:port
+	$(BIN)/python -m tests.hostile $(if $(GRPC),--grpc $(GRPC)) $(if $(REST),--rest $(REST)) $(ARGS)
 
 .PHONY: conformance
 conformance: $(ENVIRONMENT) ## hold the local server, or GRPC=host:port REST=host:port, against TF Serving's answers

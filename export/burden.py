@@ -122,7 +122,7 @@ def first_difference(alone: dict[str, np.ndarray], beside: dict[str, np.ndarray]
     """The first output that is not the same; empty if all are."""
     for name, expected in alone.items():
         close = (
-            np.allclose(beside[name], expected, rtol=0, atol=1e-5)
+            np.allclose(beside[name], expected, rtol=0, atol=1e-5, equal_nan=True)
             if expected.dtype.kind == "f"
             else np.array_equal(beside[name], expected)
         )

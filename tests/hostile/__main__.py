@@ -2,7 +2,8 @@
 
     python -m tests.hostile                                  the newest version, in this process,
                                                              and a local server: half a minute
-    python -m tests.hostile --grpc host:port [--pid 1234]    a server that runs already
+    python -m tests.hostile --grpc host:port [--rest host:port] [--pid 1234]
+                                                             a server that runs already
 
 The rows are those of export/hostile.py: lengths that lie, frames and scans without end, text that
 unpacks to half a gigabyte; and tensors of a few bytes that declare thousands of rows. Each stands
@@ -30,7 +31,7 @@ from foundation import command_line, quiet_tensorflow
 from foundation.command_line import InputError
 from foundation.figures import Figures
 from tests import forked_server
-from tests.hostile.server import TENSORS, Asked, HostileCaller, ServerEndedError
+from tests.hostile.server import Asked, HostileCaller, ServerEndedError
 from tfs_client import contract
 from training.data import dataset
 
@@ -44,14 +45,21 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--models", default="models", help="model store (default: %(default)s)")
     parser.add_argument("--grpc", help="ask this server, host:port, in place of a local one")
+    parser.add_argument("--rest", help="ask it over REST too, host:port")
     parser.add_argument("--pid", type=int, help="its process, to count what it takes")
     parser.add_argument("--label", default=contract.LABEL_STABLE, help="(default: %(default)s)")
     args = parser.parse_args(argv)
     command_line.configure_logging()
-    return command_line.run("hostile", lambda: _ask(args.models, args.grpc, args.pid, args.label))
+
+    def body() -> int:
+        if args.grpc is None and (args.rest or args.pid):
+            raise InputError("Expected --grpc beside --rest or --pid. Received: no --grpc.")
+        return _ask(args.models, args.grpc, args.rest, args.pid, args.label)
+
+    return command_line.run("hostile", body)
 
 
-def _ask(models: str, target: str | None, pid: int | None, label: str) -> int:
+def _ask(models: str, target: str | None, rest: str | None, pid: int | None, label: str) -> int:
     found = Figures("hostile", "python -m tests.hostile" + (f" --grpc {target}" if target else ""))
     sample = dataset.find(None, max_images=2)
     good = sample.file(sample.items[0]).read_bytes()
@@ -59,11 +67,10 @@ def _ask(models: str, target: str | None, pid: int | None, label: str) -> int:
         if target is None:
             folder = _newest(Path(models) / contract.MODEL_NAME)
             _add(found, "graph", _of_graph(folder, good), len(hostile.FILES | hostile.EXAMPLES))
-            target, pid = stack.enter_context(_local_server(folder))
-        caller = HostileCaller(target, good, burden.Meter(pid), label)
+            target, rest, pid = stack.enter_context(_local_server(folder))
+        caller = HostileCaller(target, good, burden.Meter(pid), label, rest)
         stack.callback(caller.close)
-        total = len(hostile.FILES | hostile.EXAMPLES | TENSORS)
-        _add(found, "server", caller.ask_all(), total)
+        _add(found, "server", caller.ask_all(), caller.total)
     code = found.write(told=False)
     for figure in found.results:
         if not figure.name.endswith(".faults"):
@@ -110,8 +117,8 @@ def _of_graph(folder: Path, good: bytes) -> Iterator[Asked]:
 
 
 @contextlib.contextmanager
-def _local_server(folder: Path) -> Iterator[tuple[str, int]]:
-    """Serves one version; gives address and process."""
+def _local_server(folder: Path) -> Iterator[tuple[str, str, int]]:
+    """Serves one version; gives its addresses and its process."""
     number = folder.name
     with tempfile.TemporaryDirectory(prefix="hostile-") as name:
         config = Path(name) / "models.config"
@@ -129,7 +136,7 @@ def _local_server(folder: Path) -> Iterator[tuple[str, int]]:
             config=config,
             models=folder.resolve().parents[1],
         ) as (process, ports, _):
-            yield f"127.0.0.1:{ports['grpc']}", process.pid
+            yield f"127.0.0.1:{ports['grpc']}", f"127.0.0.1:{ports['rest']}", process.pid
 
 
 def _newest(model_folder: Path) -> Path:

@@ -5,8 +5,12 @@ Knows a server by its address, and by its process where that is on this machine.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import functools
+import json
 import math
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -69,6 +73,13 @@ class ServerEndedError(Exception):
     """The server no longer answers a good request."""
 
 
+ROWS: Final = (
+    (contract.SIGNATURE_DEFAULT, contract.INPUT_IMAGE_BYTES, bytes, hostile.FILES),
+    (contract.SIGNATURE_CLASSIFY, contract.INPUT_EXAMPLES, hostile.example, hostile.EXAMPLES),
+)
+"""Signature, input, how a good file becomes a good row, and the hostile rows."""
+
+
 class HostileCaller:
     """Asks one server.
 
@@ -77,17 +88,27 @@ class HostileCaller:
         good: an image file that the model answers.
         meter: of the server's process.
         label: of the version that is asked.
+        rest: host:port of REST; None where it is not to be asked.
     """
 
-    def __init__(self, target: str, good: bytes, meter: burden.Meter, label: str):
+    def __init__(
+        self, target: str, good: bytes, meter: burden.Meter, label: str, rest: str | None = None
+    ):
         self._client = Client(target, timeout_s=DEADLINE_S)
         self._channel = grpc.insecure_channel(target)
         self._good, self._meter, self._label = good, meter, label
+        self._ways = {"grpc": self._by_grpc, **({"rest": self._by_rest} if rest else {})}
+        self._rest = rest
 
     def close(self) -> None:
         """Closes its connections."""
         self._client.close()
         self._channel.close()
+
+    @property
+    def total(self) -> int:
+        """How much ask_all() asks."""
+        return len(self._ways) * sum(len(rows) for *_, rows in ROWS) + len(TENSORS)
 
     def ask_all(self) -> Iterator[Asked]:
         """Asks everything, one after the other.
@@ -97,44 +118,38 @@ class HostileCaller:
         """
         last = "nothing"
         try:
-            for signature, name, good, rows in (
-                (
-                    contract.SIGNATURE_DEFAULT,
-                    contract.INPUT_IMAGE_BYTES,
-                    self._good,
-                    hostile.FILES,
-                ),
-                (
-                    contract.SIGNATURE_CLASSIFY,
-                    contract.INPUT_EXAMPLES,
-                    hostile.example(self._good),
-                    hostile.EXAMPLES,
-                ),
-            ):
-
-                def ask(
-                    batch: list[bytes], signature: str = signature, name: str = name
-                ) -> dict[str, np.ndarray]:
-                    return dict(
-                        self._client.predict(
-                            {name: batch}, signature=signature, label=self._label
-                        ).outputs
-                    )
-
-                for row, cost in burden.measure(ask, good, rows, self._meter):
-                    last = row
-                    yield Asked(
-                        name=row,
-                        faults=cost.faults(),
-                        memory_bytes=cost.memory_bytes,
-                        seconds=cost.seconds,
-                    )
+            for way, by in self._ways.items():
+                for signature, alias, row_of, rows in ROWS:
+                    ask = functools.partial(by, signature, alias)
+                    for name, cost in burden.measure(ask, row_of(self._good), rows, self._meter):
+                        last = f"{way}.{name}"
+                        yield Asked(
+                            name=last,
+                            faults=cost.faults(),
+                            memory_bytes=cost.memory_bytes,
+                            seconds=cost.seconds,
+                        )
             for last in TENSORS:
                 yield self._ask_tensor(last)
         except Exception as error:
             if self._lives():
                 raise
             raise ServerEndedError(f"the server ended, at or behind {last}") from error
+
+    def _by_grpc(self, signature: str, alias: str, batch: list[bytes]) -> dict[str, np.ndarray]:
+        return dict(
+            self._client.predict({alias: batch}, signature=signature, label=self._label).outputs
+        )
+
+    def _by_rest(self, signature: str, alias: str, batch: list[bytes]) -> dict[str, np.ndarray]:
+        rows = [{"b64": base64.b64encode(row).decode()} for row in batch]
+        request = urllib.request.Request(
+            f"http://{self._rest}/v1/models/{contract.MODEL_NAME}/labels/{self._label}:predict",
+            json.dumps({"signature_name": signature, "inputs": {alias: rows}}).encode(),
+        )
+        with urllib.request.urlopen(request, timeout=DEADLINE_S) as response:
+            outputs = json.load(response)["outputs"]  # NaN is read as such
+        return {name: np.array(values) for name, values in outputs.items()}
 
     def _ask_tensor(self, name: str) -> Asked:
         signature, alias, make = TENSORS[name]
