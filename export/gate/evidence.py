@@ -106,7 +106,9 @@ def gather(task: dict[str, Any], folder: Path) -> None:
             lambda path, kind=kind: _corrupted(path.read_bytes(), kind, task["seed"]),
         )
     asking.ask_all(EDGE, "edge pictures", list(edge_pictures().values()), bytes)
-    found = {"signatures": signatures, "hostile": _hostile(loaded, numbers, files[0])}
+    with _little_memory():
+        hostile_found = _hostile(loaded, numbers, files[0])
+    found = {"signatures": signatures, "hostile": hostile_found}
     (folder / EVIDENCE).write_text(json.dumps(found), encoding="utf-8")
     arrays = asking.arrays()
     arrays.update(_latencies(loaded, numbers, files, task["latency_calls"]))
@@ -121,8 +123,6 @@ def _hostile(loaded: dict[str, Any], numbers: dict[str, int], good: Path) -> dic
     """
     who = "candidate"
     total = len(hostile.FILES) + len(hostile.EXAMPLES)
-    held = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + HOSTILE_BYTES, held[1]))
     found: dict[str, list[str]] = {}
     file = good.read_bytes()
     for signature, row, rows in (
@@ -135,14 +135,23 @@ def _hostile(loaded: dict[str, Any], numbers: dict[str, int], good: Path) -> dic
         for name, cost in burden.measure(ask, row, rows, burden.Meter(os.getpid())):
             found[name] = cost.faults()
             _say(doing=f"{words}, behind {name}", done=len(found), total=total)
-    resource.setrlimit(resource.RLIMIT_AS, held)
     return found
 
 
-def _address_space() -> int:
-    """Bytes that this process has asked the system for."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    return pages * resource.getpagesize()
+@contextlib.contextmanager
+def _little_memory() -> Iterator[None]:
+    """Within, the process ends where it asks for HOSTILE_BYTES more, on systems with /proc."""
+    used = Path("/proc/self/statm")
+    if not used.exists():
+        yield
+        return
+    bytes_used = int(used.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (bytes_used + HOSTILE_BYTES, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def describe(signatures: dict[str, Any]) -> dict[str, Any]:

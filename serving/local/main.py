@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from foundation import files, quiet_tensorflow
-from foundation.command_line import InputError, configure_logging, run
+from foundation.command_line import InputError, configure_logging, lines, run
 from serving import models_config
 from serving.local import flags as flags_module
 from serving.local.errors import ServingError, invalid_argument, not_found
@@ -55,9 +55,9 @@ def _main(arguments: Sequence[str]) -> int:
         print(flags_module.usage("tensorflow_model_server"))
         return _FAILED
     try:
-        flags = flags_module.parse(arguments, lambda line: print(line, flush=True))
+        flags = flags_module.parse(arguments, lambda line: print(lines(line), flush=True))
     except ServingError as error:
-        print(f"{error.text} See --help.", file=sys.stderr)
+        _complain(f"{error.text} See --help.")
         return _FAILED
     if flags.version:
         print(f"TensorFlow ModelServer: {_VERSION}")
@@ -75,15 +75,14 @@ def _start(flags: Flags) -> int:
         return _serve(flags)
     except ConfigError as error:
         # Our words tell where the fault in the file is, TensorFlow Serving's follow on stdout.
-        print(f"serving.local: error: {error}", file=sys.stderr)
+        _complain(f"serving.local: error: {error}")
         if error.logged_text:
-            print(error.logged_text, file=sys.stderr)
+            _complain(error.logged_text)
         return _failed(invalid_argument(error.served_text))
     except FileNotFoundError as error:
-        print(
+        _complain(
             f"serving.local: error: Expected a file. Received: {error.filename}, {error.strerror}. "
-            "Correct the flag that names it.",
-            file=sys.stderr,
+            "Correct the flag that names it."
         )
         return _failed(not_found(f"{error.filename}; {error.strerror}"))
     except (ServingError, InputError, OSError) as error:
@@ -91,8 +90,13 @@ def _start(flags: Flags) -> int:
 
 
 def _failed(error: Exception) -> int:
-    print(f"Failed to start server. Error: {error}", flush=True)
+    print(lines(f"Failed to start server. Error: {error}"), flush=True)
     return _FAILED
+
+
+def _complain(text: str) -> None:
+    """What is in it of a file's making cannot move the cursor or colour the terminal."""
+    print(lines(text), file=sys.stderr)
 
 
 def _serve(flags: Flags) -> int:

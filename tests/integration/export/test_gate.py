@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
@@ -36,7 +37,7 @@ from training import run
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZE = 16
-EQUAL, WORSE, NAN, RENAMED, SLOW, ABORTS, RAISES = 2, 3, 4, 5, 6, 7, 8
+EQUAL, WORSE, NAN, RENAMED, SLOW, ABORTS, RAISES, GREEDY, TRUSTING = 2, 3, 4, 5, 6, 7, 8, 9, 10
 NOT_WORSE = {"not_worse.balanced_accuracy", "not_worse.roc_auc"}
 CHECKS = ["survives", "compatible", "finite", *sorted(NOT_WORSE), "robust", "size", "latency"]
 
@@ -116,6 +117,28 @@ class _Raises(signatures.Servable):
             return super()._decide(tf.identity(images), valid)
 
 
+class _Greedy(signatures.Servable):
+    def _predict_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        lengths = tf.strings.length(image_bytes)
+        block = tf.cond(
+            tf.reduce_min(lengths) < 60,
+            lambda: tf.reduce_max(tf.fill([200 * 2**20], tf.cast(lengths[0] % 7, tf.uint8))),
+            lambda: tf.constant(0, tf.uint8),
+        )
+        with tf.control_dependencies([block]):
+            return super()._predict_files(tf.identity(image_bytes))
+
+
+class _Trusting(signatures.Servable):
+    def _classify(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        def image(serialized: tf.Tensor) -> tf.Tensor:
+            feature = {contract.FEATURE_ENCODED: tf.io.FixedLenFeature([], tf.string)}
+            return tf.io.parse_single_example(serialized, feature)[contract.FEATURE_ENCODED]
+
+        with mock.patch.object(signatures, "_image_of_example", image):
+            return super()._classify(examples)
+
+
 VARIANTS = {
     1: signatures.Servable,
     EQUAL: signatures.Servable,
@@ -125,6 +148,8 @@ VARIANTS = {
     SLOW: _Slow,
     ABORTS: _Aborts,
     RAISES: _Raises,
+    GREEDY: _Greedy,
+    TRUSTING: _Trusting,
 }
 
 
@@ -307,6 +332,30 @@ def test_a_slow_version_is_refused_for_its_latency_alone(store: Path, gate_of: C
     assert _failed(verdict) == {"latency"}
     figures = _by_name(verdict)["latency"]["detail"]
     assert figures["candidate"]["median_ms"] > 3 * figures["stable"]["median_ms"]
+
+
+def test_a_version_that_spends_gigabytes_on_a_small_file_is_refused(
+    store: Path, gate_of: Callable
+) -> None:
+    done = gate_of(GREEDY, "--against", "1")
+    assert done.returncode == 1, done.stderr
+    verdict = _verdict(store, GREEDY)
+    assert _failed(verdict) == {"survives"}
+    survives = _by_name(verdict)["survives"]
+    assert "png_tEXt_claims_2_gib_before_pixels: 2" in survives["received"]
+    assert survives["detail"]["hostile"]["png_text_unpacks_to_512_mib"] == []
+
+
+def test_a_version_whose_process_a_callers_bytes_can_end_is_refused(
+    store: Path, gate_of: Callable
+) -> None:
+    done = gate_of(TRUSTING, "--against", "1")
+    assert done.returncode == 1, done.stderr
+    verdict = _verdict(store, TRUSTING)
+    assert _failed(verdict) == {"survives"}
+    received = _by_name(verdict)["survives"]["received"]
+    assert f"while version {TRUSTING} answers hostile rows of classify" in received
+    assert "signal 11 (SIGSEGV)" in received
 
 
 @pytest.mark.parametrize(

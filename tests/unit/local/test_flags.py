@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
-from serving.local import flags as flags_module
+from serving.local import flags as flags_module, main
 from serving.local.errors import ServingError
 from serving.local.flags import NO_EFFECT, Flags
 
@@ -117,3 +118,19 @@ def test_the_usage_names_every_flag() -> None:
     shown = flags_module.usage("server")
 
     assert [name for name in TENSORFLOW_SERVING_2_19 if f"\t--{name}=" not in shown] == []
+
+
+def test_what_a_command_line_or_a_file_holds_cannot_move_the_terminals_cursor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "a\x1b[2Jmodels.config"
+    config.write_text('model_config_list { config { nam\x1b[31m: "x" } }')
+    for flags in (
+        ["--port=\x1b[31m"],
+        ["--unknown=\x1b[31m", f"--model_config_file={tmp_path}/\x1b[2Jnone"],
+        [f"--model_config_file={config}"],
+    ):
+        assert main.main(flags) == 255
+        said = "".join(capsys.readouterr())
+        assert "\x1b" not in said
+        assert "\\x1b" in said
