@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
@@ -13,7 +14,7 @@ import struct
 import sys
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn
 
 _MAKE_ROOM: Final = (
@@ -258,11 +259,29 @@ def _is_pillows(error: Exception) -> bool:
 
 
 _interrupted = threading.Event()
+_held = threading.Event()
 
 
-def _on_interrupt(number: int, frame: object) -> NoReturn:
+def _on_interrupt(number: int, frame: object) -> None:
+    first = not _interrupted.is_set()
     _interrupted.set()
-    raise KeyboardInterrupt
+    if not (_held.is_set() and first):
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Within, raise_if_interrupted() alone raises after Ctrl-C; a second Ctrl-C raises at once.
+
+    For work with TensorFlow in the main thread: some of its functions call Python, and end the
+    process with a segmentation fault where that raises.
+    """
+    _held.set()
+    try:
+        yield
+    finally:
+        _held.clear()
+    raise_if_interrupted()
 
 
 def raise_if_interrupted() -> None:

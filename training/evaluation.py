@@ -13,6 +13,7 @@ import numpy as np
 import sklearn.metrics
 import tensorflow as tf
 
+from foundation.command_line import raise_if_interrupted
 from training import chance
 
 
@@ -38,7 +39,10 @@ class Predictor:
         Returns:
             float32 [N], 0-1.
         """
-        answers = [self._infer(images).numpy() for images, _ in batches]
+        answers = []
+        for images, _ in batches:
+            raise_if_interrupted()
+            answers.append(self._infer(images).numpy())
         return np.concatenate(answers) if answers else np.zeros(0, np.float32)
 
 

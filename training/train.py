@@ -100,6 +100,7 @@ def train(
     strategy = devices.prepare(config.seed)
     chief = devices.is_chief(strategy)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(command_line.held_interrupts())
         if chief:
             stack.enter_context(run.sole_writer(final))
         partial = run.partial_folder(final)

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 import tensorflow as tf
 import tqdm
 
-from foundation.command_line import InputError
+from foundation.command_line import InputError, raise_if_interrupted
 from training.data import oddities, preprocessing
 from training.data.items import Dataset, Item, SetAside
 
@@ -85,7 +85,11 @@ def inspect(dataset: Dataset, *, max_pixels: int, max_broken_share: float) -> In
         bar = tqdm.tqdm(
             looked, "looking at the pictures", len(dataset.items), leave=False, disable=None
         )
-        keys, reasons, found = zip(*bar)
+        seen = []
+        for one in bar:
+            raise_if_interrupted()
+            seen.append(one)
+        keys, reasons, found = zip(*seen)
 
     reasons = _with_contradictions(dataset.items, keys, reasons)
     set_aside = dataset.left_out + tuple(

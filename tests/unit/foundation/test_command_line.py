@@ -278,3 +278,37 @@ def test_a_wrong_flag_is_told_without_its_control_characters(
     with pytest.raises(SystemExit):
         command_line.Parser(prog="demo").parse_args([f"--nope{HOSTILE}"])
     assert f"unrecognized arguments: --nope{ESCAPED}" in capsys.readouterr().err
+
+
+HELD = """
+import os, signal, sys, time
+from foundation import command_line
+
+def body():
+    with command_line.held_interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        print("went on", flush=True)
+        if sys.argv[1] == "twice":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        if sys.argv[1] == "asked":
+            command_line.raise_if_interrupted()
+            print("not asked", flush=True)
+    print("not told at the end", flush=True)
+
+sys.exit(command_line.run("it", body))
+"""
+
+
+@pytest.mark.parametrize("when", ["asked", "twice", "at the end"])
+def test_an_interrupt_that_is_held_waits_until_it_is_asked_for_or_comes_twice(when: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HELD, when],
+        cwd=Path(__file__).resolve().parents[3],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "went on\n", "it: interrupted\n")
