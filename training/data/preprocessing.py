@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from training.data.formats import bmp, gif, jpeg, png
 from training.data.formats.examine import (
     FORMATS,
     Examined,
@@ -65,12 +66,12 @@ def decode(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
 def _decoded(content: tf.Tensor, kind: tf.Tensor, max_pixels: int) -> tf.Tensor:
     """What was examined and has no problem -> uint8 [h, w, 1 | 3]."""
     decoders = {
-        "jpeg": functools.partial(_decode_jpeg, content, max_pixels),
-        "png": lambda: _without_alpha(tf.io.decode_png(content, channels=0)),
-        "gif": lambda: tf.io.decode_gif(content)[0],
-        "bmp": lambda: _without_alpha(tf.io.decode_bmp(content, channels=0)),
+        jpeg: functools.partial(_decode_jpeg, content, max_pixels),
+        png: lambda: _without_alpha(tf.io.decode_png(content, channels=0)),
+        gif: lambda: tf.io.decode_gif(content)[0],
+        bmp: lambda: _without_alpha(tf.io.decode_bmp(content, channels=0)),
     }
-    image = tf.switch_case(kind, [decoders[one.__name__.rpartition(".")[2]] for one in FORMATS])
+    image = tf.switch_case(kind, [decoders[one] for one in FORMATS])
     image.set_shape([None, None, None])
     return image
 
