@@ -1,0 +1,1 @@
+"""From a run's probabilities to decisions: calibration, threshold, review band."""

@@ -1,0 +1,72 @@
+"""Which answers a person should look at: those close to the threshold, by two bounds.
+
+A margin of the same width to both sides does not do: around a threshold of 0.04, which a recall of
+95 % may take, a margin of 0.1 sends half of all images to a person.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foundation.command_line import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """A probability is for review if low <= probability < high, compared in float32."""
+
+    low: float
+    high: float
+    """as `low` where nothing is for review"""
+
+    def holds(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """float32 [N] -> bool [N]."""
+        probabilities = np.asarray(probabilities, np.float32)
+        inside: NDArray[np.bool_] = (probabilities >= np.float32(self.low)) & (
+            probabilities < np.float32(self.high)
+        )
+        return inside
+
+
+def choose(probabilities: NDArray[np.float32], threshold: float, rate: float) -> Band:
+    """The band around a threshold that takes a share of the images.
+
+    Half of them lie below the threshold and half above, as far as there are so many: whoever is
+    nearest in rank is the least sure.
+
+    Args:
+        probabilities: float32 [N], calibrated, of validation images.
+        threshold: 0-1.
+        rate: 0-1, the share of images that go to a person.
+
+    Raises:
+        InputError: there are no images to choose it by.
+    """
+    if not len(probabilities):
+        raise InputError(
+            "Expected validation images to choose a review band by. Received: none. Train with a "
+            "larger --validation-share."
+        )
+    values = np.sort(np.asarray(probabilities, np.float32))
+    place = int(np.searchsorted(values, np.float32(threshold)))
+    wanted = round(rate * len(values))
+    below = min(place, max(wanted // 2, wanted - (len(values) - place)))
+    return Band(
+        _edge(values, place - below, threshold), _edge(values, place - below + wanted, threshold)
+    )
+
+
+def _edge(values: NDArray[np.float32], place: int, threshold: float) -> float:
+    """A bound between the images before `place` and those from there on."""
+    if place <= 0:
+        return 0.0
+    if place >= len(values):
+        return float(np.nextafter(np.float32(1), np.float32(2)))
+    lower, upper = values[place - 1], values[place]
+    if lower < np.float32(threshold) <= upper:
+        return float(np.float32(threshold))
+    between = lower + (upper - lower) / np.float32(2)
+    return float(between if between > lower else upper)

@@ -1,0 +1,123 @@
+"""What is asked of a decision, as one types it: recall>=0.95, miss=10,false_alarm=1, balanced."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Final
+
+from foundation.command_line import InputError
+
+RECALL: Final = "recall"
+PRECISION: Final = "precision"
+FPR: Final = "fpr"
+
+_DIRECTIONS: Final = {RECALL: ">=", PRECISION: ">=", FPR: "<="}
+
+FORMS: Final = (
+    "recall>=0.95",
+    "precision>=0.9",
+    "fpr<=0.05",
+    "miss=10,false_alarm=1",
+    "balanced",
+    "threshold=0.4",
+)
+"""One of each kind."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """A share that must be reached (or not exceeded) on images that nobody has seen yet."""
+
+    figure: str
+    """RECALL: of the positives, found; PRECISION: of what is called positive, right; FPR: of the
+    negatives, called positive."""
+    bound: float
+    """0-1, neither of them"""
+
+    def __str__(self) -> str:
+        return f"{self.figure}{_DIRECTIONS[self.figure]}{self.bound:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """What the two mistakes cost, in any unit."""
+
+    miss: float
+    """a positive that is called negative; above 0"""
+    false_alarm: float
+    """a negative that is called positive; above 0"""
+
+    def __str__(self) -> str:
+        return f"miss={self.miss:g},false_alarm={self.false_alarm:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Balanced:
+    """Both classes weigh the same, however many images each has."""
+
+    def __str__(self) -> str:
+        return "balanced"
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """A threshold that somebody has chosen otherwise."""
+
+    value: float
+    """0-1"""
+
+    def __str__(self) -> str:
+        return f"threshold={self.value:g}"
+
+
+Target = Share | Costs | Balanced | Threshold
+
+
+def parse(text: str) -> Target:
+    """Reads a target.
+
+    Raises:
+        InputError: it is none, or asks for what cannot be.
+    """
+    plain = re.sub(r"\s+", "", text).casefold()
+    if plain == "balanced":
+        return Balanced()
+    if found := re.fullmatch(r"(recall|precision|fpr)(>=|<=|≥|≤|>|<|=)(.+)", plain):
+        return _share(text, *found.groups())
+    if found := re.fullmatch(r"threshold=(.+)", plain):
+        value = _number(text, found[1])
+        if not 0 <= value <= 1:
+            raise _refused(text, "a threshold lies between 0 and 1")
+        return Threshold(value)
+    costs = re.fullmatch(r"(miss|false_alarm)=([^,]+),(miss|false_alarm)=([^,]+)", plain)
+    if costs and costs[1] != costs[3]:
+        named = {costs[1]: _number(text, costs[2]), costs[3]: _number(text, costs[4])}
+        if not all(0 < value < math.inf for value in named.values()):
+            raise _refused(text, "each mistake costs something; give numbers above 0")
+        return Costs(**named)
+    raise _refused(text, "not one of them")
+
+
+def _share(text: str, figure: str, sign: str, number: str) -> Share:
+    wanted = _DIRECTIONS[figure]
+    if sign.replace("≥", ">=").replace("≤", "<=") != wanted:
+        raise _refused(text, f"{figure} is asked for with {wanted}")
+    value = _number(text, number.removesuffix("%"))
+    if number.endswith("%"):
+        value /= 100
+    if not 0 < value < 1:
+        raise _refused(text, f"{figure} lies between 0 and 1, and neither can be promised")
+    return Share(figure, value)
+
+
+def _number(text: str, number: str) -> float:
+    try:
+        return float(number)
+    except ValueError:
+        raise _refused(text, f"{number!r} is no number") from None
+
+
+def _refused(text: str, why: str) -> InputError:
+    return InputError(f"Expected a target such as {', '.join(FORMS)}. Received: {text!r}, {why}.")
