@@ -47,7 +47,9 @@ OWN_PIXELS_BAR = 0.005
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the path of the figures on stdout."""
     parser = command_line.Parser(
-        prog="parity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m export.parity",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--run", default="runs/latest", help="(default: %(default)s)")
     parser.add_argument(
@@ -72,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
             except TfsError as error:
                 raise InputError(str(error)) from error
 
-    return command_line.run("parity", body)
+    return command_line.run(parser.prog, body)
 
 
 def rest_beside(target: str) -> str:

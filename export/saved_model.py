@@ -31,7 +31,9 @@ logger = logging.getLogger("export.saved_model")
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the version's folder on stdout."""
     parser = command_line.Parser(
-        prog="export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m export.saved_model",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--run", default="runs/latest", help="(default: %(default)s)")
     parser.add_argument("--models", default="models", help="model store (default: %(default)s)")
@@ -41,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     command_line.configure_logging()
     return command_line.run(
-        "export", lambda: _command(Path(args.run), Path(args.models), args.if_new)
+        parser.prog, lambda: _command(Path(args.run), Path(args.models), args.if_new)
     )
 
 

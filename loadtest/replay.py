@@ -41,7 +41,9 @@ WEIGHTS = {contract.LABEL_STABLE: 50.0, contract.LABEL_CANARY: 50.0}
 def main(argv: Sequence[str] | None = None) -> int:
     """Replays once; prints the names of the two files."""
     parser = command_line.Parser(
-        prog="replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m loadtest.replay",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--target", default=f"localhost:{contract.GRPC_PORT}", help="(default: %(default)s)")
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{count} images: {folder / EXPOSURES} {folder / OUTCOMES}")
         return 0
 
-    return command_line.run("replay", body)
+    return command_line.run(parser.prog, body)
 
 
 def replay(

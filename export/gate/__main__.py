@@ -38,7 +38,9 @@ times in 100; with a margin of 0.03, 73 times."""
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the path of the verdict on stdout."""
     parser = command_line.Parser(
-        prog="gate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m export.gate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("version", type=int, help="the candidate's number")
     parser.add_argument(
@@ -95,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     command_line.configure_logging()
-    return command_line.run("gate", lambda: _command(_request(args)))
+    return command_line.run(parser.prog, lambda: _command(_request(args)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
