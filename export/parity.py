@@ -51,7 +51,11 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--run", default="runs/latest", help="(default: %(default)s)")
+    parser.add_argument(
+        "--run",
+        default="runs/latest",
+        help="folder of a run, or its name in runs/ (default: %(default)s)",
+    )
     parser.add_argument(
         "--target", default=f"localhost:{contract.GRPC_PORT}", help="gRPC (default: %(default)s)"
     )
@@ -67,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def body() -> int:
         rest = args.rest or rest_beside(args.target)
-        made = run.load(Path(args.run))
+        made = run.named(args.run)
         with Client(args.target) as client:
             try:
                 return parity(made, client, rest, args.label, args.max_images)

@@ -47,7 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("--target", default=f"localhost:{contract.GRPC_PORT}", help="(default: %(default)s)")
-    add("--run", type=Path, default=Path("runs/latest"), help="whose images; %(default)s")
+    add(
+        "--run",
+        default="runs/latest",
+        help="whose images: a folder, or a name in runs/; %(default)s",
+    )
     add("--experiment", default=EXPERIMENT, help="its name; (default: %(default)s)")
     add(
         "--weights",
@@ -66,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = args.build / args.experiment
         try:
             count = replay(
-                run.load(args.run),
+                run.named(args.run),
                 args.target,
                 folder,
                 experiment=args.experiment,
