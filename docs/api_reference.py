@@ -9,7 +9,6 @@ The source is parsed, not only inspected: the text below a field is not kept at 
 
 from __future__ import annotations
 
-import argparse
 import ast
 import functools
 import importlib
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import tfs_client
+from foundation.command_line import Parser
 
 FOLDER: Final = Path(__file__).parent / "client"
 
@@ -73,7 +73,7 @@ class Name(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the pages, or compares them with what it would write."""
-    parser = argparse.ArgumentParser(prog="python -m docs.api_reference")
+    parser = Parser(prog="python -m docs.api_reference")
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if pages are old")
     check = parser.parse_args(argv).check
     written = pages()

@@ -59,7 +59,9 @@ CALLERS = {1: (1, 2), BATCH_SIZE: (1, 2, 4)}
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the path of the figures on stdout."""
     parser = command_line.Parser(
-        prog="decoding", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m export.decoding",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--models", default="models", help="model store (default: %(default)s)")
     parser.add_argument("--version", help="folder of a version (default: the newest)")
@@ -73,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = args.version or _newest(Path(args.models) / contract.MODEL_NAME)
         return _measure(Path(folder), args.seconds)
 
-    return command_line.run("decoding", body)
+    return command_line.run(parser.prog, body)
 
 
 def _measure(folder: Path, seconds: float) -> int:

@@ -47,9 +47,15 @@ OWN_PIXELS_BAR = 0.005
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the path of the figures on stdout."""
     parser = command_line.Parser(
-        prog="parity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m export.parity",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--run", default="runs/latest", help="(default: %(default)s)")
+    parser.add_argument(
+        "--run",
+        default="runs/latest",
+        help="folder of a run, or its name in runs/ (default: %(default)s)",
+    )
     parser.add_argument(
         "--target", default=f"localhost:{contract.GRPC_PORT}", help="gRPC (default: %(default)s)"
     )
@@ -65,14 +71,14 @@ def main(argv: list[str] | None = None) -> int:
 
     def body() -> int:
         rest = args.rest or rest_beside(args.target)
-        made = run.load(Path(args.run))
+        made = run.named(args.run)
         with Client(args.target) as client:
             try:
                 return parity(made, client, rest, args.label, args.max_images)
             except TfsError as error:
                 raise InputError(str(error)) from error
 
-    return command_line.run("parity", body)
+    return command_line.run(parser.prog, body)
 
 
 def rest_beside(target: str) -> str:

@@ -1,7 +1,7 @@
 """Exports a run as the next version of the model.
 
     python -m export.saved_model                    the run that runs/latest names, about 20 s
-    python -m export.saved_model --run runs/cnn-…   another one
+    python -m export.saved_model --run cnn-…        another one
     python -m export.saved_model --if-new           unless the newest version holds this run already
 
 The version is written aside, verified in a fresh process, and renamed into place: a server sees it
@@ -31,22 +31,26 @@ logger = logging.getLogger("export.saved_model")
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the version's folder on stdout."""
     parser = command_line.Parser(
-        prog="export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m export.saved_model",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--run", default="runs/latest", help="(default: %(default)s)")
+    parser.add_argument(
+        "--run",
+        default="runs/latest",
+        help="folder of a run, or its name in runs/ (default: %(default)s)",
+    )
     parser.add_argument("--models", default="models", help="model store (default: %(default)s)")
     parser.add_argument(
         "--if-new", action="store_true", help="do nothing if the newest version holds this run"
     )
     args = parser.parse_args(argv)
     command_line.configure_logging()
-    return command_line.run(
-        "export", lambda: _command(Path(args.run), Path(args.models), args.if_new)
-    )
+    return command_line.run(parser.prog, lambda: _command(args.run, Path(args.models), args.if_new))
 
 
-def _command(run_path: Path, store: Path, if_new: bool) -> int:
-    made = run.load(run_path)
+def _command(run_name: str, store: Path, if_new: bool) -> int:
+    made = run.named(run_name)
     model_folder = store / contract.MODEL_NAME
     print(export(made, model_folder, if_new=if_new))
     return 0

@@ -46,7 +46,9 @@ WEIGHTS_SLACK_BYTES = 65536
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     parser = command_line.Parser(
-        prog="verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m export.verify",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("version", help="folder of the version")
     parser.add_argument("--run", default="runs/latest", help="(default: %(default)s)")
@@ -57,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(verify(Path(args.version), run.load(Path(args.run)))))
         return 0
 
-    return command_line.run("verify", body)
+    return command_line.run(parser.prog, body)
 
 
 class Loaded:

@@ -45,6 +45,14 @@ def model_card(version_folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def of_run(model_folder: Path, run_id: str) -> list[int]:
+    """The versions that hold a run, as their model cards say, ascending."""
+    cards = ((number, model_card(model_folder / str(number))) for number in versions(model_folder))
+    return [
+        number for number, card in cards if isinstance(card, dict) and card.get("run") == run_id
+    ]
+
+
 @contextmanager
 def new_version(model_folder: Path) -> Iterator[tuple[int, Path]]:
     """Gives the next version's number and an empty folder to write it into.

@@ -42,6 +42,8 @@ from loadtest.verdicts import comparison, sides
 from loadtest.verdicts.comparison import LEAST, Comparison
 from loadtest.verdicts.sides import Sides
 
+COMMAND: Final = "python -m loadtest.compare"
+
 NAME: Final = "loadtest-compare"
 
 log = logging.getLogger("loadtest")
@@ -68,21 +70,21 @@ class Asked:
 def main(argv: Sequence[str] | None = None) -> int:
     """Compares once."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    args, rest = _parser(arguments).parse_known_args(arguments)
+    labels = any(word.partition("=")[0] == "--labels" for word in arguments)
+    args, rest = _parser(labels=labels).parse_known_args(arguments)
     configure_logging()
-    command = shlex.join(["python", "-m", "loadtest.compare", *arguments])
-    return run("loadtest.compare", lambda: _compare(_asked(args, rest), command))
+    command = shlex.join([*COMMAND.split(), *arguments])
+    return run(COMMAND, lambda: _compare(_asked(args, rest), command))
 
 
-def _parser(arguments: Sequence[str]) -> Parser:
+def _parser(*, labels: bool) -> Parser:
     parser = Parser(
-        prog="loadtest.compare",
+        prog=COMMAND,
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
         allow_abbrev=False,  # loadtest.run's parser reads the flags that this one does not know
     )
     add = parser.add_argument
-    labels = any(word.partition("=")[0] == "--labels" for word in arguments)
     if not labels:  # loadtest.run's flags may follow --labels; argparse would take their values
         add("runs", nargs="*", type=Path, metavar="RUN", help="A and B: a recording each")
     add("--labels", metavar="A,B", help="two labels of one load")
@@ -160,7 +162,7 @@ def _sides(asked: Asked, command: str) -> Sides:
 
 def _load(rest: Sequence[str], labels: Sequence[str], command: str) -> RunFile:
     """One load, whose requests go to one label or the other."""
-    settings = dataclasses.replace(parse(rest), label=",".join(labels))
+    settings = dataclasses.replace(parse(rest, beside=_parser(labels=True)), label=",".join(labels))
     if settings.at or settings.objectives is not None:
         raise InputError(
             "Expected no --at and no --objectives here. Received: one; see make loadtest"

@@ -36,6 +36,8 @@ from loadtest.report import knee_page
 from loadtest.verdicts.knee_search import Limits
 from loadtest.verdicts.objectives import Objectives
 
+COMMAND: Final = "python -m loadtest.knee"
+
 NAME: Final = "loadtest-knee"
 
 FORMAT: Final = "loadtest-knee/1"
@@ -48,13 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     args, rest = _parser().parse_known_args(arguments)
     configure_logging()
-    command = shlex.join(["python", "-m", "loadtest.knee", *arguments])
-    return run("loadtest.knee", lambda: _knee(_search(args, rest), command))
+    command = shlex.join([*COMMAND.split(), *arguments])
+    return run(COMMAND, lambda: _knee(_search(args, rest), command))
 
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="loadtest.knee",
+        prog=COMMAND,
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
         allow_abbrev=False,  # loadtest.run's parser reads the flags that this one does not know
@@ -76,7 +78,7 @@ def _search(args: argparse.Namespace, rest: Sequence[str]) -> Search:
     Raises:
         InputError: it cannot be done.
     """
-    settings = parse(rest)
+    settings = parse(rest, beside=_parser())
     search = Search(
         settings=settings,
         objectives=objectives_of(args.p99_ms, settings),

@@ -41,11 +41,17 @@ WEIGHTS = {contract.LABEL_STABLE: 50.0, contract.LABEL_CANARY: 50.0}
 def main(argv: Sequence[str] | None = None) -> int:
     """Replays once; prints the names of the two files."""
     parser = command_line.Parser(
-        prog="replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m loadtest.replay",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--target", default=f"localhost:{contract.GRPC_PORT}", help="(default: %(default)s)")
-    add("--run", type=Path, default=Path("runs/latest"), help="whose images; %(default)s")
+    add(
+        "--run",
+        default="runs/latest",
+        help="whose images: a folder, or a name in runs/; %(default)s",
+    )
     add("--experiment", default=EXPERIMENT, help="its name; (default: %(default)s)")
     add(
         "--weights",
@@ -64,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = args.build / args.experiment
         try:
             count = replay(
-                run.load(args.run),
+                run.named(args.run),
                 args.target,
                 folder,
                 experiment=args.experiment,
@@ -77,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{count} images: {folder / EXPOSURES} {folder / OUTCOMES}")
         return 0
 
-    return command_line.run("replay", body)
+    return command_line.run(parser.prog, body)
 
 
 def replay(

@@ -29,7 +29,7 @@ from foundation.figures import BUILD_DIR, Figures
 from loadtest.change.commands import PATIENCE_S, Commands
 from loadtest.change.cost import Cost, costs
 from loadtest.loops import running
-from loadtest.plan.flags import parse
+from loadtest.plan.flags import COMMAND, parse
 from loadtest.plan.settings import CLOSED, Settings
 from loadtest.report import page
 from loadtest.results.recording import SENT
@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     settings = parse(arguments)
     configure_logging()
-    command = shlex.join(["python", "-m", "loadtest.run", *arguments])
-    return run("loadtest", lambda: load(settings, command))
+    command = shlex.join([*COMMAND.split(), *arguments])
+    return run(COMMAND, lambda: load(settings, command))
 
 
 def load(settings: Settings, command: str) -> int:

@@ -47,6 +47,8 @@ from loadtest.tuning.recommendation import Tried
 from loadtest.tuning.servers import Deployment
 from loadtest.verdicts.knee_search import Limits, LostError
 
+COMMAND: Final = "python -m loadtest.tune"
+
 NAME: Final = "tune"
 
 FIRST: Final = Limits(width=0.3, most=14)
@@ -84,13 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     args, rest = _parser().parse_known_args(arguments)
     configure_logging()
-    command = shlex.join(["python", "-m", "loadtest.tune", *arguments])
-    return run("loadtest.tune", lambda: _tune(_tuning(args, parse(rest)), command))
+    command = shlex.join([*COMMAND.split(), *arguments])
+    return run(COMMAND, lambda: _tune(_tuning(args, parse(rest, beside=_parser())), command))
 
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="loadtest.tune",
+        prog=COMMAND,
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
         allow_abbrev=False,  # loadtest.run's parser reads the flags that this one does not know

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from foundation.command_line import InputError, configure_logging, lines, run
+from foundation.command_line import InputError, Parser, configure_logging, lines, run
 from serving import models_config
 from serving.container import engine
 from serving.container.engine import ServerCommand, Settings
@@ -33,6 +33,8 @@ from tfs_client import Client, contract
 from tfs_client.errors import CallError
 
 _log = logging.getLogger("serving.launch")
+
+_COMMAND: Final = "python -m serving.launch"
 
 READY_DEADLINE_S: Final = 180.0
 """Long enough to load a large model from a slow disk, with retries."""
@@ -53,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a server in the foreground; returns the exit code."""
     configure_logging()
     arguments = _arguments(argv)
-    return run("serving.launch", lambda: _launch(arguments))
+    return run(_COMMAND, lambda: _launch(arguments))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +65,9 @@ class _Arguments:
 
 
 def _arguments(argv: Sequence[str] | None) -> _Arguments:
-    parser = argparse.ArgumentParser(prog="python -m serving.launch", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        prog=_COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--server", choices=("auto", "container", "local"), default="auto")
     parser.add_argument("--grpc-port", type=int, default=contract.GRPC_PORT, help="%(default)s")
     parser.add_argument("--rest-port", type=int, default=contract.REST_PORT, help="%(default)s")

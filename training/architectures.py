@@ -1,7 +1,8 @@
 """The registry of architectures: settings in, Keras model out.
 
 A model takes float32 [N, H, W, 3] in 0-1 and answers float32 [N, 1]: the probability of the
-positive class. Add one by writing a function and naming it in ARCHITECTURES.
+positive class. Add one by writing a function, naming it in BODIES, and its name in config.CHOICES,
+which is read without TensorFlow.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _cnn_batch_norm(images: keras.KerasTensor) -> keras.KerasTensor:
     return layers.Dropout(0.3)(x)
 
 
-ARCHITECTURES: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
+BODIES: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
     "cnn": _cnn,
     "cnn_batch_norm": _cnn_batch_norm,
 }
@@ -52,14 +53,9 @@ def build_model(config: RunConfig) -> keras.Model:
     """Builds the run's architecture with fresh weights, under the run's precision.
 
     Raises:
-        InputError: an unknown architecture, or images too small for it.
+        InputError: images too small for it.
     """
-    body = ARCHITECTURES.get(config.architecture)
-    if body is None:
-        raise InputError(
-            f"Expected an architecture out of {', '.join(ARCHITECTURES)}. Received: "
-            f"{config.architecture}. Add new ones in training/architectures.py."
-        )
+    body = BODIES[config.architecture]
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
     try:

@@ -15,8 +15,33 @@ import typing
 from typing import Any
 
 from foundation.command_line import InputError, is_unicode
+from foundation.nearest import did_you_mean
 
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+CHOICES = {
+    "architecture": ("cnn", "cnn_batch_norm"),
+    "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
+}
+"""Settings that are one of these; training/architectures.py has a function for each."""
+
+GROUPS = {
+    "images": (
+        *("data", "positive", "max_images", "max_broken_share", "max_megapixels"),
+        *("train_share", "validation_share"),
+    ),
+    "model": ("architecture", "image_height", "image_width", "precision"),
+    "training": (
+        *("epochs", "steps_per_epoch", "validation_steps", "batch_size", "learning_rate"),
+        *("patience", "seed"),
+    ),
+    "augmentation of training images": (
+        *("flip_horizontal", "flip_vertical", "quarter_turns", "brightness", "contrast"),
+    ),
+    "decisions, which are a part of the served graph": ("threshold", "review_margin"),
+    "places and memory, which change no result": ("runs", "cache_memory_mb"),
+}
+"""Under which title --help shows the flag of each setting."""
+
+_METAVARS = {"data": "PATH", "positive": "CLASS", "runs": "FOLDER"}
 
 MOST = 2**31 - 1
 """Of anything that is counted: TensorFlow's int32."""
@@ -55,7 +80,11 @@ class RunConfig:
         "height of the model's input in pixels; files of any size are resized",
     )
     image_width: int = _setting(64, "width of the model's input in pixels")
-    architecture: str = _setting("cnn", "entry of the registry in training/architectures.py")
+    architecture: str = _setting(
+        "cnn",
+        "cnn: two convolutions and a dense layer; cnn_batch_norm: four convolutions, and as many "
+        "weights for any image size",
+    )
     epochs: int = _setting(
         25,
         "upper bound; training stops early when validation no longer improves",
@@ -74,8 +103,8 @@ class RunConfig:
     seed: int = _setting(1, "of the split, the weights, the order and the augmentation")
     precision: str = _setting(
         "float32",
-        "float32, mixed_float16 (GPUs) or mixed_bfloat16 (newer GPUs and CPUs); the last layer "
-        "and the answers are float32 in any case",
+        "mixed_float16 is for GPUs, mixed_bfloat16 for newer GPUs and CPUs; the last layer and the "
+        "answers are float32 in any case",
     )
     flip_horizontal: bool = _setting(
         False,
@@ -117,7 +146,7 @@ class RunConfig:
     )
     threshold: float = _setting(
         0.5,
-        "probability (0-1) from which on an image is called positive; part of the served graph",
+        "probability (0-1) from which on an image is called positive",
     )
     review_margin: float = _setting(
         0.1,
@@ -162,7 +191,10 @@ class RunConfig:
         )
         _expect(self.cache_memory_mb >= 0, "cache_memory_mb", "0 or more", self.cache_memory_mb)
         _expect(0 <= self.seed <= MOST, "seed", f"0 to {MOST}", self.seed)
-        _expect(self.precision in PRECISIONS, "precision", " | ".join(PRECISIONS), self.precision)
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            meant = did_you_mean(value, choices)
+            _expect(value in choices, name, f"one of {', '.join(choices)}", value, meant)
         shares = (self.train_share, self.validation_share)
         _expect(
             min(shares) > 0 and sum(shares) < 1,
@@ -191,10 +223,10 @@ class RunConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _expect(holds: bool, name: str, expected: str, received: Any) -> None:
+def _expect(holds: bool, name: str, expected: str, received: Any, meant: str = "") -> None:
     if not holds:
         flag = ", ".join(f"--{part.strip().replace('_', '-')}" for part in name.split(","))
-        raise InputError(f"Expected {flag} to be {expected}. Received: {received}.")
+        raise InputError(f"Expected {flag} to be {expected}. Received: {received}.{meant}")
 
 
 def config_from_dict(settings: dict[str, Any]) -> RunConfig:
@@ -210,19 +242,29 @@ def config_from_dict(settings: dict[str, Any]) -> RunConfig:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag a setting, in kebab case, with its help and its default."""
+    """Adds a flag a setting, in kebab case, with its help and its default, under GROUPS."""
     hints = typing.get_type_hints(RunConfig)
-    for field in dataclasses.fields(RunConfig):
-        flag = "--" + field.name.replace("_", "-")
-        default = "" if field.default is None else f" (default: {field.default})"
-        text = (field.metadata["help"] + default).replace("%", "%%")
-        kind = hints[field.name]
-        if kind is bool:
-            parser.add_argument(
-                flag, action=argparse.BooleanOptionalAction, default=field.default, help=text
-            )
-        else:
-            parser.add_argument(flag, type=_plain(kind), default=field.default, help=text)
+    fields = {field.name: field for field in dataclasses.fields(RunConfig)}
+    for title, names in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            _add_flag(group, fields[name], hints[name])
+
+
+def _add_flag(group: Any, field: dataclasses.Field[Any], kind: Any) -> None:
+    default = "" if field.default is None else f" (default: {field.default})"
+    named: dict[str, Any] = {
+        "default": field.default,
+        "help": (field.metadata["help"] + default).replace("%", "%%"),
+    }
+    if kind is bool:
+        named["action"] = argparse.BooleanOptionalAction
+    elif field.name in CHOICES:
+        named["choices"] = CHOICES[field.name]
+    else:
+        named["type"] = _plain(kind)
+        named["metavar"] = _METAVARS.get(field.name, "N" if named["type"] is int else "X")
+    group.add_argument("--" + field.name.replace("_", "-"), **named)
 
 
 def config_from_args(args: argparse.Namespace) -> RunConfig:

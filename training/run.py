@@ -22,6 +22,7 @@ from typing import Any
 
 from foundation import cells, files
 from foundation.command_line import InputError
+from foundation.nearest import did_you_mean
 from training.config import RunConfig, config_from_dict
 
 WEIGHTS = "model.weights.h5"
@@ -37,6 +38,8 @@ CHECKPOINTS = "checkpoint"
 """Folder of a run under way, as is the next one."""
 CACHE = "cache"
 TENSORBOARD = "tensorboard"
+
+_WHOLE = f"[!.]*/{SETTINGS}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +114,23 @@ class Run:
         return file
 
 
+def named(text: str, runs: Path = Path("runs")) -> Run:
+    """Reads a run as it is named on a command line.
+
+    Args:
+        text: the run's folder, or its name alone, which is looked for in `runs`.
+        runs: where the runs lie.
+
+    Raises:
+        InputError: there is no run, or it is not whole.
+    """
+    path = Path(text)
+    by_name = path.name == text and not path.exists()
+    if not text:
+        raise InputError(f"Expected the folder of a run, or its name in {runs}. Received: nothing.")
+    return load(runs / text if by_name else path)
+
+
 def load(path: Path) -> Run:
     """Reads a run.
 
@@ -122,8 +142,10 @@ def load(path: Path) -> Run:
     """
     settings = path / SETTINGS
     if not settings.is_file():
+        meant = did_you_mean(path.name, [whole.parent.name for whole in path.parent.glob(_WHOLE)])
         raise InputError(
-            f"Expected a run in {path}. Received: no {SETTINGS} there. Train one first: make train"
+            f"Expected a run in {path}. Received: no {SETTINGS} there."
+            f"{meant or ' Train one first: make train'}"
         )
     try:
         content = json.loads(settings.read_text(encoding="utf-8"))

@@ -32,13 +32,15 @@ REPORTED = ("roc_auc", "accuracy", "balanced_accuracy", "pr_auc", "f1")
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the path of the figures on stdout."""
     parser = command_line.Parser(
-        prog="seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m training.seeds",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("flags", nargs="*", help="of training.train")
     args = parser.parse_args(argv)
     command_line.configure_logging()
-    return command_line.run("seeds", lambda: _command(args.seeds, args.flags))
+    return command_line.run(parser.prog, lambda: _command(args.seeds, args.flags))
 
 
 def _command(seeds: list[int], flags: list[str]) -> int:

@@ -32,17 +32,17 @@ logger = logging.getLogger("training.train")
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the run's folder on stdout."""
     parser = command_line.Parser(
-        prog="train",
+        prog="python -m training.train",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_flags(parser)
     parser.add_argument(
         "--resume", action="store_true", help="go on with the interrupted run of these settings"
     )
+    add_flags(parser)
     args = parser.parse_args(argv)
     command_line.configure_logging()
-    return command_line.run("train", lambda: _command(config_from_args(args), args.resume))
+    return command_line.run(parser.prog, lambda: _command(config_from_args(args), args.resume))
 
 
 def _command(config: RunConfig, resume: bool) -> int:

@@ -2,6 +2,7 @@
 
     python -m export.gate 2                          against the newest older version that passed
     python -m export.gate 2 --against 1              40 s on two cores for the sample set
+    python -m export.gate --run cnn-…                the newest version that holds this run
     python -m export.gate 2 --data fresh_images/     judged by images that belong to no run
 
 Both versions answer the same held-out images, corrupted ones and edge pictures, in a process of
@@ -27,6 +28,7 @@ from foundation import command_line
 from foundation.command_line import InputError
 from foundation.digests import version_digest
 from tfs_client import contract
+from training import run
 
 logger = logging.getLogger("export.gate")
 
@@ -38,9 +40,15 @@ times in 100; with a margin of 0.03, 73 times."""
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the path of the verdict on stdout."""
     parser = command_line.Parser(
-        prog="gate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m export.gate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("version", type=int, help="the candidate's number")
+    parser.add_argument("version", type=int, nargs="?", help="the candidate's number")
+    parser.add_argument(
+        "--run",
+        help="instead of it: a run, by its folder or its name in --runs; its newest version",
+    )
     parser.add_argument(
         "--against",
         type=int,
@@ -95,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     command_line.configure_logging()
-    return command_line.run("gate", lambda: _command(_request(args)))
+    return command_line.run(parser.prog, lambda: _command(_request(args)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,11 +127,12 @@ def _request(args: argparse.Namespace) -> _Request:
         if value is not None and not value > 0:
             flag = "--" + name.replace("_", "-")
             raise InputError(f"Expected {flag} above 0. Received: {value}.")
+    model_folder, runs = Path(args.models) / contract.MODEL_NAME, Path(args.runs)
     return _Request(
-        version=args.version,
+        version=_candidate(model_folder, args.version, args.run, runs),
         against=args.against,
-        model_folder=Path(args.models) / contract.MODEL_NAME,
-        runs=Path(args.runs),
+        model_folder=model_folder,
+        runs=runs,
         terms=Terms(
             limits=Limits(margin=args.margin, **{name: getattr(args, name) for name in names}),
             data=args.data,
@@ -131,6 +140,27 @@ def _request(args: argparse.Namespace) -> _Request:
             max_silence_s=args.max_silence_s,
         ),
     )
+
+
+def _candidate(model_folder: Path, version: int | None, run_name: str | None, runs: Path) -> int:
+    """The candidate's number; of the run where one is named."""
+    if run_name is None:
+        if version is None:
+            raise InputError("Expected the number of a version, or --run. Received: neither.")
+        return version
+    made = run.named(run_name, runs)
+    holding = versions.of_run(model_folder, made.id)
+    if version is not None and version not in holding:
+        raise InputError(
+            f"Expected a version that holds run {made.id}, as --run says. Received: version "
+            f"{version}, which does not. Give one of both."
+        )
+    if not holding:
+        raise InputError(
+            f"Expected a version in {model_folder} that holds run {made.id}. Received: none. "
+            f"Export it first: make export RUN={run_name}"
+        )
+    return holding[-1] if version is None else version
 
 
 def _command(request: _Request) -> int:

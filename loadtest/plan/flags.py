@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from foundation.command_line import Parser
 from loadtest.plan.settings import CLOSED_DURATION_S, USERS, Settings
@@ -13,16 +14,23 @@ from loadtest.traffic.workload import FORMATS, SIGNATURES
 from tfs_client import contract
 from tfs_client.flags import add_connection_flags
 
+COMMAND: Final = "python -m loadtest.run"
 
-def parse(arguments: Sequence[str]) -> Settings:
-    """Reads a command line; ends the process with exit code 2 where it cannot be read."""
+
+def parse(arguments: Sequence[str], beside: Parser | None = None) -> Settings:
+    """Reads a command line; ends the process with exit code 2 where it cannot be read.
+
+    Args:
+        arguments: the flags of loadtest.run.
+        beside: the parser of the command that takes them beside its own.
+    """
     fields = {field.name: field.default for field in dataclasses.fields(Settings)}
     fields.pop("connection")
-    parser = _parser()
+    parser = _parser(COMMAND if beside is None else beside.prog)
     parser.set_defaults(**{**fields, "at": None})
     ours = set(fields)
     add_connection_flags(parser)
-    values = vars(parser.parse_args(arguments))
+    values = vars(parser.parse_args(arguments, beside=beside))
     connection = {name: value for name, value in values.items() if name not in ours}
     if values["metrics"] is not None:
         values["metrics"] = tuple(values["metrics"])
@@ -33,9 +41,9 @@ def parse(arguments: Sequence[str]) -> Settings:
     )
 
 
-def _parser() -> Parser:
+def _parser(prog: str) -> Parser:
     parser = Parser(
-        prog="loadtest",
+        prog=prog,
         description="Load a running model server; leaves build/loadtest.html (a page), "
         "build/loadtest.json (figures), build/loadtest-recording.json (histograms) and "
         "build/loadtest-samples.csv (every request). Closed loop with --users, open loop with "

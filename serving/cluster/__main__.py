@@ -17,6 +17,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from foundation.command_line import (
     InputError,
@@ -30,13 +31,15 @@ from foundation.command_line import (
 from serving.cluster import following, manifests
 from serving.cluster.kubectl import Kubectl
 
+_COMMAND: Final = "python -m serving.cluster"
+
 _log = logging.getLogger("serving.cluster")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     parser = Parser(
-        prog="python -m serving.cluster",
+        prog=_COMMAND,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     configure_logging()
-    return run("k8s-apply", lambda: _apply(arguments))
+    return run(_COMMAND, lambda: _apply(arguments))
 
 
 def _apply(arguments: argparse.Namespace) -> int:
@@ -72,7 +75,7 @@ def _apply(arguments: argparse.Namespace) -> int:
             told=lambda warning: _log.warning("%s", warning),
         )
     except manifests.HalfAppliedError as error:
-        print(f"k8s-apply: error: {one_line(str(error))}", file=sys.stderr)
+        print(f"{_COMMAND}: error: {one_line(str(error))}", file=sys.stderr)
         return 1
     if arguments.dry_run:
         print(f"The cluster would take all {len(documents)} objects of {folder}.")
@@ -88,7 +91,7 @@ def _apply(arguments: argparse.Namespace) -> int:
         raise
     except (InputError, OSError) as error:
         print(
-            f"k8s-apply: error: applied, but not followed to its end: {explained(error)}",
+            f"{_COMMAND}: error: applied, but not followed to its end: {explained(error)}",
             file=sys.stderr,
         )
         return 1

@@ -6,7 +6,6 @@ and policies.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Final
 import yaml
 
 from foundation.command_line import InputError
+from foundation.nearest import did_you_mean
 from serving import models_config
 from serving.cluster import config_map
 from serving.cluster.following import UNDONE_BY
@@ -44,8 +44,7 @@ def folder(overlay: str, overlays: Path = OVERLAYS) -> Path:
         if overlay and (found / "kustomization.yaml").is_file():
             return found
     names = sorted(path.parent.name for path in overlays.glob("*/kustomization.yaml"))
-    close = difflib.get_close_matches(overlay, names, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
+    hint = did_you_mean(overlay, names)
     raise InputError(
         f"Expected one of the overlays of {overlays}: {', '.join(names) or 'there are none'}, or a "
         f"folder with a kustomization.yaml. Received: {overlay or 'no name'}.{hint}"

@@ -21,7 +21,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from foundation.command_line import InputError, Parser, configure_logging, one_line, run
 from serving.rollout import verbs, where
@@ -32,6 +32,8 @@ from tfs_client.errors import TfsError
 
 if TYPE_CHECKING:
     from serving.rollout.trial import Evidence
+
+_COMMAND: Final = "python -m serving.rollout"
 
 Verb = Callable[[argparse.Namespace], int]
 
@@ -46,17 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             command: Verb = arguments.command
             return command(arguments)
         except NotDoneError as error:
-            print(f"rollout: {one_line(str(error))}", file=sys.stderr)
+            print(f"{_COMMAND}: {one_line(str(error))}", file=sys.stderr)
             return 1
         except TfsError as error:
             raise InputError(str(error)) from error
 
-    return run("rollout", body)
+    return run(_COMMAND, body)
 
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="python -m serving.rollout",
+        prog=_COMMAND,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

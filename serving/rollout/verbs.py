@@ -80,7 +80,10 @@ def history(where: Where, *, last: int, as_json: bool) -> int:
     """Shows who did what, when and why."""
     changes, unreadable = Journal(where.place).history()
     if unreadable:
-        print(f"rollout: {unreadable} lines of the history cannot be read", file=sys.stderr)
+        print(
+            f"python -m serving.rollout: {unreadable} lines of the history cannot be read",
+            file=sys.stderr,
+        )
     chosen = [change for change in changes if change.model == where.model]
     chosen = chosen[-max(1, last) :]
     say(report.history_as_json(chosen) if as_json else report.history_as_text(chosen))

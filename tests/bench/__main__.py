@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; prints the paths of the figures and the page on stdout."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     parser = command_line.Parser(
-        prog="bench",
+        prog="python -m tests.bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -55,7 +55,7 @@ class Benchmark:
     def main(self, arguments: Sequence[str]) -> int:
         """Parses the flags, measures and writes; returns the exit code."""
         parser = command_line.Parser(
-            prog=f"bench_{self.name}",
+            prog=f"python -m tests.bench {self.name}",
             description=self.description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -90,4 +90,4 @@ class Benchmark:
             print(path)
             return code
 
-        return command_line.run(f"bench_{self.name}", body)
+        return command_line.run(parser.prog, body)

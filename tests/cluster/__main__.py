@@ -45,7 +45,7 @@ class _Skips:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     parser = command_line.Parser(
-        prog="test-cluster",
+        prog="python -m tests.cluster",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError("; ".join(skips.reasons))
         return code
 
-    return command_line.run("test-cluster", body)
+    return command_line.run(parser.prog, body)
 
 
 if __name__ == "__main__":

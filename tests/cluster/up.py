@@ -30,7 +30,9 @@ logger = logging.getLogger("tests.cluster")
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns after Ctrl-C or SIGTERM."""
     parser = command_line.Parser(
-        prog="cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.cluster.up",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--dns-ttl-s",
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     command_line.configure_logging()
-    return command_line.run("cluster", lambda: _up(args.dns_ttl_s))
+    return command_line.run(parser.prog, lambda: _up(args.dns_ttl_s))
 
 
 def _up(dns_ttl_s: int) -> int:

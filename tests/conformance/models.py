@@ -19,7 +19,6 @@ folder as a container sees it. Costs TensorFlow's import and some seconds.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import shutil
 import sys
@@ -27,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foundation import quiet_tensorflow
-from foundation.command_line import InputError, run
+from foundation.command_line import InputError, Parser, run
 from tests.conformance import setups
 
 quiet_tensorflow.import_tensorflow(keras=False)
@@ -148,11 +147,14 @@ def make(out: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes the models and prints the command lines; returns the exit code."""
-    parser = argparse.ArgumentParser(description="makes the models that the table asks")
+    parser = Parser(
+        prog="python -m tests.conformance.models",
+        description="makes the models that the table asks",
+    )
     parser.add_argument("out", type=Path, metavar="OUT_DIR", help="a folder, empty or not there")
     parser.add_argument("--as", dest="seen", help="OUT_DIR as the server sees it (default: same)")
     arguments = parser.parse_args(argv)
-    return run("tests.conformance.models", lambda: _make(arguments.out.resolve(), arguments.seen))
+    return run(parser.prog, lambda: _make(arguments.out.resolve(), arguments.seen))
 
 
 def _make(out: Path, seen: str | None) -> int:

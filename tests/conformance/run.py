@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from foundation import page, quiet_tensorflow
-from foundation.command_line import InputError, run as run_command
+from foundation.command_line import InputError, Parser, run as run_command
 from foundation.figures import BUILD_DIR, Figures, write_json
 
 quiet_tensorflow.import_tensorflow(keras=False)
@@ -42,7 +42,7 @@ _COMMAND: Final = "python -m tests.conformance.run"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Asks all cases and reports; returns the exit code."""
-    parser = argparse.ArgumentParser(description="holds a model server against the table")
+    parser = Parser(prog=_COMMAND, description="holds a model server against the table")
     parser.add_argument("--grpc", metavar="HOST:PORT", help="another server's gRPC address")
     parser.add_argument("--rest", metavar="HOST:PORT", help="another server's REST address")
     parser.add_argument("--setup", choices=setups.SETUPS, default="default", help="how it runs")
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--ending", action="store_true", help="ask also what can end that server's process"
     )
     arguments = parser.parse_args(argv)
-    return run_command("tests.conformance.run", lambda: _run(arguments))
+    return run_command(_COMMAND, lambda: _run(arguments))
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ TESTS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; pytest's exit code."""
     parser = command_line.Parser(
-        prog="test-container",
+        prog="python -m tests.container",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stand_in.make_all(stand_in.engine())
         return int(pytest.main(["-q", "-rs", "--durations=10", *TESTS]))
 
-    return command_line.run("test-container", body)
+    return command_line.run(parser.prog, body)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ FOLLOWING_PREDICTIONS = 50
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the path of the figures on stdout."""
     parser = command_line.Parser(
-        prog="road", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.e2e.road",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--max-images", type=int)
     parser.add_argument("--epochs", type=int)
@@ -58,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             return walk(Path(folder), budget)
 
-    return command_line.run("road", body)
+    return command_line.run(parser.prog, body)
 
 
 def walk(folder: Path, budget: Sequence[str]) -> int:

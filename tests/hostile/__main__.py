@@ -41,7 +41,9 @@ logger = logging.getLogger("tests.hostile")
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the path of the figures on stdout."""
     parser = command_line.Parser(
-        prog="hostile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.hostile",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--models", default="models", help="model store (default: %(default)s)")
     parser.add_argument("--grpc", help="ask this server, host:port, in place of a local one")
@@ -56,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
             raise InputError("Expected --grpc beside --rest or --pid. Received: no --grpc.")
         return _ask(args.models, args.grpc, args.rest, args.pid, args.label)
 
-    return command_line.run("hostile", body)
+    return command_line.run(parser.prog, body)
 
 
 def _ask(models: str, target: str | None, rest: str | None, pid: int | None, label: str) -> int:

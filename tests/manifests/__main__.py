@@ -70,14 +70,16 @@ class Everything:
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the path of the figures on stdout."""
     parser = command_line.Parser(
-        prog="manifests", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.manifests",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--alone", action="store_true", help="leave out the combinations of components"
     )
     args = parser.parse_args(argv)
     command_line.configure_logging()
-    return command_line.run("manifests", lambda: _command(args.alone))
+    return command_line.run(parser.prog, lambda: _command(args.alone))
 
 
 def _command(alone: bool) -> int:

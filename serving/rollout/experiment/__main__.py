@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging()
     command = shlex.join([*COMMAND.split(), *typed])
     verb = {"verdict": _verdict, "plan": _plan, "simulate": _simulate}[arguments.verb]
-    return run("experiment", lambda: verb(arguments, command))
+    return run(COMMAND, lambda: verb(arguments, command))
 
 
 def _parser() -> Parser:

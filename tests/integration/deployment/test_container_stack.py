@@ -176,7 +176,7 @@ def test_a_build_folder_that_the_load_test_may_not_write_to_is_named(
         (stack.place / "build").chmod(0o777)
     said = done.stdout + done.stderr
     assert done.returncode == 2
-    assert "loadtest: error: [Errno 13] Permission denied: 'build/" in said
+    assert "python -m loadtest.run: error: [Errno 13] Permission denied: 'build/" in said
     assert "Traceback" not in said
 
 

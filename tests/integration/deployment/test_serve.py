@@ -132,8 +132,8 @@ def test_serve_before_export_is_one_line_and_exit_code_2(
 
     assert launch.main(launch_flags(tmp_path, two_ports)) == 2
     assert capsys.readouterr().err == (
-        f"serving.launch: error: Expected version 1 of line under {tmp_path}/models/line/. "
-        "Received: no such folder. Export one first: make train export\n"
+        f"python -m serving.launch: error: Expected version 1 of line under "
+        f"{tmp_path}/models/line/. Received: no such folder. Export one first: make train export\n"
     )
 
 

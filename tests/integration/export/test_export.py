@@ -101,7 +101,9 @@ def test_an_export_that_waited_for_another_one_does_not_publish_the_run_again(
 def test_a_missing_run_is_one_line_and_makes_nothing(tmp_path: Path, command: Callable) -> None:
     done = command("export.saved_model", "--run", "runs/nope", "--models", str(tmp_path / "m"))
     assert done.returncode == 2
-    assert done.stderr.startswith("export: error: Expected a run in runs/nope.")
+    assert done.stderr.startswith(
+        "python -m export.saved_model: error: Expected a run in runs/nope."
+    )
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "m").exists()
 
@@ -139,7 +141,7 @@ def test_an_export_onto_a_full_disk_is_one_line_and_works_when_there_is_room(
         full = command(*flags)
         assert full.returncode == 2, full.stderr
         (line,) = (line for line in full.stderr.splitlines() if not line.startswith(("I ", "W ")))
-        assert line.startswith("export: error: ")
+        assert line.startswith("python -m export.saved_model: error: ")
         assert "No space left on device" in line
         model = disk.path / contract.MODEL_NAME
         assert [path.name for path in model.iterdir()] == [".lock"]

@@ -536,7 +536,7 @@ def test_misuse_is_one_line_and_writes_nothing(
     assert gate.main([*_flags(made_store, runs), *flags]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines()[-1].startswith(f"gate: error: {message}")
+    assert err.splitlines()[-1].startswith(f"python -m export.gate: error: {message}")
     assert "Traceback" not in err
     assert not list(made_store.rglob("gate*"))
 

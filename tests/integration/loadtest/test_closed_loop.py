@@ -71,7 +71,7 @@ def test_a_sound_server_passes_over_tls_and_leaves_page_and_figures(
 
     assert plain.code == 2, "without the authority"
     (line,) = plain.told.splitlines()
-    assert line.startswith("loadtest: error: ")
+    assert line.startswith("python -m loadtest.run: error: ")
 
 
 def test_a_server_that_dies_in_the_middle_is_counted_and_reported(

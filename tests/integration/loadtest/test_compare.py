@@ -163,7 +163,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         assert done.code == 2, arguments
         told = done.told.strip().splitlines()
         assert words in told[-1], (arguments, told)
-        assert told[-1].startswith("loadtest.compare: error: ")
+        assert told[-1].startswith("python -m loadtest.compare: error: ")
     assert not (tmp_path / "build" / "loadtest-compare.json").exists()
 
 

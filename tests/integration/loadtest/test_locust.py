@@ -127,7 +127,7 @@ def test_a_label_that_the_server_lacks_is_one_line(
     done = commands.run(run.main, *rest, "--label", "nope", folder=tmp_path)
     assert done.code == 2
     (line,) = done.told.splitlines()
-    assert line.startswith("loadtest: error: ")
+    assert line.startswith("python -m loadtest.run: error: ")
     assert "nope); no such label, or no such model" in line
     assert not (tmp_path / "build").exists()
 

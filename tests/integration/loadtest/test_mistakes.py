@@ -63,7 +63,7 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_writes_nothing(
     done = commands.run(run.main, *where, *given, folder=tmp_path)
     assert done.code == 2
     (line,) = done.told.splitlines()
-    assert line.startswith("loadtest: error: ")
+    assert line.startswith("python -m loadtest.run: error: ")
     assert words in line
     assert done.out == ""
     assert not (tmp_path / "build").exists()

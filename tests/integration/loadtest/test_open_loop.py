@@ -319,7 +319,7 @@ def test_a_trace_is_replayed_when_it_says_with_tls_and_known_answers(
         plain = commands.run(run.main, *where, "--timeout-s", "0.5", folder=tmp_path)
         assert plain.code == 2
         (line,) = plain.told.splitlines()
-        assert line.startswith("loadtest: error: ")
+        assert line.startswith("python -m loadtest.run: error: ")
     finally:
         server.stop()
 

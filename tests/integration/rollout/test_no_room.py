@@ -51,7 +51,7 @@ def test_a_change_that_could_not_be_written_down_is_done_and_not_refused(
     history_of(operator).mkdir()
     assert operator(verb) == 1
     said = capsys.readouterr().err
-    assert "rollout: Done, " in said
+    assert "python -m serving.rollout: Done, " in said
     assert "not written down in the history" in said
     assert '"outcome": "done"' in said
     now = operator.state()
@@ -158,7 +158,7 @@ def test_a_rollback_on_a_full_disk_is_done_in_the_file_and_at_the_servers(
     server.reload(PROMOTED)
     code, text, said, outcomes = on_a_full_disk(operator, "rollback")
     assert code == 1, said
-    assert "rollout: Done, stable is 1 again; but it is not written down" in said
+    assert "python -m serving.rollout: Done, stable is 1 again; but it is not written down" in said
     assert "No space left on device" in said
     assert "Make room" in said
     assert "What would have been written is above." in said

@@ -150,7 +150,8 @@ def test_a_learning_rate_that_breaks_everything_is_one_line_with_the_epoch(
     code, said = _train(command, images, tmp_path, "--learning-rate", "1e30", "--epochs", "3")
     assert code == 2
     assert re.fullmatch(
-        r"train: error: Expected loss and weights to stay finite\. Received: not finite in epoch "
+        r"python -m training\.train: error: Expected loss and weights to stay finite\. "
+        r"Received: not finite in epoch "
         r"\d of 3, at --learning-rate 1e\+30, .*Lower --learning-rate\.",
         _error_line(said),
     )

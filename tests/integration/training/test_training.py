@@ -307,7 +307,7 @@ def test_two_machines_train_one_run(images: Path, tmp_path: Path, start: Callabl
         (["--data", "no/such/folder"], "does not exist"),
         (["--epochs", "0"], "--epochs to be 1 or more"),
         (["--epochs", "many"], "--epochs: invalid int value: 'many'"),
-        (["--architecture", "resnet"], "out of cnn, cnn_batch_norm. Received: resnet"),
+        (["--architecture", "resnet"], "choose from 'cnn', 'cnn_batch_norm'"),
         (["--resume"], "interrupted run"),
         (["--max-images", "4"], "at least 3 usable images"),
     ],
@@ -320,7 +320,7 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_leaves_what_was_there(
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if not re.match(r"[IW] \d\d:", line)]
     assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("train: error: ")
+    assert lines[0].startswith("python -m training.train: error: ")
     assert message in lines[0]
     assert done.stdout == ""
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == [

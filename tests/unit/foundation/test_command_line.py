@@ -191,6 +191,62 @@ def test_a_wrong_flag_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def _refusal(capsys: pytest.CaptureFixture[str], *typed: str) -> str:
+    """What a command with flags and verbs says to a line that it refuses."""
+    parser = command_line.Parser(prog="python -m demo")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--architecture", choices=("cnn", "cnn_batch_norm"))
+    parser.add_argument("--at", action="append")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    verbs.add_parser("canary").add_argument("--force", action="store_true")
+    verbs.add_parser("promote").add_argument("--if-better")
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(typed)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("--epoks=3", "unrecognized arguments: --epoks=3. Did you mean --epochs?"),
+        ("canary --froce", "unrecognized arguments: --froce. Did you mean --force?"),
+        ("canary --if-beter x", "unrecognized arguments: --if-beter x"),
+        ("promote --if-beter x", "--if-beter x. Did you mean --if-better?"),
+        ("canry", "(choose from 'canary', 'promote'). Did you mean canary?"),
+        ("--architecture CNN", "(choose from 'cnn', 'cnn_batch_norm'). Did you mean cnn?"),
+        ("--architecture resnet", "(choose from 'cnn', 'cnn_batch_norm')"),
+    ],
+)
+def test_what_is_unknown_comes_with_the_nearest_that_is_known(
+    typed: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = _refusal(capsys, *typed.split())
+    assert line.endswith(f"{said} (see python -m demo --help)")
+
+
+def test_a_flag_of_the_parser_beside_may_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    beside = command_line.Parser()
+    beside.add_argument("--p99-ms")
+    with pytest.raises(SystemExit):
+        command_line.Parser().parse_args(["--p99ms", "3"], beside=beside)
+    assert "Did you mean --p99-ms?" in capsys.readouterr().err
+
+
+def test_a_value_that_is_given_twice_is_refused_unless_it_is_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = _refusal(capsys, "--epochs", "3", "--epochs=4")
+    assert "argument --epochs: expected once, received twice: 3 and 4" in line
+    parser = command_line.Parser()
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--at", action="append")
+    for epochs in "34":  # another command line is another matter
+        again = ["--epochs", epochs, f"--epochs={epochs}", "--at", "1", "--at", "2"]
+        assert parser.parse_args(again).at == ["1", "2"]
+
+
 @pytest.mark.parametrize("number", sorted(errno.errorcode))
 def test_every_refusal_of_the_system_comes_with_what_to_do(number: int) -> None:
     text = command_line.explained(OSError(number, os.strerror(number), "data/a.png"))

@@ -152,6 +152,6 @@ def test_a_mistake_is_one_line_and_starts_nothing(tmp_path, monkeypatch, capsys,
     (tmp_path / "models.config").touch()
     assert tune.main(["--config", "models.config", *flags]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("loadtest.tune: error: ")
+    assert line.startswith("python -m loadtest.tune: error: ")
     assert words in line
     assert not (tmp_path / "build").exists()

@@ -6,11 +6,23 @@ import argparse
 import dataclasses
 import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from foundation.command_line import InputError
-from training.config import RunConfig, add_flags, config_from_args, config_from_dict
+from training.config import (
+    CHOICES,
+    GROUPS,
+    RunConfig,
+    add_flags,
+    config_from_args,
+    config_from_dict,
+)
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def _parse(*flags: str) -> RunConfig:
@@ -33,6 +45,54 @@ def test_every_setting_has_a_flag_with_help_and_default() -> None:
         assert f"--{field.name.replace('_', '-')}" in text
         if field.default is not None:
             assert f"(default: {field.default})" in text
+
+
+def test_every_setting_stands_in_one_group_of_the_help() -> None:
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(field.name for field in dataclasses.fields(RunConfig))
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    text = parser.format_help()
+    groups = re.findall(r"^([a-z].*):$", text, re.MULTILINE)
+    assert groups == ["options", *GROUPS]
+    assert text.index("model:") < text.index("  --precision {float32,") < text.index("training:")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "meant"),
+    [("architecture", "cnn_batchnorm", "cnn_batch_norm"), ("precision", "float23", "float32")],
+)
+def test_a_choice_that_is_not_there_comes_with_those_there_are(
+    setting: str, value: str, meant: str
+) -> None:
+    there_are = ", ".join(CHOICES[setting])
+    with pytest.raises(
+        InputError,
+        match=rf"--{setting} to be one of {there_are}\. Received: {value}\. Did you mean {meant}\?",
+    ):
+        RunConfig(**{setting: value})
+
+
+@pytest.mark.slow
+def test_choices_are_checked_and_shown_where_there_is_no_tensorflow(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules.update(tensorflow=None, keras=None)\n"
+        "from training import train; sys.exit(train.main(sys.argv[1:]))"
+    )
+
+    def typed(*flags: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", program, "--runs", str(tmp_path), *flags],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=False,
+        )
+
+    refused = typed("--architecture", "resnet")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "(choose from 'cnn', 'cnn_batch_norm')" in refused.stderr
+    assert "--architecture {cnn,cnn_batch_norm}" in typed("--help").stdout
 
 
 def test_flags_are_read_as_the_types_of_their_fields() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import signal
 import subprocess
 import sys
@@ -11,11 +13,54 @@ import pytest
 
 from foundation.command_line import InputError
 from training import run
+from training.config import RunConfig
 
 
 def test_a_missing_run_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Expected a run in .*latest.*make train"):
         run.load(tmp_path / "latest")
+
+
+def _made(folder: Path) -> Path:
+    """As much of a run as is read at once."""
+    folder.mkdir(parents=True)
+    content = {"id": folder.name, "config": dataclasses.asdict(RunConfig())}
+    (folder / run.SETTINGS).write_text(json.dumps(content))
+    return folder
+
+
+def test_a_run_is_named_by_its_folder_or_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _made(tmp_path / "runs" / "cnn-7a392d309d05")
+    other = _made(tmp_path / "elsewhere" / "cnn-1")
+    made.with_name("latest").symlink_to(made.name)
+    monkeypatch.chdir(tmp_path)
+    for text in ("cnn-7a392d309d05", "latest", "runs/latest", str(made)):
+        assert run.named(text).path == made
+    for text in ("elsewhere/cnn-1", str(other)):
+        assert run.named(text).path == other
+    assert run.named("cnn-1", Path("elsewhere")).path == other
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cnn-7a39", r"in runs/cnn-7a39\. Received: .*\. Did you mean cnn-7a392d309d05\?"),
+        ("runs/cnn-7a39", r"in runs/cnn-7a39\. Received: .*\. Did you mean cnn-7a392d309d05\?"),
+        ("resnet", "Train one first: make train"),
+        ("cnn-7a392d309d05/samples", "in cnn-7a392d309d05/samples"),
+        ("", "a run, or its name in runs. Received: nothing"),
+    ],
+)
+def test_a_run_that_is_not_there_comes_with_the_nearest(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _made(tmp_path / "runs" / "cnn-7a392d309d05")
+    _made(tmp_path / "runs" / ".cnn-7a39")  # under way
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=said):
+        run.named(text)
 
 
 def test_a_run_that_is_not_as_training_writes_it_is_refused(tmp_path: Path) -> None:
