@@ -41,6 +41,10 @@ setup: $(ENVIRONMENT) ## make the environment .venv from LOCK (default: requirem
 train: $(ENVIRONMENT) ## train a run on DATA=folder or manifest (default: the sample set); RESUME=1 goes on
 	$(BIN)/python -m training.train $(if $(DATA),--data "$(DATA)") $(if $(RESUME),--resume) $(ARGS)
 
+.PHONY: decide
+decide: $(ENVIRONMENT) ## choose threshold and review band anew, no training: TARGET="recall>=0.95"
+	$(BIN)/python -m training.decide $(if $(filter command environment,$(origin TARGET)),"$(TARGET)") $(if $(RUN),--run "$(RUN)") $(ARGS)
+
 .PHONY: export
 export: $(ENVIRONMENT) ## export the latest run as the next version, unless it stands; AGAIN=1 in any case
 	$(BIN)/python -m export.saved_model $(if $(AGAIN),,--if-new) $(ARGS)

@@ -125,11 +125,12 @@ def parity(
     result.add("images", len(rows), "")
     jpegs = [_as_jpeg(file) for file in originals]
     recorded = np.array([row.probability for row in rows], np.float32)
+    threshold = np.float32(made.decision.threshold)
     for kind, files, own in (
         ("original", originals, recorded),
         ("jpeg", jpegs, _own_evaluation(made, jpegs)),
     ):
-        decisions = own >= made.config.threshold
+        decisions = own >= threshold
         for name, (ask, bar) in ways.items():
             answers = np.concatenate(
                 [
@@ -140,7 +141,7 @@ def parity(
                 ]
             )
             difference = float(np.max(np.abs(answers - own)))
-            changed = int(np.sum((answers >= made.config.threshold) != decisions))
+            changed = int(np.sum((answers >= threshold) != decisions))
             result.add(f"{kind}.{name}.max_difference", difference, "probability", at_most=bar)
             result.add(f"{kind}.{name}.decisions_changed", changed, "images", at_most=0)
     return result.write()
@@ -217,7 +218,8 @@ def _own_evaluation(made: run.Run, files: Sequence[bytes]) -> np.ndarray:
             path.write_bytes(file)
         images = pipeline.pixels([str(path) for path in paths], [0] * len(paths), made.config)
         batches = pipeline.scaled_batches(images, made.config)
-        return evaluation.Predictor(model).probabilities(batches)
+        said = evaluation.Predictor(model).probabilities(batches)
+    return made.decision.answers(said).probabilities
 
 
 if __name__ == "__main__":

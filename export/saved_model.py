@@ -11,10 +11,12 @@ whole or not at all.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from foundation.command_line import InputError
 from foundation.digests import file_digest
 from tfs_client import contract
 from training import chance, run
+from training.decision import decision as decisions
 
 logger = logging.getLogger("export.saved_model")
 
@@ -62,7 +65,7 @@ def export(made: run.Run, model_folder: Path, *, if_new: bool = False) -> Path:
     Args:
         made: a whole run.
         model_folder: models/<name>/.
-        if_new: publish nothing where the newest version holds this run.
+        if_new: publish nothing where the newest version holds this run and its decision.
 
     Returns:
         the version's folder; with `if_new`, that of the one that stands.
@@ -91,8 +94,16 @@ def _refuse_standing(made: run.Run, model_folder: Path) -> None:
     if standing:
         newest = model_folder / str(standing[-1])
         card = versions.model_card(newest)
-        if card is not None and card.get("run") == made.id:
+        if card is not None and card.get("run") == made.id and _decides_alike(card, made):
             raise _StandsAlreadyError(newest)
+
+
+def _decides_alike(card: Mapping[str, Any], made: run.Run) -> bool:
+    """Whether a version answers as the run has decided last."""
+    if "decision" in card:
+        return bool(card["decision"] == dataclasses.asdict(made.decision))
+    # exported before there were decisions
+    return not (made.path / decisions.FILE).exists()
 
 
 def _export(made: run.Run, model_folder: Path, if_new: bool) -> Path:
@@ -105,7 +116,7 @@ def _export(made: run.Run, model_folder: Path, if_new: bool) -> Path:
     pictures = samples(made)
     model = architectures.build_model(made.config)
     model.load_weights(made.weights)
-    servable = signatures.Servable(model, made.config, made.class_names)
+    servable = signatures.Servable(model, made.config, made.class_names, made.decision)
     with versions.new_version(model_folder) as (version, aside):
         if if_new:
             _refuse_standing(made, model_folder)  # again: another export may just have ended
@@ -203,8 +214,7 @@ def _model_card(
         "weights": made.settings["model"]["weights"],
         "input": {"height": config.image_height, "width": config.image_width},
         "classes": {"negative": made.class_names[0], "positive": made.class_names[1]},
-        "threshold": config.threshold,
-        "review_margin": config.review_margin,
+        "decision": dataclasses.asdict(made.decision),
         "data": {
             key: made.settings["data"][key]
             for key in ("source", "licence", "fingerprint", "images")

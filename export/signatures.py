@@ -17,6 +17,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from tfs_client import contract
 from training.config import RunConfig
 from training.data import preprocessing
+from training.decision.decision import INSIDE, NONE, Calibration, Decision
 
 PIXELS_A_STEP = 128 * 64 * 64
 """Larger requests are computed in steps, so that the layers' memory does not grow with the rows:
@@ -34,12 +35,20 @@ class Servable(tf.Module):
         model: float32 [N, H, W, 3] in 0-1 -> float32 [N, 1], the probability of the positive class.
         config: of the run.
         class_names: negative, positive.
+        decision: from a probability to an answer.
     """
 
-    def __init__(self, model: keras.Model, config: RunConfig, class_names: tuple[str, str]):
+    def __init__(
+        self,
+        model: keras.Model,
+        config: RunConfig,
+        class_names: tuple[str, str],
+        decision: Decision,
+    ):
         super().__init__(name="servable")
         self._config = config
         self._class_names = class_names
+        self._decision = decision
         self._size = (config.image_height, config.image_width)
         self._probability = _frozen(model, self._size)
 
@@ -75,15 +84,16 @@ class Servable(tf.Module):
         }
 
     def _probability_or_nan(self, images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        probability = self._probability(images)
+        probability = _calibrated(self._probability(images), self._decision.calibration)
         return tf.where(valid, probability, np.float32("nan"))
 
     def _decide(self, images: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
-        config = self._config
+        decision = self._decision
         probability = self._probability_or_nan(images, valid)
         negative, positive = self._class_names
-        label = tf.where(probability >= config.threshold, positive, negative)
-        close = tf.abs(probability - config.threshold) < config.review_margin
+        label = tf.where(probability >= np.float32(decision.threshold), positive, negative)
+        band = decision.review
+        close = (probability >= np.float32(band.low)) & (probability < np.float32(band.high))
         # Weights that overflow give NaN for a good picture, which is below any threshold.
         finite = tf.math.is_finite(probability)
         return {
@@ -152,6 +162,15 @@ def _image_of_example(serialized: tf.Tensor) -> tf.Tensor:
     )
     with tf.control_dependencies([one]):
         return tf.identity(images[0])
+
+
+def _calibrated(probability: tf.Tensor, calibration: Calibration) -> tf.Tensor:
+    """float32 [N], 0-1 -> float32 [N], as Calibration.apply does."""
+    if calibration.method == NONE:
+        return probability
+    inside = tf.clip_by_value(probability, INSIDE, 1 - INSIDE)
+    logit = tf.math.log(inside) - tf.math.log1p(-inside)
+    return tf.sigmoid(np.float32(calibration.slope) * logit + np.float32(calibration.intercept))
 
 
 def _messages(serialized: tf.Tensor, message: str, *fields: str) -> list[tf.Tensor]:

@@ -36,7 +36,6 @@ GROUPS = {
     "augmentation of training images": (
         *("flip_horizontal", "flip_vertical", "quarter_turns", "brightness", "contrast"),
     ),
-    "decisions, which are a part of the served graph": ("threshold", "review_margin"),
     "places and memory, which change no result": ("runs", "cache_memory_mb"),
 }
 """Under which title --help shows the flag of each setting."""
@@ -50,6 +49,9 @@ LARGEST_FLOAT32 = 3.4e38
 
 MOST_MEGAPIXELS = 1e6
 """A million million pixels: more than any decoder takes, and well within an int64."""
+
+DECIDED_OTHERWISE = ("threshold", "review_margin")
+"""Settings of runs from before training/decide.py; run.Run.decision reads them."""
 
 WHERE_NOT_WHAT = ("data", "runs", "cache_memory_mb")
 """Settings that say where or how, and cannot change a run's result: not part of its identity."""
@@ -144,15 +146,6 @@ class RunConfig:
         50.0,
         "refuse larger pictures before decoding them, in training and in the served graph",
     )
-    threshold: float = _setting(
-        0.5,
-        "probability (0-1) from which on an image is called positive",
-    )
-    review_margin: float = _setting(
-        0.1,
-        "probabilities (0-1) closer than this to the threshold ask for a person; part of the "
-        "served graph",
-    )
     cache_memory_mb: int = _setting(
         1024,
         "decoded images are kept in memory up to this size, beyond it in a file",
@@ -174,9 +167,8 @@ class RunConfig:
             value = getattr(self, name)
             _expect(value is None or 1 <= value <= MOST, name, f"1 or more, up to {MOST}", value)
         # a comparison with a NaN is false: it is refused with the rest
-        for name in ("brightness", "contrast", "max_broken_share", "threshold"):
+        for name in ("brightness", "contrast", "max_broken_share"):
             _expect(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
-        _expect(0 <= self.review_margin <= 0.5, "review_margin", "0 to 0.5", self.review_margin)
         _expect(
             0 < self.learning_rate <= LARGEST_FLOAT32,
             "learning_rate",
@@ -232,6 +224,7 @@ def _expect(holds: bool, name: str, expected: str, received: Any, meant: str = "
 def config_from_dict(settings: dict[str, Any]) -> RunConfig:
     """Reads the settings of a run.json; ones that this version does not know are refused."""
     known = {field.name for field in dataclasses.fields(RunConfig)}
+    settings = {name: value for name, value in settings.items() if name not in DECIDED_OTHERWISE}
     unknown = sorted(set(settings) - known)
     if unknown:
         raise InputError(

@@ -22,6 +22,7 @@ import tqdm
 from foundation.command_line import InputError, raise_if_interrupted
 from training import checkpoints, evaluation, run
 from training.config import RunConfig
+from training.decision import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -254,13 +255,13 @@ def _validate(
     targets = data.validation_targets[: len(probabilities)]
     # Machines may differ in the last digits (batch normalisation's averages are local), but must
     # agree on when to stop: else one waits for ever for the others.
-    loss = _mean(strategy, evaluation.log_loss(targets, probabilities))
+    loss = _mean(strategy, metrics.log_loss(targets, probabilities))
     if not math.isfinite(loss):
         return {"validation_loss": loss}
     return {
         "validation_loss": loss,
         "validation_accuracy": float(np.mean((probabilities >= 0.5) == targets)),
-        "validation_roc_auc": evaluation.roc_auc(targets, probabilities),
+        "validation_roc_auc": metrics.roc_auc(targets, probabilities),
     }
 
 

@@ -18,12 +18,17 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from foundation import cells, files
 from foundation.command_line import InputError
 from foundation.nearest import did_you_mean
 from training.config import RunConfig, config_from_dict
+from training.decision import decision as decisions
+from training.decision.decision import Decision
 
 WEIGHTS = "model.weights.h5"
 SETTINGS = "run.json"
@@ -39,6 +44,9 @@ CHECKPOINTS = "checkpoint"
 CACHE = "cache"
 TENSORBOARD = "tensorboard"
 
+HELD_OUT = ("validation", "test")
+"""The splits that predictions are kept of."""
+
 _WHOLE = f"[!.]*/{SETTINGS}"
 
 
@@ -50,9 +58,13 @@ class Prediction:
     """relative to the dataset's root"""
     split: str
     label: str
+    model_probability: float
+    """of the positive class, 0-1, as the model gives it"""
     probability: float
-    """of the positive class, 0-1"""
+    """calibrated: what a server answers"""
     predicted: str
+    review: bool
+    """a person should decide"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,24 +92,48 @@ class Run:
         """The trained weights, for architectures.build_model(config)."""
         return self.path / WEIGHTS
 
+    @property
+    def decision(self) -> Decision:
+        """How probabilities become answers, as it was decided last.
+
+        Raises:
+            InputError: decision.json is broken.
+        """
+        read = decisions.read(self.path)
+        if read is not None:
+            return read
+        config = self.settings["config"]
+        return decisions.of_margin(config.get("threshold", 0.5), config.get("review_margin", 0.1))
+
     def metrics(self) -> dict[str, Any]:
-        """metrics.json: one entry a split."""
-        metrics: dict[str, Any] = json.loads((self.path / METRICS).read_text(encoding="utf-8"))
-        return metrics
+        """The figures of metrics.json, one entry a split, under the present decision."""
+        from training.decision import metrics  # scikit-learn takes a second to import
+
+        decision = self.decision
+        found = {}
+        rows = self.predictions()
+        for split in HELD_OUT:
+            own = [row for row in rows if row.split == split]
+            targets = np.array([row.label == self.class_names[1] for row in own], int)
+            answers = decision.answers(_model_probabilities(own))
+            found[split] = metrics.metrics(targets, answers, decision.threshold)
+        return found
 
     def predictions(self) -> list[Prediction]:
-        """The run's own answers on its validation and test images."""
+        """The run's answers on its validation and test images, under the present decision."""
         with (self.path / PREDICTIONS).open(encoding="utf-8", newline="") as file:
-            return [
-                Prediction(
-                    path=cells.text_of(row["path"]),
-                    split=row["split"],
-                    label=cells.text_of(row["label"]),
-                    probability=float(row["probability"]),
-                    predicted=cells.text_of(row["predicted"]),
-                )
-                for row in csv.DictReader(file)
-            ]
+            rows = list(csv.DictReader(file))
+        # runs from before there were decisions have the model's probability alone
+        said = [float(row.get("model_probability", row["probability"])) for row in rows]
+        return answered(
+            [
+                Held(cells.text_of(row["path"]), row["split"], cells.text_of(row["label"]))
+                for row in rows
+            ],
+            np.array(said, np.float32),
+            self.decision,
+            self.class_names,
+        )
 
     def file(self, path: str) -> Path:
         """Where an image of the run's dataset lies.
@@ -112,6 +148,60 @@ class Run:
                 "not exist. Put them back, or train again."
             )
         return file
+
+
+class Held(NamedTuple):
+    """A held-out image."""
+
+    path: str
+    split: str
+    label: str
+
+
+def answered(
+    held: Sequence[Held],
+    probabilities: NDArray[np.float32],
+    decision: Decision,
+    class_names: tuple[str, str],
+) -> list[Prediction]:
+    """What a run answers to held-out images.
+
+    Args:
+        held: N images.
+        probabilities: float32 [N], as the model gives them.
+        decision: to answer by.
+        class_names: negative, positive.
+    """
+    answers = decision.answers(probabilities)
+    return [
+        Prediction(
+            path=one.path,
+            split=one.split,
+            label=one.label,
+            model_probability=said,
+            probability=probability,
+            predicted=class_names[int(positive)],
+            review=review,
+        )
+        for one, said, probability, positive, review in zip(
+            held,
+            probabilities.tolist(),
+            answers.probabilities.tolist(),
+            answers.positive.tolist(),
+            answers.review.tolist(),
+        )
+    ]
+
+
+def _model_probabilities(rows: Sequence[Prediction]) -> NDArray[np.float32]:
+    return np.array([row.model_probability for row in rows], np.float32)
+
+
+def write_predictions(folder: Path, rows: Sequence[Prediction]) -> None:
+    """Writes a run's table of answers, whole or not at all."""
+    columns = [field.name for field in dataclasses.fields(Prediction)]
+    with files.replacing(folder / PREDICTIONS) as aside:
+        write_table(aside, rows, columns)
 
 
 def named(text: str, runs: Path = Path("runs")) -> Run:

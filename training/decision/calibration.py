@@ -14,12 +14,9 @@ from typing import Final
 
 import numpy as np
 import scipy.optimize
-import scipy.special
 from numpy.typing import NDArray
 
-NONE: Final = "none"
-TEMPERATURE: Final = "temperature"
-PLATT: Final = "platt"
+from training.decision.decision import NONE, PLATT, TEMPERATURE, Calibration, logits
 
 BINS: Final = 15
 """Of the calibration error, with as many images in each."""
@@ -27,36 +24,12 @@ BINS: Final = 15
 NULL_DRAWS: Final = 1000
 """How often a perfectly calibrated model is drawn."""
 
-_INSIDE: Final = 1e-7
-"""Probabilities are kept so far from 0 and 1; a float32 tells it from both."""
-
 _FOLDS: Final = 5
 _FEWEST: Final = 10
 """Images of the rarer class that a fit takes."""
 
 _MOST_SLOPE: Final = 20.0
 """A validation set that a model divides without a mistake would have any slope."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """A line through the logits."""
-
-    method: str = NONE
-    slope: float = 1.0
-    """above 0: the order of the images stays"""
-    intercept: float = 0.0
-    reason: str = ""
-    """why it is this method, for people"""
-
-    def apply(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 [N], 0-1 or NaN -> float32 [N]; bit by bit what the graph computes is not
-        promised, but six digits are.
-        """
-        if self.method == NONE:
-            return np.asarray(probabilities, np.float32)
-        calibrated = scipy.special.expit(self.slope * _logits(probabilities) + self.intercept)
-        return np.asarray(calibrated, np.float32)
 
 
 def fit(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -> Calibration:
@@ -78,10 +51,8 @@ def fit(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -> Calibr
         return Calibration(
             reason=f"{rarer} validation images of the rarer class; fitting takes {_FEWEST}"
         )
-    logits = _logits(probabilities)
-    losses = {
-        method: _fresh_losses(logits, targets, method) for method in (NONE, TEMPERATURE, PLATT)
-    }
+    said = logits(probabilities)
+    losses = {method: _fresh_losses(said, targets, method) for method in (NONE, TEMPERATURE, PLATT)}
     means = {method: float(each.mean()) for method, each in losses.items()}
     gain = losses[TEMPERATURE] - losses[PLATT]
     # One standard error: what is simpler stays where the difference is noise.
@@ -92,7 +63,7 @@ def fit(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -> Calibr
             reason=f"log loss on images it was not fitted on {means[NONE]:.4f} without, "
             f"{means[method]:.4f} with {method}"
         )
-    slope, intercept = _line(logits, targets, method)
+    slope, intercept = _line(said, targets, method)
     return Calibration(
         method,
         slope,
@@ -156,12 +127,6 @@ def reliability(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -
         )
         for part in np.array_split(order, min(BINS, len(order)))
     ]
-
-
-def _logits(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    inside = np.clip(np.asarray(probabilities, np.float64), _INSIDE, 1 - _INSIDE)
-    logits: NDArray[np.float64] = scipy.special.logit(inside)
-    return logits
 
 
 def _losses(

@@ -3,6 +3,8 @@
 Kept beside the run and not among its settings, so that another decision trains nothing:
 
     runs/<id>/decision.json
+
+Needs numpy only. How a decision is chosen stands in choice.py.
 """
 
 from __future__ import annotations
@@ -17,17 +19,63 @@ from numpy.typing import NDArray
 
 from foundation import files
 from foundation.command_line import InputError
-from training.decision import calibration, review, target, threshold
-from training.decision.calibration import Calibration
-from training.decision.review import Band
-from training.decision.target import Share, Target
+from training.decision import target
 
 FILE: Final = "decision.json"
 
 DEFAULT_TARGET: Final = "threshold=0.5"
-DEFAULT_CONFIDENCE: Final = 0.8
-DEFAULT_REVIEW: Final = 0.1
-"""Share of the images that go to a person."""
+NONE: Final = "none"
+TEMPERATURE: Final = "temperature"
+PLATT: Final = "platt"
+
+INSIDE: Final = 1e-7
+"""Probabilities are kept so far from 0 and 1; a float32 tells it from both."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """calibrated = sigmoid(slope * logit(probability) + intercept)."""
+
+    method: str = NONE
+    slope: float = 1.0
+    """above 0: the order of the images stays"""
+    intercept: float = 0.0
+    reason: str = ""
+    """why it is this method, for people"""
+
+    def apply(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [N], 0-1 or NaN -> float32 [N].
+
+        Six digits are those that the served graph computes; not every bit.
+        """
+        if self.method == NONE:
+            return np.asarray(probabilities, np.float32)
+        shifted = self.slope * logits(probabilities) + self.intercept
+        return np.asarray(1 / (1 + np.exp(-shifted)), np.float32)
+
+
+def logits(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float32 [N], 0-1 or NaN -> float64 [N], between -16.2 and 16.2."""
+    inside = np.clip(np.asarray(probabilities, np.float64), INSIDE, 1 - INSIDE)
+    found: NDArray[np.float64] = np.log(inside) - np.log1p(-inside)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """A probability is for review if low <= probability < high, compared in float32."""
+
+    low: float
+    high: float
+    """as `low` where nothing is for review"""
+
+    def holds(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """float32 [N] -> bool [N]."""
+        probabilities = np.asarray(probabilities, np.float32)
+        inside: NDArray[np.bool_] = (probabilities >= np.float32(self.low)) & (
+            probabilities < np.float32(self.high)
+        )
+        return inside
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,40 +115,6 @@ class Decision:
             positive=calibrated >= np.float32(self.threshold),
             review=self.review.holds(calibrated),
         )
-
-
-def decide(
-    targets: NDArray[np.int_],
-    probabilities: NDArray[np.float32],
-    asked: Target,
-    *,
-    confidence: float = DEFAULT_CONFIDENCE,
-    review_rate: float = DEFAULT_REVIEW,
-) -> Decision:
-    """Chooses calibration, threshold and review band on validation images.
-
-    Args:
-        targets: int [N], 0 or 1.
-        probabilities: float32 [N], 0-1, as the model gives them.
-        asked: what the threshold is for.
-        confidence: 0.5-1, of a share.
-        review_rate: 0-1, of the images.
-
-    Raises:
-        InputError: the images cannot show what is asked for.
-    """
-    fitted = calibration.fit(targets, probabilities)
-    calibrated = fitted.apply(probabilities)
-    chosen = threshold.choose(asked, targets, calibrated, confidence)
-    return Decision(
-        calibration=fitted,
-        threshold=chosen.threshold,
-        review=review.choose(calibrated, chosen.threshold, review_rate),
-        target=str(asked),
-        confidence=confidence if isinstance(asked, Share) else None,
-        bound=chosen.bound,
-        review_rate=review_rate,
-    )
 
 
 def of_margin(threshold_: float, margin: float) -> Decision:

@@ -6,29 +6,11 @@ A margin of the same width to both sides does not do: around a threshold of 0.04
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from numpy.typing import NDArray
 
 from foundation.command_line import InputError
-
-
-@dataclasses.dataclass(frozen=True)
-class Band:
-    """A probability is for review if low <= probability < high, compared in float32."""
-
-    low: float
-    high: float
-    """as `low` where nothing is for review"""
-
-    def holds(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """float32 [N] -> bool [N]."""
-        probabilities = np.asarray(probabilities, np.float32)
-        inside: NDArray[np.bool_] = (probabilities >= np.float32(self.low)) & (
-            probabilities < np.float32(self.high)
-        )
-        return inside
+from training.decision.decision import Band
 
 
 def choose(probabilities: NDArray[np.float32], threshold: float, rate: float) -> Band:

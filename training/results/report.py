@@ -38,6 +38,7 @@ def _values(made: run.Run) -> dict[str, Any]:
     """What the template names."""
     predictions = made.predictions()
     test = [row for row in predictions if row.split == "test"]
+    metrics = made.metrics()
     return {
         "origin": page.Origin(
             commit=made.settings["commit"],
@@ -45,8 +46,9 @@ def _values(made: run.Run) -> dict[str, Any]:
             time=made.settings["finished"],
         ),
         "run": made.settings,
-        "metrics": made.metrics(),
-        "doubts": chance.doubts(made.metrics()["test"]),
+        "metrics": metrics,
+        "decision": made.decision,
+        "doubts": chance.doubts(metrics["test"]),
         "classes": made.class_names,
         "settings": sorted(made.settings["config"].items()),
         "curves": page.drawn(_learning_curves, made.settings["training"]),
@@ -113,11 +115,11 @@ def _histogram(made: run.Run, test: Sequence[run.Prediction]) -> matplotlib.figu
     for label, color in zip(made.class_names, (GREY, ORANGE)):
         scores = [row.probability for row in test if row.label == label]
         ax.hist(scores, bins, color=color, alpha=0.75, label=plots.name(label))
-    config = made.config
-    ax.axvline(config.threshold, color="black", linewidth=1, label="threshold")
+    decision = made.decision
+    ax.axvline(decision.threshold, color="black", linewidth=1, label="threshold")
     ax.axvspan(
-        config.threshold - config.review_margin,
-        config.threshold + config.review_margin,
+        decision.review.low,
+        decision.review.high,
         color=BLUE,
         alpha=0.12,
         label="needs review",
@@ -135,7 +137,7 @@ def _histogram(made: run.Run, test: Sequence[run.Prediction]) -> matplotlib.figu
 def _mistakes(made: run.Run, test: Sequence[run.Prediction]) -> list[dict[str, Any]]:
     """The test images that the run was most sure of and got wrong."""
     wrong = [row for row in test if row.label != row.predicted]
-    wrong.sort(key=lambda row: -abs(row.probability - made.config.threshold))
+    wrong.sort(key=lambda row: -abs(row.probability - made.decision.threshold))
     return [
         {
             "row": row,

@@ -24,11 +24,11 @@ from foundation.command_line import InputError
 from training import chance, evaluation, loop, run
 from training.config import RunConfig
 from training.data.prepared import PreparedData
-from training.results import report
+from training.decision import choice, decision as decisions, target
+from training.decision.decision import Decision
+from training.results import decided
 
 logger = logging.getLogger(__name__)
-
-HELD_OUT = ("validation", "test")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,35 +61,29 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
     _write_data_tables(folder, trained.data)
     predictor = evaluation.Predictor(model)
     answers = {
-        name: predictor.probabilities(trained.data.evaluation_batches(name)) for name in HELD_OUT
+        name: predictor.probabilities(trained.data.evaluation_batches(name))
+        for name in run.HELD_OUT
     }
     _check_finite(answers, trained)
-    metrics = {
-        name: evaluation.metrics(
-            trained.data.targets(name),
-            probabilities,
-            threshold=trained.config.threshold,
-            review_margin=trained.config.review_margin,
-        )
-        for name, probabilities in answers.items()
-    }
-    figures.write_json(folder / run.METRICS, metrics)
-    predictions = _predictions(trained, answers)
-    columns = [field.name for field in dataclasses.fields(run.Prediction)]
-    run.write_table(folder / run.PREDICTIONS, predictions, columns)
+    decision = choice.decide(
+        trained.data.targets("validation"),
+        answers["validation"],
+        target.parse(decisions.DEFAULT_TARGET),
+    )
+    predictions = _predictions(trained, answers, decision)
+    run.write_predictions(folder, predictions)
     _write_samples(folder / run.SAMPLES, trained, predictions)
     write_weights(folder / run.WEIGHTS, model)
     trained.timings["evaluation_s"] = time.monotonic() - started
     settings = _settings(trained, model)
     figures.write_json(folder / run.SETTINGS, settings)
-    report.write(run.load(folder), folder / run.REPORT)
-    test = metrics["test"]
+    test = decided.write(run.load(folder), decision)["test"]
     logger.info(
-        "test: ROC-AUC %s, accuracy %.3f, balanced %.3f, F1 %.3f on %d images",
-        "-" if test["roc_auc"] is None else f"{test['roc_auc']:.3f}",
-        test["accuracy"],
-        test["balanced_accuracy"],
-        test["f1"],
+        "test: ROC-AUC %s, accuracy %s, balanced %s, F1 %s on %d images",
+        *(
+            "-" if test[name] is None else f"{test[name]:.3f}"
+            for name in ("roc_auc", "accuracy", "balanced_accuracy", "f1")
+        ),
         test["count"],
     )
     for doubt in chance.doubts(test):
@@ -145,19 +139,16 @@ def _write_data_tables(folder: Path, data: PreparedData) -> None:
     run.write_table(folder / run.SET_ASIDE, data.inspection.set_aside, ["path", "label", "reason"])
 
 
-def _predictions(trained: TrainedRun, answers: dict[str, np.ndarray]) -> list[run.Prediction]:
-    names = trained.data.dataset.class_names
-    return [
-        run.Prediction(
-            path=item.path,
-            split=split,
-            label=item.label,
-            probability=float(probability),
-            predicted=names[int(probability >= trained.config.threshold)],
-        )
-        for split in HELD_OUT
-        for item, probability in zip(trained.data.splits[split], answers[split])
+def _predictions(
+    trained: TrainedRun, answers: dict[str, np.ndarray], decision: Decision
+) -> list[run.Prediction]:
+    held = [
+        run.Held(item.path, split, item.label)
+        for split in run.HELD_OUT
+        for item in trained.data.splits[split]
     ]
+    probabilities = np.concatenate([answers[split] for split in run.HELD_OUT])
+    return run.answered(held, probabilities, decision, trained.data.dataset.class_names)
 
 
 def _write_samples(folder: Path, trained: TrainedRun, predictions: list[run.Prediction]) -> None:

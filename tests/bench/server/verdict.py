@@ -20,9 +20,9 @@ OURS = ("batching", "unbatched", "rest")
 RIVALS = ("fastapi_b64", "fastapi_bytes", "mlserver")
 
 OF_ATTAINABLE = 0.75
-"""What a server reaches of what is left where Python's gRPC and TensorFlow take turns on the cores, see
-`_attainable`. A share of TensorFlow's rate alone would measure the processor: with wide vectors the
-model costs half, and gRPC's part of a request as much as before."""
+"""What a server reaches of what is left where Python's gRPC and TensorFlow take turns on the cores,
+see `_attainable`. A share of TensorFlow's rate alone would measure the processor: with wide vectors
+the model costs half, and gRPC's part of a request as much as before."""
 P99_OVER_P50 = 4.0
 OWN_START_S = 1.5
 MEMORY_GROWTH = 1.05
@@ -124,9 +124,7 @@ def _add_bounds(verdict: Verdict, measured: Measured) -> None:
                     for ours, echo, limit in zip(rounds, echoes, ceiling)
                 ]
                 least = OF_ATTAINABLE if asked else None
-                verdict.add(
-                    f"{start}.of_attainable", statistics.median(shares), "", at_least=least
-                )
+                verdict.add(f"{start}.of_attainable", statistics.median(shares), "", at_least=least)
                 spread = _median(rounds, lambda r: r.percentile_ms(99) / r.percentile_ms(50))
                 most = P99_OVER_P50 if judged else None
                 verdict.add(f"{start}.p99_over_p50", spread, "", at_most=most)

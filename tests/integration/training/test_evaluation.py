@@ -1,4 +1,4 @@
-"""Metrics, against numbers worked out by hand."""
+"""Architectures, and what they answer."""
 
 from __future__ import annotations
 
@@ -10,40 +10,6 @@ import tensorflow as tf
 from foundation.command_line import InputError
 from training import architectures, evaluation
 from training.config import CHOICES, RunConfig
-
-TARGETS = np.array([0, 0, 0, 1, 1])
-PROBABILITIES = np.array([0.1, 0.4, 0.6, 0.5, 0.9], np.float32)
-
-
-def test_metrics_are_those_worked_out_by_hand() -> None:
-    found = evaluation.metrics(TARGETS, PROBABILITIES, threshold=0.5, review_margin=0.15)
-    assert found["confusion_matrix"] == [[2, 1], [0, 2]]  # 0.5 itself counts as positive
-    assert found["accuracy"] == pytest.approx(4 / 5)
-    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
-    assert found["precision"] == pytest.approx(2 / 3)
-    assert found["recall"] == 1
-    assert found["f1"] == pytest.approx(0.8)
-    assert found["roc_auc"] == pytest.approx(5 / 6)  # one of six pairs is the wrong way round
-    assert found["pr_auc"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
-    assert found["review_share"] == pytest.approx(3 / 5)
-    assert (found["count"], found["positives"]) == (5, 2)
-
-
-def test_the_threshold_moves_decisions() -> None:
-    found = evaluation.metrics(TARGETS, PROBABILITIES, threshold=0.7, review_margin=0.1)
-    assert found["confusion_matrix"] == [[3, 0], [1, 1]]
-
-
-def test_one_class_alone_has_no_areas() -> None:
-    found = evaluation.metrics(TARGETS[:3], PROBABILITIES[:3], threshold=0.5, review_margin=0.1)
-    assert found["roc_auc"] is None
-    assert found["pr_auc"] is None
-    assert found["balanced_accuracy"] is None
-
-
-def test_log_loss_is_finite_for_a_sure_mistake() -> None:
-    assert evaluation.log_loss(np.array([1]), np.array([0.0])) == pytest.approx(16.118, abs=1e-3)
-    assert evaluation.log_loss(np.array([1, 0]), np.array([0.5, 0.5])) == pytest.approx(np.log(2))
 
 
 def test_the_predictor_keeps_the_order_over_batches() -> None:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from foundation.command_line import InputError
 from training import checkpoints, evaluation, loop
 from training.config import RunConfig
+from training.decision import metrics
 
 # Keras's own, when it saves weights under numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -75,7 +76,7 @@ def test_training_stops_when_validation_gets_no_better_and_keeps_the_best(tmp_pa
     assert progress.best_epoch == best
     assert progress.next_epoch == best + 1 + 3
     kept = evaluation.Predictor(model).probabilities(data.validation)
-    assert evaluation.log_loss(1 - TARGETS, kept) == pytest.approx(losses[best], rel=1e-5)
+    assert metrics.log_loss(1 - TARGETS, kept) == pytest.approx(losses[best], rel=1e-5)
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_images(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images(tmp_path: Path) -> Non
     model, progress = _train(config, _data(), tmp_path)
     probabilities = evaluation.Predictor(model).probabilities(_data().validation)
     assert progress.history[0]["loss"] == pytest.approx(
-        evaluation.log_loss(TARGETS, probabilities), rel=1e-4
+        metrics.log_loss(TARGETS, probabilities), rel=1e-4
     )
     assert json.loads(json.dumps(progress.history)) == progress.history
 

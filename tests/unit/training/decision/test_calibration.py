@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.decision import calibration
+from training.decision import calibration, decision
 
 
 def drawn(count, slope=1.0, intercept=0.0, seed=0):
@@ -20,7 +20,7 @@ def drawn(count, slope=1.0, intercept=0.0, seed=0):
 def test_a_model_that_is_too_sure_gets_a_temperature():
     targets, said = drawn(2000, slope=2)
     fitted = calibration.fit(targets, said)
-    assert fitted.method == calibration.TEMPERATURE
+    assert fitted.method == decision.TEMPERATURE
     assert fitted.slope == pytest.approx(0.5, abs=0.06)
     assert fitted.intercept == 0
     fresh_targets, fresh = drawn(5000, slope=2, seed=1)
@@ -32,7 +32,7 @@ def test_a_model_that_is_too_sure_gets_a_temperature():
 def test_a_model_that_is_off_to_one_side_gets_platts_two_numbers():
     targets, said = drawn(2000, intercept=1)
     fitted = calibration.fit(targets, said)
-    assert fitted.method == calibration.PLATT
+    assert fitted.method == decision.PLATT
     assert fitted.intercept == pytest.approx(-1, abs=0.2)
     assert "temperature alone" in fitted.reason
 
@@ -47,7 +47,7 @@ def test_the_order_of_the_images_stays():
 def test_too_few_images_are_not_fitted_and_that_is_said():
     targets = np.array([1] * 9 + [0] * 200)
     fitted = calibration.fit(targets, np.full(209, 0.3, np.float32))
-    assert fitted.method == calibration.NONE
+    assert fitted.method == decision.NONE
     assert fitted.reason.startswith("9 validation images of the rarer class")
     said = np.array([0, 0.25, 1, np.nan], np.float32)
     assert np.array_equal(fitted.apply(said), said, equal_nan=True)
@@ -75,7 +75,7 @@ def test_classes_that_are_told_apart_without_a_mistake_end_no_fit():
 
 
 def test_nan_stays_nan():
-    after = calibration.Calibration("platt", 2.0, 0.5).apply(np.array([np.nan, 0.5], np.float32))
+    after = decision.Calibration("platt", 2.0, 0.5).apply(np.array([np.nan, 0.5], np.float32))
     assert np.isnan(after[0])
     assert after[1] == pytest.approx(1 / (1 + np.exp(-0.5)))
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from foundation.command_line import InputError
-from training.decision import decision, review, target
-from training.decision.decision import Decision
-from training.decision.review import Band
+from training.decision import choice, decision, review, target
+from training.decision.decision import Band, Decision
 
 
 def validation(count=400):
@@ -19,7 +18,7 @@ def validation(count=400):
 
 
 def test_a_decision_is_the_same_after_reading_it_back(tmp_path):
-    made = decision.decide(*validation(), target.parse("recall>=0.9"), review_rate=0.2)
+    made = choice.decide(*validation(), target.parse("recall>=0.9"), review_rate=0.2)
     decision.write(tmp_path, made)
     assert decision.read(tmp_path) == made
     probabilities = validation()[1]
