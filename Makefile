@@ -6,9 +6,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ENVIRONMENT := .venv/complete
+# The environment stays as it was made, with its Python and its lock, until another one is named here.
+SYSTEM_PYTHON := $(if $(findstring command,$(origin PYTHON)),$(PYTHON),$(or $(realpath $(BIN)/python),$(PYTHON)))
 
 # requirements-gpu.lock brings NVIDIA's libraries along: make setup LOCK=requirements-gpu.lock
-LOCK ?= requirements.lock
+LOCK ?=
 SOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
   --group road --group around --group checks
 # The images' Python is one, and what they hold is a part of requirements.lock.
@@ -16,9 +18,11 @@ SOLVE_IMAGE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 -
   --constraints requirements.lock
 
 DATA ?=
-ARGS ?=
+RESUME ?=
+RUN ?=
+AGAIN ?=
 IMAGE ?= runs/latest/samples
-TARGET ?= localhost:8500
+TARGET ?=
 VERSION ?=
 OVERLAY ?=
 GRPC ?=
@@ -27,31 +31,39 @@ A ?=
 B ?=
 LABELS ?=
 DIST ?= dist
+ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
+# What no recipe of these goals would take is refused before any of them runs.
+ifneq ($(filter-out help clean,$(MAKECMDGOALS))$(MAKEOVERRIDES),)
+REFUSED := $(shell $(SYSTEM_PYTHON) -ES -m foundation.make.typed $$PPID $(firstword $(MAKEFILE_LIST)) 2>&1)
+$(if $(REFUSED),$(error $(REFUSED)))
+endif
+
 ##@ The road
 
 .PHONY: setup
-setup: $(ENVIRONMENT) ## make the environment .venv from LOCK (default: requirements.lock)
+setup: $(ENVIRONMENT) ## make the environment .venv from LOCK (default: the one it has, else requirements.lock)
+	@echo '.venv stands, made of what .venv/complete says'
 
 .PHONY: train
 train: $(ENVIRONMENT) ## train a run on DATA=folder or manifest (default: the sample set); RESUME=1 goes on
-	$(BIN)/python -m training.train $(if $(DATA),--data "$(DATA)") $(if $(RESUME),--resume) $(ARGS)
+	$(BIN)/python -m training.train $(if $(DATA),--data "$(DATA)") $(if $(filter 1,$(RESUME)),--resume) $(ARGS)
 
 .PHONY: export
-export: $(ENVIRONMENT) ## export the latest run as the next version, unless it stands; AGAIN=1 in any case
-	$(BIN)/python -m export.saved_model $(if $(AGAIN),,--if-new) $(ARGS)
+export: $(ENVIRONMENT) ## export RUN=name or folder (default: the latest) as the next version, unless it stands; AGAIN=1: in any case
+	$(BIN)/python -m export.saved_model $(if $(RUN),--run "$(RUN)") $(if $(filter 1,$(AGAIN)),,--if-new) $(ARGS)
 
 .PHONY: serve
 serve: $(ENVIRONMENT) ## serve the versions of serving/models.config (container, else local); Ctrl-C stops
 	$(BIN)/python -m serving.launch $(ARGS)
 
 .PHONY: gate
-gate: $(ENVIRONMENT) ## may VERSION=n be tried beside the stable one? -> models/<name>/n/assets.extra/gate.html
-	$(BIN)/python -m export.gate $(VERSION) $(ARGS)
+gate: $(ENVIRONMENT) ## may VERSION=n, or that of RUN=name, be tried beside the stable one? -> models/<name>/n/assets.extra/gate.html
+	$(BIN)/python -m export.gate $(VERSION) $(if $(RUN),--run "$(RUN)") $(ARGS)
 
 .PHONY: rollout
 rollout: $(ENVIRONMENT) ## ARGS="status", "canary 2", "promote", "rollback", "retire 1", "history"
@@ -59,35 +71,35 @@ rollout: $(ENVIRONMENT) ## ARGS="status", "canary 2", "promote", "rollback", "re
 
 .PHONY: replay
 replay: $(ENVIRONMENT) ## send the run's test images through the A/B router -> build/replay/
-	$(BIN)/python -m loadtest.replay --target $(TARGET) $(ARGS)
+	$(BIN)/python -m loadtest.replay $(if $(TARGET),--target "$(TARGET)") $(ARGS)
 
 .PHONY: predict
 predict: $(ENVIRONMENT) ## ask the server about IMAGE=file or folder
-	$(BIN)/tfs predict "$(IMAGE)" --target $(TARGET) $(ARGS)
+	$(BIN)/tfs predict "$(IMAGE)" $(if $(TARGET),--target "$(TARGET)") $(ARGS)
 
 .PHONY: loadtest
 loadtest: $(ENVIRONMENT) ## load the server for a bounded time -> build/loadtest.html, build/loadtest.json
-	$(BIN)/python -m loadtest.run --target $(TARGET) $(ARGS)
+	$(BIN)/python -m loadtest.run $(if $(TARGET),--target "$(TARGET)") $(ARGS)
 
 .PHONY: loadtest-ui
 loadtest-ui: $(ENVIRONMENT) ## Locust's own page for the same users: http://localhost:8089
-	$(BIN)/python -m locust -f loadtest/loops/locustfile.py --host $(TARGET) --web-host 127.0.0.1 $(ARGS)
+	$(BIN)/python -m locust -f loadtest/loops/locustfile.py --host $(or $(TARGET),localhost:8500) --web-host 127.0.0.1 $(ARGS)
 
 .PHONY: loadtest-knee
 loadtest-knee: $(ENVIRONMENT) ## find the highest rate within the objectives -> build/loadtest-knee.html
-	$(BIN)/python -m loadtest.knee --target $(TARGET) $(ARGS)
+	$(BIN)/python -m loadtest.knee $(if $(TARGET),--target "$(TARGET)") $(ARGS)
 
 .PHONY: loadtest-compare
 loadtest-compare: $(ENVIRONMENT) ## is B slower than A? A=run B=run, or LABELS=stable,canary in one load
-	$(BIN)/python -m loadtest.compare $(if $(LABELS),--labels $(LABELS) --target $(TARGET),$(A) $(B)) $(ARGS)
+	$(BIN)/python -m loadtest.compare $(if $(LABELS),--labels "$(LABELS)") $(if $(TARGET),--target "$(TARGET)") $(A) $(B) $(ARGS)
 
 .PHONY: tune
 tune: $(ENVIRONMENT) ## find batching parameters, on servers of its own -> build/batching.config, build/tune.html
 	$(BIN)/python -m loadtest.tune $(ARGS)
 
 .PHONY: parity
-parity: $(ENVIRONMENT) ## hold every way to the server against the run's own answers -> build/parity.json
-	$(BIN)/python -m export.parity --target $(TARGET) $(ARGS)
+parity: $(ENVIRONMENT) ## hold every way to the server against the answers of RUN=name (default: the latest) -> build/parity.json
+	$(BIN)/python -m export.parity $(if $(RUN),--run "$(RUN)") $(if $(TARGET),--target "$(TARGET)") $(ARGS)
 
 .PHONY: road
 road: $(ENVIRONMENT) ## walk the whole road in a folder of its own and take the time -> build/road.json
@@ -225,10 +237,7 @@ clean: ## remove what was built; runs and models stay
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The marker is written last, so an interrupted set-up is made again from the beginning.
-$(ENVIRONMENT): $(LOCK) serving/client/pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else "Expected Python 3.10 to 3.13. Received: %d.%d. Name another one: make setup PYTHON=python3.12" % v)'
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e serving/client
-	touch $@
+# Asked each time, for the content of the lock counts and not the time of a file.
+.PHONY: $(ENVIRONMENT)
+$(ENVIRONMENT):
+	@$(SYSTEM_PYTHON) -m foundation.make $(LOCK)

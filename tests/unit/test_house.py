@@ -174,7 +174,7 @@ def test_the_signatures_of_the_readme_are_the_contract() -> None:
 
 
 def test_what_cannot_import_the_contract_agrees_with_it() -> None:
-    assert f"TARGET ?= localhost:{contract.GRPC_PORT}\n" in MAKEFILE
+    assert f"$(or $(TARGET),localhost:{contract.GRPC_PORT})" in MAKEFILE
     assert f"gRPC   localhost:{contract.GRPC_PORT}\n" in README
     assert f"http://localhost:{contract.REST_PORT}/v1/models/{contract.MODEL_NAME}\n" in README
     # the client cannot read a run's settings, but refuses what their default refuses
