@@ -149,10 +149,10 @@ def main(argv: Sequence[str]) -> int:
     """Prints the refusal, if there is one."""
     pid, makefile = argv
     try:
-        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="backslashreplace")
     except OSError:
         return 0
-    typed = line.decode(errors="backslashreplace").split("\0")[1:-1]
+    typed = words.split("\0")[1:-1]
     said = refusal(typed, read(Path(makefile).read_text(encoding="utf-8")), Path())
     if said:
         line = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in said)

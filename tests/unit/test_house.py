@@ -133,6 +133,15 @@ def test_every_documented_make_target_exists() -> None:
     assert documented - {"make"} <= targets
 
 
+def test_the_help_of_make_shows_every_target_in_lines_of_one_width() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    shown = [re.fullmatch(r"  make (\S+) +(\S.*)", line) for line in lines if line[:1] == " "]
+    assert {line[1] for line in shown} == set(re.findall(r"^\.PHONY: ([a-z].*)", MAKEFILE, re.M))
+    assert len({line.start(2) for line in shown}) == 1
+    assert [line for line in lines if len(line) > 100] == []
+
+
 def test_every_module_that_the_makefile_runs_exists() -> None:
     modules = re.findall(r"python -m ([a-z0-9_.]+)", MAKEFILE)
     assert len(modules) >= 6
