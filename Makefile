@@ -6,9 +6,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ENVIRONMENT := .venv/complete
+# The environment stays as it was made, with its Python and its lock, until another one is named here.
+SYSTEM_PYTHON := $(if $(findstring command,$(origin PYTHON)),$(PYTHON),$(or $(realpath $(BIN)/python),$(PYTHON)))
 
 # requirements-gpu.lock brings NVIDIA's libraries along: make setup LOCK=requirements-gpu.lock
-LOCK ?= requirements.lock
+LOCK ?=
 SOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
   --group road --group around --group checks
 # The images' Python is one, and what they hold is a part of requirements.lock.
@@ -16,9 +18,11 @@ SOLVE_IMAGE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 -
   --constraints requirements.lock
 
 DATA ?=
-ARGS ?=
+RESUME ?=
+RUN ?=
+AGAIN ?=
 IMAGE ?= runs/latest/samples
-TARGET ?= localhost:8500
+TARGET ?=
 VERSION ?=
 OVERLAY ?=
 GRPC ?=
@@ -27,35 +31,43 @@ A ?=
 B ?=
 LABELS ?=
 DIST ?= dist
+ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
+# What no recipe of these goals would take is refused before any of them runs.
+ifneq ($(filter-out help clean,$(MAKECMDGOALS))$(MAKEOVERRIDES),)
+REFUSED := $(shell $(SYSTEM_PYTHON) -ES -m foundation.make.typed $$PPID $(firstword $(MAKEFILE_LIST)) 2>&1)
+$(if $(REFUSED),$(error $(REFUSED)))
+endif
+
 ##@ The road
 
 .PHONY: setup
 setup: $(ENVIRONMENT) ## make the environment .venv from LOCK (default: requirements.lock)
+	@echo '.venv stands, made of what .venv/complete says'
 
 .PHONY: train
-train: $(ENVIRONMENT) ## train a run on DATA=folder or manifest (default: the sample set); RESUME=1 goes on
-	$(BIN)/python -m training.train $(if $(DATA),--data "$(DATA)") $(if $(RESUME),--resume) $(ARGS)
+train: $(ENVIRONMENT) ## train on DATA=folder or manifest (or the sample set); RESUME=1 goes on
+	$(BIN)/python -m training.train $(if $(DATA),--data "$(DATA)") $(if $(filter 1,$(RESUME)),--resume) $(ARGS)
 
 .PHONY: decide
 decide: $(ENVIRONMENT) ## choose threshold and review band anew, no training: TARGET="recall>=0.95"
 	$(BIN)/python -m training.decide $(if $(filter command environment,$(origin TARGET)),"$(TARGET)") $(if $(RUN),--run "$(RUN)") $(ARGS)
 
 .PHONY: export
-export: $(ENVIRONMENT) ## export the latest run as the next version, unless it stands; AGAIN=1 in any case
-	$(BIN)/python -m export.saved_model $(if $(AGAIN),,--if-new) $(ARGS)
+export: $(ENVIRONMENT) ## RUN=name (or the latest) becomes a version; AGAIN=1: though it is one
+	$(BIN)/python -m export.saved_model $(if $(RUN),--run "$(RUN)") $(if $(filter 1,$(AGAIN)),,--if-new) $(ARGS)
 
 .PHONY: serve
-serve: $(ENVIRONMENT) ## serve the versions of serving/models.config (container, else local); Ctrl-C stops
+serve: $(ENVIRONMENT) ## serve what serving/models.config lists (container, else local)
 	$(BIN)/python -m serving.launch $(ARGS)
 
 .PHONY: gate
-gate: $(ENVIRONMENT) ## may VERSION=n be tried beside the stable one? -> models/<name>/n/assets.extra/gate.html
-	$(BIN)/python -m export.gate $(VERSION) $(ARGS)
+gate: $(ENVIRONMENT) ## may VERSION=n, or that of RUN=name, be tried? -> its assets.extra/gate.html
+	$(BIN)/python -m export.gate $(VERSION) $(if $(RUN),--run "$(RUN)") $(ARGS)
 
 .PHONY: rollout
 rollout: $(ENVIRONMENT) ## ARGS="status", "canary 2", "promote", "rollback", "retire 1", "history"
@@ -63,38 +75,46 @@ rollout: $(ENVIRONMENT) ## ARGS="status", "canary 2", "promote", "rollback", "re
 
 .PHONY: replay
 replay: $(ENVIRONMENT) ## send the run's test images through the A/B router -> build/replay/
-	$(BIN)/python -m loadtest.replay --target $(TARGET) $(ARGS)
+	$(BIN)/python -m loadtest.replay $(if $(TARGET),--target "$(TARGET)") $(ARGS)
 
 .PHONY: predict
 predict: $(ENVIRONMENT) ## ask the server about IMAGE=file or folder
-	$(BIN)/tfs predict "$(IMAGE)" --target $(TARGET) $(ARGS)
+	$(BIN)/tfs predict "$(IMAGE)" $(if $(TARGET),--target "$(TARGET)") $(ARGS)
+
+.PHONY: tensorboard
+tensorboard: $(ENVIRONMENT) ## look at the learning curves of all runs in a browser
+	$(BIN)/tensorboard --logdir runs
+
+##@ Under load
 
 .PHONY: loadtest
-loadtest: $(ENVIRONMENT) ## load the server for a bounded time -> build/loadtest.html, build/loadtest.json
-	$(BIN)/python -m loadtest.run --target $(TARGET) $(ARGS)
+loadtest: $(ENVIRONMENT) ## load the server for a bounded time -> build/loadtest.html
+	$(BIN)/python -m loadtest.run $(if $(TARGET),--target "$(TARGET)") $(ARGS)
 
 .PHONY: loadtest-ui
 loadtest-ui: $(ENVIRONMENT) ## Locust's own page for the same users: http://localhost:8089
-	$(BIN)/python -m locust -f loadtest/loops/locustfile.py --host $(TARGET) --web-host 127.0.0.1 $(ARGS)
+	$(BIN)/python -m locust -f loadtest/loops/locustfile.py --host $(or $(TARGET),localhost:8500) --web-host 127.0.0.1 $(ARGS)
 
 .PHONY: loadtest-knee
 loadtest-knee: $(ENVIRONMENT) ## find the highest rate within the objectives -> build/loadtest-knee.html
-	$(BIN)/python -m loadtest.knee --target $(TARGET) $(ARGS)
+	$(BIN)/python -m loadtest.knee $(if $(TARGET),--target "$(TARGET)") $(ARGS)
 
 .PHONY: loadtest-compare
 loadtest-compare: $(ENVIRONMENT) ## is B slower than A? A=run B=run, or LABELS=stable,canary in one load
-	$(BIN)/python -m loadtest.compare $(if $(LABELS),--labels $(LABELS) --target $(TARGET),$(A) $(B)) $(ARGS)
+	$(BIN)/python -m loadtest.compare $(if $(LABELS),--labels "$(LABELS)") $(if $(TARGET),--target "$(TARGET)") $(A) $(B) $(ARGS)
 
 .PHONY: tune
-tune: $(ENVIRONMENT) ## find batching parameters, on servers of its own -> build/batching.config, build/tune.html
+tune: $(ENVIRONMENT) ## find batching parameters -> build/batching.config, build/tune.html
 	$(BIN)/python -m loadtest.tune $(ARGS)
 
+##@ Figures, each with its bar
+
 .PHONY: parity
-parity: $(ENVIRONMENT) ## hold every way to the server against the run's own answers -> build/parity.json
-	$(BIN)/python -m export.parity --target $(TARGET) $(ARGS)
+parity: $(ENVIRONMENT) ## every way to the server against RUN=name (or the latest)
+	$(BIN)/python -m export.parity $(if $(RUN),--run "$(RUN)") $(if $(TARGET),--target "$(TARGET)") $(ARGS)
 
 .PHONY: road
-road: $(ENVIRONMENT) ## walk the whole road in a folder of its own and take the time -> build/road.json
+road: $(ENVIRONMENT) ## walk the whole road in a folder of its own -> build/road.json
 	$(BIN)/python -m tests.e2e.road $(ARGS)
 
 .PHONY: bench-training
@@ -102,33 +122,29 @@ bench-training: $(ENVIRONMENT) ## train with three seeds and report the spread -
 	$(BIN)/python -m training.seeds $(ARGS)
 
 .PHONY: bench-decoding
-bench-decoding: $(ENVIRONMENT) ## what picture files cost in the newest version, beside Pillow -> build/bench-decoding.json
+bench-decoding: $(ENVIRONMENT) ## what picture files cost, beside Pillow -> build/bench-decoding.json
 	$(BIN)/python -m export.decoding $(ARGS)
 
 .PHONY: bench-server
-bench-server: $(ENVIRONMENT) ## measure the local server beside its rivals -> build/bench-server.json and .html
+bench-server: $(ENVIRONMENT) ## the local server beside its rivals -> build/bench-server.html
 	$(BIN)/python -m tests.bench server $(ARGS)
 
 .PHONY: bench-client
-bench-client: $(ENVIRONMENT) ## measure the client beside a bare stub and its rivals -> build/bench-client.json and .html
+bench-client: $(ENVIRONMENT) ## the client beside a bare stub and its rivals -> build/bench-client.html
 	$(BIN)/python -m tests.bench client $(ARGS)
 
 .PHONY: bench-loadtest
-bench-loadtest: $(ENVIRONMENT) ## hold the load test's figures against known ones -> build/bench-loadtest.json
+bench-loadtest: $(ENVIRONMENT) ## the load test's figures against known ones -> build/bench-loadtest.json
 	$(BIN)/python -m tests.bench loadtest $(ARGS)
 
 .PHONY: bench-rollout
-bench-rollout: $(ENVIRONMENT) ## measure what rollouts cost callers, and the A/B verdict -> build/bench-rollout.json and .html
+bench-rollout: $(ENVIRONMENT) ## what rollouts cost callers, and the A/B verdict -> build/bench-rollout.html
 	$(BIN)/python -m tests.bench rollout $(ARGS)
-
-.PHONY: tensorboard
-tensorboard: $(ENVIRONMENT) ## look at the learning curves of all runs in a browser
-	$(BIN)/tensorboard --logdir runs
 
 ##@ In a cluster
 
 .PHONY: k8s-apply
-k8s-apply: $(ENVIRONMENT) ## apply OVERLAY=local, staging, production or a folder; pods that fail are rolled back
+k8s-apply: $(ENVIRONMENT) ## apply OVERLAY=name or folder; pods that fail are rolled back
 	$(BIN)/python -m serving.cluster "$(OVERLAY)" $(ARGS)
 
 .PHONY: k8s-status
@@ -162,15 +178,15 @@ test-fast: $(ENVIRONMENT) ## what needs no TensorFlow, no server and less than a
 	$(PYTEST) -p tests.fast -m "not thorough and not slow" $(or $(ARGS),tests/unit serving/client/tests)
 
 .PHONY: test-thorough
-test-thorough: $(ENVIRONMENT) ## what is too slow for `make test`: marked tests, and properties with many examples
+test-thorough: $(ENVIRONMENT) ## what is too slow for `make test`, and properties with many examples
 	$(PYTEST) -m "thorough or hypothesis" --hypothesis-profile=thorough $(ARGS)
 
 .PHONY: test-hostile
-test-hostile: $(ENVIRONMENT) ## ask small files that cost much, of the newest version and a local server, or GRPC=host:port REST=host:port
+test-hostile: $(ENVIRONMENT) ## ask small files that cost much, here or of GRPC=host:port REST=host:port
 	$(BIN)/python -m tests.hostile $(if $(GRPC),--grpc $(GRPC)) $(if $(REST),--rest $(REST)) $(ARGS)
 
 .PHONY: conformance
-conformance: $(ENVIRONMENT) ## hold the local server, or GRPC=host:port REST=host:port, against TF Serving's answers
+conformance: $(ENVIRONMENT) ## TF Serving's answers: of the local server, or GRPC=host:port REST=host:port
 	$(BIN)/python -m tests.conformance.run $(if $(GRPC),--grpc $(GRPC)) $(if $(REST),--rest $(REST)) $(ARGS)
 
 .PHONY: manifests
@@ -178,11 +194,11 @@ manifests: $(ENVIRONMENT) ## render k8s/ in every combination and check it -> bu
 	$(BIN)/python -m tests.manifests $(ARGS)
 
 .PHONY: test-container
-test-container: $(ENVIRONMENT) ## walk the container road with the engine that answers, on a stand-in image if need be
+test-container: $(ENVIRONMENT) ## walk the container road, on a stand-in image if need be
 	$(BIN)/python -m tests.container $(ARGS)
 
 .PHONY: test-cluster
-test-cluster: $(ENVIRONMENT) ## k8s/ and the rollout's verbs on a real cluster, built here from Go -> build/cluster.json
+test-cluster: $(ENVIRONMENT) ## k8s/ and the rollout's verbs on a real cluster -> build/cluster.json
 	$(BIN)/python -m tests.cluster $(ARGS)
 
 .PHONY: build-client
@@ -194,7 +210,7 @@ docs: $(ENVIRONMENT) ## the client's API reference, from its docstrings -> docs/
 	$(BIN)/python -m docs.api_reference
 
 .PHONY: check-alerts
-check-alerts: $(ENVIRONMENT) ## alert rules, their tests and the dashboard, with promtool where it is found
+check-alerts: $(ENVIRONMENT) ## alert rules, their tests and the dashboard, with promtool if it is found
 	$(BIN)/python -m pytest -q tests/unit/deployment/test_monitoring_files.py tests/integration/deployment/test_alerts.py $(ARGS)
 
 .PHONY: check
@@ -213,7 +229,7 @@ imports: $(ENVIRONMENT) ## who may import whom
 	$(BIN)/lint-imports
 
 .PHONY: lock
-lock: $(ENVIRONMENT) ## solve requirements*.lock and serving/container/*.lock anew from pyproject.toml
+lock: $(ENVIRONMENT) ## solve all lock files anew from pyproject.toml
 	$(SOLVE) --upgrade --output-file requirements.lock
 	$(SOLVE) --constraints requirements.lock --group gpu --output-file requirements-gpu.lock
 	$(SOLVE_IMAGE) --group image-build --output-file serving/container/build.lock
@@ -227,12 +243,9 @@ clean: ## remove what was built; runs and models stay
 
 .PHONY: help
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2} END {printf "\nA command has flags too: make train ARGS=--help, make train ARGS=\"--epochs 40 --seed 2\"\n"}' $(MAKEFILE_LIST)
 
-# The marker is written last, so an interrupted set-up is made again from the beginning.
-$(ENVIRONMENT): $(LOCK) serving/client/pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else "Expected Python 3.10 to 3.13. Received: %d.%d. Name another one: make setup PYTHON=python3.12" % v)'
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e serving/client
-	touch $@
+# Asked each time, for the content of the lock counts and not the time of a file.
+.PHONY: $(ENVIRONMENT)
+$(ENVIRONMENT):
+	@$(SYSTEM_PYTHON) -m foundation.make $(LOCK)

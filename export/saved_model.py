@@ -126,7 +126,7 @@ def _export(made: run.Run, model_folder: Path, if_new: bool) -> Path:
         requests = warmup.write(aside, pictures, made.config)
         logger.info("%d warm-up requests written; verifying in a fresh process", requests)
         checks = _verify(aside, made)
-        figures.write_json(aside / versions.MODEL_CARD, _model_card(made, version, aside, checks))
+        figures.write_json(aside / contract.MODEL_CARD, _model_card(made, version, aside, checks))
     published = model_folder / str(version)
     logger.info("version %d is published: %s", version, published)
     for doubt in _doubts(made):

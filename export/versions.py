@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from foundation import files
+from tfs_client import contract
 
 EXTRA_ASSETS = "assets.extra"
 """TensorFlow Serving's folder for files that are not part of the graph."""
-
-MODEL_CARD = f"{EXTRA_ASSETS}/model_card.json"
 
 logger = logging.getLogger("export.versions")
 
@@ -40,7 +39,7 @@ def versions(model_folder: Path) -> list[int]:
 def model_card(version_folder: Path) -> dict[str, Any] | None:
     """What the version says of itself; None where it has no card that can be read."""
     try:
-        return json.loads((version_folder / MODEL_CARD).read_text(encoding="utf-8"))
+        return json.loads((version_folder / contract.MODEL_CARD).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return None
 

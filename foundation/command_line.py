@@ -153,7 +153,7 @@ def _flags(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> Itera
     """The flags of a parser, and of the verb that was typed."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            verb = action.choices.get(getattr(parsed, action.dest, None))
+            verb = action.choices.get(getattr(parsed, action.dest, ""))
             yield from _flags(verb, parsed) if verb else ()
         else:
             yield from action.option_strings

@@ -12,6 +12,7 @@ configuration, a missing version or a port is at fault.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import shlex
 import signal
@@ -251,9 +252,9 @@ def banner(settings: Settings, config: ModelsConfig, runs: Path = Path("runs")) 
     """What an operator wants to know first: ports, models, versions, labels, a first prediction.
 
     Args:
-        settings: the ports.
+        settings: the ports, and the store.
         config: what is served.
-        runs: where trained runs lie; the newest one's samples are offered for prediction.
+        runs: where trained runs lie; a sample of the served version's run is offered.
     """
     lines = [
         "",
@@ -265,17 +266,41 @@ def banner(settings: Settings, config: ModelsConfig, runs: Path = Path("runs")) 
         lines.append(
             f"  model  {model.name}: {_policy_words(model)}" + (f" ({labels})" if labels else "")
         )
-    samples = runs / "latest" / "samples"
-    images = sorted(
-        path
-        for path in (samples.iterdir() if samples.is_dir() else ())
-        if path.suffix.lower() in contract.IMAGE_SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
-    )
-    image = images[0] if images else Path("path/to/image.png")
-    lines += ["", f"  Try it:  make predict IMAGE={image}", "  Stop it: Ctrl-C", ""]
+    lines += ["", f"  Try it:  {_first_try(settings, config, runs)}", "  Stop it: Ctrl-C", ""]
     return "\n".join(lines)
+
+
+def _first_try(settings: Settings, config: ModelsConfig, runs: Path) -> str:
+    """A command that this very server answers."""
+    usual = settings.grpc_port == contract.GRPC_PORT
+    target = f"localhost:{settings.grpc_port}"
+    for model in config.models:
+        if model.name == contract.MODEL_NAME:
+            image = shlex.quote(str(_sample(model, settings.models, runs)))
+            return f"make predict IMAGE={image}" + ("" if usual else f" TARGET={target}")
+    name = shlex.quote(config.models[0].name)
+    return f".venv/bin/tfs metadata --model {name}" + ("" if usual else f" --target {target}")
+
+
+def _sample(model: Model, store: Path, runs: Path) -> Path:
+    """A picture of the run whose version is asked: other runs may know other pictures."""
+    folder = models_config.folder_of(model, store)
+    version = model.labels.get(contract.LABEL_STABLE)
+    if version is None:
+        listed = model.policy.versions if isinstance(model.policy, Specific) else ()
+        version = max(listed or _versions_in(folder), default=0)
+    try:
+        card = json.loads((folder / str(version) / contract.MODEL_CARD).read_text("utf-8"))
+        samples = runs / str(card["run"]) / "samples"
+        return min(
+            path
+            for path in samples.iterdir()
+            if path.suffix.lower() in contract.IMAGE_SUFFIXES
+            and not path.name.startswith(".")
+            and path.is_file()
+        )
+    except (OSError, ValueError, KeyError, TypeError):  # no card, no such run, no picture
+        return Path("path/to/image.png")
 
 
 def _policy_words(model: Model) -> str:

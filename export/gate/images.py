@@ -21,6 +21,7 @@ import numpy as np
 from export import versions
 from foundation import cells
 from foundation.command_line import InputError
+from tfs_client import contract
 from training import run
 from training.data import dataset
 
@@ -105,7 +106,7 @@ def load_version(model_folder: Path, number: int, runs: Path) -> Version:
         run_id, names = card["run"], (card["classes"]["negative"], card["classes"]["positive"])
     except (TypeError, KeyError):
         raise InputError(
-            f"Expected {folder / versions.MODEL_CARD} to name the run and the classes. Received: "
+            f"Expected {folder / contract.MODEL_CARD} to name the run and the classes. Received: "
             "none that does. Export the version again: make export AGAIN=1"
         ) from None
     where = runs / str(run_id)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from foundation.command_line import InputError
+from serving.cluster.kubectl import NAMESPACE
 from serving.fleet.addresses import Addresses
 from serving.fleet.config_file import ConfigFile
 from serving.fleet.fleet import Fleet, Members
@@ -54,9 +55,7 @@ def add_place_flags(verb: Any) -> None:
         help="models.config is the one of the ConfigMap, and the servers are all pods",
     )
     group.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig")
-    group.add_argument(
-        "--namespace", default="", metavar="NAME", help=f"default: {contract.MODEL_NAME}"
-    )
+    group.add_argument("--namespace", default="", metavar="NAME", help=f"default: {NAMESPACE}")
 
 
 def add_server_flags(verb: Any) -> None:
@@ -118,7 +117,7 @@ def _in_cluster(
 ) -> Where:
     # Imported here: a file and servers by their addresses need none of it.
     from serving.cluster.config_map import ConfigMapFile
-    from serving.cluster.kubectl import NAMESPACE, Kubectl
+    from serving.cluster.kubectl import Kubectl
     from serving.cluster.pods import Pods
 
     kubectl = Kubectl(namespace=arguments.namespace or NAMESPACE, context=arguments.context)

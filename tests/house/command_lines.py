@@ -79,10 +79,15 @@ class _Parsed(BaseException):
 
 
 def refused(lines: Iterable[list[str]]) -> list[str]:
-    """For each command line that is not taken: the command, and what it says."""
+    """For each command line that is not taken: the command, and what it says.
+
+    Also where a command does not name itself as it is typed.
+    """
     parse = argparse.ArgumentParser.parse_known_args
+    names: list[str] = []
 
     def parse_only(parser: argparse.ArgumentParser, *given: Any) -> Any:
+        names.append(parser.prog)
         known, rest = parse(parser, *given)
         if not rest:
             raise _Parsed
@@ -92,6 +97,7 @@ def refused(lines: Iterable[list[str]]) -> list[str]:
     found = []
     for module, *arguments in lines:
         said = io.StringIO()
+        names.clear()
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
                 _main_of(module)(arguments)
@@ -101,6 +107,8 @@ def refused(lines: Iterable[list[str]]) -> list[str]:
         except SystemExit as end:
             if end.code != 0:
                 found.append(f"{module} {shlex.join(arguments)}: {said.getvalue().strip()}")
+        typed = "tfs" if module == TFS else f"python -m {module}"
+        found += [f"{typed} calls itself {name}" for name in names if not name.startswith(typed)]
     return found
 
 

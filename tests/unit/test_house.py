@@ -133,6 +133,15 @@ def test_every_documented_make_target_exists() -> None:
     assert documented - {"make"} <= targets
 
 
+def test_the_help_of_make_shows_every_target_in_lines_of_one_width() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    shown = [re.fullmatch(r"  make (\S+) +(\S.*)", line) for line in lines if line[:1] == " "]
+    assert {line[1] for line in shown} == set(re.findall(r"^\.PHONY: ([a-z].*)", MAKEFILE, re.M))
+    assert len({line.start(2) for line in shown}) == 1
+    assert [line for line in lines if len(line) > 100] == []
+
+
 def test_every_module_that_the_makefile_runs_exists() -> None:
     modules = re.findall(r"python -m ([a-z0-9_.]+)", MAKEFILE)
     assert len(modules) >= 6
@@ -174,7 +183,7 @@ def test_the_signatures_of_the_readme_are_the_contract() -> None:
 
 
 def test_what_cannot_import_the_contract_agrees_with_it() -> None:
-    assert f"TARGET ?= localhost:{contract.GRPC_PORT}\n" in MAKEFILE
+    assert f"$(or $(TARGET),localhost:{contract.GRPC_PORT})" in MAKEFILE
     assert f"gRPC   localhost:{contract.GRPC_PORT}\n" in README
     assert f"http://localhost:{contract.REST_PORT}/v1/models/{contract.MODEL_NAME}\n" in README
     # the client cannot read a run's settings, but refuses what their default refuses

@@ -36,6 +36,9 @@ LABEL_PREVIOUS: Final = "previous"
 GATE_VERDICT: Final = "assets.extra/gate.json"
 """In a version's folder: what the gate found. export.gate writes it, serving.rollout reads it."""
 
+MODEL_CARD: Final = "assets.extra/model_card.json"
+"""In a version's folder: what the version says of itself, its run for one. export writes it."""
+
 # --- signatures ---------------------------------------------------------------------------------
 
 SIGNATURE_DEFAULT: Final = "serving_default"

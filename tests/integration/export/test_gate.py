@@ -173,7 +173,7 @@ def made_store(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             saved_model._name_classify_method(folder)
             card = saved_model._model_card(made, number, folder, {})
             (folder / versions.EXTRA_ASSETS).mkdir()
-            (folder / versions.MODEL_CARD).write_text(json.dumps(card))
+            (folder / contract.MODEL_CARD).write_text(json.dumps(card))
 
     return made_once(tmp_path_factory, "gate-models", make)
 
@@ -399,7 +399,7 @@ def test_a_version_that_cannot_be_loaded_is_refused_without_a_traceback(
 def test_other_classes_and_a_large_folder_are_refused_each_by_its_check(
     store: Path, gate_of: Callable
 ) -> None:
-    card_file = store / contract.MODEL_NAME / str(EQUAL) / versions.MODEL_CARD
+    card_file = store / contract.MODEL_NAME / str(EQUAL) / contract.MODEL_CARD
     card = json.loads(card_file.read_text())
     card["classes"]["positive"], card["classes"]["negative"] = (
         card["classes"]["negative"],
@@ -556,12 +556,12 @@ def both(made_store: Path, runs: Path, tmp_path: Path) -> list[gate_images.Versi
     shutil.copytree(made.path, copies / made.id)
     models = tmp_path / "models"
     for number in (1, EQUAL):
-        target = models / str(number) / versions.MODEL_CARD
+        target = models / str(number) / contract.MODEL_CARD
         target.parent.mkdir(parents=True)
-        shutil.copy(made_store / contract.MODEL_NAME / str(number) / versions.MODEL_CARD, target)
+        shutil.copy(made_store / contract.MODEL_NAME / str(number) / contract.MODEL_CARD, target)
         (models / str(number) / "saved_model.pb").touch()
-    card = json.loads((models / "1" / versions.MODEL_CARD).read_text())
-    (models / "1" / versions.MODEL_CARD).write_text(json.dumps(card | {"run": "other"}))
+    card = json.loads((models / "1" / contract.MODEL_CARD).read_text())
+    (models / "1" / contract.MODEL_CARD).write_text(json.dumps(card | {"run": "other"}))
     return [gate_images.load_version(models, number, copies) for number in (EQUAL, 1)]
 
 
@@ -672,7 +672,7 @@ def test_a_version_without_a_model_or_a_card_is_refused_with_advice(
     both: list[gate_images.Version],
 ) -> None:
     models, copies = both[0].folder.parent, both[0].made.path.parent
-    (models / "1" / versions.MODEL_CARD).write_text("{}")
+    (models / "1" / contract.MODEL_CARD).write_text("{}")
     with pytest.raises(InputError, match=r"to name the run and the classes.*Export the version"):
         gate_images.load_version(models, 1, copies)
     (models / "1" / "saved_model.pb").unlink()

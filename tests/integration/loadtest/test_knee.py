@@ -85,7 +85,7 @@ def test_the_bend_of_a_real_server_is_found(pictures: Path, tmp_path: Path) -> N
     with delaying(BENDING, tmp_path) as (_, target):
         where = ("--target", target, "--images", str(pictures))
         flags = ("--p99-ms", "150", *QUICK)
-        process = commands.start("python -m loadtest.knee", *where, *flags, folder=tmp_path)
+        process = commands.start("loadtest.knee", *where, *flags, folder=tmp_path)
         out, talk = process.communicate(timeout=240)
     assert process.returncode == 0, talk
     check_found(tmp_path, out)
@@ -125,7 +125,7 @@ def test_a_search_whose_server_dies_keeps_what_there_is(
 
 def start_and_wait_for_two_measurements(target: str, *flags: str, folder: Path) -> Any:
     """The command in a process of its own, with real loads."""
-    process = commands.start("python -m loadtest.knee", "--target", target, *flags, folder=folder)
+    process = commands.start("loadtest.knee", "--target", target, *flags, folder=folder)
     assert process.stderr is not None
     told: list[str] = []
     while sum(": holds" in line for line in told) < 2:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,19 @@ def test_flags_that_exclude_each_other_are_refused(
     assert main(["rollback", *flags]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+def test_the_namespace_that_help_shows_is_the_one_that_is_asked(
+    kubectl: Kubectl, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kubectl").write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked; exit 1\n')
+    with pytest.raises(SystemExit):
+        main(["status", "--help"])
+    shown = re.search(r"--namespace NAME\s+default: (\S+)", capsys.readouterr().out)
+    assert shown is not None
+    assert main(["status", "--kubernetes"]) == 2
+    asked = re.findall(r"--namespace[ =](\S+)", (tmp_path / "asked").read_text())
+    assert {*asked, kubectl.namespace} == {shown[1]}
 
 
 KUBECTL = """#!/bin/sh

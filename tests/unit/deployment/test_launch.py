@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
+import shlex
 import socket
 import stat
 from pathlib import Path
@@ -14,6 +17,7 @@ from serving import launch
 from serving.container import engine
 from serving.container.engine import Settings
 from serving.models_config import All, Latest, Model, ModelsConfig, Specific
+from tfs_client import contract
 
 
 @pytest.fixture
@@ -241,29 +245,76 @@ def test_one_port_for_both_is_refused() -> None:
         launch.check_ports(Settings(grpc_port=8500, rest_port=8500))
 
 
-def test_the_banner_shows_ports_versions_labels_and_a_first_prediction(
-    settings: Settings, tmp_path: Path
-) -> None:
-    samples = tmp_path / "runs" / "latest" / "samples"
-    samples.mkdir(parents=True)
-    (samples / "sound.png").write_bytes(b"")
-    (samples / "defective.png").write_bytes(b"")
-    for foreign in (".DS_Store", "._a.png", "a.txt", "b.png~"):
-        (samples / foreign).write_bytes(b"")
-    (samples / "a.png").mkdir()
+@pytest.fixture
+def runs(settings: Settings, tmp_path: Path) -> Path:
+    """Runs "old" and "new", with samples; versions 1 and 2 hold them, version 3 says nothing."""
+    for version, name in ((1, "old"), (2, "new"), (3, None)):
+        card = settings.models / contract.MODEL_NAME / str(version) / contract.MODEL_CARD
+        card.parent.mkdir(parents=True)
+        card.write_text(json.dumps({"run": name} if name else []))
+        if name:
+            samples = tmp_path / "my runs" / name / "samples"
+            samples.mkdir(parents=True)
+            for picture in ("sound.png", "defective.png"):
+                (samples / picture).write_bytes(b"")
+            for foreign in (".DS_Store", "._a.png", "a.txt", "b.png~"):
+                (samples / foreign).write_bytes(b"")
+            (samples / "a.png").mkdir()
+    (tmp_path / "my runs" / "latest").symlink_to("new")
+    return tmp_path / "my runs"
+
+
+def classifier(policy: object, labels: dict[str, int] | None = None) -> ModelsConfig:
+    name = contract.MODEL_NAME
+    model = Model(name=name, base_path=f"/models/{name}", policy=policy, labels=labels or {})  # type: ignore[arg-type]
+    return ModelsConfig(models=(*serving(Latest(1)).models, model))
+
+
+def first_try(settings: Settings, config: ModelsConfig, runs: Path) -> str:
+    (line,) = (one for one in launch.banner(settings, config, runs).splitlines() if "Try" in one)
+    return line.removeprefix("  Try it:  ")
+
+
+def test_the_banner_shows_ports_versions_and_labels(settings: Settings) -> None:
     config = serving(Specific((1, 2)), {"stable": 1, "canary": 2})
-
-    shown = launch.banner(settings, config, tmp_path / "runs")
-
+    shown = launch.banner(settings, config)
     assert "localhost:18500" in shown
     assert "http://localhost:18501/v1/models/m" in shown
     assert "m: versions 1, 2 (stable → 1, canary → 2)" in shown
-    assert f"make predict IMAGE={samples / 'defective.png'}" in shown
 
 
-def test_the_banner_asks_for_an_image_where_there_is_none(
-    settings: Settings, tmp_path: Path
+@pytest.mark.parametrize(
+    ("policy", "labels", "run"),
+    [
+        (Specific((1, 2)), {"stable": 1, "canary": 2}, "old"),
+        (Specific((1, 2)), {"stable": 2}, "new"),
+        (Specific((1,)), None, "old"),
+        (Specific((1, 2)), None, "new"),
+    ],
+)
+def test_the_banner_offers_a_sample_of_the_version_that_is_asked(
+    policy: object, labels: dict[str, int] | None, run: str, settings: Settings, runs: Path
 ) -> None:
-    shown = launch.banner(settings, serving(Latest(1)), tmp_path / "runs")
+    usual = dataclasses.replace(settings, grpc_port=contract.GRPC_PORT)
+    command = shlex.split(first_try(usual, classifier(policy, labels), runs))
+    assert command == ["make", "predict", f"IMAGE={runs / run / 'samples' / 'defective.png'}"]
 
-    assert "make predict IMAGE=path/to/image.png" in shown
+
+def test_the_banner_names_the_target_where_the_port_is_not_the_usual_one(
+    settings: Settings, runs: Path
+) -> None:
+    line = first_try(settings, classifier(Specific((1,))), runs)
+    assert line.startswith("make predict IMAGE=")
+    assert line.endswith(" TARGET=localhost:18500")
+    assert first_try(settings, serving(Latest(1)), runs) == (
+        ".venv/bin/tfs metadata --model m --target localhost:18500"
+    )
+
+
+@pytest.mark.parametrize("config", [classifier(Latest(1)), classifier(Specific((9,)))])
+def test_the_banner_asks_for_an_image_where_the_run_is_not_known(
+    config: ModelsConfig, settings: Settings, runs: Path
+) -> None:
+    assert first_try(settings, config, runs) == (
+        "make predict IMAGE=path/to/image.png TARGET=localhost:18500"
+    )

@@ -25,7 +25,7 @@ def model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / run.SETTINGS).write_text(json.dumps(content))
     store = tmp_path / "models" / contract.MODEL_NAME
     for number, name in ((1, "a"), (2, "b"), (3, "a"), (4, None)):
-        card = store / str(number) / versions.MODEL_CARD
+        card = store / str(number) / contract.MODEL_CARD
         card.parent.mkdir(parents=True)
         card.write_text(json.dumps({"run": name} if name else ["no card"]))
     monkeypatch.chdir(tmp_path)
