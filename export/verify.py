@@ -204,7 +204,28 @@ def _check_same_numbers(loaded: Loaded, made: run.Run) -> float:
                 difference,
             )
             largest = max(largest, difference)
+        _check_same_decisions(answers, batch, made)
     return largest
+
+
+def _check_same_decisions(
+    answers: dict[str, np.ndarray], rows: Sequence[run.Prediction], made: run.Run
+) -> None:
+    """Labels and review, but for images so close to a bound that the last digits decide."""
+    decision = made.decision
+    bounds = np.array([decision.threshold, decision.review.low, decision.review.high])
+    said = np.array([row.probability for row in rows])
+    sure = np.min(np.abs(said[:, np.newaxis] - bounds), axis=1) > MAX_DIFFERENCE
+    labels = [label.decode() for label in answers[contract.OUTPUT_LABEL].tolist()]
+    review = answers[contract.OUTPUT_NEEDS_REVIEW].tolist()
+    for row, label, asks, compared in zip(rows, labels, review, sure.tolist()):
+        expected = (row.predicted, row.review)
+        _expect(
+            not compared or (label, asks) == expected,
+            f"the run's own answer to {row.path}",
+            f"label and review {expected}",
+            (label, asks),
+        )
 
 
 def _check_wrong_shapes_refused(loaded: Loaded, made: run.Run) -> int:

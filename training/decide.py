@@ -79,9 +79,9 @@ def main(argv: list[str] | None = None) -> int:
         default=choice.DEFAULT_REVIEW,
         help="0-1, share of the images that go to a person: the least sure (default: %(default)s)",
     )
-    settings = Settings(**vars(parser.parse_args(argv)))
+    args = parser.parse_args(argv)
     command_line.configure_logging()
-    return command_line.run(parser.prog, lambda: decide(settings))
+    return command_line.run(parser.prog, lambda: decide(Settings(**vars(args))))
 
 
 def decide(settings: Settings) -> int:

@@ -29,21 +29,37 @@ def cells_of(path: Path) -> list[list[str]]:
 
 
 def a_run(folder: Path) -> run.Run:
-    return run.Run(path=folder, config=RunConfig(), settings={"id": "r", "classes": ["-ok", "=x"]})
+    return run.Run(
+        path=folder,
+        config=RunConfig(),
+        settings={"id": "r", "classes": ["-ok", "=x"], "config": {}},
+    )
 
 
 def test_predictions_are_read_back_by_the_run_and_by_the_load_test(tmp_path: Path) -> None:
     wanted = [
-        run.Prediction(path=f"a/{name}", split="test", label="=x", probability=0.25, predicted="-y")
-        for name in NAMES
-    ] + [run.Prediction(path="=b", split="val", label="@", probability=1e-9, predicted="+")]
-    columns = [field.name for field in dataclasses.fields(run.Prediction)]
-    run.write_table(tmp_path / run.PREDICTIONS, wanted, columns)
+        run.Prediction(
+            path=path,
+            split="test",
+            label="=x",
+            model_probability=said,
+            probability=said,
+            predicted=predicted,
+            review=review,
+        )
+        for path, said, predicted, review in (
+            *((f"a/{name}", 0.25, "-ok", False) for name in NAMES),
+            ("=b", 2**-30, "-ok", False),
+            ("@c", 0.5625, "=x", True),
+        )
+    ]
+    run.write_predictions(tmp_path, wanted)
     assert len(cells_of(tmp_path / run.PREDICTIONS)) == 1 + len(wanted)
     assert a_run(tmp_path).predictions() == wanted
     known = answers.read_known(tmp_path / run.PREDICTIONS)
-    assert known["=b"] == ("+", 1e-9)
-    assert {known[f"a/{name}"] for name in NAMES} == {("-y", 0.25)}
+    assert known["=b"] == ("-ok", 2**-30)
+    assert known["@c"] == ("=x", 0.5625)
+    assert {known[f"a/{name}"] for name in NAMES} == {("-ok", 0.25)}
 
 
 @dataclasses.dataclass(frozen=True)

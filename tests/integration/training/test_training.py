@@ -23,11 +23,11 @@ from tests.ports import free_ports
 ROOT = Path(__file__).resolve().parents[3]
 
 # Batch normalisation and dropout: the state that an interruption could lose.
-FLAGS = (
+SMALL = (
     "--image-height", "24", "--image-width", "24", "--architecture", "cnn_batch_norm",
-    "--epochs", "4", "--patience", "4", "--batch-size", "8",
-    "--brightness", "0.1", "--flip-vertical",
+    "--batch-size", "8", "--brightness", "0.1", "--flip-vertical",
 )  # fmt: skip
+FLAGS = (*SMALL, "--epochs", "4", "--patience", "4")
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +105,8 @@ def _wait_for_line(process: subprocess.Popen[str], text: str, timeout_s: float =
 
 def test_a_run_leaves_everything_it_should(whole: Path, images: Path) -> None:
     assert sorted(path.name for path in whole.iterdir()) == [
-        "metrics.json", "model.weights.h5", "predictions.csv", "report.html", "run.json",
-        "samples", "set_aside.csv", "split.csv", "tensorboard",
+        "decision.json", "metrics.json", "model.weights.h5", "predictions.csv", "report.html",
+        "run.json", "samples", "set_aside.csv", "split.csv", "tensorboard",
     ]  # fmt: skip
     made = json.loads((whole / "run.json").read_text())
     assert made["classes"] == ["good", "bad"]
@@ -237,7 +237,7 @@ def test_a_run_that_stands_is_not_made_again(whole: Path, images: Path, command:
 def test_ctrl_c_ends_in_one_line_and_leaves_no_run(
     images: Path, tmp_path: Path, start: Callable
 ) -> None:
-    endless = (*FLAGS, "--epochs", "500", "--patience", "500")
+    endless = (*SMALL, "--epochs", "500", "--patience", "500")
     # An interpreter of its own: a fork of a process with TensorFlow has crashed on this signal.
     process = start(
         *("-m", "training.train", "--data", str(images), "--runs", str(tmp_path), *endless),
