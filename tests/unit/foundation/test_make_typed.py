@@ -33,7 +33,7 @@ def _make(*words: str, folder: Path = ROOT, **variables: str) -> subprocess.Comp
         (["train", "DATA:=x", "RSUME=1"], "Received: RSUME=1. Did you mean RESUME?"),
         (["serve", "DATA=x"], "ARGS with `make serve`. Received: DATA=x, which is for make train"),
         (["train", "serve", "VERSION=2"], "which is for make gate and k8s-canary"),
-        (["bench-loadtest", "TARGET=x"], "which is for make replay, predict, loadtest, "),
+        (["bench-loadtest", "TARGET=x"], "which is for make decide, replay, predict, "),
         (["EPOCHS=3"], "Expected no variable with `make`. Received: EPOCHS=3"),
         (["clean", "DATA=x"], "Expected no variable with `make clean`. Received: DATA=x, which "),
         (["train", "exprot"], "a target of `make help`. Received: exprot. Did you mean export?"),
