@@ -22,7 +22,7 @@ from typing import Any
 
 from foundation import cells, files
 from foundation.command_line import InputError
-from foundation.nearest import did_you_mean
+from foundation.text import did_you_mean
 from training.config import RunConfig, config_from_dict
 
 WEIGHTS = "model.weights.h5"

@@ -22,7 +22,7 @@ from foundation import files
 from foundation.command_line import InputError, one_line
 from foundation.make import made_of
 from foundation.make.made_of import CLIENT, COMPLETE, FOLDER, PYTHON
-from foundation.nearest import did_you_mean
+from foundation.text import did_you_mean
 
 LOG: Final = FOLDER / "setup.log"
 """What the programs say."""
