@@ -40,6 +40,7 @@ _OF_PIP: Final = {
     "cert": "SSL_CERT_FILE",
     "client-cert": "SSL_CLIENT_CERT",
     "proxy": "ALL_PROXY",
+    "no-cache-dir": "UV_NO_CACHE",
 }
 """Setting of pip → the variable that tells uv the same."""
 
