@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import logging
@@ -14,10 +13,11 @@ import struct
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
-from foundation.nearest import did_you_mean
+from foundation.flags import Parser as Parser
+from foundation.text import is_unicode as is_unicode, lines as lines, one_line as one_line
 
 _MAKE_ROOM: Final = (
     "Make room there and run the same command again; what was whole before is still there"
@@ -77,86 +77,6 @@ class InputError(ValueError):
 
     The message says what was expected, what was received and what to do, in one line.
     """
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line, as all errors of this project are.
-
-    An unknown flag, verb or choice comes with the nearest one. A flag that takes one value is
-    refused where it is given twice with different ones: the first would be lost.
-    """
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        for action in (None, "store"):
-            self.register("action", action, _Once)
-
-    def error(self, message: str) -> NoReturn:
-        """Prints the message and ends the process with exit code 2."""
-        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
-
-    def parse_args(  # type: ignore[override]  # argparse's has overloads for other namespaces
-        self,
-        args: Sequence[str] | None = None,
-        namespace: argparse.Namespace | None = None,
-        *,
-        beside: argparse.ArgumentParser | None = None,
-    ) -> argparse.Namespace:
-        """Parses; see argparse.
-
-        Args:
-            args: those of the process by default.
-            namespace: to be filled; a new one by default.
-            beside: the parser whose rest is parsed here; its flags may be meant too.
-        """
-        parsed, rest = self.parse_known_args(args, namespace)
-        if rest:
-            flags = [flag for parser in (self, beside) if parser for flag in _flags(parser, parsed)]
-            typed = next((word for word in rest if word.startswith("-")), "").partition("=")[0]
-            meant = did_you_mean(typed, flags) if typed else ""
-            self.error(f"unrecognized arguments: {' '.join(rest)}{meant and '.' + meant}")
-        return parsed
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        try:
-            super()._check_value(action, value)
-        except argparse.ArgumentError as error:
-            meant = did_you_mean(str(value), map(str, action.choices or ()))
-            raise argparse.ArgumentError(
-                action, f"{error.message}{meant and '.' + meant}"
-            ) from None
-
-
-class _Once(argparse._StoreAction):
-    """Stores a value, and refuses another one after it."""
-
-    _given: tuple[object, Any] | None = None
-    """Namespace and value of the last call; each command line has a namespace of its own."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        before = self._given
-        if option_string and before and before[0] is namespace and before[1] != values:
-            raise argparse.ArgumentError(
-                self, f"expected once, received twice: {before[1]} and {values}"
-            )
-        self._given = (namespace, values)
-        super().__call__(parser, namespace, values, option_string)
-
-
-def _flags(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> Iterator[str]:
-    """The flags of a parser, and of the verb that was typed."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            verb = action.choices.get(getattr(parsed, action.dest, ""))
-            yield from _flags(verb, parsed) if verb else ()
-        else:
-            yield from action.option_strings
 
 
 def run(name: str, body: Callable[[], int]) -> int:
@@ -273,27 +193,6 @@ def is_disk_full(error: Exception) -> bool:
     return _is_a(error, "tensorflow.python.framework.errors_impl", "OpError") and any(
         os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)
     )
-
-
-def is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8; names of files on a command line need not be."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def one_line(text: str) -> str:
-    """The text with line ends, control characters and what is no Unicode written as escapes."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
-    )
-
-
-def lines(text: str) -> str:
-    """The same text with all but its line ends as in `one_line`."""
-    return "\n".join(map(one_line, text.split("\n")))
 
 
 def _is_a(error: Exception, module: str, name: str) -> bool:

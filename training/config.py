@@ -15,7 +15,7 @@ import typing
 from typing import Any
 
 from foundation.command_line import InputError, is_unicode
-from foundation.nearest import did_you_mean
+from foundation.text import did_you_mean
 
 CHOICES = {
     "architecture": ("cnn", "cnn_batch_norm"),

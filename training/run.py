@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from foundation import cells, files
 from foundation.command_line import InputError
-from foundation.nearest import did_you_mean
+from foundation.text import did_you_mean
 from training.config import RunConfig, config_from_dict
 from training.decision import decision as decisions
 from training.decision.decision import Decision

@@ -22,7 +22,7 @@ from foundation import files
 from foundation.command_line import InputError, one_line
 from foundation.make import made_of
 from foundation.make.made_of import CLIENT, COMPLETE, FOLDER, PYTHON
-from foundation.nearest import did_you_mean
+from foundation.text import did_you_mean
 
 LOG: Final = FOLDER / "setup.log"
 """What the programs say."""
@@ -40,6 +40,7 @@ _OF_PIP: Final = {
     "cert": "SSL_CERT_FILE",
     "client-cert": "SSL_CLIENT_CERT",
     "proxy": "ALL_PROXY",
+    "no-cache-dir": "UV_NO_CACHE",
 }
 """Setting of pip → the variable that tells uv the same."""
 

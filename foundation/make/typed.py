@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foundation.nearest import did_you_mean
+from foundation.text import did_you_mean, one_line
 
 _MAY_BE_EMPTY = ("ARGS",)
 """Scripts hand on what they were given, which may be nothing."""
@@ -155,8 +155,7 @@ def main(argv: Sequence[str]) -> int:
     typed = words.split("\0")[1:-1]
     said = refusal(typed, read(Path(makefile).read_text(encoding="utf-8")), Path())
     if said:
-        line = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in said)
-        print(line.rstrip("."))  # make puts one behind it
+        print(one_line(said).rstrip("."))  # make puts one behind it
     return 0
 
 

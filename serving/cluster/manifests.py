@@ -14,7 +14,7 @@ from typing import Any, Final
 import yaml
 
 from foundation.command_line import InputError
-from foundation.nearest import did_you_mean
+from foundation.text import did_you_mean
 from serving import models_config
 from serving.cluster import config_map
 from serving.cluster.following import UNDONE_BY

@@ -257,6 +257,7 @@ def set_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_uv_is_told_what_pip_is_set_to(set_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (set_up / "pip.conf").write_text(
         "[global]\nindex-url = https://one.test/simple\ntimeout = 40\ncert = /my certs/a.pem\n"
+        "no-cache-dir = true\n"
         "[install]\nindex-url = https://two.test/simple\nfind-links =\n  /a\n  /b\n"
     )
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://u:p@three.test/a https://four.test/b")
@@ -269,6 +270,7 @@ def test_uv_is_told_what_pip_is_set_to(set_up: Path, monkeypatch: pytest.MonkeyP
         "UV_FIND_LINKS": "/a,/b",
         "UV_INSECURE_HOST": "three.test",
         "SSL_CERT_FILE": "/my certs/a.pem",
+        "UV_NO_CACHE": "true",
     }
 
 
