@@ -26,10 +26,12 @@ first = ModelServer(host="127.0.0.1")
 second = ModelServer(port=first.port, host="127.0.0.2")
 target = f"dns:///models.test:{first.port}"
 
+before = [0, 0]
+
 def counts():
-    found = [len(server.asked("Predict")) for server in (first, second)]
-    for server in (first, second):
-        server.requests.clear()
+    global before
+    now = [len(server.asked("Predict")) for server in (first, second)]
+    found, before = [after - was for after, was in zip(now, before)], now
     return found
 
 async def many():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterable
@@ -151,10 +152,23 @@ class Fake(Script):
 
     # ---- answering ----
 
-    def _record(self, request: Request) -> None:
+    def _record(self, request: Request) -> Request:
+        """Keeps a request; returns it with the version that is to answer it."""
+        request = self._resolved(request)
         with self._change:
             self._received.append(request)
             self._change.notify_all()
+        return request
+
+    def _resolved(self, request: Request) -> Request:
+        model = self.models.get(request.model)
+        if model is None or request.call == "GetModelStatus":
+            return request
+        try:
+            version = model.version_of(request.label, request.version)
+        except Failure:
+            return request
+        return dataclasses.replace(request, answered_version=version)
 
     def _respond(self, request: Request) -> Outcome:
         """What comes of a request; what is wrong with the script is said and kept."""
@@ -187,6 +201,11 @@ class Fake(Script):
         try:
             if callable(value):
                 value = value(request)
+                if value is None:
+                    raise ScriptError(
+                        f"Expected an answer of the function that answers {request.call} of "
+                        f"{request.model}. Received: None"
+                    )
             return Outcome(self._answer(request, version, value), delay_s)
         except Failure as failure:
             return Outcome(failure, delay_s)
@@ -211,7 +230,7 @@ class Fake(Script):
             # A label is looked up first: it is the label that is told to be unknown.
             model = FakeModel(request.model, inputs={}, versions=(), labels={})
             model.version_of(request.label, request.version)
-        version = model.version_of(request.label, request.version)
+        version = request.answered_version or model.version_of(request.label, request.version)
         if request.call != "GetModelMetadata":
             model.check(request, version)
         return version

@@ -78,7 +78,7 @@ class _Line:
     def _asked(self, data: bytes, metadata: Any, timeout_s: float) -> tuple[_Answer, float]:
         self._fake._book.check_usable()
         request = requests.read(self._call, data, dict(metadata or ()), timeout_s)
-        self._fake._record(request)
+        request = self._fake._record(request)
         outcome = self._fake._respond(request)
         return (request, outcome.answer), outcome.delay_s
 

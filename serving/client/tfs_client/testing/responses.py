@@ -98,8 +98,7 @@ def metadata(model: FakeModel, version: int) -> Any:
 
 def _write_info(info: pb.TensorInfo, name: str, spec: TensorSpec) -> None:
     (code,) = [kind.code for kind in tensors.KINDS if kind.name == spec.dtype]
-    info.name = f"{name}:0"
-    info.dtype = pb.DataType.Name(code)
+    info.MergeFrom(pb.TensorInfo(name=f"{name}:0", dtype=pb.DataType.Name(code)))
     if spec.shape is None:
         info.tensor_shape.unknown_rank = True
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from types import TracebackType
 from typing import Any
@@ -39,6 +39,7 @@ class FakeServer(Fake):
         host: the address to serve on.
         credentials: for TLS; None means plain text.
         threads: requests at once; more wait.
+        options: gRPC's arguments for servers, such as ("grpc.max_connection_age_ms", 1000).
 
     Attributes:
         target: host:port, for a client.
@@ -59,6 +60,7 @@ class FakeServer(Fake):
         host: str = "127.0.0.1",
         credentials: grpc.ServerCredentials | None = None,
         threads: int = 16,
+        options: Sequence[tuple[str, Any]] = (),
     ):
         super().__init__(models)
         self.handlers: dict[str, Handler] = {}
@@ -66,8 +68,8 @@ class FakeServer(Fake):
         self._host = host
         self._credentials = credentials
         self._threads = threads
+        self._options = options
         self._ending = threading.Event()
-        self._answering = threading.local()
         self._server: grpc.Server | None = None
         self.start()
         self.target = f"{host}:{self.port}"
@@ -99,6 +101,8 @@ class FakeServer(Fake):
     def start(self) -> None:
         """Serves again after `stop`, on the same port; does nothing where it serves.
 
+        Clients that were refused meanwhile connect again within two seconds.
+
         Raises:
             ScriptError: it was closed, or the port is taken.
         """
@@ -109,7 +113,11 @@ class FakeServer(Fake):
         server = grpc.server(
             futures.ThreadPoolExecutor(self._threads, thread_name_prefix="tfs-fake-server"),
             # As TensorFlow Serving: requests of up to 2 GiB, and a port of its own.
-            options=(("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)),
+            options=(
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.so_reuseport", 0),
+                *self._options,
+            ),
         )
         server.add_generic_rpc_handlers((_Methods(self._answered),))
         address = f"{self._host}:{self.port}"
@@ -131,14 +139,8 @@ class FakeServer(Fake):
     def stop(self) -> None:
         """Ends all connections, and what is under way; callers are then refused until `start`.
 
-        Raises:
-            ScriptError: called by a function that answers a request.
+        A function that answers requests may call it: a server that falls over a request.
         """
-        if getattr(self._answering, "now", False):
-            raise ScriptError(
-                "Expected stop and close in a thread of the test. Received: a call from the "
-                "function that answers a request, which would wait for itself"
-            )
         if self._server is not None:
             self._ending.set()
             self._server.stop(None).wait()
@@ -158,34 +160,22 @@ class FakeServer(Fake):
 
         def answer(message: Any, context: grpc.ServicerContext) -> Any:
             request = requests.of_message(call, message, _pairs(context), None)
-            return self._from_script(request, context)
+            return self._from_script(self._resolved(request), context)
 
         return answer
 
-    def _check_may_wait(self, what: str) -> None:
-        if getattr(self._answering, "now", False):
-            raise ScriptError(
-                f"Expected {what} in a thread of the test. Received: a call from the function that "
-                "answers a request"
-            )
-        super()._check_may_wait(what)
-
     def _answered(self, call: str, data: bytes, context: grpc.ServicerContext) -> bytes:
-        self._answering.now = True
         try:
-            try:
-                request = requests.read(call, data, _pairs(context), context.time_remaining())
-            except AnswerError:
-                context.abort(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
-            self._record(request)
-            handler = self.handlers.get(call)
-            if handler is None:
-                answer = self._from_script(request, context)
-            else:
-                answer = handler(request.message, context)
-            return answer if isinstance(answer, bytes) else answer.SerializeToString()
-        finally:
-            self._answering.now = False
+            request = requests.read(call, data, _pairs(context), context.time_remaining())
+        except AnswerError:
+            context.abort(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+        request = self._record(request)
+        handler = self.handlers.get(call)
+        if handler is None:
+            answer = self._from_script(request, context)
+        else:
+            answer = handler(request.message, context)
+        return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
     def _from_script(self, request: requests.Request, context: grpc.ServicerContext) -> Any:
         ending = self._ending
@@ -210,7 +200,9 @@ class _Methods(grpc.GenericRpcHandler):
     def __init__(self, answer: Callable[[str, bytes, grpc.ServicerContext], bytes]):
         self._answer = answer
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(
+        self, details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         """What answers a method; None for one that model servers do not have."""
         call = requests.CALL_OF.get(details.method)
         if call is None:

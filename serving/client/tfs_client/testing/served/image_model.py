@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 
 from tfs_client import contract
-from tfs_client.answers import ImagePrediction, Signature
+from tfs_client.answers import ImagePrediction, Signature, TensorSpec
 from tfs_client.errors import ImageError
 from tfs_client.images.headers import check_header, read_header
 from tfs_client.images.pixels import MAX_PIXELS
@@ -85,7 +85,7 @@ class ImageModel(FakeModel):
             contract.OUTPUT_VALID: "bool [N]",
         }
         height, width = self.size_of(version)
-        pixels = f"uint8 [N, {height}, {width}, 3]"
+        pixels = TensorSpec(dtype="uint8", shape=(None, height, width, 3))
         predict, classify = contract.METHOD_PREDICT, contract.METHOD_CLASSIFY
         scores = {
             contract.OUTPUT_CLASSES: "string [N, 2]",

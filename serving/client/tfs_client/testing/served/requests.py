@@ -51,6 +51,8 @@ class Request:
     """Until the caller's deadline, in seconds; None where it has none."""
     message: Any = dataclasses.field(repr=False, compare=False)
     """The message itself: one of tfs_client.protocol.messages."""
+    answered_version: int = 0
+    """The version that the label, or the latest, stood for when it arrived; 0 where none did."""
     problem: str = ""
     """Why the inputs cannot be read, as a server words it; else empty."""
 
