@@ -6,7 +6,10 @@ answers what it is sent. To make the server misbehave, put a function into `hand
 
 from __future__ import annotations
 
+import io
 from typing import Any
+
+from PIL import Image, UnidentifiedImageError
 
 from tfs_client import Signature, TensorSpec, contract
 from tfs_client.answers import ImagePrediction
@@ -33,35 +36,43 @@ ECHOES = (
 )
 
 
+class Images(ImageModel):
+    """Gives a tenth of the version's number; what Pillow cannot decode is not valid."""
+
+    def answer(self, request: Request) -> Any:
+        """One answer an image."""
+        good = ImagePrediction.example("defective", request.answered_version / 10)
+        broken = ImagePrediction.example(valid=False)
+        files = self.files_of(request)
+        return [good if file is None or _is_image(file) else broken for file in files]
+
+
 class Echo(FakeModel):
-    """Takes any inputs, as if its graph did."""
+    """Answers its inputs, whatever they are; of examples the sum of x, times the version."""
 
     def check(self, request: Request, version: int) -> None:
         """Refuses nothing: what the client checks is to be seen."""
+
+    def answer(self, request: Request) -> Any:
+        """The inputs."""
+        if request.call == "Regress":
+            return [request.answered_version * sum(one["x"]) for one in request.examples]
+        return dict(request.inputs)
 
 
 class ModelServer(FakeServer):
     """Its arguments are FakeServer's."""
 
     def __init__(self, **settings: Any):
-        images = ImageModel(
-            image_size={1: (64, 64), 2: (48, 32)}, labels={"stable": 1, "canary": 2}
-        )
+        images = Images(image_size={1: (64, 64), 2: (48, 32)}, labels={"stable": 1, "canary": 2})
         echo = Echo("echo", signatures={one.name: one for one in ECHOES}, versions=(1, 2))
         echo.labels = self.labels = images.labels
         super().__init__(images, echo, **settings)
-        self.when(model=images.name).returns(_defective)
-        self.when(model="echo").returns(_echo)
-        self.when(model=images.name, call="Regress").returns(_sums)
 
 
-def _defective(request: Request) -> ImagePrediction:
-    return ImagePrediction.example("defective", request.answered_version / 10)
-
-
-def _echo(request: Request) -> dict[str, Any]:
-    return dict(request.inputs)
-
-
-def _sums(request: Request) -> list[float]:
-    return [request.answered_version * sum(one["x"]) for one in request.examples]
+def _is_image(content: bytes) -> bool:
+    try:
+        Image.open(io.BytesIO(content)).load()
+    except (UnidentifiedImageError, OSError):
+        return False
+    return True

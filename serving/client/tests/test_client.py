@@ -30,6 +30,7 @@ from tfs_client import (
     UnavailableError,
 )
 from tfs_client.failures import codes
+from tfs_client.testing import example_picture
 from tfs_client.wire import serving_pb2 as pb
 
 from .model_server import ModelServer
@@ -92,7 +93,7 @@ def test_the_answer_of_another_model_is_refused_by_every_call_that_asks_one(
     server, client, open_client
 ):
     for call in ("Predict", "Classify", "Regress", "GetModelMetadata"):
-        honest = getattr(server, f"_{call}")
+        honest = server.usual(call)
 
         def of_another(request, context, honest=honest):
             response = honest(request, context)
@@ -105,19 +106,21 @@ def test_the_answer_of_another_model_is_refused_by_every_call_that_asks_one(
     calls = (
         lambda: unchecked.predict({"image_bytes": [b""]}, **asked),
         lambda: client.classify([{"x": 1.0}], **asked),
-        lambda: client.regress([{"x": 1.0}], **asked),
+        lambda: client.regress([{"x": 1.0}], model="echo", label="stable"),
         lambda: client.metadata(**asked),
     )
     for call in calls:
-        with pytest.raises(AnswerError, match=r"of image_classifier/labels/stable\. .* of another"):
+        with pytest.raises(AnswerError, match=r"of \w+/labels/stable\. .* of another"):
             call()
 
 
 def test_classify_returns_labels_with_scores(server, client):
-    client.classify([{"image/encoded": of(b"1")} for of in (bytes, bytearray, memoryview)])
+    cell = example_picture()
+    client.classify([{"image/encoded": of(cell)} for of in (bytes, bytearray, memoryview)])
     sent = server.requests[-1].message.input.example_list.examples
-    assert {one.features.feature["image/encoded"].bytes_list.value[0] for one in sent} == {b"1"}
-    answer = client.classify([{"image/encoded": b"1"}, {"n": [1, 2], "f": 0.5}], label="canary")
+    assert {one.features.feature["image/encoded"].bytes_list.value[0] for one in sent} == {cell}
+    two = [{"image/encoded": cell}, {"image/encoded": cell, "n": [1, 2], "f": 0.5}]
+    answer = client.classify(two, label="canary")
     assert answer.results[1] == (
         ClassScore(label="sound", score=pytest.approx(0.8)),
         ClassScore(label="defective", score=pytest.approx(0.2)),
@@ -131,7 +134,7 @@ def test_classify_returns_labels_with_scores(server, client):
 def test_metadata_is_typed_and_leaves_the_initialiser_out(client):
     metadata = client.metadata(label="canary")
     assert metadata.version == 2
-    assert sorted(metadata.signatures) == ["predict_images", "serving_default"]
+    assert sorted(metadata.signatures) == ["classify", "predict_images", "serving_default"]
     signature = metadata.signatures["predict_images"]
     assert signature.inputs == {"images": TensorSpec(dtype="uint8", shape=(None, 48, 32, 3))}
     assert signature.method == "tensorflow/serving/predict"
@@ -197,17 +200,13 @@ def test_a_reload_at_its_deadline_says_what_a_server_waits_for(server, client):
 
 
 def test_a_slow_server_costs_the_deadline_and_no_more(server):
-    release = threading.Event()
-    server.handlers["Predict"] = lambda request, context: [release.wait(10), pb.PredictResponse()][
-        1
-    ]
+    server.returns({"x": 1}, delay_s=10)
     start = time.monotonic()
     with (
         Client(server.target, timeout_s=10) as client,
         pytest.raises(DeadlineExceededError, match=r"within 0\.2 s"),
     ):
         client.predict({"x": 1}, model="echo", timeout_s=0.2)
-    release.set()
     assert 0.1 < time.monotonic() - start < 2
 
 

@@ -153,9 +153,7 @@ def test_metadata_and_tokens_reach_the_server(server, open_client):
     )
     ask(client, metadata=[("x-one", "more")])
     ask(client)
-    by_call = [
-        server.requests[at].metadata for at in range(3)
-    ]  # GetModelMetadata, Predict, Predict
+    by_call = [one.metadata for one in server.requests[:3]]  # GetModelMetadata, Predict, Predict
     assert [one["authorization"] for one in by_call] == [
         *("Bearer first", "Bearer second", "Bearer third")
     ]

@@ -204,7 +204,7 @@ def test_a_call_without_label_or_model_has_empty_ones(server, watched, registry)
     labels = {"method": "GetModelStatus", "model": "echo", "label": ""}
     assert ended(registry, "OK", labels) == 1
     watched.reload(
-        'model_config_list { config { name: "m" base_path: "/m" model_platform: "tensorflow" } }'
+        'model_config_list { config { name: "echo" base_path: "/m" model_platform: "tensorflow" } }'
     )
     nobody = {"method": "HandleReloadConfigRequest", "model": "", "label": ""}
     assert ended(registry, "OK", nobody) == 1

@@ -12,7 +12,7 @@ import grpc
 
 from tfs_client.answers import ImagePrediction
 from tfs_client.testing import responses
-from tfs_client.testing.book import Book, Scope
+from tfs_client.testing.book import ASKS_A_MODEL, Book, Scope
 from tfs_client.testing.script import Script
 from tfs_client.testing.served.fake_model import AVAILABLE, FakeModel
 from tfs_client.testing.served.image_model import ImageModel, outputs_of
@@ -197,15 +197,10 @@ class Fake(Script):
             return Outcome(step.value, delay_s)
         if refusal is not None:
             return Outcome(refusal, delay_s)
-        value = None if step is None else step.value
+        value = self._unscripted if step is None else step.value
         try:
             if callable(value):
                 value = value(request)
-                if value is None:
-                    raise ScriptError(
-                        f"Expected an answer of the function that answers {request.call} of "
-                        f"{request.model}. Received: None"
-                    )
             return Outcome(self._answer(request, version, value), delay_s)
         except Failure as failure:
             return Outcome(failure, delay_s)
@@ -235,6 +230,18 @@ class Fake(Script):
             model.check(request, version)
         return version
 
+    def _unscripted(self, request: Request) -> Any:
+        model = self.models.get(request.model)
+        if model is None or request.call not in ASKS_A_MODEL:
+            return None
+        value = model.answer(request)
+        if value is None:
+            raise ScriptError(
+                f"Expected a script for {request.call} of {request.model}. Received: none; "
+                f'such as when(call="{request.call}", model="{request.model}").returns(…)'
+            )
+        return value
+
     def _answer(self, request: Request, version: int, value: Any) -> Any:
         """The response's message."""
         if request.call == "HandleReloadConfigRequest":
@@ -246,8 +253,6 @@ class Fake(Script):
         if request.call == "GetModelMetadata":
             return responses.metadata(model, version)
         rows = _pictures(value)
-        if value is None and isinstance(model, ImageModel):
-            rows = (ImagePrediction.example(),)
         if rows is not None:
             if not isinstance(model, ImageModel):
                 raise ScriptError(
@@ -258,11 +263,6 @@ class Fake(Script):
             value = outputs_of(of_each)
             if request.call != "Predict":
                 value = [model.scores_of(row) for row in of_each]
-        if value is None:
-            raise ScriptError(
-                f"Expected a script for {request.call} of {request.model}. Received: none; "
-                f'such as when(call="{request.call}", model="{request.model}").returns(…)'
-            )
         if request.call == "Predict":
             return responses.prediction(model, version, request, value)
         return responses.of_examples(request, version, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -28,7 +28,7 @@ def prediction(model: FakeModel, version: int, request: Request, value: Any) -> 
     signature = model.signatures_of(version)[name]
     response = pb.PredictResponse(model_spec=_spec(request, version))
     response.model_spec.signature_name = name
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping):  # what a function returned, perhaps
         raise ScriptError(f"Expected outputs by name for Predict. Received: {type(value).__name__}")
     for output, content in value.items():
         if output not in signature.outputs:
@@ -54,11 +54,13 @@ def of_examples(request: Request, version: int, value: Any) -> Any:
     Raises:
         ScriptError: the values are none of these.
     """
-    rows = None if isinstance(value, (Mapping, str, bytes)) else [*value]
-    if rows is None or len(rows) != len(request.examples):
+    listed = isinstance(value, Iterable) and not isinstance(value, (Mapping, str, bytes))
+    rows = [*value] if listed else []
+    if len(rows) != len(request.examples):
+        received = f"{len(rows)} of them" if listed else type(value).__name__
         raise ScriptError(
-            f"Expected one entry for each of {len(request.examples)} examples of "
-            f"{request.call}. Received: {type(value).__name__} of {len(value)}"
+            f"Expected one entry for each of {len(request.examples)} examples of {request.call}. "
+            f"Received: {received}"
         )
     if request.call == "Regress":
         regressed = pb.RegressionResponse(model_spec=_spec(request, version))

@@ -98,6 +98,14 @@ class FakeModel:
         """What a version can be asked, by the signatures' names."""
         return self._signatures
 
+    def answer(self, request: Request) -> Any:
+        """What is answered where nothing is scripted; a model of a test's own may override it.
+
+        Returns:
+            What Script.returns takes, or None where that has to be scripted.
+        """
+        return None
+
     def version_of(self, label: str | None, version: int | None) -> int:
         """The version that answers.
 
