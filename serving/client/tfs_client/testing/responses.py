@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -16,6 +16,9 @@ from tfs_client.testing.served.requests import Request
 from tfs_client.testing.served.wording import Failure, ScriptError
 from tfs_client.wire import serving_pb2 as pb, tensors
 from tfs_client.wire.inputs import as_array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def prediction(model: FakeModel, version: int, request: Request, value: Any) -> Any:
@@ -38,14 +41,27 @@ def prediction(model: FakeModel, version: int, request: Request, value: Any) -> 
             )
         if request.outputs and output not in request.outputs:
             continue
-        dtype = signature.outputs[output].dtype
-        try:
-            # Arrays keep their dtype, so that an answer against the signature can be scripted.
-            array = as_array(content, output, None if isinstance(content, np.ndarray) else dtype)
-        except RequestError as error:
-            raise ScriptError(f"Expected output {output!r} as {dtype}: {error}") from error
+        array = _output(output, content, signature.outputs[output].dtype)
         response.outputs[output].CopyFrom(tensors.to_proto(array, output))
     return response
+
+
+def _output(name: str, content: Any, dtype: str) -> NDArray[Any]:
+    """An output's array. A test's arrays keep their dtype: a wrong one can be scripted with them.
+
+    Raises:
+        ScriptError: values that the output's dtype does not hold.
+    """
+    if isinstance(content, np.ndarray):
+        return as_array(content, name)
+    try:
+        array = as_array(content, name, dtype)
+    except RequestError as error:
+        raise ScriptError(f"Expected output {name!r} as {dtype}: {error}") from error
+    received = tensors.kind_of(array).name
+    if received != dtype:
+        raise ScriptError(f"Expected output {name!r} as {dtype}. Received: {received}")
+    return array
 
 
 def of_examples(request: Request, version: int, value: Any) -> Any:

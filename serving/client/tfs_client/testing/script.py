@@ -132,8 +132,9 @@ class Script:
         Raises:
             ScriptError: something else, or a fake that was closed.
         """
+        kinds = (Iterable, ImagePrediction)
         if not callable(value) and (
-            isinstance(value, (str, bytes)) or not isinstance(value, Iterable)
+            isinstance(value, (str, bytes)) or not isinstance(value, kinds)
         ):
             raise ScriptError(
                 "Expected outputs by name, rows (for Classify and Regress), or a function of a "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def tfs_server() -> Iterator[FakeServer]:
     """A FakeServer with the contract's image classifier, on a free port."""
-    # Here: pytest imports this module in every run, of whatever tests.
+    # Here: pytest imports this module in every run, of whatever tests. So it is not in testing/.
     from tfs_client.testing import FakeServer
 
     with FakeServer() as server:
