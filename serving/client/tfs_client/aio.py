@@ -43,7 +43,7 @@ _CLOSING: Final[set[asyncio.Future[None]]] = set()
 
 
 class AsyncClient(Connection):
-    """Asks from one event loop. Its arguments are Connection's, its methods Client's."""
+    """Asks from one event loop; its methods are Client's. Its arguments are Connection's."""
 
     _loop: asyncio.AbstractEventLoop | None = None
 

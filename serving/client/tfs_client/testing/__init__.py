@@ -37,6 +37,7 @@ and Prediction.example({"y": [3.0]}). Nothing here needs pytest, Pillow or Tenso
 
 from __future__ import annotations
 
+from tfs_client.testing.answering import Fake
 from tfs_client.testing.clients import (
     AsyncFakeClassifier,
     AsyncFakeClient,
@@ -55,6 +56,7 @@ __all__ = [
     "AsyncFakeClassifier",
     "AsyncFakeClient",
     "Failure",
+    "Fake",
     "FakeClassifier",
     "FakeClient",
     "FakeModel",
