@@ -12,16 +12,24 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-import importlib.util
 import inspect
 import re
 import sys
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import tfs_client
+from docs.docstrings import (
+    Definition,
+    annotated,
+    constants,
+    definitions,
+    markdown,
+    one_line,
+    parsed,
+    sections_of,
+)
 from foundation.command_line import Parser
 
 FOLDER: Final = Path(__file__).parent / "client"
@@ -53,14 +61,12 @@ MODULES: Final = {
     "protocol": "protocol: for programs that speak the protocol without a client",
     "flags": "flags: a connection's settings on a command line",
     "steps": "steps: a call as steps that threads and event loops walk",
+    "testing": "testing: fakes for the tests of services that use the client",
+    "pytest_plugin": "pytest_plugin: the fixtures for pytest",
 }
-"""Public modules -> the title of their page, where they exist."""
+"""Public modules -> the title of their page."""
 
-SECTION: Final = re.compile(r"^(Args|Attributes|Returns|Yields|Raises):$")
-ITEM: Final = re.compile(r"^(\*{0,2}\w+): (.*)$")
 WIDTH: Final = 96
-
-Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Name(NamedTuple):
@@ -112,13 +118,63 @@ def pages() -> dict[str, str]:
     lines = ["# API reference of `tfs_client`", ""]
     lines += ["Written by `make docs` from the docstrings; do not edit.", ""]
     for page, names in found.items():
-        links = ", ".join(f"[`{one.name}`]({page}.md#{one.name.lower()})" for one in names)
-        lines += [f"- [{PAGES[page]}]({page}.md): {links}"]
+        lines += [f"## [{PAGES[page]}]({page}.md)", ""]
+        lines += [
+            f"- [`{one.name}`]({page}.md#{one.name.lower()}): {summary(one)}" for one in names
+        ]
+        lines += [""]
+    lines += ["## Modules", ""]
     for module, title in MODULES.items():
-        if importlib.util.find_spec(f"tfs_client.{module}"):
-            written[f"{module}.md"] = module_text(f"tfs_client.{module}", title)
-            lines += [f"- [{title}]({module}.md)"]
+        written[f"{module}.md"] = module_text(f"tfs_client.{module}", title)
+        lines += [f"- [{title}]({module}.md)"]
+    chapters = {
+        chapter: f"{page}#{chapter.replace('.', '').lower()}"
+        for page, text in written.items()
+        for chapter in re.findall(r"^##+ (\S+)$", text, re.MULTILINE)
+    }
+    written = {page: linked(page, text, chapters) for page, text in written.items()}
     return {"README.md": "\n".join(lines) + "\n", **written}
+
+
+def summary(one: Name) -> str:
+    """The first sentence of what a name says of itself."""
+    return one_line(described(definitions(one.module)[one.name]).partition("\n\n")[0])
+
+
+def described(definition: Definition) -> str:
+    """What a name says of itself, but that its arguments are those of a base that stands here."""
+    text = ast.get_docstring(definition) or ""
+    return re.sub(r"(;| ) ?[Ii]ts arguments are (Connection|Classifier)'s(?=\.)\.?", _end, text)
+
+
+def _end(found: re.Match[str]) -> str:
+    return "." if found[1] == ";" else ""
+
+
+def linked(page: str, text: str, chapters: Mapping[str, str]) -> str:
+    """A page whose references ("As Client.predict", "Derives from `Fake`") lead to their chapters.
+
+    Args:
+        page: its file's name.
+        text: of the page.
+        chapters: name to file and anchor.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        words, name = found[1], found[2]
+        if name not in chapters:
+            return found[0]
+        return f"{words}[`{name}`]({chapters[name].removeprefix(page)})"
+
+    parts = text.split("```")  # every other one is code
+    for at in range(0, len(parts), 2):
+        part = re.sub(r"(?m)^((?:- `\w+`: )?[Aa]s )(\w+(?:\.\w+)?)\b(?=[.:;, ])", link, parts[at])
+        lines = part.split("\n")
+        parts[at] = "\n".join(
+            re.sub(r"()`(\w+)`", link, line) if line.startswith("Derives from ") else line
+            for line in lines
+        )
+    return "```".join(parts)
 
 
 def page_of(module: str) -> str:
@@ -131,7 +187,7 @@ def page_of(module: str) -> str:
 
 def page_text(title: str, names: Sequence[Name]) -> str:
     """A page with a chapter for each name."""
-    lines = [f"# {title}", ""]
+    lines = [f"# {title}", "", *contents([one.name for one in names])]
     for one in names:
         lines += [f"## {one.name}", ""]
         if one.imported_from != "tfs_client":
@@ -153,11 +209,19 @@ def module_text(module: str, title: str) -> str:
             lines += [f"- `{name} = {value}`" + (f": {one_line(text)}" if text else "")]
         elif home is None:
             lines += [f"- `{name}`: a module"]
-    lines += [""]
+    chapters = [
+        name for name, home in homes.items() if home and home.name in definitions(home.module)
+    ]
+    lines += ["", *contents(chapters)]
     for name, home in homes.items():
         if home and home.name in definitions(home.module):
             lines += [f"## {name}", "", *definition_lines(home.module, home.name)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def contents(names: Sequence[str]) -> list[str]:
+    """Links to the chapters of a page."""
+    return [" · ".join(f"[{name}](#{name.lower()})" for name in names), ""] if names[1:] else []
 
 
 def home_of(module: str, name: str) -> Name | None:
@@ -195,11 +259,17 @@ def class_lines(module: str, definition: ast.ClassDef) -> list[str]:
     What a private base class says of its arguments, and its methods, are the class's own here.
     """
     lineage = [definition, *private_bases(module, definition)]
-    lines = [*constructor(lineage), *markdown(ast.get_docstring(definition) or ""), ""]
+    lines = [*constructor(lineage), *markdown(described(definition)), ""]
+    told = {name for name, _ in sections_of(ast.get_docstring(definition) or "")}
     for base in lineage[1:]:
-        lines += [*markdown(sections_of(ast.get_docstring(base) or "")), ""]
-    public_bases = [ast.unparse(base) for base in definition.bases]
-    if public_bases and len(lineage) == 1:
+        sections = sections_of(ast.get_docstring(base) or "")
+        for name, section in sections:
+            lines += [] if name in told else [*markdown(section), ""]
+        told |= {name for name, _ in sections}
+    private = {one.name for one in lineage}
+    bases = [ast.unparse(base) for one in lineage for base in one.bases]
+    public_bases = [one for one in dict.fromkeys(bases) if one not in private]
+    if public_bases:
         lines += [f"Derives from {', '.join(f'`{one}`' for one in public_bases)}.", ""]
     fields = [
         f"- `{name}: {kind}`" + (f": {one_line(text)}" if text else "")
@@ -223,10 +293,17 @@ def class_lines(module: str, definition: ast.ClassDef) -> list[str]:
 def private_bases(module: str, definition: ast.ClassDef) -> Iterator[ast.ClassDef]:
     """The bases of a class that are this package's and not public themselves."""
     for base in getattr(importlib.import_module(module), definition.name).__mro__[1:]:
-        if base.__module__.startswith("tfs_client.") and base.__name__ not in tfs_client.__all__:
+        if base.__module__.startswith("tfs_client.") and base.__name__ not in public_names():
             found = definitions(base.__module__)[base.__name__]
             if isinstance(found, ast.ClassDef):
                 yield found
+
+
+@functools.cache
+def public_names() -> frozenset[str]:
+    """Of the package, and of its public modules that say which names are."""
+    modules = [importlib.import_module(f"tfs_client.{module}") for module in MODULES]
+    return frozenset(name for one in (tfs_client, *modules) for name in getattr(one, "__all__", ()))
 
 
 def constructor(lineage: Sequence[ast.ClassDef]) -> list[str]:
@@ -288,101 +365,6 @@ def parameters(given: ast.arguments) -> list[str]:
     if given.kwarg:
         found.append(written(given.kwarg, None, "**"))
     return found
-
-
-# ---- source ----
-
-
-@functools.cache
-def parsed(module: str) -> ast.Module:
-    """A module's source as a tree."""
-    return ast.parse(inspect.getsource(importlib.import_module(module)))
-
-
-def definitions(module: str) -> dict[str, Definition]:
-    """The classes and functions at the top of a module."""
-    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    return {node.name: node for node in parsed(module).body if isinstance(node, kinds)}
-
-
-def annotated(definition: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
-    """The public fields of a class: (name, type and default, the text below it)."""
-    for node, text in with_text(definition.body):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            default = f" = {ast.unparse(node.value)}" if node.value else ""
-            if not node.target.id.startswith("_"):
-                yield node.target.id, ast.unparse(node.annotation) + default, text
-
-
-@functools.cache
-def constants(module: str) -> dict[str, tuple[str, str]]:
-    """The public constants and type aliases of a module: name to (value, the text below it)."""
-    found = {}
-    for node, text in with_text(parsed(module).body):
-        if isinstance(node, ast.Assign):
-            target, value = node.targets[0], ast.unparse(node.value)
-        elif isinstance(node, ast.AnnAssign) and node.value:
-            target, value = node.target, ast.unparse(node.value)
-        else:
-            continue
-        public = isinstance(target, ast.Name) and target.id[0].isupper()
-        if public and not value.startswith("TypeVar("):
-            found[ast.unparse(target)] = (value, text)
-    return found
-
-
-def with_text(body: Sequence[ast.stmt]) -> Iterator[tuple[ast.stmt, str]]:
-    """Each statement with the string that stands below it."""
-    for node, below in zip(body, [*body[1:], None]):
-        text = below.value if isinstance(below, ast.Expr) else None
-        if isinstance(text, ast.Constant) and isinstance(text.value, str):
-            yield node, inspect.cleandoc(text.value)
-        else:
-            yield node, ""
-
-
-# ---- docstrings ----
-
-
-def sections_of(text: str) -> str:
-    """A docstring from its first section on."""
-    lines = text.splitlines()
-    starts = [at for at, line in enumerate(lines) if SECTION.match(line)]
-    return "\n".join(lines[starts[0] :]) if starts else ""
-
-
-def markdown(text: str) -> list[str]:
-    """A docstring in Google's style as lines of Markdown."""
-    lines: list[str] = []
-    section = ""
-    for line in text.splitlines():
-        if SECTION.match(line):
-            section = line.rstrip(":")
-            lines += [f"**{section}**", ""]
-        elif section and line.startswith("    "):
-            inner = line[4:]
-            item = ITEM.match(inner)
-            if item and section not in ("Returns", "Yields"):
-                lines.append(f"- `{item[1]}`: {escaped(item[2])}")
-            elif section in ("Returns", "Yields"):
-                lines.append(escaped(inner))
-            else:
-                lines.append(f"  {escaped(textwrap.dedent(inner))}")
-        else:
-            lines.append(line if line.startswith("    ") else escaped(line))
-    return lines
-
-
-def one_line(text: str) -> str:
-    """The text without its line breaks."""
-    return escaped(" ".join(text.split()))
-
-
-def escaped(text: str) -> str:
-    """Text in which <name> is shown and not taken for HTML; code in backticks stays as it is."""
-    parts = text.split("`")
-    parts[::2] = [part.replace("<", r"\<") for part in parts[::2]]
-    return "`".join(parts)
 
 
 if __name__ == "__main__":

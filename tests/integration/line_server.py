@@ -16,11 +16,11 @@ import numpy as np
 from google.protobuf import text_format
 
 from serving import models_config
-from serving.client.tests.model_server import ModelServer
 from serving.models_config import Model, ModelsConfig, Specific
-from tfs_client import Client, contract
+from tfs_client import Client
 from tfs_client.errors import CallError
-from tfs_client.wire import serving_pb2 as pb, tensors
+from tfs_client.testing import FakeModel, FakeServer, Request
+from tfs_client.wire import serving_pb2 as pb
 
 
 def config(*versions: int, labels: Mapping[str, int] | None = None) -> str:
@@ -29,6 +29,18 @@ def config(*versions: int, labels: Mapping[str, int] | None = None) -> str:
         name="line", base_path="/models/line", policy=Specific(versions), labels=labels or {}
     )
     return models_config.render(ModelsConfig(models=(model,)))
+
+
+class Line(FakeModel):
+    """Computes what the real model does; nothing of it is loaded yet."""
+
+    def __init__(self) -> None:
+        tensors = {"inputs": {"x": "float32 [N]"}, "outputs": {"y": "float32 [N]"}}
+        super().__init__("line", versions=(), labels={}, **tensors)
+
+    def answer(self, request: Request) -> Mapping[str, Any]:
+        """Half of x, and the version."""
+        return {"y": request.inputs["x"] / np.float32(2) + np.float32(request.answered_version)}
 
 
 class LineServer:
@@ -58,15 +70,10 @@ class LineServer:
         self._stopping = threading.Event()
         self._follower: threading.Thread | None = None
         self._store = set(store)
-        self._loaded: set[int] = set()
-        self._labels: dict[str, int] = {}
-        self._server = ModelServer(credentials=credentials)
-        self._server.answers = {
-            "Predict": self._predict,
-            "GetModelMetadata": self._metadata,
-            "GetModelStatus": self._status,
-            "HandleReloadConfigRequest": self._reload,
-        }
+        self._line = Line()
+        self._server = FakeServer(self._line, credentials=credentials)
+        self._server.handlers["GetModelStatus"] = self._status
+        self._server.handlers["HandleReloadConfigRequest"] = self._reload
         self.ports = {"grpc": self._server.port}
         self._client = Client(self._server.target, retry=None, breaker=None)
         """For `line`; it speaks no TLS."""
@@ -101,7 +108,7 @@ class LineServer:
 
     def wait_loaded(self, *versions: int) -> None:
         """All of them are loaded already."""
-        assert self._loaded.issuperset(versions)
+        assert self._line.versions.keys() >= {*versions}
 
     def line(self, spec: str = "", values: tuple[float, ...] = (2.0,)) -> list[float] | str:
         """The answer to a call by label, or the code of its refusal: as RunningServer.line."""
@@ -123,61 +130,16 @@ class LineServer:
         for label, version in labels.items():
             if version not in loaded:
                 return f"label {label} points at version {version}, which is not loaded"
-        self._loaded, self._labels = loaded, labels
+        now = dict.fromkeys(loaded, "AVAILABLE")
+        self._line.versions = {**self._line.versions, **now}  # no label is without its version
+        self._line.labels = labels
+        self._line.versions = now
         return ""
 
-    def _find(self, spec: Any) -> int | str:
-        """The version that a request is for, or the code that refuses it."""
-        chosen = spec.WhichOneof("version_choice")
-        if chosen == "version_label":
-            return self._labels.get(spec.version_label, "INVALID_ARGUMENT")
-        version = spec.version.value if chosen == "version" else max(self._loaded)
-        return version if version in self._loaded else "NOT_FOUND"
-
-    def _version(self, spec: Any, context: grpc.ServicerContext) -> int:
-        found = self._find(spec)
-        if found == "INVALID_ARGUMENT":
-            text = f"Unrecognized servable version label: {spec.version_label}"
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
-        if found == "NOT_FOUND":
-            text = f"Servable not found for request: Specific(line, {spec.version.value})"
-            context.abort(grpc.StatusCode.NOT_FOUND, text)
-        assert isinstance(found, int)
-        return found
-
-    def _predict(self, request: Any, context: grpc.ServicerContext) -> Any:
-        version = self._version(request.model_spec, context)
-        response = pb.PredictResponse(model_spec={"name": "line"})
-        response.model_spec.version.value = version
-        response.model_spec.signature_name = request.model_spec.signature_name
-        x = tensors.from_proto(request.inputs["x"])
-        response.outputs["y"].CopyFrom(tensors.to_proto(x / np.float32(2) + np.float32(version)))
-        return response
-
-    def _metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
-        version = self._version(request.model_spec, context)
-        signatures = pb.SignatureDefMap()
-        signature = signatures.signature_def[contract.SIGNATURE_DEFAULT]
-        signature.method_name = contract.METHOD_PREDICT
-        for ports, name in ((signature.inputs, "x"), (signature.outputs, "y")):
-            ports[name].dtype = pb.DT_FLOAT
-            ports[name].tensor_shape.dim.add(size=-1)
-        response = pb.GetModelMetadataResponse(model_spec={"name": "line"})
-        response.model_spec.version.value = version
-        packed = response.metadata["signature_def"]
-        packed.type_url = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
-        packed.value = signatures.SerializeToString()
-        return response
-
     def _status(self, request: Any, context: grpc.ServicerContext) -> Any:
-        response = pb.GetModelStatusResponse()
-        name = request.model_spec.name
-        if name != "line" and name not in self.others:
-            text = f"Could not find any versions of model {name}"
-            context.abort(grpc.StatusCode.NOT_FOUND, text)
-        for version in sorted(self._loaded, reverse=True):
-            response.model_version_status.add(version=version, state="AVAILABLE")
-        return response
+        if request.model_spec.name in self.others:
+            request.model_spec.name = self._line.name
+        return self._server.usual("GetModelStatus")(request, context)
 
     def _reload(self, request: Any, context: grpc.ServicerContext) -> Any:
         response = pb.ReloadConfigResponse()

@@ -7,6 +7,7 @@ event loop in a thread of its own. So one suite tests both.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import io
 import socket
@@ -84,23 +85,15 @@ class Blocking:
 
 @pytest.fixture
 def server() -> Iterator[ModelServer]:
-    server = ModelServer()
-    yield server
-    server.stop()
+    with ModelServer() as server:
+        yield server
 
 
 @pytest.fixture
 def make_server() -> Iterator[Callable[..., ModelServer]]:
     """A function that starts one more server; all are stopped at the end."""
-    made: list[ModelServer] = []
-
-    def make(*args: Any, **kwargs: Any) -> ModelServer:
-        made.append(ModelServer(*args, **kwargs))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
+    with contextlib.ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(ModelServer(**settings))
 
 
 @pytest.fixture(params=["threads", "asyncio"])

@@ -13,7 +13,7 @@ from tfs_client import AsyncClient, AsyncImageClassifier, ClosedClientError, Ret
 
 
 def slow(server, release: threading.Event, reached: threading.Event | None = None):
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def answer(request, context):
         if reached is not None:
@@ -21,7 +21,7 @@ def slow(server, release: threading.Event, reached: threading.Event | None = Non
         release.wait(10)
         return honest(request, context)
 
-    server.answers["Predict"] = answer
+    server.handlers["Predict"] = answer
 
 
 async def ask(client, value: float = 1.0):
@@ -77,7 +77,7 @@ def test_a_timeout_of_asyncios_own_is_a_cancellation(server):
 def test_cancelling_while_a_retry_waits_ends_it(server):
     import grpc
 
-    server.answers["Predict"] = lambda request, context: context.abort(
+    server.handlers["Predict"] = lambda request, context: context.abort(
         grpc.StatusCode.UNAVAILABLE, "gone"
     )
 

@@ -30,6 +30,7 @@ from tfs_client import (
     UnavailableError,
 )
 from tfs_client.failures import codes
+from tfs_client.testing import example_picture
 from tfs_client.wire import serving_pb2 as pb
 
 from .model_server import ModelServer
@@ -92,38 +93,40 @@ def test_the_answer_of_another_model_is_refused_by_every_call_that_asks_one(
     server, client, open_client
 ):
     for call in ("Predict", "Classify", "Regress", "GetModelMetadata"):
-        honest = getattr(server, f"_{call}")
+        honest = server.usual(call)
 
         def of_another(request, context, honest=honest):
             response = honest(request, context)
             response.model_spec.name = "another"
             return response
 
-        server.answers[call] = of_another
+        server.handlers[call] = of_another
     unchecked = open_client(server.target, check_inputs=False)
     asked = {"model": "image_classifier", "label": "stable"}
     calls = (
         lambda: unchecked.predict({"image_bytes": [b""]}, **asked),
         lambda: client.classify([{"x": 1.0}], **asked),
-        lambda: client.regress([{"x": 1.0}], **asked),
+        lambda: client.regress([{"x": 1.0}], model="echo", label="stable"),
         lambda: client.metadata(**asked),
     )
     for call in calls:
-        with pytest.raises(AnswerError, match=r"of image_classifier/labels/stable\. .* of another"):
+        with pytest.raises(AnswerError, match=r"of \w+/labels/stable\. .* of another"):
             call()
 
 
 def test_classify_returns_labels_with_scores(server, client):
-    client.classify([{"image/encoded": of(b"1")} for of in (bytes, bytearray, memoryview)])
-    sent = server.requests[-1][1].input.example_list.examples
-    assert {one.features.feature["image/encoded"].bytes_list.value[0] for one in sent} == {b"1"}
-    answer = client.classify([{"image/encoded": b"1"}, {"n": [1, 2], "f": 0.5}], label="canary")
+    cell = example_picture()
+    client.classify([{"image/encoded": of(cell)} for of in (bytes, bytearray, memoryview)])
+    sent = server.requests[-1].message.input.example_list.examples
+    assert {one.features.feature["image/encoded"].bytes_list.value[0] for one in sent} == {cell}
+    two = [{"image/encoded": cell}, {"image/encoded": cell, "n": [1, 2], "f": 0.5}]
+    answer = client.classify(two, label="canary")
     assert answer.results[1] == (
         ClassScore(label="sound", score=pytest.approx(0.8)),
         ClassScore(label="defective", score=pytest.approx(0.2)),
     )
     assert (len(answer.results), answer.version) == (2, 2)
-    features = server.requests[-1][1].input.example_list.examples[1].features.feature
+    features = server.requests[-1].message.input.example_list.examples[1].features.feature
     assert list(features["n"].int64_list.value) == [1, 2]
     assert list(features["f"].float_list.value) == [0.5]
 
@@ -131,7 +134,7 @@ def test_classify_returns_labels_with_scores(server, client):
 def test_metadata_is_typed_and_leaves_the_initialiser_out(client):
     metadata = client.metadata(label="canary")
     assert metadata.version == 2
-    assert sorted(metadata.signatures) == ["predict_images", "serving_default"]
+    assert sorted(metadata.signatures) == ["classify", "predict_images", "serving_default"]
     signature = metadata.signatures["predict_images"]
     assert signature.inputs == {"images": TensorSpec(dtype="uint8", shape=(None, 48, 32, 3))}
     assert signature.method == "tensorflow/serving/predict"
@@ -144,14 +147,14 @@ def test_status_lists_the_versions_in_order(server, client):
     ]
     failed = pb.GetModelStatusResponse()
     failed.model_version_status.add(version=3, state="END").status.error_code = 9
-    server.answers["GetModelStatus"] = lambda request, context: failed
+    server.handlers["GetModelStatus"] = lambda request, context: failed
     (row,) = client.status()
     assert (row.code, row.available) == ("FAILED_PRECONDITION", False)
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.name != "OK"])
 def test_every_grpc_code_has_its_class_and_keeps_code_and_details(server, client, code):
-    server.answers["Predict"] = refuse(code, "the server's words")
+    server.handlers["Predict"] = refuse(code, "the server's words")
     with pytest.raises(CallError) as caught:
         client.predict({"x": 1}, model="echo")
     assert type(caught.value) is codes.BY_CODE[code].kind
@@ -165,7 +168,7 @@ def test_every_grpc_code_has_its_class_and_keeps_code_and_details(server, client
 
 def test_a_full_queue_is_not_taken_for_a_dead_server(server, client):
     text = "The batch scheduling queue to which this task was submitted is full; currently 10"
-    server.answers["Predict"] = refuse(grpc.StatusCode.UNAVAILABLE, text)
+    server.handlers["Predict"] = refuse(grpc.StatusCode.UNAVAILABLE, text)
     with pytest.raises(OverloadedError):
         client.predict({"x": 1}, model="echo")
 
@@ -179,7 +182,7 @@ def test_unknown_models_and_labels_are_told_apart(client):
 
 def test_a_misspelt_model_is_named_where_a_server_speaks_of_its_label(server, client):
     """TensorFlow Serving looks the label up first: it says the same of a model that it lacks."""
-    server.answers["GetModelMetadata"] = refuse(
+    server.handlers["GetModelMetadata"] = refuse(
         grpc.StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label: stable"
     )
     words = r"no label 'stable' of model 'imgae_classifier', or no such model: compare both names"
@@ -189,7 +192,7 @@ def test_a_misspelt_model_is_named_where_a_server_speaks_of_its_label(server, cl
 
 def test_a_reload_at_its_deadline_says_what_a_server_waits_for(server, client):
     release = threading.Event()
-    server.answers["HandleReloadConfigRequest"] = lambda request, context: release.wait(20)
+    server.handlers["HandleReloadConfigRequest"] = lambda request, context: release.wait(20)
     config = 'model_config_list { config { name: "new" base_path: "/missing" } }'
     with pytest.raises(DeadlineExceededError, match=r"base_path is missing .* does not look"):
         client.reload(config, timeout_s=0.2)
@@ -197,15 +200,13 @@ def test_a_reload_at_its_deadline_says_what_a_server_waits_for(server, client):
 
 
 def test_a_slow_server_costs_the_deadline_and_no_more(server):
-    release = threading.Event()
-    server.answers["Predict"] = lambda request, context: [release.wait(10), pb.PredictResponse()][1]
+    server.returns({"x": 1}, delay_s=10)
     start = time.monotonic()
     with (
         Client(server.target, timeout_s=10) as client,
         pytest.raises(DeadlineExceededError, match=r"within 0\.2 s"),
     ):
         client.predict({"x": 1}, model="echo", timeout_s=0.2)
-    release.set()
     assert 0.1 < time.monotonic() - start < 2
 
 
@@ -256,7 +257,7 @@ def test_a_server_that_stops_in_the_middle_of_a_call_is_an_error_of_ours(server)
         release.wait(10)
         return pb.PredictResponse()
 
-    server.answers["Predict"] = hang
+    server.handlers["Predict"] = hang
     caught = []
 
     def call():
@@ -303,7 +304,7 @@ def test_another_grpc_server_is_recognised():
 
 @pytest.mark.parametrize("call", ["Predict", "Classify", "GetModelMetadata", "GetModelStatus"])
 def test_bytes_that_are_no_answer_are_an_error_of_ours(server, client, call):
-    server.answers[call] = lambda request, context: b"\xff\xff not a message"
+    server.handlers[call] = lambda request, context: b"\xff\xff not a message"
     asked = {
         "Predict": lambda: client.predict({"x": 1}, model="echo"),
         "Classify": lambda: client.classify([{"x": 1}]),
@@ -322,13 +323,13 @@ def test_a_tensor_that_lies_names_its_output(server, client):
         response.outputs["score"].tensor_content = b"1234"
         return response
 
-    server.answers["Predict"] = lie
+    server.handlers["Predict"] = lie
     with pytest.raises(AnswerError, match="output 'score'"):
         client.predict({"x": 1}, model="echo")
 
 
 def test_metadata_without_signatures_is_an_error_of_ours(server, client):
-    server.answers["GetModelMetadata"] = lambda request, context: pb.GetModelMetadataResponse()
+    server.handlers["GetModelMetadata"] = lambda request, context: pb.GetModelMetadataResponse()
     with pytest.raises(AnswerError, match="signature_def"):
         client.metadata()
 
@@ -355,7 +356,7 @@ def test_metadata_without_signatures_is_an_error_of_ours(server, client):
 def test_a_callers_mistake_is_found_before_anything_is_sent(server, client, wrong):
     with pytest.raises(RequestError, match=r"Expected .* Received: "):
         client.predict(**{"inputs": {"x": 1}, **wrong})
-    assert server.requests == []
+    assert server.requests == ()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@
 
 Public are the names in __all__, __version__, and these modules: contract, errors, answers, flags
 (connection flags for argparse), steps (walking a call step by step), protocol (for programs that
-speak the protocol without a Client) and observers. The names are looked up when they are first
-used, so that `tfs_client.contract` stays importable with the standard library alone.
+speak the protocol without a Client), testing (fakes for the tests of services) and observers. The
+names are looked up when they are first used, so that `tfs_client.contract` stays importable with
+the standard library alone.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ _CLOSING: Final[set[asyncio.Future[None]]] = set()
 
 
 class AsyncClient(Connection):
-    """Asks from one event loop. Its arguments are Connection's, its methods Client's."""
+    """Asks from one event loop; its methods are Client's. Its arguments are Connection's."""
 
     _loop: asyncio.AbstractEventLoop | None = None
 
@@ -89,7 +89,6 @@ class AsyncClient(Connection):
         shadow: Shadow | None = None,
     ) -> Prediction:
         """As Client.predict."""
-        self._check_loop()
         return await walk_async(
             self.core.predict(
                 inputs,
@@ -119,7 +118,6 @@ class AsyncClient(Connection):
         metadata: Pairs = (),
     ) -> Classification:
         """As Client.classify."""
-        self._check_loop()
         asked = servable(model, label, version)
         return await walk_async(
             self.core.classify(
@@ -139,7 +137,6 @@ class AsyncClient(Connection):
         metadata: Pairs = (),
     ) -> Regression:
         """As Client.regress."""
-        self._check_loop()
         asked = servable(model, label, version)
         return await walk_async(
             self.core.regress(
@@ -156,7 +153,6 @@ class AsyncClient(Connection):
         timeout_s: float | None = None,
     ) -> Metadata:
         """As Client.metadata."""
-        self._check_loop()
         asked = servable(model, label, version)
         return await walk_async(self.core.metadata(asked, timeout_s=timeout_s))
 
@@ -168,13 +164,11 @@ class AsyncClient(Connection):
         timeout_s: float | None = None,
     ) -> tuple[VersionStatus, ...]:
         """As Client.status."""
-        self._check_loop()
         asked = servable(model, None, version)
         return await walk_async(self.core.status(asked, timeout_s=timeout_s))
 
     async def reload(self, config: str, *, timeout_s: float = RELOAD_TIMEOUT_S) -> None:
         """As Client.reload."""
-        self._check_loop()
         return await walk_async(self.core.reload(config, timeout_s=timeout_s))
 
     async def wait_ready(
@@ -186,7 +180,6 @@ class AsyncClient(Connection):
         model: str = contract.MODEL_NAME,
     ) -> Metadata:
         """As Client.wait_ready."""
-        self._check_loop()
         asked = servable(model, label, version)
         return await walk_async(self.core.wait_ready(asked, timeout_s))
 
@@ -206,6 +199,7 @@ class AsyncClient(Connection):
             )
 
     def _open(self) -> None:
+        self.core.sender.check_loop = self._check_loop
         self._channels = Channels(self._channel, _end, self._renew_s)
 
     def _stub(self, method: str) -> Any:

@@ -1,15 +1,19 @@
 """What comes back: the types that a caller holds.
 
-Frozen data without behaviour.
+Frozen data without behaviour; `example` makes one for a test.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tfs_client import contract
+from tfs_client.errors import RequestError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +45,28 @@ class Prediction:
     def __getitem__(self, output: str) -> NDArray[Any]:
         """prediction["probability"] is prediction.outputs["probability"]."""
         return self.outputs[output]
+
+    @classmethod
+    def example(cls, outputs: Mapping[str, Any], **fields: Any) -> Prediction:
+        """One for a test, with defaults for what the test does not say.
+
+        Args:
+            outputs: by name; numbers, lists and texts are made into arrays.
+            fields: any other field of a Prediction.
+
+        Raises:
+            TypeError: no such field.
+        """
+        arrays = {name: _as_answered(value) for name, value in outputs.items()}
+        given = {
+            "model": contract.MODEL_NAME,
+            "version": 1,
+            "signature": contract.SIGNATURE_DEFAULT,
+            "latency_s": 0.005,
+            **fields,
+        }
+        by = f"{given['model']}/versions/{given['version']}"
+        return cls(outputs=arrays, **{"answered_by": by, **given})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,3 +184,63 @@ class ImagePrediction:
     """For joining the answer with an outcome that becomes known later."""
     source: str = ""
     """The path, where one was given."""
+
+    @classmethod
+    def example(
+        cls,
+        label: str | None = None,
+        probability: float | None = None,
+        *,
+        needs_review: bool | None = None,
+        valid: bool = True,
+        **fields: Any,
+    ) -> ImagePrediction:
+        """One for a test, with defaults for what the test does not say.
+
+        Args:
+            label: None means "sound"; without a picture (valid=False) there is none.
+            probability: of the positive class; None means 0.1 for "sound", 0.9 for any other label
+                and NaN where the image is not valid.
+            needs_review: None means no, but yes where the image is not valid.
+            valid: the image could be decoded.
+            fields: any other field of an ImagePrediction.
+
+        Raises:
+            RequestError: values that the contract does not allow: a valid image without a label or
+                with a probability that is not within 0 and 1; one that is not valid with either.
+            TypeError: no such field.
+        """
+        if label is None:
+            label = "sound" if valid else ""
+        if probability is None:
+            probability = (0.1 if label == "sound" else 0.9) if valid else math.nan
+        good = bool(label) and 0 <= probability <= 1 if valid else not label
+        if not good or (not valid and not math.isnan(probability)):
+            raise RequestError(
+                "Expected a label and a probability from 0 to 1 of a valid image, and neither of "
+                f"one that is not. Received: label={label!r}, probability={probability!r}, "
+                f"valid={valid}"
+            )
+        given = {
+            "model_version": 1,
+            "latency_s": 0.005,
+            "model": contract.MODEL_NAME,
+            "answered_by": f"{contract.MODEL_NAME}/labels/{contract.LABEL_STABLE}",
+            "reason": "" if valid else "the model could not decode the image",
+            **fields,
+        }
+        needs_review = not valid if needs_review is None else needs_review
+        return cls(
+            label=label, probability=probability, needs_review=needs_review, valid=valid, **given
+        )
+
+
+def _as_answered(value: Any) -> NDArray[Any]:
+    """A value as an output holds it: strings as an object array of bytes."""
+    array = np.array(value)
+    if array.dtype.kind in "US":
+        array = np.array(value, object)  # numpy's own strings lose zero bytes at their end
+        texts = [one.encode() if isinstance(one, str) else bytes(one) for one in array.flat]
+        array.flat[:] = texts
+    array.flags.writeable = False
+    return array

@@ -68,14 +68,14 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[ModelServer]:
     server = ModelServer()
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def predict(request: Any, context: Any) -> Any:
         if request.inputs["x"].tensor_content[:4] == np.float32(7).tobytes():
             time.sleep(1.5)  # longer than the proxies wait
         return honest(request, context)
 
-    server.answers["Predict"] = predict
+    server.handlers["Predict"] = predict
     yield server
     server.stop()
 

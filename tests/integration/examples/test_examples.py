@@ -114,7 +114,7 @@ def answer_like(wrong_share: dict[int, float]) -> Callable:
 
 
 def test_the_ab_test_finds_the_better_version(server, example, tmp_path):
-    server.answers["Predict"] = answer_like({1: 0.4, 2: 0.0})
+    server.handlers["Predict"] = answer_like({1: 0.4, 2: 0.0})
 
     said = example("ab_test/ask.py")
 
@@ -137,7 +137,7 @@ def test_the_ab_test_without_a_server_goes_on_and_asks_for_people(server, exampl
 
 
 def test_the_shadow_is_compared_and_its_answers_are_not_used(server, example):
-    server.answers["Predict"] = answer_like({1: 0.0, 2: 0.25})
+    server.handlers["Predict"] = answer_like({1: 0.0, 2: 0.25})
 
     said = example("shadow.py", "--share=1")
 
@@ -159,7 +159,7 @@ def test_a_locust_user_counts_answers_and_names_failures(server, start, tmp_path
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
         return honest(request, context)
 
-    server.answers["Predict"] = every_other_one_fails
+    server.handlers["Predict"] = every_other_one_fails
 
     with start("locust_user.py", "--json") as locust:
         deadline = time.monotonic() + 60

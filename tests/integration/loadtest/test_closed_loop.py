@@ -56,11 +56,11 @@ def test_a_sound_server_passes_over_tls_and_leaves_page_and_figures(
     assert paths == ["build/loadtest.json", "build/loadtest.html"]
     found, served = done.figures, server.asked("Predict")
     assert found["requests"] == len(served) > 10
-    assert {request.model_spec.signature_name for request in served} == {
+    assert {request.signature for request in served} == {
         "serving_default",
         "predict_images",
     }
-    assert {request.model_spec.version_label for request in served} == {"stable"}
+    assert {request.label for request in served} == {"stable"}
     assert found["failures"] == 0
     assert 0.8 < found["duration_s"] < 10
     assert found["requests_per_s"] == pytest.approx(found["requests"] / found["duration_s"])
@@ -94,7 +94,7 @@ def test_an_answer_that_changes_or_is_not_valid_is_a_failure(
     own = shutil.copytree(pictures, tmp_path / "pictures")
     whole = (own / "0.png").read_bytes()
     (own / "broken.png").write_bytes(whole[: len(whole) // 2])
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def fickle(request: Any, context: Any) -> Any:
         answer = honest(request, context)
@@ -106,7 +106,7 @@ def test_an_answer_that_changes_or_is_not_valid_is_a_failure(
             answer.outputs[contract.OUTPUT_PROBABILITY].ClearField("tensor_content")
         return answer
 
-    server.answers["Predict"] = fickle
+    server.handlers["Predict"] = fickle
     where = ("--target", server.target, "--images", str(own), "--users", "3")
     done = commands.run(run.main, *where, "--duration-s", "1", folder=tmp_path)
     assert done.code == 1, done.told

@@ -110,13 +110,13 @@ def test_one_load_asks_both_labels_and_is_compared_and_kept(
 ) -> None:
     monkeypatch.setattr(comparison, "FEWEST", 3)
     server.labels = {"stable": 1, "slow": 2}
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def predict(request: Any, context: Any) -> Any:
         time.sleep(0.06 if request.model_spec.version_label == "slow" else 0.0)
         return honest(request, context)
 
-    server.answers["Predict"] = predict
+    server.handlers["Predict"] = predict
     load = ("--target", server.target, "--images", str(pictures), "--rate", "60")
     done = compared("--labels", "stable,slow", *load, "--duration-s", "4.2")
     # Four seconds are too few for a verdict on a busy machine; they have the same figures.
@@ -124,7 +124,7 @@ def test_one_load_asks_both_labels_and_is_compared_and_kept(
     assert done.out.splitlines()[-1].startswith("slow (B) against stable (A): ")
     ratio = figures(tmp_path)["p50.ratio"]
     assert ratio > 1
-    asked = {request.model_spec.version_label for request in server.asked("Predict")}
+    asked = {request.label for request in server.asked("Predict")}
     assert asked == {"stable", "slow"}
     assert figures(tmp_path)["paired"] is True
 

@@ -97,7 +97,7 @@ def test_a_version_without_the_signature_is_refused(
 ) -> None:
     empty = pb.GetModelMetadataResponse()
     empty.metadata["signature_def"].value = pb.SignatureDefMap().SerializeToString()
-    server.answers["GetModelMetadata"] = lambda request, context: empty
+    server.handlers["GetModelMetadata"] = lambda request, context: empty
     where = ("--target", server.target, "--images", str(pictures))
     done = commands.run(run.main, *where, folder=tmp_path)
     assert done.code == 2

@@ -108,11 +108,9 @@ def test_stairs_of_a_shape_are_shown_with_their_throughput(
 def test_a_mix_reaches_the_server_as_it_is_weighed(stairs: tuple[Done, ModelServer]) -> None:
     done, server = stairs
     served = server.asked("Predict")
-    labels = Counter(one.model_spec.version_label for one in served)
+    labels = Counter(one.label for one in served)
     assert 0.1 < labels["canary"] / len(served) < 0.4
-    kinds = Counter(
-        (name, one.inputs[name].tensor_shape.dim[0].size) for one in served for name in one.inputs
-    )
+    kinds = Counter((name, one.rows) for one in served for name in one.inputs)
     inputs = (contract.INPUT_IMAGE_BYTES, contract.INPUT_IMAGES)
     assert set(kinds) == {(name, count) for name in inputs for count in (1, 3)}
     held = recorded(done).series
@@ -143,13 +141,13 @@ def test_a_gate_gives_no_verdict_on_too_few_requests(load: Load, tmp_path: Path)
 def test_latency_counts_from_the_intended_start_and_all_places_taken_means_late_not_dropped(
     server: ModelServer, load: Load
 ) -> None:
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def slow(request: Any, context: Any) -> Any:
         time.sleep(0.05)
         return honest(request, context)
 
-    server.answers["Predict"] = slow
+    server.handlers["Predict"] = slow
     # Two places and 0.05 s for each answer: 40 requests/s at most, and 120 are due.
     done = load("--rate", "120", "--duration-s", "0.8", "--in-flight", "2", "--timeout-s", "9")
     times = planned(rate_per_s=120, duration_s=0.8)
@@ -170,7 +168,7 @@ def test_what_never_gets_a_place_is_a_failure_of_its_own(server: ModelServer, lo
         time.sleep(0.8)
         raise AssertionError("nobody waits for this")
 
-    server.answers["Predict"] = hang
+    server.handlers["Predict"] = hang
     done = load("--rate", "60", "--duration-s", "0.8", "--in-flight", "4", "--timeout-s", "0.5")
     assert done.code == 1
     found = done.figures
@@ -257,7 +255,7 @@ def alive(process: psutil.Process) -> bool:
 
 def failing(server: ModelServer) -> None:
     """Answers rightly 20 times, then now and then not: half of the answers are right at least."""
-    honest, calls = server._Predict, iter(range(10**6))
+    honest, calls = server.usual("Predict"), iter(range(10**6))
     empty = pb.PredictResponse(model_spec={"name": contract.MODEL_NAME})
     empty.model_spec.version.value = 1
 
@@ -273,7 +271,7 @@ def failing(server: ModelServer) -> None:
             return empty
         context.abort(grpc.StatusCode.INTERNAL, "a sixth")
 
-    server.answers["Predict"] = predict
+    server.handlers["Predict"] = predict
 
 
 def test_failures_are_told_with_their_own_words_and_a_gate_may_allow_a_share_of_them(

@@ -145,7 +145,7 @@ def test_a_test_is_started_watched_stopped_and_started_again_on_the_page(
     assert "connection" not in form  # secrets and paths of ours stay off the page
 
     def asked() -> int:
-        return sum(call == "Predict" for call, _ in server.requests)
+        return len(server.asked("Predict"))
 
     for _ in range(2):
         before = asked()

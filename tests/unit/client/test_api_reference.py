@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -58,3 +59,47 @@ def test_a_page_that_differs_is_named_and_written_anew(
     assert api_reference.main([]) == 0
     assert not (tmp_path / "of-a-room-that-is-gone.md").exists()
     assert api_reference.main(["--check"]) == 0
+
+
+def test_every_name_of_a_public_module_stands_on_its_page() -> None:
+    pages = api_reference.pages()
+    for module in api_reference.MODULES:
+        names = getattr(importlib.import_module(f"tfs_client.{module}"), "__all__", ())
+        for name in names:
+            written = rf"^## {name}$|^- `{name}[`: ]"
+            assert re.search(written, pages[f"{module}.md"], re.MULTILINE), f"{module}.{name}"
+
+
+def test_a_module_that_the_package_calls_public_has_a_page() -> None:
+    (said,) = re.findall(r"these modules: (.*?)\.", tfs_client.__doc__ or "", re.DOTALL)
+    named = re.findall(r"\b\w+\b", re.sub(r"\([^)]*\)| and ", " ", said))
+    pages = {page.removesuffix(".md") for page in api_reference.pages()}
+    assert len(named) > 6
+    assert set(named) <= pages
+
+
+def test_every_link_of_the_reference_leads_to_a_heading() -> None:
+    pages = api_reference.pages()
+    headings = {
+        page: {
+            heading.replace(".", "").lower()
+            for heading in re.findall(r"^##+ (.+)$", text, re.MULTILINE)
+        }
+        for page, text in pages.items()
+    }
+    links = [
+        (file or page, anchor)
+        for page, text in pages.items()
+        for file, anchor in re.findall(r"\]\(([\w.]*)#(\w+)\)", text)
+    ]
+    assert len(links) > 150
+    assert not [link for link in links if link[1] not in headings[link[0]]]
+
+
+def test_what_a_base_class_says_stands_once_and_is_linked() -> None:
+    pages = api_reference.pages()
+    chapter = pages["testing.md"].partition("\n## FakeClassifier\n")[2].partition("\n## ")[0]
+    assert chapter.count("**Args**") == chapter.count("`batch_size`: ") == 1
+    assert "Derives from [`ImageClassifier`](images.md#imageclassifier), [`Fake`](#fake)" in chapter
+    assert "As [`Client.predict`](#clientpredict)." in pages["client.md"]
+    assert "Connection's" not in pages["client.md"]

@@ -74,7 +74,7 @@ TABLE = [
 def test_a_failure_has_its_class_and_is_sent_so_often(
     server, open_client, code, text, kind, times, words
 ):
-    server.answers["Predict"] = lambda request, context: context.abort(code, text)
+    server.handlers["Predict"] = lambda request, context: context.abort(code, text)
     client = open_client(server.target, retry=QUICK)
     with pytest.raises(CallError) as caught:
         client.predict({"x": [1.0]}, model="echo")

@@ -153,7 +153,7 @@ def test_metadata_and_tokens_reach_the_server(server, open_client):
     )
     ask(client, metadata=[("x-one", "more")])
     ask(client)
-    by_call = [server.metadata[at] for at in range(3)]  # GetModelMetadata, Predict, Predict
+    by_call = [one.metadata for one in server.requests[:3]]  # GetModelMetadata, Predict, Predict
     assert [one["authorization"] for one in by_call] == [
         *("Bearer first", "Bearer second", "Bearer third")
     ]
@@ -168,7 +168,7 @@ def test_a_function_that_gives_no_token_is_refused(server, open_client, token):
     client = open_client(server.target, token=lambda: token)
     with pytest.raises(RequestError, match=r"Expected .* Received: "):
         ask(client)
-    assert server.requests == []
+    assert server.requests == ()
 
 
 def test_a_token_is_not_sent_in_plain_text_to_other_machines(open_client):
@@ -212,7 +212,7 @@ def test_metadata_that_grpc_refuses_is_refused_first(server, open_client, pairs)
         open_client(server.target, metadata=pairs)
     with pytest.raises(RequestError, match="Expected metadata as pairs"):
         ask(open_client(server.target), metadata=pairs)
-    assert server.asked("Predict") == []
+    assert server.asked("Predict") == ()
 
 
 # --- several addresses ----------------------------------------------------------------------------
@@ -230,14 +230,14 @@ def test_the_load_goes_round_all_addresses_and_round_a_dead_one(make_server, ope
 
 
 def test_a_channel_that_is_made_anew_cuts_no_call(server, open_client):
-    honest, slow = server._Predict, threading.Event()
+    honest, slow = server.usual("Predict"), threading.Event()
 
     def predict(request, context):
         if request.inputs["x"].tensor_content[:4] == np.float32(7).tobytes():
             slow.wait(10)
         return honest(request, context)
 
-    server.answers["Predict"] = predict
+    server.handlers["Predict"] = predict
     client = open_client(server.target, renew_s=0.1, timeout_s=10)
     channels = client._channels
     answers = []
@@ -269,14 +269,14 @@ def test_messages_too_large_in_either_direction_say_so(server, open_client):
     with pytest.raises(MessageTooLargeError, match="max_message_bytes"):
         client.predict({"x": np.zeros(2000, np.float32)}, model="echo")
 
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def large(request, context):
         response = honest(request, context)
         response.outputs["x"].tensor_content = bytes(8000)
         return response
 
-    server.answers["Predict"] = large
+    server.handlers["Predict"] = large
     with pytest.raises(MessageTooLargeError):
         ask(client)
 

@@ -32,14 +32,14 @@ def ask(client, **settings):
 
 def broken_for(server, *labels, code=grpc.StatusCode.INTERNAL, text="broken model"):
     """Has Predict fail for these labels."""
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def answer(request, context):
         if request.model_spec.version_label in labels:
             context.abort(code, text)
         return honest(request, context)
 
-    server.answers["Predict"] = answer
+    server.handlers["Predict"] = answer
 
 
 def test_the_first_who_can_answers_and_says_so(client):
@@ -110,7 +110,7 @@ def test_a_dead_server_falls_back_to_another_servers_model(server, make_server, 
 
 
 def test_a_server_that_lies_falls_back(server, client):
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def lie(request, context):
         response = honest(request, context)
@@ -118,21 +118,21 @@ def test_a_server_that_lies_falls_back(server, client):
             response.outputs["x"].tensor_content = b"123"
         return response
 
-    server.answers["Predict"] = lie
+    server.handlers["Predict"] = lie
     assert ask(client, fallback=[CANARY]).version == 2
     with pytest.raises(AnswerError):
         ask(client)
 
 
 def test_a_server_that_hangs_leaves_time_for_the_next(server, client):
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def hang(request, context):
         if request.model_spec.version_label == "stable":
             time.sleep(1.0)
         return honest(request, context)
 
-    server.answers["Predict"] = hang
+    server.handlers["Predict"] = hang
     start = time.monotonic()
     answer = ask(client, fallback=[CANARY], timeout_s=0.8)
     assert answer.version == 2
@@ -201,7 +201,7 @@ def test_a_router_deals_callers_and_writes_down_who_answered(server, client, tmp
     )
     assert saved.version == 1
     assert (lines[41]["label"], lines[41]["error"]) == ("canary", "ServerError")
-    assert server.metadata[-1]["x-request-id"] == lines[41]["request_id"]
+    assert server.requests[-1].metadata["x-request-id"] == lines[41]["request_id"]
 
 
 def test_the_kill_switch_sends_everybody_to_the_control(client):

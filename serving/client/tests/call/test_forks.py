@@ -65,13 +65,13 @@ def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("how", ["", "hedge_after_s=5"], ids=["a call", "a hedged call"])
 def test_a_fork_beside_a_call_is_refused_in_the_child_alone(server, how):
     """gRPC leaves its fork handlers out then: the child's calls end it, several times of eight."""
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def slow(request, context):
         time.sleep(1)
         return honest(request, context)
 
-    server.answers["Predict"] = slow
+    server.handlers["Predict"] = slow
     done = run(
         f"""
         import os, threading, time

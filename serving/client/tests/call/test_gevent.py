@@ -49,13 +49,13 @@ MODE = "import grpc.experimental.gevent; grpc.experimental.gevent.init_gevent()"
 @pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="needs gevent")
 @pytest.mark.parametrize("mode", ["", MODE], ids=["usual mode", "gevent mode"])
 def test_a_call_that_blocks_every_greenlet_is_told(server, mode):
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def slow(request, context):
         time.sleep(0.5)
         return honest(request, context)
 
-    server.answers["Predict"] = slow
+    server.handlers["Predict"] = slow
     script = textwrap.dedent(SCRIPT).format(mode=mode, target=server.target)
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60

@@ -8,14 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent import futures
 
-import grpc
 import pytest
 
 from tfs_client import CallError, Client, Retry, Servable, UnavailableError
 
-from ..model_server import Handlers, ModelServer
+from ..model_server import ModelServer
 
 QUICK = Retry(attempts=9, backoff_s=0.001, max_backoff_s=0.01, budget_burst=100)
 
@@ -204,18 +202,9 @@ def test_a_server_that_accepts_and_goes_away_is_left_alone_after_the_call(
 @pytest.fixture
 def restless():
     """The target of two servers that end every connection after 60 ms, as one that drains does."""
-    echo = ModelServer()
     options = [("grpc.max_connection_age_ms", 60), ("grpc.max_connection_age_grace_ms", 5000)]
-    servers = [grpc.server(futures.ThreadPoolExecutor(8), options=options) for _ in range(2)]
-    ports = []
-    for one in servers:
-        one.add_generic_rpc_handlers((Handlers(echo),))
-        ports.append(one.add_insecure_port("127.0.0.1:0"))
-        one.start()
-    yield [f"127.0.0.1:{port}" for port in ports]
-    for one in servers:
-        one.stop(None).wait()
-    echo.stop()
+    with ModelServer(options=options) as one, ModelServer(options=options) as other:
+        yield [one.target, other.target]
 
 
 def test_servers_that_drain_cost_no_call_even_without_retries(restless):

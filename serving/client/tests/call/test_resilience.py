@@ -33,10 +33,10 @@ class Failing:
     """Fails the first `times` Predicts, then answers."""
 
     def __init__(self, server, times: int, code=grpc.StatusCode.UNAVAILABLE, text="gone"):
-        self.left, self._honest = times, server._Predict
+        self.left, self._honest = times, server.usual("Predict")
         self._code, self._text = code, text
         self._lock = threading.Lock()
-        server.answers["Predict"] = self
+        server.handlers["Predict"] = self
 
     def __call__(self, request, context):
         with self._lock:
@@ -112,7 +112,7 @@ def test_without_a_retry_setting_nothing_is_sent_twice(server, open_client):
 
 
 def test_a_reload_is_never_sent_twice(server, open_client):
-    server.answers["HandleReloadConfigRequest"] = lambda request, context: context.abort(
+    server.handlers["HandleReloadConfigRequest"] = lambda request, context: context.abort(
         grpc.StatusCode.UNAVAILABLE, "gone"
     )
     config = 'model_config_list { config { name: "echo" base_path: "/m" } }'
@@ -126,7 +126,7 @@ def test_the_deadline_is_that_of_all_attempts_together(server, open_client):
         time.sleep(0.15)
         context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
 
-    server.answers["Predict"] = slow_and_failing
+    server.handlers["Predict"] = slow_and_failing
     client = open_client(server.target, retry=Retry(attempts=100, backoff_s=0.01))
     client.metadata(model="echo")
     start = time.monotonic()
@@ -140,7 +140,7 @@ def test_a_request_that_ran_into_its_deadline_while_being_computed_is_sent_once(
     server, open_client
 ):
     release = threading.Event()
-    server.answers["Predict"] = lambda request, context: release.wait(10)
+    server.handlers["Predict"] = lambda request, context: release.wait(10)
     client = open_client(server.target, retry=Retry(attempts=9, backoff_s=0.001))
     client.metadata(model="echo")
     with pytest.raises(DeadlineExceededError) as caught:
@@ -182,14 +182,14 @@ def test_pauses_grow_are_bounded_and_drawn_at_random():
 
 def test_a_slow_answer_is_overtaken_by_a_hedge(server, open_client):
     release, calls = threading.Event(), iter(range(100))
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def slow_at_first(request, context):
         if next(calls) == 0:
             release.wait(10)
         return honest(request, context)
 
-    server.answers["Predict"] = slow_at_first
+    server.handlers["Predict"] = slow_at_first
     client = open_client(server.target, hedge_after_s=0.05)
     client.metadata(model="echo")
     start = time.monotonic()
@@ -207,13 +207,13 @@ def test_a_quick_answer_is_not_hedged(server, open_client):
 
 
 def test_hedges_come_out_of_the_budget(server, open_client):
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def slow(request, context):
         time.sleep(0.4)  # so long that a hedge arrives before the first attempt is answered
         return honest(request, context)
 
-    server.answers["Predict"] = slow
+    server.handlers["Predict"] = slow
     client = open_client(
         server.target,
         hedge_after_s=0.01,
@@ -269,14 +269,14 @@ def test_what_keeps_failing_is_left_alone_and_tried_again(server, open_client, c
 
 
 def test_the_circuit_of_one_servable_does_not_close_the_way_to_another(server, open_client):
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def only_canary_works(request, context):
         if request.model_spec.version_label != "canary":
             context.abort(grpc.StatusCode.INTERNAL, "broken model")
         return honest(request, context)
 
-    server.answers["Predict"] = only_canary_works
+    server.handlers["Predict"] = only_canary_works
     client = open_client(server.target, breaker=Breaker(window=2, min_calls=2, open_s=60))
     for _ in range(4):
         with pytest.raises(Exception, match=r"broken model|was not sent"):
@@ -306,13 +306,13 @@ def test_only_one_call_probes_a_circuit_that_was_open(server, open_client):
             ask(client)
     time.sleep(0.25)
     release = threading.Event()
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def slow(request, context):
         release.wait(5)
         return honest(request, context)
 
-    server.answers["Predict"] = slow
+    server.handlers["Predict"] = slow
     before = count(server)
     outcomes: list[str] = []
 

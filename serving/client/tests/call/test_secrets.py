@@ -62,7 +62,7 @@ def test_the_repr_of_a_call_and_of_what_sends_it_shows_no_token(server, open_cli
         metadata={"x-key": "hush-metadata"},
     )
     ask(client, metadata=[("x-more", "hush-more")])
-    assert server.metadata[-1]["authorization"] == "Bearer hush-token"
+    assert server.requests[-1].metadata["authorization"] == "Bearer hush-token"
     core = client.core
     shown += [repr(core.sender.settings), repr(client), repr(core)]
     pairs = (("authorization", "hush"),)
@@ -75,7 +75,7 @@ def test_the_repr_of_a_call_and_of_what_sends_it_shows_no_token(server, open_cli
     given = open_client(server.target, token="hush-token")
     assert "hush" not in repr(given.core.sender.settings)
     ask(given)
-    assert server.metadata[-1]["authorization"] == "Bearer hush-token"
+    assert server.requests[-1].metadata["authorization"] == "Bearer hush-token"
 
 
 def test_a_key_of_the_router_is_not_in_the_error_about_it(client):
@@ -103,8 +103,8 @@ def test_credentials_are_not_sent_in_plain_text_to_other_machines(open_client, n
 def test_credentials_go_to_this_machine_in_plain_text(server, open_client):
     client = open_client(server.target, metadata={"authorization": "Basic b3Zlbg=="})
     ask(client, metadata=[("cookie", "a=b")])
-    assert server.metadata[-1]["authorization"] == "Basic b3Zlbg=="
-    assert server.metadata[-1]["cookie"] == "a=b"
+    assert server.requests[-1].metadata["authorization"] == "Basic b3Zlbg=="
+    assert server.requests[-1].metadata["cookie"] == "a=b"
 
 
 def test_what_an_observer_adds_follows_the_same_rule(open_client):
@@ -137,7 +137,7 @@ def test_a_function_that_gives_no_token_costs_the_deadline_and_no_more(server, o
     with pytest.raises(DeadlineExceededError, match=r"function given as token .* nothing was sent"):
         ask(client)
     assert time.monotonic() - start < 3
-    assert server.requests == []
+    assert server.requests == ()
     release.set()
     assert ask(client, timeout_s=5)["x"].tolist() == [1.0]
 
@@ -148,7 +148,7 @@ def test_what_the_function_raises_is_the_callers(server, open_client):
 
     with pytest.raises(KeyError, match="no token today"):
         ask(open_client(server.target, token=breaks))
-    assert server.requests == []
+    assert server.requests == ()
 
 
 def test_the_function_finds_the_callers_context(server):
@@ -162,7 +162,7 @@ def test_the_function_finds_the_callers_context(server):
             await ask(client)
 
     asyncio.run(main())
-    assert {one["authorization"] for one in server.metadata} == {"Bearer ada"}
+    assert {one.metadata["authorization"] for one in server.requests} == {"Bearer ada"}
 
 
 def test_an_event_loop_goes_on_while_the_function_thinks(server):
@@ -186,4 +186,4 @@ def test_an_event_loop_goes_on_while_the_function_thinks(server):
 
     asyncio.run(main())
     assert turns > 10
-    assert server.metadata[-1]["authorization"] == "Bearer token"
+    assert server.requests[-1].metadata["authorization"] == "Bearer token"

@@ -168,14 +168,14 @@ def test_bench_measures_for_a_while_and_counts_errors(server, cell, capsys):
     assert "image_bytes string [3]" in capsys.readouterr().out
 
     calls = iter(range(10**6))
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def sometimes(request, context):
         if next(calls) % 2:
             context.abort(grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue is full")
         return honest(request, context)
 
-    server.answers["Predict"] = sometimes
+    server.handlers["Predict"] = sometimes
     assert main(ask) == 1
     assert "UNAVAILABLE: " in capsys.readouterr().out
 

@@ -24,7 +24,7 @@ WRITTEN_OUT = r"\x1b[2J\r\n\x07\x7f\x9b31m\u202e\u2028"
 @pytest.fixture
 def steering(server):
     """A server whose labels, states, names and errors try to steer a terminal."""
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def predict(request, context):
         response = honest(request, context)
@@ -36,8 +36,8 @@ def steering(server):
     row = failed.model_version_status.add(version=3, state="END")
     row.status.error_code = 9
     row.status.error_message = f"broken{STEERS}"
-    server.answers["Predict"] = predict
-    server.answers["GetModelStatus"] = lambda request, context: failed
+    server.handlers["Predict"] = predict
+    server.handlers["GetModelStatus"] = lambda request, context: failed
     return server
 
 
@@ -82,7 +82,7 @@ def test_states_and_errors_of_a_server(steering, capsys):
     for flags in ([], ["--json"]):
         assert main(["status", "--target", steering.target, *flags]) == 0
         assert "broken" in printed(capsys)[0]
-    steering.answers["GetModelStatus"] = lambda request, context: context.abort(
+    steering.handlers["GetModelStatus"] = lambda request, context: context.abort(
         grpc.StatusCode.INTERNAL, "broken\x1b[2J\x9b"
     )
     assert main(["status", "--target", steering.target]) == 2
@@ -90,7 +90,7 @@ def test_states_and_errors_of_a_server(steering, capsys):
 
 
 def test_names_of_tensors_and_versions(server, capsys):
-    honest = server._GetModelMetadata
+    honest = server.usual("GetModelMetadata")
 
     def metadata(request, context):
         response = honest(request, context)
@@ -101,7 +101,7 @@ def test_names_of_tensors_and_versions(server, capsys):
         response.metadata["signature_def"].value = signatures.SerializeToString()
         return response
 
-    server.answers["GetModelMetadata"] = metadata
+    server.handlers["GetModelMetadata"] = metadata
     for flags in ([], ["--json"]):
         assert main(["metadata", "--target", server.target, *flags]) == 0
         assert r"[2J" in printed(capsys)[0]

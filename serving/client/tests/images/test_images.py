@@ -39,11 +39,7 @@ def cut_short(as_file) -> bytes:
 
 def sent_tensors(server, name: str) -> list[np.ndarray]:
     """What arrived at the server under this input name, request by request."""
-    return [
-        tensors.from_proto(request.inputs[name])
-        for call, request in server.requests
-        if call == "Predict" and name in request.inputs
-    ]
+    return [one.inputs[name] for one in server.asked() if name in one.inputs]
 
 
 def test_a_file_and_its_bytes_are_sent_untouched(server, classifier, as_file, tmp_path):
@@ -98,7 +94,7 @@ def test_other_sizes_and_pillow_images_are_resized_to_what_the_version_wants(
 def test_the_size_is_asked_for_once(server, classifier, picture):
     for _ in range(3):
         classifier.predict(picture)
-    assert [call for call, _ in server.requests].count("GetModelMetadata") == 1
+    assert len(server.asked("GetModelMetadata")) == 1
 
 
 def test_a_label_that_moves_to_another_size_is_followed(server, classifier, picture):
@@ -150,7 +146,7 @@ def test_what_cannot_be_an_image_is_refused_before_sending(server, classifier, s
     with pytest.raises(RequestError, match=r"Expected .* Received: ") as caught:
         classifier.predict(source)
     assert words in str(caught.value)
-    assert server.requests == []
+    assert server.requests == ()
 
 
 @pytest.mark.parametrize(
@@ -161,7 +157,7 @@ def test_what_cannot_be_an_image_is_refused_before_sending(server, classifier, s
 def test_predict_many_wants_many(server, classifier, sources):
     with pytest.raises(RequestError, match=r"Expected .* Received: "):
         classifier.predict_many(sources)
-    assert server.requests == []
+    assert server.requests == ()
 
 
 def test_a_file_that_is_not_there_is_an_error_of_the_operating_system(classifier, tmp_path):
@@ -182,7 +178,7 @@ def says(server, model="image_classifier", version=1, **changes):
     for name, value in outputs.items():
         if value is not None:
             response.outputs[name].CopyFrom(tensors.to_proto(value))
-    server.answers["Predict"] = lambda request, context: response
+    server.handlers["Predict"] = lambda request, context: response
 
 
 def one(value) -> np.ndarray:
@@ -230,7 +226,7 @@ def test_an_image_that_is_not_valid_is_for_review_whatever_the_model_says(
 def test_one_wrong_row_of_a_batch_is_refused_and_a_fallback_is_asked(
     server, client, make_classifier, as_file
 ):
-    honest = server._Predict
+    honest = server.usual("Predict")
 
     def confident(request, context):
         response = honest(request, context)
@@ -239,7 +235,7 @@ def test_one_wrong_row_of_a_batch_is_refused_and_a_fallback_is_asked(
             response.outputs["probability"].CopyFrom(tensors.to_proto(rows))
         return response
 
-    server.answers["Predict"] = confident
+    server.handlers["Predict"] = confident
     classifier = make_classifier(client, label="canary", fallback=[Servable(label="stable")])
     answers = classifier.predict_many([as_file(), as_file()])
     assert [answer.model_version for answer in answers] == [1, 1]
@@ -274,13 +270,13 @@ def test_the_answer_of_another_model_or_version_is_refused(
 
 
 def test_pixels_for_a_model_without_a_fixed_size_are_refused(server, classifier, picture):
-    server.sizes[1] = (-1, 64)
+    server.models["image_classifier"].sizes[1] = (None, 64)
     with pytest.raises(AnswerError, match="send files instead"):
         classifier.predict(picture)
 
 
 def test_an_error_that_has_nothing_to_do_with_the_size_is_kept(server, classifier, picture):
-    server.answers["Predict"] = lambda request, context: context.abort(
+    server.handlers["Predict"] = lambda request, context: context.abort(
         grpc.StatusCode.FAILED_PRECONDITION, "broken model"
     )
     with pytest.raises(FailedPreconditionError, match="broken model"):

@@ -57,14 +57,14 @@ class Notes(Observer):
 
 
 def fail(server, times: int, code=grpc.StatusCode.UNAVAILABLE, text="gone"):
-    honest, left = server._Predict, iter(range(times))
+    honest, left = server.usual("Predict"), iter(range(times))
 
     def answer(request, context):
         if next(left, None) is not None:
             context.abort(code, text)
         return honest(request, context)
 
-    server.answers["Predict"] = answer
+    server.handlers["Predict"] = answer
 
 
 def ask(client, **settings):
@@ -83,7 +83,7 @@ def test_an_observer_is_told_of_each_step_once(server, open_client):
         ("failed", "Predict", "UnavailableError", True),
         ("ended", "Predict", 2, 1, None),
     ]
-    assert server.metadata[-1]["x-note"] == "a note"
+    assert server.requests[-1].metadata["x-note"] == "a note"
 
 
 def test_an_observer_is_told_of_failures_and_fallbacks(server, open_client, make_classifier):
@@ -133,12 +133,12 @@ def test_a_cancelled_call_has_ended_for_observers_too(server):
     def hang(request, context):
         reached.set()
         release.wait(10)
-        return server._Predict(request, context)
+        return server.usual("Predict")(request, context)
 
     async def body():
         async with AsyncClient(server.target, observers=[notes]) as client:
             await client.metadata(model="echo", label="stable")
-            server.answers["Predict"] = hang
+            server.handlers["Predict"] = hang
             task = asyncio.ensure_future(ask(client))
             await asyncio.to_thread(reached.wait, 5)
             task.cancel()
@@ -197,7 +197,7 @@ def test_a_call_is_a_client_span_whose_context_reaches_the_server(
     assert {key: span.attributes[key] for key in expected} == expected
     assert [event.name for event in span.events] == ["tfs.attempt_failed"]
     context = span.get_span_context()
-    version, trace_id, span_id, _ = server.metadata[-1]["traceparent"].split("-")
+    version, trace_id, span_id, _ = server.requests[-1].metadata["traceparent"].split("-")
     assert (version, int(trace_id, 16), int(span_id, 16)) == (
         *("00", context.trace_id, context.span_id),
     )

@@ -75,26 +75,26 @@ def ask(client, **settings):
 
 
 def fail(server, times, code=grpc.StatusCode.UNAVAILABLE, text="gone"):
-    honest, left = server._Predict, iter(range(times))
+    honest, left = server.usual("Predict"), iter(range(times))
 
     def answer(request, context):
         if next(left, None) is not None:
             context.abort(code, text)
         return honest(request, context)
 
-    server.answers["Predict"] = answer
+    server.handlers["Predict"] = answer
 
 
 def hang(server):
     """Has Predict wait; gives two events: it was reached, and let it go on."""
-    honest, reached, release = server._Predict, threading.Event(), threading.Event()
+    honest, reached, release = server.usual("Predict"), threading.Event(), threading.Event()
 
     def answer(request, context):
         reached.set()
         release.wait(10)
         return honest(request, context)
 
-    server.answers["Predict"] = answer
+    server.handlers["Predict"] = answer
     return reached, release
 
 
@@ -129,13 +129,13 @@ def test_every_call_has_a_span_of_its_service_and_method(
     assert span.name == name
     assert f"{span.attributes['rpc.service']}/{span.attributes['rpc.method']}" == name
     assert "tfs.label" not in span.attributes
-    assert sent_context(server.metadata[-1])[0] == span.context.trace_id
+    assert sent_context(server.requests[-1].metadata)[0] == span.context.trace_id
 
 
 def test_a_span_counts_the_bytes_of_both_directions(server, watched, exporter):
     ask(watched)
     attributes = only(exporter).attributes
-    assert attributes["tfs.request_bytes"] == server.asked("Predict")[0].ByteSize()
+    assert attributes["tfs.request_bytes"] == server.asked()[0].message.ByteSize()
     assert attributes["tfs.answer_bytes"] > 20
 
 
@@ -167,7 +167,7 @@ def test_each_attempt_that_failed_is_an_event_with_the_pause_until_the_next(
 
 
 def test_an_answer_that_cannot_be_read_is_an_error_of_the_span(server, watched, exporter):
-    server.answers["Predict"] = lambda request, context: b"\xff\xff no message"
+    server.handlers["Predict"] = lambda request, context: b"\xff\xff no message"
     with pytest.raises(AnswerError):
         ask(watched)
     span = only(exporter)
@@ -201,19 +201,19 @@ def test_a_hedged_call_is_one_span_and_both_attempts_carry_it(
     client = known(
         open_client(server.target, observers=[Tracing(provider)], hedge_after_s=0.05, retry=QUICK)
     )
-    first, release, honest = iter([True]), threading.Event(), server._Predict
+    first, release, honest = iter([True]), threading.Event(), server.usual("Predict")
 
     def slow_once(request, context):
         if next(first, False):
             release.wait(10)
         return honest(request, context)
 
-    server.answers["Predict"] = slow_once
+    server.handlers["Predict"] = slow_once
     ask(client)
     release.set()
     span = only(exporter)
     assert span.attributes["tfs.attempts"] == 2
-    sent = [sent_context(metadata)[1] for metadata in server.metadata[-2:]]
+    sent = [sent_context(one.metadata)[1] for one in server.requests[-2:]]
     assert sent == [span.context.span_id] * 2
 
 
@@ -277,7 +277,7 @@ def test_a_fallback_is_an_event_of_the_callers_span(server, provider, exporter):
 
 def test_tasks_of_one_loop_do_not_mix_up_their_fallbacks(server, provider, exporter):
     tracer = provider.get_tracer("caller")
-    stable = server._Predict
+    stable = server.usual("Predict")
 
     def broken_for_odd(request, context):
         odd = tensors.from_proto(request.inputs["x"]) % 2
@@ -296,7 +296,7 @@ def test_tasks_of_one_loop_do_not_mix_up_their_fallbacks(server, provider, expor
             await client.metadata(model="echo", label="stable")
             return await asyncio.gather(*(one(client, number) for number in range(8)))
 
-    server.answers["Predict"] = broken_for_odd
+    server.handlers["Predict"] = broken_for_odd
     assert asyncio.run(body()) == [0, 1] * 4
 
 
@@ -335,7 +335,7 @@ def test_each_thread_has_its_own_parent(server, provider, exporter):
             thread.start()
         for thread in threads:
             thread.join()
-    asked = [metadata for metadata in server.metadata if "x-number" in metadata]
+    asked = [one.metadata for one in server.requests if "x-number" in one.metadata]
     assert len(asked) == 40
     for metadata in asked:
         assert sent_context(metadata)[0] == parents[int(metadata["x-number"])]
@@ -348,7 +348,7 @@ def test_what_is_not_sampled_makes_no_span_and_the_server_is_told(
     fail(server, 1)
     ask(open_client(server.target, observers=[Tracing(provider)], retry=QUICK))
     assert exporter.get_finished_spans() == ()
-    assert sent_context(server.metadata[-1])[2] is False
+    assert sent_context(server.requests[-1].metadata)[2] is False
 
 
 def test_baggage_goes_along(server, provider):
@@ -358,14 +358,14 @@ def test_baggage_goes_along(server, provider):
             ask(client)
         finally:
             context.detach(token)
-    assert server.metadata[-1]["baggage"] == "customer=M%C3%BCller+%26+Co"
+    assert server.requests[-1].metadata["baggage"] == "customer=M%C3%BCller+%26+Co"
 
 
 def test_where_nobody_set_up_tracing_calls_go_on(server, open_client, caplog):
     fail(server, 1)
     client = open_client(server.target, observers=[Tracing()], retry=QUICK)
     assert ask(client, fallback=[CANARY])["x"].tolist() == [1.0]
-    assert "traceparent" not in server.metadata[-1]
+    assert "traceparent" not in server.requests[-1].metadata
     assert caplog.text == ""
 
 
@@ -402,8 +402,8 @@ def test_two_tracings_of_one_client_end_both_their_spans(server, open_client):
 
 def test_what_the_caller_sends_by_the_same_name_is_replaced(server, watched, exporter):
     ask(watched, metadata=[("traceparent", f"00-{'a' * 32}-{'b' * 16}-01"), ("x-own", "kept")])
-    assert sent_context(server.metadata[-1])[1] == only(exporter).context.span_id
-    assert server.metadata[-1]["x-own"] == "kept"
+    assert sent_context(server.requests[-1].metadata)[1] == only(exporter).context.span_id
+    assert server.requests[-1].metadata["x-own"] == "kept"
 
 
 def test_a_propagator_that_writes_what_grpc_refuses_harms_no_call(watched, exporter, caplog):

@@ -45,26 +45,26 @@ def ask(client, **settings):
 
 
 def fail(server, times, code=grpc.StatusCode.UNAVAILABLE, text="gone"):
-    honest, left = server._Predict, iter(range(times))
+    honest, left = server.usual("Predict"), iter(range(times))
 
     def answer(request, context):
         if next(left, None) is not None:
             context.abort(code, text)
         return honest(request, context)
 
-    server.answers["Predict"] = answer
+    server.handlers["Predict"] = answer
 
 
 def hang(server):
     """Has Predict wait; gives two events: it was reached, and let it go on."""
-    honest, reached, release = server._Predict, threading.Event(), threading.Event()
+    honest, reached, release = server.usual("Predict"), threading.Event(), threading.Event()
 
     def answer(request, context):
         reached.set()
         release.wait(10)
         return honest(request, context)
 
-    server.answers["Predict"] = answer
+    server.handlers["Predict"] = answer
     return reached, release
 
 
@@ -134,7 +134,7 @@ def test_errors_are_counted_by_code_or_by_class_and_have_no_latency(server, watc
     fail(server, 1, grpc.StatusCode.INVALID_ARGUMENT)
     with pytest.raises(InvalidRequestError):
         ask(watched)
-    server.answers["Predict"] = lambda request, context: b"\xff\xff no message"
+    server.handlers["Predict"] = lambda request, context: b"\xff\xff no message"
     with pytest.raises(AnswerError):
         ask(watched)
     assert ended(registry, "INVALID_ARGUMENT") == ended(registry, "AnswerError") == 1
@@ -204,7 +204,7 @@ def test_a_call_without_label_or_model_has_empty_ones(server, watched, registry)
     labels = {"method": "GetModelStatus", "model": "echo", "label": ""}
     assert ended(registry, "OK", labels) == 1
     watched.reload(
-        'model_config_list { config { name: "m" base_path: "/m" model_platform: "tensorflow" } }'
+        'model_config_list { config { name: "echo" base_path: "/m" model_platform: "tensorflow" } }'
     )
     nobody = {"method": "HandleReloadConfigRequest", "model": "", "label": ""}
     assert ended(registry, "OK", nobody) == 1

@@ -72,25 +72,25 @@ def ask(client, **settings):
 
 
 def abort(server, code=grpc.StatusCode.UNAVAILABLE, times=10**9):
-    honest, left = server._Predict, iter(range(times))
+    honest, left = server.usual("Predict"), iter(range(times))
 
     def answer(request, context):
         if next(left, None) is not None:
             context.abort(code, "gone")
         return honest(request, context)
 
-    server.answers["Predict"] = answer
+    server.handlers["Predict"] = answer
 
 
 def hang(server):
-    honest, reached, release = server._Predict, threading.Event(), threading.Event()
+    honest, reached, release = server.usual("Predict"), threading.Event(), threading.Event()
 
     def answer(request, context):
         reached.set()
         release.wait(10)
         return honest(request, context)
 
-    server.answers["Predict"] = answer
+    server.handlers["Predict"] = answer
     return reached, release
 
 
@@ -135,14 +135,14 @@ def test_retries_are_attempts_of_one_call(server, open_client, watch):
 def test_a_hedge_is_an_attempt_of_the_same_call(server, open_client, watch):
     client = open_client(server.target, observers=[watch], hedge_after_s=0.05, retry=QUICK)
     client.metadata(model="echo", label="stable")
-    first, release, honest = iter([True]), threading.Event(), server._Predict
+    first, release, honest = iter([True]), threading.Event(), server.usual("Predict")
 
     def slow_once(request, context):
         if next(first, False):
             release.wait(10)
         return honest(request, context)
 
-    server.answers["Predict"] = slow_once
+    server.handlers["Predict"] = slow_once
     ask(client)
     release.set()
     assert watch.the_one().attempts == 2
@@ -173,7 +173,7 @@ def test_what_the_circuit_holds_back_is_told_without_attempts(server, open_clien
 
 
 def test_an_answer_that_cannot_be_read_is_the_calls_error(server, open_client, watch):
-    server.answers["Predict"] = lambda request, context: b"\xff\xff no message"
+    server.handlers["Predict"] = lambda request, context: b"\xff\xff no message"
     with pytest.raises(AnswerError):
         ask(open_client(server.target, observers=[watch]))
     assert isinstance(watch.the_one().error, AnswerError)

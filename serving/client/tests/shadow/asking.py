@@ -19,11 +19,7 @@ def ask(client, shadow, x=(1.0,), **settings):
 
 def asked(server, label, call="Predict"):
     """The requests that the server received for a label, with their metadata."""
-    return [
-        (request, pairs)
-        for (name, request), pairs in zip(list(server.requests), list(server.metadata))
-        if name == call and request.model_spec.version_label == label
-    ]
+    return [(one.message, one.metadata) for one in server.asked(call, label=label)]
 
 
 def eventually(holds):
@@ -41,14 +37,14 @@ def for_label(server, label, behave):
         label: asked for.
         behave: (usual answer, request, context) to an answer.
     """
-    before = server.answers.get("Predict", server._Predict)
+    before = server.handlers.get("Predict", server.usual("Predict"))
 
     def answer(request, context):
         if request.model_spec.version_label != label:
             return before(request, context)
         return behave(before, request, context)
 
-    server.answers["Predict"] = answer
+    server.handlers["Predict"] = answer
 
 
 def breaks(code=grpc.StatusCode.INTERNAL):

@@ -171,7 +171,7 @@ def test_a_shadow_is_sent_once_and_leaves_the_circuit_alone(
         shadow.drain()
     assert len(asked(server, "canary")) == 20
     assert [line.error for line in told] == ["UnavailableError"] * 20
-    server.answers.clear()
+    server.handlers.clear()
     assert call(None, "canary") == 2  # no open circuit holds it back
 
 

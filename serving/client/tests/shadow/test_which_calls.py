@@ -143,4 +143,4 @@ def test_what_is_no_shadow_is_refused_before_anything_is_sent(server, client, ma
             ask(client, wrong)
         with pytest.raises(RequestError, match="Expected shadow as a Shadow"):
             make_classifier(client, shadow=wrong)
-    assert server.requests == []
+    assert server.requests == ()

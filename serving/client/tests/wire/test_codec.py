@@ -395,7 +395,7 @@ def test_one_value_that_stands_for_many_takes_no_memory():
 def test_a_server_that_sends_noise_never_breaks_its_caller(server, client):
     noise = list(wire_bytes.mutations(150))
     left = iter(noise)
-    server.answers["Predict"] = lambda request, context: next(left)
+    server.handlers["Predict"] = lambda request, context: next(left)
     outcomes = []
     for data in noise:
         try:

@@ -68,6 +68,8 @@ class Sender:
         self.settings = settings
         self.closed = False
         self.used = False
+        self.check_loop: Callable[[], None] | None = None
+        """Refuses a call in another event loop than the client's."""
         self.stub_for = stub
         self._stubs: dict[str, Any] = {}
         self._pid = os.getpid()
@@ -87,10 +89,12 @@ class Sender:
             read: bytes to answer; what it raises is the call's error.
 
         Raises:
-            RequestError: the client was closed, or belongs to another process.
+            RequestError: the client was closed, or belongs to another process or event loop.
             CallError: all attempts failed; the error of the last one.
         """
         self.check_usable()
+        if self.check_loop is not None:
+            self.check_loop()
         start = time.perf_counter()
         metadata, call = self._metadata, None
         if self.settings.observers or self._tokens or about.metadata:
