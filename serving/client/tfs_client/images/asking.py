@@ -176,7 +176,9 @@ class Classifier:
             return self._ask(batch, _Turn(core.predictor, one, its_end, route.request_id, losses))
 
         try:
-            found, answered = yield from self._core.ask_chain(route, end, ask, losses)
+            found, answered = yield from self._core.ask_chain(
+                route, end, ask, losses, has_default=self._default
+            )
             if found is None and not self._default:
                 raise answered.failures[0]
         except TfsError as error:
