@@ -188,7 +188,12 @@ class Classifier:
             latency_s = time.monotonic() - start
             found = [stand_in(one, self._servable, latency_s, route.request_id) for one in batch]
         if answered.reason:
-            found = [dataclasses.replace(one, reason=answered.reason) for one in found]
+            found = [
+                dataclasses.replace(
+                    one, reason="; ".join(filter(None, (answered.reason, one.reason)))
+                )
+                for one in found
+            ]
         found = numbered(found, route.request_id, ids)
         for answer in found:
             route.expose(
