@@ -205,6 +205,10 @@ class ModelServer:
     def _GetModelStatus(  # noqa: N802
         self, request: pb.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> Any:
+        name = request.model_spec.name
+        if name not in (contract.MODEL_NAME, "echo"):
+            text = f"Could not find any versions of model {name}"
+            context.abort(grpc.StatusCode.NOT_FOUND, text)
         response = pb.GetModelStatusResponse()
         for version in sorted(self.sizes, reverse=True):
             response.model_version_status.add(

@@ -40,7 +40,7 @@ class _Once(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        given = getattr(namespace, "given", frozenset())
+        given: frozenset[str] = getattr(namespace, "given", frozenset())
         if option_string and self.dest in given:
             parser.error(f"expected {option_string} once, received it twice")
         namespace.given = given | {self.dest}

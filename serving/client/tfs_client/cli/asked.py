@@ -1,4 +1,4 @@
-"""Whom tfs asks: the server, the model and its version; and what it says where they are not there."""
+"""Whom tfs asks: server, model and version; and what it says where one of them is not there."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def explained(client: Client, arguments: argparse.Namespace, error: CallError) -
     if isinstance(error, LabelNotFoundError):
         what = f"a version with the label {arguments.label or contract.LABEL_STABLE!r}"
     error.hint = (
-        f"the model is there, {what} is not. Its versions: {there}; --latest asks the latest"
+        f"the model is there, {what} is not. Its versions: {there}; --latest asks the latest one"
     )
     return error
 

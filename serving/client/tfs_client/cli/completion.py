@@ -35,6 +35,6 @@ def completion(arguments: argparse.Namespace) -> int:
     for verb in verbs.values():
         for action in verb._actions:
             if action.dest in _FILES:
-                action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks
+                action.complete = shtab.FILE  # where shtab looks
     print(shtab.complete(parser, arguments.shell))
     return 0

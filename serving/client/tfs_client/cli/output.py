@@ -50,8 +50,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 _FORMULA: Final = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""How a cell begins that a spreadsheet may take for a formula, also as full-width signs. Apostrophes
-count along, so that one more of them can be taken off again."""
+"""How a cell begins that a spreadsheet may take for a formula, also as full-width signs.
+Apostrophes count along, so that one more of them can be taken off again."""
 
 
 def print_csv(rows: Iterable[Sequence[Any]]) -> None:

@@ -164,7 +164,7 @@ def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     if not all(names):
         raise argparse.ArgumentTypeError(
-            f"expected names with a comma between them, such as label,probability; received {text!r}"
+            f"expected names with commas between them, such as label,probability; received {text!r}"
         )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

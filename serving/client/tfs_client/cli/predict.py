@@ -86,7 +86,7 @@ def _print_images(arguments: argparse.Namespace, rows: list[ImagePrediction]) ->
         print_json([_prediction_as_json(row) for row in rows])
     elif arguments.csv:
         found = [_prediction_as_json(row) for row in rows]
-        print_csv([list(found[0]), *(row.values() for row in found)])
+        print_csv([list(found[0]), *(list(row.values()) for row in found)])
     else:
         header = ("file", "label", "probability", "needs_review", "version", "latency_ms")
         print_table(header, [_prediction_as_text(row) for row in rows])
