@@ -91,7 +91,8 @@ def read_inputs(given: str) -> Mapping[str, Any]:
     """
     if given.endswith(".npz"):
         try:
-            with np.load(given, allow_pickle=False) as arrays:
+            # numpy itself leaves a broken file open.
+            with Path(given).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise RequestError(
