@@ -14,8 +14,7 @@ from typing import Final
 
 from tfs_client import contract
 from tfs_client.answers import Prediction
-from tfs_client.errors import ImageError
-from tfs_client.images.headers import MAX_BLOCKS, PictureHeader, read_header
+from tfs_client.images.headers import MAX_BLOCKS, read_header
 from tfs_client.images.pictures import Picture
 
 
@@ -35,10 +34,7 @@ def reason(picture: Picture, prediction: Prediction) -> str:
             "no more"
         )
     name = picture.source or "a file"
-    try:
-        header = read_header(picture.content)
-    except ImageError as error:  # the guards read it before; a guard of a caller's need not
-        return str(error)
+    header = read_header(picture.content)
     fault = _fault(header.format, picture.content)
     if fault:
         return (
@@ -47,7 +43,7 @@ def reason(picture: Picture, prediction: Prediction) -> str:
         )
     return (
         f"Expected a file that {who} can decode. Received: {name}, a {header.format} of "
-        f"{header.width}x{header.height}{_obstacle(header)}, whole as far as its bytes tell; its "
+        f"{header.width}x{header.height}, whole as far as its bytes tell; its "
         "pixels are broken, or it is beyond a limit of the model's. Open it and save it again as "
         "PNG, or smaller"
     )
@@ -63,10 +59,6 @@ def _size(pixels: object) -> tuple[int, int]:
     if shape is None:
         shape = (getattr(pixels, "height", 0), getattr(pixels, "width", 0))
     return shape[0], shape[1]
-
-
-def _obstacle(header: PictureHeader) -> str:
-    return f" {header.obstacle}" if header.obstacle else ""
 
 
 def _fault(kind: str, content: bytes) -> str:
