@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -211,20 +214,42 @@ complete -C "tfs predict --lat" | string split -f1 \\t
     assert ran("fish", "--no-config", script=asked, cwd=tmp_path) == ["wait-ready", "--latest"]
 
 
-def test_zsh_takes_the_script_and_knows_the_commands(capsys, tmp_path):
-    script = script_for("zsh", capsys)
-    (tmp_path / "_tfs").write_text(script)
-    asked = """
-fpath=($PWD $fpath)
-autoload -Uz compinit && compinit -u -d ./dump
-autoload +X _tfs
-print ${_comps[tfs]}
-functions _tfs | grep -c predict
-"""
-    known, *_ = ran("zsh", "-f", script=asked, cwd=tmp_path)
-    assert known == "_tfs"
-    for verb in VERBS:
-        assert verb in script
+def test_zsh_completes_commands_flags_choices_and_files(capsys, tmp_path):
+    (tmp_path / "_tfs").write_text(script_for("zsh", capsys))
+    (tmp_path / "cell.png").touch()
+    program = shutil.which("zsh")
+    if program is None:
+        pytest.skip("needs zsh: apt-get install zsh")
+    theirs, ours = pty.openpty()  # it completes for people alone
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TERM": "dumb"}
+    with subprocess.Popen(
+        [program, "-f", "-i"],
+        **{"stdin": ours, "stdout": ours, "stderr": ours},
+        cwd=tmp_path,
+        env=environment,
+        start_new_session=True,
+    ) as shell:
+        os.close(ours)
+        ready = "fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -d ./dump; print re''ady\n"
+        try:
+            typed(theirs, ready, "ready")
+            typed(theirs, "tfs wai\t", "tfs wait-ready ")
+            typed(theirs, "\x15tfs predict --lat\t", "tfs predict --latest ")
+            typed(theirs, "\x15tfs predict ce\t", "tfs predict cell.png ")
+            typed(theirs, "\x15tfs completion f\t", "tfs completion fish ")
+        finally:
+            shell.kill()
+    os.close(theirs)
+
+
+def typed(terminal: int, keys: str, wanted: str) -> None:
+    """Types, and waits until it is shown."""
+    os.write(terminal, keys.encode())
+    shown, deadline = "", time.monotonic() + 30
+    while wanted not in shown:
+        assert time.monotonic() < deadline, shown
+        if select.select([terminal], [], [], 0.5)[0]:
+            shown += os.read(terminal, 10_000).decode(errors="replace")
 
 
 def test_without_shtab_it_says_what_to_install(monkeypatch, capsys):

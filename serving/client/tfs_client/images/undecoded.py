@@ -17,6 +17,9 @@ from tfs_client.answers import Prediction
 from tfs_client.images.headers import MAX_BLOCKS, read_header
 from tfs_client.images.pictures import Picture
 
+MAX_PARTS: Final = 200_000
+"""Of a GIF's frame, which has parts of at most 255 bytes; some milliseconds."""
+
 
 def reason(picture: Picture, prediction: Prediction) -> str:
     """One sentence: what the model expects, what it got, and what to do.
@@ -43,14 +46,9 @@ def reason(picture: Picture, prediction: Prediction) -> str:
         )
     return (
         f"Expected a file that {who} can decode. Received: {name}, a {header.format} of "
-        f"{header.width}x{header.height}, whole as far as its bytes tell; its "
-        "pixels are broken, or it is beyond a limit of the model's. Open it and save it again as "
-        "PNG, or smaller"
+        f"{header.width}x{header.height}, whole as far as its bytes tell; its pixels are broken, "
+        "or it is beyond a limit of the model's. Open it and save it again as PNG, or smaller"
     )
-
-
-MAX_PARTS: Final = 200_000
-"""Of a GIF's frame, which has parts of at most 255 bytes; some milliseconds."""
 
 
 def _size(pixels: object) -> tuple[int, int]:
