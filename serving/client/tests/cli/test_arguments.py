@@ -124,6 +124,8 @@ def test_a_variable_that_is_wrong_is_told(monkeypatch, capsys, server):
     assert "Expected target as host:port" in line
     assert line.endswith("(from TFS_TARGET)")
     monkeypatch.setenv("TFS_TARGET", server.target)
+    monkeypatch.setenv("TFS_MODEL", "e")
+    assert refused(capsys, "status", "--model", "echoes").endswith("(from TFS_TARGET)")
     monkeypatch.setenv("TFS_MODEL", "no_such_model")
     assert "There is no model 'no_such_model' at " in (line := refused(capsys, "status"))
     assert line.endswith("(from TFS_TARGET and TFS_MODEL)")

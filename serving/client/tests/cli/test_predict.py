@@ -176,7 +176,7 @@ def test_a_picture_goes_in_as_bytes(ask, as_file):
     assert (code, found["label"], found["valid"]) == (0, ["defective"], [True])
 
 
-def test_standard_input_holds_inputs_or_a_picture(ask, as_file, piped, cell):
+def test_standard_input_holds_inputs_or_a_picture(ask, as_file, piped, cell, monkeypatch):
     piped(b'{"x": [1, 2]}')
     code, out, _ = ask("predict", "--model", "echo", "--inputs", "-", "--json")
     assert (code, json.loads(out)["outputs"]) == (0, {"x": [1.0, 2.0]})
@@ -185,6 +185,14 @@ def test_standard_input_holds_inputs_or_a_picture(ask, as_file, piped, cell):
     rows = json.loads(out)
     assert (code, [row["file"] for row in rows]) == (0, [str(cell), "-"])
     assert [row["label"] for row in rows] == ["defective"] * 2
+    piped(as_file())
+    assert (
+        "image_bytes string [2]"
+        in ask(*("bench", "-", "--batch-size", "2", "--duration-s", "0.1"))[1]
+    )
+    monkeypatch.chdir(cell.parent)
+    cell.rename("-")
+    assert ask("predict", "./-")[0] == 0
     piped(b"")
     code, out, (line,) = ask("predict", "-")
     assert (code, line) == (

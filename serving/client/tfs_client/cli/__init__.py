@@ -18,6 +18,7 @@ TFS_TARGET and TFS_MODEL stand in for --target and --model. Exit code:
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -43,12 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except (TfsError, OSError) as error:
         text = " ".join(str(error).split())
-        told = [one for one in used if os.environ[one] in text]
+        told = [one for one in used if _names(text, os.environ[one])]
         say(f"tfs: error: {text}{_from(told)}", sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("tfs: interrupted", file=sys.stderr)
         return 130
+
+
+def _names(text: str, value: str) -> bool:
+    """Whether an error names a value, and not only a longer word with it."""
+    return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
 
 
 def _from(variables: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from tfs_client import contract
 from tfs_client.aio import AsyncClient
 from tfs_client.answers import Metadata, TensorSpec
 from tfs_client.cli.asked import connection, find
-from tfs_client.cli.inputs import image_files, read_inputs
+from tfs_client.cli.inputs import pictures, read_inputs
 from tfs_client.cli.output import Progress, print_json, print_table, say
 from tfs_client.client import Client
 from tfs_client.errors import CallError, RequestError, TfsError
@@ -159,9 +159,12 @@ def _load(arguments: argparse.Namespace, metadata: Metadata) -> tuple[str, dict[
         }
         return chosen, found
     if arguments.image:
-        files = image_files(arguments.image)
+        found = [
+            source if isinstance(source, bytes) else source.read_bytes()
+            for _, source in pictures(arguments.image)[: arguments.batch_size]
+        ]
         content = np.empty(arguments.batch_size, object)
-        content[:] = [files[at % len(files)].read_bytes() for at in range(arguments.batch_size)]
+        content[:] = [found[at % len(found)] for at in range(arguments.batch_size)]
         return contract.SIGNATURE_DEFAULT, {contract.INPUT_IMAGE_BYTES: content}
     if signature is None:
         has_pixels = contract.SIGNATURE_IMAGES in metadata.signatures

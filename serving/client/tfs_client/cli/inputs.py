@@ -7,7 +7,7 @@ import binascii
 import json
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,26 +17,34 @@ from tfs_client import contract
 from tfs_client.errors import RequestError
 from tfs_client.images.pixels import MAX_FILE_BYTES
 
-STANDARD_INPUT: Final = Path("-")
+STANDARD_INPUT: Final = "-"
 
 MAX_JSON_BYTES: Final = 64 * 2**20
 """Of --inputs: a short number in JSON takes ten times its size in memory. Larger arrays: .npz."""
 
 
-def pictures(paths: Sequence[Path]) -> list[tuple[str, Path | bytes]]:
+def place(text: str) -> Path | str:
+    """Where an image is: standard input for "-" alone, so that ./- is a file."""
+    return text if text == STANDARD_INPUT else Path(text)
+
+
+def pictures(places: Sequence[Path | str]) -> list[tuple[str, Path | bytes]]:
     """The names of the images, and where they are, or what they hold: "-" is read at once.
 
+    Folders are replaced by the images in them.
+
     Raises:
-        RequestError: as image_files, or standard input twice, or a terminal.
+        RequestError: a file that does not exist, a folder without images, or standard input twice
+            or from a terminal.
     """
-    if paths.count(STANDARD_INPUT) > 1:
+    if places.count(STANDARD_INPUT) > 1:
         raise RequestError("Expected - once, for one image. Received: it twice")
     found: list[tuple[str, Path | bytes]] = []
-    for path in paths:
-        if path == STANDARD_INPUT:
-            found.append((str(path), _read_standard_input(MAX_FILE_BYTES)))
+    for one in places:
+        if isinstance(one, Path):
+            found += [(str(path), path) for path in _image_files(one)]
         else:
-            found += [(str(one), one) for one in image_files([path])]
+            found.append((one, _read_standard_input(MAX_FILE_BYTES)))
     return found
 
 
@@ -52,33 +60,20 @@ def _read_standard_input(most: int) -> bytes:
     return content
 
 
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The files, with folders replaced by the images in them.
-
-    Raises:
-        RequestError: a file that does not exist, or a folder without images.
-    """
-    return list(_image_files(paths))
-
-
-def _image_files(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            found = sorted(
-                one for one in path.rglob("*") if one.suffix.lower() in contract.IMAGE_SUFFIXES
-            )
-            if not found:
-                raise RequestError(
-                    f"Expected {', '.join(contract.IMAGE_SUFFIXES)} files in the folder. "
-                    f"Received: none in {path}"
-                )
-            yield from found
-        elif path.exists():
-            yield path
-        else:
+def _image_files(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = sorted(
+            one for one in path.rglob("*") if one.suffix.lower() in contract.IMAGE_SUFFIXES
+        )
+        if not found:
             raise RequestError(
-                f"Expected an image file or a folder. Received: no such file: {path}"
+                f"Expected {', '.join(contract.IMAGE_SUFFIXES)} files in the folder. "
+                f"Received: none in {path}"
             )
+        return found
+    if not path.exists():
+        raise RequestError(f"Expected an image file or a folder. Received: no such file: {path}")
+    return [path]
 
 
 def read_inputs(given: str) -> Mapping[str, Any]:
@@ -119,7 +114,7 @@ def read_inputs(given: str) -> Mapping[str, Any]:
 
 
 def _json_text(given: str) -> str:
-    if given == str(STANDARD_INPUT):
+    if given == STANDARD_INPUT:
         return _read_standard_input(MAX_JSON_BYTES).decode()
     if not given.endswith(".json"):
         return given

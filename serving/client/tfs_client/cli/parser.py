@@ -11,6 +11,7 @@ import tfs_client
 from tfs_client import contract
 from tfs_client.cli import bench, completion, predict, shadow_report, verbs
 from tfs_client.cli.arguments import Parser, add_variable
+from tfs_client.cli.inputs import place
 from tfs_client.client import DEFAULT_TIMEOUT_S
 from tfs_client.flags import add_connection_flags
 
@@ -118,7 +119,7 @@ def _add_images(verb: Any) -> None:
     verb.add_argument(
         "image",
         nargs="*",
-        type=Path,
+        type=place,
         metavar="IMAGE",
         help="an image file, a folder of them, or - for a file from standard input",
     )
