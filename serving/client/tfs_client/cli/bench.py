@@ -159,12 +159,12 @@ def _load(arguments: argparse.Namespace, metadata: Metadata) -> tuple[str, dict[
         }
         return chosen, found
     if arguments.image:
-        found = [
+        files = [
             source if isinstance(source, bytes) else source.read_bytes()
             for _, source in pictures(arguments.image)[: arguments.batch_size]
         ]
         content = np.empty(arguments.batch_size, object)
-        content[:] = [found[at % len(found)] for at in range(arguments.batch_size)]
+        content[:] = [files[at % len(files)] for at in range(arguments.batch_size)]
         return contract.SIGNATURE_DEFAULT, {contract.INPUT_IMAGE_BYTES: content}
     if signature is None:
         has_pixels = contract.SIGNATURE_IMAGES in metadata.signatures
