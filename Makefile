@@ -32,6 +32,7 @@ B ?=
 LABELS ?=
 DIST ?= dist
 ARGS ?=
+REPOSITORY ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -202,8 +203,8 @@ test-cluster: $(ENVIRONMENT) ## k8s/ and the rollout's verbs on a real cluster -
 	$(BIN)/python -m tests.cluster $(ARGS)
 
 .PHONY: build-client
-build-client: $(ENVIRONMENT) ## wheel and source distribution of the client, without network -> dist/
-	$(BIN)/uv build --quiet --offline --no-build-isolation --python $(BIN)/python --out-dir "$(DIST)" serving/client
+build-client: $(ENVIRONMENT) ## wheel and sdist of the client, without network -> dist/; REPOSITORY=its https://…
+	REPOSITORY_URL="$(REPOSITORY)" $(BIN)/uv build --quiet --offline --no-build-isolation --python $(BIN)/python --out-dir "$(DIST)" serving/client
 
 .PHONY: docs
 docs: $(ENVIRONMENT) ## the client's API reference, from its docstrings -> docs/client/

@@ -21,36 +21,12 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 
-from tfs_client import (
-    AnswerError,
-    AsyncClient,
-    AsyncImageClassifier,
-    CallError,
-    DeadlineExceededError,
-    ImageError,
-    OverloadedError,
-    RequestError,
-    Servable,
-    TfsError,
-    UnavailableError,
-)
+from tfs_client import AsyncClient, AsyncImageClassifier, CallError, Servable, TfsError
 
 log = logging.getLogger("uvicorn.error")
 
 MAX_BODY_BYTES = 20 * 2**20
 REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
-
-HTTP_STATUS: dict[type[TfsError], int] = {
-    ImageError: 422,  # not a picture, or not one that the model can decode
-    RequestError: 400,
-    DeadlineExceededError: 504,
-    OverloadedError: 503,
-    UnavailableError: 503,
-    CallError: 502,
-    AnswerError: 502,
-    TfsError: 500,
-}
-"""The nearest class of an error decides; what is not listed has one of these as its base."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +86,8 @@ async def classify(request: Request) -> dict[str, object]:
     picture = await body_of(request)
     answer = await request.app.state.classifier.predict(picture, request_id=request_id)
     if answer.reason:
-        log.warning("request %s was answered by %s", request_id, answer.answered_by)
+        by = answer.answered_by
+        log.warning("request %s was answered by %s: %s", request_id, by, answer.reason)
     return {
         "request_id": answer.request_id,
         "label": answer.label,
@@ -155,12 +132,10 @@ async def ready(request: Request) -> dict[str, object]:
 
 @app.exception_handler(TfsError)
 async def as_http(request: Request, error: TfsError) -> JSONResponse:
-    """Turns the client's errors into HTTP: a caller's mistake is explained, the rest is logged."""
-    status = next(HTTP_STATUS[kind] for kind in type(error).__mro__ if kind in HTTP_STATUS)
+    """Turns the client's errors into HTTP: callers get one public sentence, the log all of it."""
+    status = error.http_status
     request_id = getattr(request.state, "request_id", "")
-    found: dict[str, object] = {"error": type(error).__name__, "request_id": request_id}
-    if status < 500:
-        found["detail"] = str(error)
-    else:
-        log.error("request %s %s: %s", request_id, request.url.path, error)
+    level = logging.ERROR if status >= 500 else logging.INFO
+    log.log(level, "request %s %s: %s", request_id, request.url.path, error)
+    found = {"error": type(error).__name__, "detail": error.public, "request_id": request_id}
     return JSONResponse(found, status, {"Retry-After": "1"} if status == 503 else None)

@@ -123,7 +123,7 @@ def test_what_is_no_picture_is_the_callers_mistake(service):
     status, answer, _ = fetch(f"{service}/classify", b"<html>an error page</html>")
 
     assert (status, answer["error"]) == (422, "ImageError")
-    assert answer["detail"].startswith("Expected a JPEG, PNG, GIF or BMP file.")
+    assert answer["detail"] == "Not a picture of a format that is taken: JPEG, PNG, GIF or BMP."
 
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end(service):
@@ -147,7 +147,8 @@ def test_without_a_model_server_a_person_decides_or_it_is_an_error(environment, 
     with running(environment, TFS_TARGET=nobody, TFS_DEFAULT="0") as url:
         status, answer, headers = fetch(f"{url}/classify", picture)
         assert (status, answer["error"], headers["retry-after"]) == (503, "RefusedError", "1")
-        assert "detail" not in answer  # addresses stay in the log
+        assert answer["detail"] == "The model cannot be reached; try again later."
+        assert "localhost" not in json.dumps(answer)  # addresses stay in the log
 
 
 def test_curl_asks_as_the_page_says(service, picture, tmp_path):

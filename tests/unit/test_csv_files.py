@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 from pathlib import Path
 
 import pytest
 
 from export.gate import images
+from foundation import cells
 from loadtest.results import samples
 from loadtest.traffic import answers
 from serving.rollout.experiment.lines import Lines
+from tfs_client.cli import output
 from training import run
 from training.config import RunConfig
 from training.data import manifest
@@ -110,3 +113,10 @@ def test_outcomes_are_read_with_and_without_the_mark(tmp_path: Path, cell: str) 
     path.write_text(f"request_id,truth\nr1,{cell}\n")
     lines = Lines("outcomes", [str(path)], columns=("request_id",), one_of=("truth",))
     assert list(lines) == [{"request_id": "r1", "truth": "=bad"}]
+
+
+def test_the_client_writes_cells_as_we_do(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [*NAMES, "\uff1dfull.png", "plain", "''", "-0.5", ""]
+    output.print_csv([[name] for name in names])
+    lines = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert [cell for line in lines for cell in line or [""]] == [*map(cells.as_text, names)]

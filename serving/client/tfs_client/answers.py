@@ -169,7 +169,7 @@ class ImagePrediction:
     needs_review: bool
     """A person should decide: too close to the threshold, not valid, or a default answer."""
     valid: bool
-    """The image could be decoded."""
+    """The image could be decoded. Where it could not, `reason` says why."""
     model_version: int
     """The version that answered; 0 where none did."""
     latency_s: float
@@ -179,7 +179,8 @@ class ImagePrediction:
     """The servable that was asked and answered, such as "image_classifier/labels/stable"; "default"
     where none did; empty where the image was not sent."""
     reason: str = ""
-    """Why the image was not sent, or why those asked before could not answer; else empty."""
+    """Why those asked before could not answer, and why the image is not valid, which the client
+    finds in the file, since a server does not tell; else empty."""
     request_id: str = ""
     """For joining the answer with an outcome that becomes known later."""
     source: str = ""

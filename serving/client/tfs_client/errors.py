@@ -35,6 +35,10 @@
         └── ServerError              anything else
 
 failures/codes.py maps gRPC codes to these classes.
+
+The text of an error is for whoever runs the client: it names servers, files and inputs. For the
+callers of a service that uses the client, each error has `http_status` and `public`: what to answer
+to them, without anything that they should not see.
 """
 
 from __future__ import annotations
@@ -48,65 +52,118 @@ if TYPE_CHECKING:
 class TfsError(Exception):
     """The root: everything that this package raises on purpose."""
 
+    http_status: int = 500
+    """What a web service answers to its own caller: 4xx where another request would do, 5xx where
+    the caller is not to blame, so that an outage of the model counts as one."""
+    public: str = "The service made a mistake."
+    """One sentence for that caller: no hosts, paths, names of models or words of a server."""
+
 
 class RequestError(TfsError, ValueError):
     """A mistake of the caller, found before anything was sent: Expected … Received …"""
+
+    http_status = 400
+    public = "The request cannot be answered as it is."
 
 
 class TargetError(RequestError):
     """An address, or options of a connection, that cannot be."""
 
+    http_status = 500
+    public = "The service is not set up rightly."
+
 
 class InputNameError(RequestError):
     """Inputs that the signature does not have, or that it has and the request lacks."""
+
+    public = "The request has inputs that the model does not take, or lacks some."
 
 
 class OutputNameError(RequestError):
     """An output that the signature does not have, or one asked for twice."""
 
+    public = "The request asks for an output that the model does not have."
+
 
 class SignatureError(RequestError):
     """The version has no such signature."""
+
+    public = "The request asks for something that the model does not do."
 
 
 class DtypeError(RequestError):
     """Another dtype than the signature's, or one that no tensor has."""
 
+    public = "The request holds values of another type than the model takes."
+
 
 class ShapeError(RequestError):
     """Another rank or size than the signature's, or rows of different lengths."""
+
+    public = "The request holds values in another shape than the model takes."
 
 
 class ValueRangeError(RequestError):
     """A value that the signature's dtype cannot hold."""
 
+    public = "The request holds a value that is out of range."
+
 
 class EmptyBatchError(RequestError):
     """An input without rows."""
 
+    public = "The request is empty."
+
 
 class ImageError(RequestError):
-    """What is given cannot be sent as an image: broken, foreign, too large, of another kind."""
+    """What is given cannot be sent as an image: broken, foreign, too large, of another kind.
+
+    Args:
+        text: what was expected and received.
+        public: what is wrong with the picture, for callers of a service; None says it in general.
+    """
+
+    http_status = 422
+    public = "The picture cannot be used: it is broken, too large or of another format."
+
+    def __init__(self, text: str, *, public: str | None = None):
+        super().__init__(text)
+        if public is not None:
+            self.public = public
 
 
 class ClosedClientError(RequestError):
     """The client was closed before."""
 
+    http_status = 500
+    public = "The service is being stopped."
+
 
 class ForkedClientError(RequestError):
     """The client was opened in a parent process; its connection did not survive the fork."""
+
+    http_status = 500
+    public = "The service is not set up rightly."
 
 
 class WrongLoopError(RequestError):
     """An AsyncClient is used in another event loop than the one of its first call."""
 
+    http_status = 500
+    public = "The service is not set up rightly."
+
 
 class PillowMissingError(TfsError, ImportError):
     """A picture has to be decoded or resized here, and Pillow is not installed."""
 
+    public = "The service is not set up rightly."
+
 
 class AnswerError(TfsError):
     """An answer that contradicts itself or the contract: values that do not fit a shape, say."""
+
+    http_status = 502
+    public = "The model gave an answer that cannot be used."
 
 
 class CallError(TfsError):
@@ -122,6 +179,8 @@ class CallError(TfsError):
         waited_s: how long wait_ready had asked before it gave up; None elsewhere.
     """
 
+    http_status = 502
+    public = "The model failed over the request."
     hint = "look at the server's log"
 
     def __init__(
@@ -158,6 +217,8 @@ class CallError(TfsError):
 class UnavailableError(CallError):
     """UNAVAILABLE: no server there, or a connection that broke."""
 
+    http_status = 503
+    public = "The model cannot be reached; try again later."
     hint = "start one there, or give another target"
 
     def sentence(self) -> str:  # noqa: D102
@@ -192,6 +253,7 @@ class TlsError(UnavailableError):
 class CircuitOpenError(UnavailableError):
     """Not sent: so many calls before this one failed that the server is left alone for a while."""
 
+    public = "The model has failed often and is left alone for a while; try again later."
     hint = "nothing was sent; it is tried again by itself"
 
     def sentence(self) -> str:  # noqa: D102
@@ -201,6 +263,8 @@ class CircuitOpenError(UnavailableError):
 class OverloadedError(CallError):
     """RESOURCE_EXHAUSTED, or UNAVAILABLE because of a full queue: the server is up, and full."""
 
+    http_status = 503
+    public = "The model has too much to do; try again later."
     hint = "send less at once, try again later, or add servers"
 
 
@@ -210,6 +274,8 @@ class DeadlineExceededError(CallError):
     Also UNAVAILABLE where a proxy on the way waited no longer; the server may still be computing.
     """
 
+    http_status = 504
+    public = "The model did not answer in time; try again later."
     hint = "is it a model server, and up? Start one there, give another target, or allow more time"
 
     def sentence(self) -> str:  # noqa: D102
@@ -227,12 +293,16 @@ class DeadlineExceededError(CallError):
 class NotFoundError(CallError):
     """NOT_FOUND: no such model or version, or it is not loaded (yet, or any more)."""
 
+    http_status = 503
+    public = "The model is not there at present; try again later."
     hint = "ask for another model, version or label, or wait until it is loaded"
 
 
 class InvalidRequestError(CallError):
     """INVALID_ARGUMENT or OUT_OF_RANGE: an unknown label, or an input of a wrong name or value."""
 
+    http_status = 400
+    public = "The model refuses the request."
     hint = "compare the request with the server's metadata"
 
 
@@ -242,36 +312,45 @@ class LabelNotFoundError(InvalidRequestError):
     A server says the same where it does not have the model at all.
     """
 
+    http_status = 503
+    public = "The model is not there at present; try again later."
     hint = "no such label, or no such model: compare both with the server's models.config"
 
 
 class FailedPreconditionError(CallError):
     """FAILED_PRECONDITION: an unknown signature, or a model that cannot run as it is."""
 
+    public = "The model cannot answer in its present state."
     hint = "compare the signature with the server's metadata, and look at the server's log"
 
 
 class MessageTooLargeError(CallError):
     """RESOURCE_EXHAUSTED because a message is larger than the client or the server takes."""
 
+    http_status = 413
+    public = "The request, or the answer to it, is too large."
     hint = "send fewer rows at once, or raise the limit (here: max_message_bytes)"
 
 
 class NotAllowedError(CallError):
     """UNAUTHENTICATED or PERMISSION_DENIED."""
 
+    public = "The service is not allowed to ask the model."
     hint = "check the credentials"
 
 
 class NotServedError(CallError):
     """UNIMPLEMENTED: a gRPC server answers, but not with this method."""
 
+    public = "The service is not set up rightly."
     hint = "is it a model server? Give its gRPC port, not its REST port"
 
 
 class CancelledError(CallError):
     """CANCELLED: by the caller, by a closed client, or by the server."""
 
+    http_status = 503
+    public = "The request was given up; try again later."
     hint = "the client was closed, or the server stopped, while the call was under way"
 
 

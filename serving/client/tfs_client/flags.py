@@ -1,6 +1,7 @@
 """Command-line flags for a Client's connection, TLS and a token, and the arguments that they make.
 
-For tfs, and for other commands that open a Client.
+For tfs, and for other commands that open a Client. They read no environment variables: TFS_TARGET
+and TFS_MODEL are tfs's own, and a command that changes servers should be told which by a flag.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, made_once
+from tests.integration.client.wheels import REPOSITORY
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +17,10 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def make(folder: Path) -> None:
         done = subprocess.run(
-            ["make", "build-client", f"DIST={folder}", "--old-file=.venv/complete"],
+            [
+                *("make", "build-client", f"DIST={folder}", f"REPOSITORY={REPOSITORY}"),
+                "--old-file=.venv/complete",
+            ],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -7,6 +7,7 @@ one answers in TensorFlow Serving's message forms and error texts.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import ml_dtypes
@@ -31,6 +32,7 @@ from tfs_client import (
     RequestError,
     Servable,
     SignatureError,
+    cli,
 )
 
 DTYPES = {
@@ -153,3 +155,30 @@ def test_a_reload_moves_labels_and_a_refused_one_moves_nothing(client: Client) -
     assert [(row.version, row.available) for row in client.status(model="line")] == [
         *((1, True), (2, True))
     ]
+
+
+def test_tfs_tells_what_the_server_does_not_have(
+    server: RunningServer, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tfs(verb: str, *arguments: str) -> tuple[int, str, str]:
+        code = cli.main([verb, *arguments, "--target", f"127.0.0.1:{server.ports['grpc']}"])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    code, out, err = tfs("metadata", "--model", "examples")  # it has no labels
+    assert (code, out.splitlines()[0]) == (0, "examples version 3")
+    assert "knows no label 'stable' of 'examples': its latest version answers, 3" in err
+    raw = {"x": [{"b64": "/w=="}, "text"]}
+    of_strings = ("--model", "dtypes", "--signature", "string", "--latest", "--json")
+    code, out, err = tfs("predict", *of_strings, "--inputs", json.dumps(raw), "--outputs", "y")
+    assert (code, json.loads(out)["outputs"], err) == (0, {"y": raw["x"]}, "")
+    for choice in ([], ["--latest"], ["--label", "canary"], ["--version", "1"]):
+        code, _, err = tfs("metadata", "--model", "lines", *choice)
+        assert code == 2
+        assert "There is no model 'lines' at 127.0.0.1:" in err
+        assert "NOT_FOUND (Could not find any versions of model lines)" in err
+    for choice in (["--label", "stabel"], ["--version", "9"]):
+        code, _, err = tfs("metadata", "--model", "line", *choice)
+        assert code == 2
+        assert "the model is there, " in err
+        assert "Its versions: 1 (AVAILABLE), 2 (AVAILABLE)" in err

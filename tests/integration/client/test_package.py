@@ -11,11 +11,12 @@ import sys
 import tarfile
 from pathlib import Path
 
+import pytest
 from packaging.utils import canonicalize_name
 
 import tfs_client
 from tests.conftest import ROOT
-from tests.integration.client.wheels import contents, metadata, requirements
+from tests.integration.client.wheels import REPOSITORY, contents, metadata, requirements
 
 CLIENT = ROOT / "serving" / "client"
 
@@ -47,6 +48,7 @@ def test_the_wheel_from_the_source_distribution_is_the_wheel_from_the_checkout(
     done = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=CLIENT,
+        env={**os.environ, "REPOSITORY_URL": REPOSITORY},
         capture_output=True,
         text=True,
         check=False,
@@ -59,6 +61,7 @@ def test_the_source_distribution_holds_the_package_its_tests_and_what_one_reads_
     source: Path,
 ) -> None:
     top = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "PKG-INFO", ".gitignore"}
+    top.add("hatch_build.py")
     expected = top | written_files("tfs_client") | written_files("tests")
     assert packed_files(source) == expected
 
@@ -87,6 +90,52 @@ def test_the_licence_is_named_and_its_text_comes_along(wheel: Path) -> None:
     assert contents(wheel)[packed] == text
     said = metadata(wheel)
     assert (said["License-Expression"], said["License-File"]) == ("Apache-2.0", "LICENSE")
+
+
+def test_authors_addresses_and_classifiers_are_in_the_wheel(wheel: Path) -> None:
+    said = metadata(wheel)
+    assert said["Author"] == "The authors of the TensorFlow Serving deployment bundle"
+    assert dict(one.split(", ") for one in said.get_all("Project-URL", [])) == {
+        "Repository": REPOSITORY,
+        "Issues": f"{REPOSITORY}/issues",
+        "Documentation": f"{REPOSITORY}/blob/HEAD/docs/client/README.md",
+        "Changelog": f"{REPOSITORY}/blob/HEAD/serving/client/CHANGELOG.md",
+    }
+    for file in ("docs/client/README.md", "serving/client/CHANGELOG.md"):
+        assert (ROOT / file).is_file()
+    classifiers = set(said.get_all("Classifier", []))
+    assert {f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)} < classifiers
+    assert {"Typing :: Typed", "Environment :: Console"} < classifiers
+    assert said["Requires-Python"] == ">=3.10"
+    assert said["Description-Content-Type"] == "text/markdown"
+    assert "image-classification" in said["Keywords"]
+
+
+@pytest.mark.parametrize("address", ["git.example/team", "https://", "https://a b", "$(whoami)"])
+def test_what_is_no_address_is_refused(address: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=CLIENT,
+        env={**os.environ, "REPOSITORY_URL": address},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Expected REPOSITORY_URL such as https://" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_an_address_none_is_named(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "metadata", "urls"],
+        cwd=CLIENT,
+        env={name: value for name, value in os.environ.items() if name != "REPOSITORY_URL"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "{}")
 
 
 def test_package_metadata_and_changelog_name_one_version(wheel: Path) -> None:

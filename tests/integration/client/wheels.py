@@ -9,6 +9,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+REPOSITORY = "https://git.example/team/serving"
+"""Given when the packages are built."""
+
 
 def contents(wheel: Path) -> dict[str, bytes]:
     """Path in the wheel -> what the file holds."""

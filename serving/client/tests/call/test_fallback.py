@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -16,6 +17,7 @@ from tfs_client import (
     InputNameError,
     InvalidRequestError,
     NotFoundError,
+    Observer,
     RequestError,
     Router,
     Servable,
@@ -77,6 +79,42 @@ def test_without_a_default_the_first_ones_error_is_raised(server, client):
     broken_for(server, "stable", text="the first")
     with pytest.raises(Exception, match="the first"):
         ask(client, fallback=[Servable(model="echo", version=9)])
+
+
+def test_the_log_says_what_comes_next_and_counts_only_answers(server, open_client, caplog):
+    broken_for(server, "stable", "canary")
+    asked: list[str] = []
+
+    class Watching(Observer):
+        def fell_back(self, servable, to, error):
+            asked.append(to)
+
+    client = open_client(server.target, observers=[Watching()])
+    with pytest.raises(ServerError):
+        ask(client, fallback=[CANARY])
+    said = [one.message for one in caplog.records if "could not answer" in one.message]
+    assert said[0].startswith("echo/labels/stable could not answer, asking echo/labels/canary: ")
+    assert said[1].startswith("echo/labels/canary could not answer, nobody else to ask: ")
+    assert "default" not in said[1]
+    assert (asked, client.fallback_counts) == (["echo/labels/canary", "nobody"], {})
+    ask(client, default={"x": [0.0]})
+    said = [one.message for one in caplog.records if "could not answer" in one.message]
+    assert said[2].startswith(
+        "echo/labels/stable could not answer, nobody else to ask, the default stands in: "
+    )
+    assert (asked[2:], client.fallback_counts) == (["default"], {"default": 1})
+
+
+def test_images_without_a_default_have_nobody_else_to_ask(
+    server, client, make_classifier, as_file, caplog
+):
+    broken_for(server, "stable", "canary")
+    for default in (False, True):
+        classifier = make_classifier(client, fallback=[Servable(label="canary")], default=default)
+        with contextlib.nullcontext() if default else pytest.raises(ServerError):
+            classifier.predict(as_file())
+        said = [one.message for one in caplog.records if "nobody else to ask" in one.message]
+        assert [", the default stands in: " in one for one in said] == [False, True][: default + 1]
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ def test_predict_speaks_json_with_null_for_what_is_unknown(server, cell, broken,
         *(False, None, 1),
     )
     assert "empty.png of 0 bytes" in captured.err
-    assert f"tfs: not valid: {broken}: Expected a whole JPEG, PNG, GIF, BMP file" in captured.err
+    assert f"tfs: not valid: {broken}: Expected a whole PNG file. Received: " in captured.err
+    assert "of 5000 bytes, which end in the middle of a part" in not_valid["reason"]
     assert str(cell) not in captured.err
 
 

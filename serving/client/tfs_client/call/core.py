@@ -175,7 +175,9 @@ class Core:
 
         request, known = b"", None
         try:
-            found, answered = yield from self.ask_chain(route, end, ask, losses)
+            found, answered = yield from self.ask_chain(
+                route, end, ask, losses, has_default=stand_in is not None
+            )
             if found is not None:
                 answer, request, known = found
             elif stand_in is not None:
@@ -196,6 +198,8 @@ class Core:
         end: float,
         ask: Callable[[Servable, float], Steps[Answer]],
         losses: Losses,
+        *,
+        has_default: bool,
     ) -> Steps[tuple[Answer | None, Answered]]:
         """Asks the servables on the route until one answers; logs, counts and tells observers."""
 
@@ -203,9 +207,11 @@ class Core:
             self.fallbacks.log(servable, to, error)
             self.sender.notify(lambda observer: observer.fell_back(servable, to, error))
 
-        answer, answered = yield from first_answer(route.chain, end, ask, fell_back, losses)
-        by = answered.servable
-        self.fallbacks.answered(DEFAULT if by is None else str(by))
+        answer, answered = yield from first_answer(
+            route.chain, end, ask, fell_back, losses, has_default=has_default
+        )
+        if answered.servable is not None or has_default:
+            self.fallbacks.answered(str(answered.servable or DEFAULT))
         return answer, answered
 
     def classify(

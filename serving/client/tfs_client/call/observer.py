@@ -57,7 +57,10 @@ class Observer:
         """The call was answered, or failed, or was cancelled: see its error."""
 
     def fell_back(self, servable: str, to: str, error: TfsError) -> None:
-        """`servable` could not answer, so `to` is asked; "default": no servable is left to ask."""
+        """`servable` could not answer, so `to` is asked.
+
+        Where no servable is left to ask it is "default", which stands in, or "nobody".
+        """
 
     def images_answered(
         self, model: str, label: str | None, predictions: Sequence[ImagePrediction]

@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from tfs_client import contract
 from tfs_client.aio import AsyncClient
 from tfs_client.answers import Metadata, TensorSpec
+from tfs_client.cli.asked import connection, find
+from tfs_client.cli.inputs import pictures, read_inputs
 from tfs_client.cli.output import Progress, print_json, print_table, say
-from tfs_client.cli.verbs import connection, image_files, read_inputs, version_of
+from tfs_client.client import Client
 from tfs_client.errors import CallError, RequestError, TfsError
 from tfs_client.wire.inputs import as_array, find_signature
 
@@ -46,7 +48,11 @@ def bench(arguments: argparse.Namespace) -> int:
             "Expected --duration-s above 0, below 3600. "
             f"Received: {arguments.duration_s:g}; for longer runs there are load tests"
         )
-    inputs, signature, outcome = asyncio.run(_bench(arguments))
+    with Client(**connection(arguments)) as client:
+        version, metadata = find(client, arguments)
+    signature, inputs = _load(arguments, metadata)
+    asked = {"model": arguments.model, "signature": signature, **version}
+    outcome = asyncio.run(_bench(arguments, inputs, asked))
     rows = next(iter(inputs.values()), np.zeros(0))
     sent = {name: f"{array.dtype} {list(array.shape)}" for name, array in inputs.items()}
     figures = {
@@ -96,19 +102,16 @@ def _print(figures: Mapping[str, Any]) -> None:
 
 
 async def _bench(
-    arguments: argparse.Namespace,
-) -> tuple[dict[str, NDArray[Any]], str, Outcome]:
+    arguments: argparse.Namespace, inputs: dict[str, NDArray[Any]], asked: dict[str, Any]
+) -> Outcome:
     # The server is measured, so nothing is sent twice and nothing held back.
     settings = {**connection(arguments), "retry": None, "breaker": None}
-    asked = {"model": arguments.model, **version_of(arguments)}
     async with AsyncClient(**settings) as client:
-        metadata = await client.metadata(**asked)
-        signature, inputs = _load(arguments, metadata)
         outcome = Outcome()
         with Progress("s", arguments.duration_s) as progress:
 
             async def call() -> None:
-                answer = await client.predict(inputs, signature=signature, **asked)
+                answer = await client.predict(inputs, **asked)
                 outcome.latencies_s.append(answer.latency_s)
                 outcome.versions[answer.version] += 1
 
@@ -140,7 +143,7 @@ async def _bench(
             await asyncio.gather(*(caller() for _ in range(arguments.concurrency)))
             watching.cancel()
         outcome.seconds = time.monotonic() - start
-    return inputs, signature, outcome
+    return outcome
 
 
 def _load(arguments: argparse.Namespace, metadata: Metadata) -> tuple[str, dict[str, NDArray[Any]]]:
@@ -156,9 +159,12 @@ def _load(arguments: argparse.Namespace, metadata: Metadata) -> tuple[str, dict[
         }
         return chosen, found
     if arguments.image:
-        files = image_files(arguments.image)
+        files = [
+            source if isinstance(source, bytes) else source.read_bytes()
+            for _, source in pictures(arguments.image)[: arguments.batch_size]
+        ]
         content = np.empty(arguments.batch_size, object)
-        content[:] = [files[at % len(files)].read_bytes() for at in range(arguments.batch_size)]
+        content[:] = [files[at % len(files)] for at in range(arguments.batch_size)]
         return contract.SIGNATURE_DEFAULT, {contract.INPUT_IMAGE_BYTES: content}
     if signature is None:
         has_pixels = contract.SIGNATURE_IMAGES in metadata.signatures

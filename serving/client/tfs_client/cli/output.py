@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
+import re
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any, TextIO
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TextIO
 
 from numpy.typing import NDArray
 
@@ -45,6 +47,29 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             for cell, width, right in zip(line, widths, numeric)
         ]
         print("  ".join(cells).rstrip())
+
+
+_FORMULA: Final = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""How a cell begins that a spreadsheet may take for a formula, also as full-width signs.
+Apostrophes count along, so that one more of them can be taken off again."""
+
+
+def print_csv(rows: Iterable[Sequence[Any]]) -> None:
+    """Lines of CSV, as printable makes their cells; None is an empty cell.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front, by which it is
+    known as a text. Numbers are written as they are.
+    """
+    csv.writer(sys.stdout, lineterminator="\n").writerows(map(_cell, row) for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def print_json(content: Any) -> None:
@@ -111,6 +136,10 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Takes the line away."""
         if self._visible and self._shown_s:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 

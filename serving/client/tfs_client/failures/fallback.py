@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 DEFAULT: Final = "default"
 """Stands for "who answered" where no servable did and the caller's default stands in."""
 
+NOBODY: Final = "nobody"
+"""Stands for "who is asked next" where no servable is left and there is no default."""
+
 LOG_EVERY_S: Final = 1.0
 """Seconds between two log lines about the same fallback; the next line counts those left out."""
 
@@ -50,7 +53,8 @@ class Fallbacks:
     """Counts and logs a client's fallbacks.
 
     Attributes:
-        counts: servable that answered, or "default" → how often; of calls with a chain.
+        counts: servable that answered, or "default" → how often; of calls with a chain or a
+            default. A call that nobody answered is in none of them.
     """
 
     def __init__(self) -> None:
@@ -74,7 +78,10 @@ class Fallbacks:
                 return
             self._logged[key] = now, 0
         more = f" (and {silent} times more since the last line)" if silent else ""
-        logger.warning("%s could not answer, asking %s: %s%s", servable, to, error, more)
+        then = f"asking {to}"
+        if to in (DEFAULT, NOBODY):
+            then = "nobody else to ask" + (", the default stands in" if to == DEFAULT else "")
+        logger.warning("%s could not answer, %s: %s%s", servable, then, error, more)
 
 
 def first_answer(
@@ -83,6 +90,8 @@ def first_answer(
     ask: Callable[[Servable, float], Steps[Answer]],
     fell_back: Callable[[str, str, TfsError], None],
     losses: Losses,
+    *,
+    has_default: bool,
 ) -> Steps[tuple[Answer | None, Answered]]:
     """Asks one servable after the other until one answers.
 
@@ -93,9 +102,10 @@ def first_answer(
         chain: the servables, in order.
         end: when the time is up, on time.monotonic()'s clock.
         ask: (servable, its own end) to the steps of asking it.
-        fell_back: called after each failure with the servable that failed, the next one
-            ("default": there is none), and the error.
+        fell_back: called after each failure with the servable that failed, the next one (where
+            there is none: "default" or "nobody"), and the error.
         losses: of the request, counted by `ask`; with too many of them nobody else is asked.
+        has_default: whether a default stands in where no servable answers.
 
     Raises:
         TfsError: a failure that every servable would share: the caller's mistake.
@@ -118,7 +128,8 @@ def first_answer(
             if rest and losses.too_many:
                 reasons.append(f"not asked, as servers fell over this request: {', '.join(rest)}")
                 rest = []
-            fell_back(str(servable), rest[0] if rest else DEFAULT, error)
+            last = DEFAULT if has_default else NOBODY
+            fell_back(str(servable), rest[0] if rest else last, error)
             if not rest:
                 break
         else:

@@ -176,7 +176,9 @@ class Classifier:
             return self._ask(batch, _Turn(core.predictor, one, its_end, route.request_id, losses))
 
         try:
-            found, answered = yield from self._core.ask_chain(route, end, ask, losses)
+            found, answered = yield from self._core.ask_chain(
+                route, end, ask, losses, has_default=self._default
+            )
             if found is None and not self._default:
                 raise answered.failures[0]
         except TfsError as error:
@@ -186,7 +188,12 @@ class Classifier:
             latency_s = time.monotonic() - start
             found = [stand_in(one, self._servable, latency_s, route.request_id) for one in batch]
         if answered.reason:
-            found = [dataclasses.replace(one, reason=answered.reason) for one in found]
+            found = [
+                dataclasses.replace(
+                    one, reason="; ".join(filter(None, (answered.reason, one.reason)))
+                )
+                for one in found
+            ]
         found = numbered(found, route.request_id, ids)
         for answer in found:
             route.expose(

@@ -32,6 +32,11 @@ MAX_BLOCKS: Final = 10_000
 times what real ones have, and some milliseconds."""
 
 
+TOO_LARGE: Final = "The picture is too large: send a smaller one."
+BROKEN: Final = "The picture's file is broken or incomplete: save or send it again."
+"""What callers of a service are told; see ImageError.public."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PictureHeader:
     """One picture, as its file describes it."""
@@ -77,7 +82,8 @@ def read_header(content: Content) -> PictureHeader:
     *others, last = contract.IMAGE_FORMATS
     raise ImageError(
         f"Expected a {', '.join(others)} or {last} file. Received: {len(content)} bytes"
-        f"{_foreign(bytes(content[:1024]))}"
+        f"{_foreign(bytes(content[:1024]))}",
+        public=f"Not a picture of a format that is taken: {', '.join(others)} or {last}.",
     )
 
 
@@ -95,12 +101,14 @@ def check_header(header: PictureHeader, *, max_pixels: int, name: str) -> None:
     if header.width * header.height > max_pixels:
         raise ImageError(
             f"Expected a picture of at most {max_pixels} pixels. "
-            f"Received: {name} of {header.width}x{header.height}; make it smaller"
+            f"Received: {name} of {header.width}x{header.height}; make it smaller",
+            public=TOO_LARGE,
         )
     if header.obstacle is not None:
         raise ImageError(
             "Expected a picture that the model's graph can decode. "
-            f"Received: {name}, a {header.format} {header.obstacle}; save it as PNG"
+            f"Received: {name}, a {header.format} {header.obstacle}; save it as PNG",
+            public=f"The picture is a {header.format} {header.obstacle}: save it as PNG.",
         )
 
 
@@ -116,7 +124,8 @@ def _read(kind: str, read: Callable[[Content], _Facts], content: Content) -> Pic
     except (struct.error, IndexError) as error:
         raise ImageError(
             f"Expected a whole {kind} file. Received: {len(content)} bytes that end before its "
-            "pixels begin; transfer or save it again"
+            "pixels begin; transfer or save it again",
+            public=BROKEN,
         ) from error
     if not (0 < width < 2**31 and 0 < height < 2**31):
         raise _nonsense(f"a {kind} with pixels", f"{width}x{height}", content)
@@ -134,7 +143,8 @@ def _read(kind: str, read: Callable[[Content], _Facts], content: Content) -> Pic
 def _nonsense(expected: str, received: str, content: Content) -> ImageError:
     return ImageError(
         f"Expected {expected}. "
-        f"Received: {received} in a file of {len(content)} bytes; save it again"
+        f"Received: {received} in a file of {len(content)} bytes; save it again",
+        public=BROKEN,
     )
 
 

@@ -32,6 +32,8 @@ from tfs_client.images.pixels import (
 
 Orientation: TypeAlias = Literal["ignore", "apply", "refuse"]
 
+_TURNED: Final = "The picture does not stand upright as it is stored: turn it and save it again."
+
 BATCH_BYTES: Final = 32 * 2**20
 """Most bytes of files in one request, whatever their number (but one file is always sent)."""
 
@@ -119,7 +121,8 @@ class Guards:
             raise ImageError(
                 "Expected a picture that stands upright as it is stored. Received: "
                 f"{name or 'a file'} with the EXIF orientation {orientation}; turn it and save it "
-                'again, or say orientation="apply"'
+                'again, or say orientation="apply"',
+                public=_TURNED,
             )
         return Picture(source=name, pixels=upright(content, self.max_pixels))
 
@@ -131,7 +134,8 @@ class Guards:
             raise ImageError(
                 "Expected a picture that stands upright as it is stored. "
                 f"Received: {name} with the EXIF orientation {orientation}; "
-                "PIL.ImageOps.exif_transpose turns it"
+                "PIL.ImageOps.exif_transpose turns it",
+                public=_TURNED,
             )
         return upright(image, self.max_pixels)
 

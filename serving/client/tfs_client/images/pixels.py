@@ -14,6 +14,7 @@ import numpy as np
 
 from tfs_client import contract
 from tfs_client.errors import DtypeError, ImageError, PillowMissingError, RequestError, ShapeError
+from tfs_client.images.headers import BROKEN, TOO_LARGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,10 +90,14 @@ def read_file(source: File, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         raise ImageError(
             f"Expected an image file of at most {max_bytes} bytes. "
             f"Received: {name} of {'more' if size == max_bytes + 1 else f'{size} bytes'}; "
-            "make it smaller"
+            "make it smaller",
+            public=TOO_LARGE,
         )
     if not content:
-        raise ImageError(f"Expected an image file. Received: {name} of 0 bytes")
+        raise ImageError(
+            f"Expected an image file. Received: {name} of 0 bytes",
+            public="The picture's file is empty.",
+        )
     return content
 
 
@@ -159,7 +164,8 @@ def _decode(content: bytes) -> Image.Image:
     except (*_BROKEN, pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
         raise ImageError(
             f"Expected a whole {', '.join(contract.IMAGE_FORMATS)} file. "
-            f"Received: {len(content)} bytes that are none: {error}"
+            f"Received: {len(content)} bytes that are none: {error}",
+            public=BROKEN,
         ) from error
     return image
 
@@ -188,7 +194,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     if not 0 < width * height <= max_pixels:
         raise ImageError(
             f"Expected an image of 1 to {max_pixels} pixels. "
-            f"Received: {width}x{height}; make it smaller"
+            f"Received: {width}x{height}; make it smaller",
+            public=TOO_LARGE if width * height else BROKEN,
         )
 
 

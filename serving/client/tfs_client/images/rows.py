@@ -15,6 +15,7 @@ from tfs_client import contract
 from tfs_client.answers import ImagePrediction, Prediction
 from tfs_client.errors import AnswerError, RequestError
 from tfs_client.failures.fallback import DEFAULT
+from tfs_client.images import undecoded
 from tfs_client.images.pictures import Picture
 from tfs_client.servable import Servable
 
@@ -144,6 +145,7 @@ def rows_of(
                 latency_s=prediction.latency_s,
                 model=prediction.model,
                 answered_by=prediction.answered_by,
+                reason="" if valid else undecoded.reason(picture, prediction),
                 request_id=request_id,
                 source=picture.source,
             )

@@ -77,7 +77,7 @@ class Metrics(Observer):
         )
         self._fallbacks = Counter(
             "fallbacks",
-            'A servable could not answer, and another ("default": none) was asked.',
+            'A servable could not answer, and another ("default", "nobody": none) was asked.',
             ("servable", "to", "reason"),
             **common,
         )
