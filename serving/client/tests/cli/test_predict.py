@@ -51,7 +51,7 @@ def piped(monkeypatch):
 
 def failing_after(server, good: int, code=grpc.StatusCode.INTERNAL):
     """Has Predict fail once it has answered so often."""
-    honest, left = server._Predict, iter(range(good))
+    honest, left = server.usual("Predict"), iter(range(good))
 
     def answer(request, context):
         if next(left, None) is None:
