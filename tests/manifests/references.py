@@ -40,7 +40,10 @@ def _templates(document: Document) -> Iterator[tuple[Mapping[str, str], Document
     """The labels and the spec of the pods that a document makes."""
     if document["kind"] == "Pod":
         yield document["metadata"].get("labels", {}), document["spec"]
-    template = (document.get("spec") or {}).get("template") or {}
+    spec = document.get("spec") or {}
+    if document["kind"] == "CronJob":
+        spec = spec["jobTemplate"]["spec"]
+    template = spec.get("template") or {}
     if "containers" in (template.get("spec") or {}):
         yield template["metadata"].get("labels", {}), template["spec"]
 

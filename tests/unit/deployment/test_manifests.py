@@ -5,7 +5,6 @@ Nothing is rendered here: tests/manifests/ does that with the real kubectl.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -20,7 +19,6 @@ import yaml
 
 from serving.cluster import config_map, pods
 from serving.container import engine
-from serving.local import config_files
 from tests.environments import ROOT
 from tests.manifests import references, renders, restricted, rules_copy
 from tfs_client import contract
@@ -374,34 +372,6 @@ def test_names_that_nothing_answers_to_are_found() -> None:
 
 
 # --- scripts that run in pods -------------------------------------------------------------------
-
-def test_the_ssl_config_is_read_by_the_server(tmp_path: Path) -> None:
-    pem = "-----BEGIN X-----\nMIIB/+=\n-----END X-----\n"
-    for name in ("tls.key", "tls.crt", "ca.crt"):
-        (tmp_path / name).write_text(pem.replace("X", name))
-    script = COMPONENTS / "tls" / "write-ssl-config.sh"
-    written = tmp_path / "ssl.config"
-    subprocess.run(["sh", str(script), str(tmp_path), str(written)], check=True, timeout=30)
-    read = config_files.read(str(written), "SSLConfig")
-    assert read.server_key == pem.replace("X", "tls.key")
-    assert read.server_cert == pem.replace("X", "tls.crt")
-    assert read.custom_ca == pem.replace("X", "ca.crt")
-    assert read.client_verify is False
-    assert written.stat().st_mode & 0o077 == 0
-
-
-def test_an_ssl_config_without_a_certificate_is_refused(tmp_path: Path) -> None:
-    script = COMPONENTS / "tls" / "write-ssl-config.sh"
-    done = subprocess.run(
-        ["sh", str(script), str(tmp_path), str(tmp_path / "ssl.config")],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "Expected" in done.stderr
-    assert not (tmp_path / "ssl.config").exists()
 
 
 def test_every_machine_of_a_training_is_told_the_same_cluster(tmp_path: Path) -> None:

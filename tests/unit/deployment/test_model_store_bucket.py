@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from serving.models_config import PLATFORM
-from tests.unit.deployment import store_tools
+from tests.unit.deployment import pod_tools
 from tests.waiting import eventually
 from tfs_client import contract
 
@@ -34,7 +34,7 @@ def entry(model: str, policy: str, labels: str = STABLE) -> str:
 class Bucket:
     """A store, a pod's /models and the script between them."""
 
-    def __init__(self, folder: Path, tools: store_tools.Tools):
+    def __init__(self, folder: Path, tools: pod_tools.Tools):
         self.folder = folder
         self.tools = tools
         self.config = folder / "models.config"
@@ -104,18 +104,18 @@ class Bucket:
         return sorted(one.name for one in folder.iterdir() if one.name.isdigit())
 
 
-SCRIPT = store_tools.SCRIPTS / "publish-versions.sh"
+SCRIPT = pod_tools.STORE / "publish-versions.sh"
 
 
-@pytest.fixture(scope="module", params=store_tools.SHELLS)
+@pytest.fixture(scope="module", params=pod_tools.SHELLS)
 def tools(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> store_tools.Tools:
-    return store_tools.make(request.param, tmp_path_factory.mktemp("tools"))
+) -> pod_tools.Tools:
+    return pod_tools.make(request.param, tmp_path_factory.mktemp("tools"))
 
 
 @pytest.fixture
-def bucket(tools: store_tools.Tools, tmp_path: Path) -> Bucket:
+def bucket(tools: pod_tools.Tools, tmp_path: Path) -> Bucket:
     return Bucket(tmp_path, tools)
 
 
@@ -202,7 +202,9 @@ def test_a_card_with_compact_json_and_more_files_than_it_names(bucket: Bucket) -
 def test_a_version_that_stands_is_never_touched(bucket: Bucket) -> None:
     bucket.upload(1)
     assert bucket.once().returncode == 0
-    (bucket.folder / "remote" / contract.MODEL_NAME / "1" / "saved_model.pb").write_bytes(b"another")
+    (bucket.folder / "remote" / contract.MODEL_NAME / "1" / "saved_model.pb").write_bytes(
+        b"another"
+    )
     assert bucket.once().returncode == 0
     assert (bucket.local / "1" / "saved_model.pb").read_bytes() == b"graph"
 
@@ -212,9 +214,9 @@ def test_the_script_finds_what_the_deployment_mounts() -> None:
     assert "${CONFIG:-/etc/tensorflow_serving/models.config}" in text
     assert f"${{STORE:-{contract.MODEL_STORE}}}" in text
     assert f"s,^{contract.MODEL_STORE}/" in text
-    component = yaml.safe_load((store_tools.SCRIPTS / "kustomization.yaml").read_text())
+    component = yaml.safe_load((pod_tools.STORE / "kustomization.yaml").read_text())
     (scripts,) = component["configMapGenerator"]
-    assert {*scripts["files"]} == {SCRIPT.name, store_tools.READER.name}
+    assert {*scripts["files"]} == {SCRIPT.name, pod_tools.READER.name}
 
 
 # --- several models, and policies other than a list ---------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from serving import models_config
 from serving.models_config import All, Latest, Model, ModelsConfig, Policy, Specific
 from tests.environments import ROOT
-from tests.unit.deployment import store_tools
+from tests.unit.deployment import pod_tools
 
 LABELS = ("stable", "canary", "sta ble", "Stable", "stäble")
 
@@ -66,7 +66,9 @@ class Speller:
             pair = [("key", self.text(label)), ("value", self.number(version))]
             found.append(("version_labels", self.message(pair)))
         if self.chance.random() < 0.3:
-            rate = self.message([("sampling_rate", self.chance.choice(["1", ".5", "1e-3", "0.25"]))])
+            rate = self.message(
+                [("sampling_rate", self.chance.choice(["1", ".5", "1e-3", "0.25"]))]
+            )
             found.append(("logging_config", self.message([("sampling_config", rate)])))
         return found
 
@@ -87,7 +89,9 @@ class Speller:
             repeated = name in ("versions", "version_labels", "config")
             if repeated and self.chance.random() < 0.4:
                 taken = fields[:count]
-                value = "[" + ",".join(f"{self.space()}{one}{self.space()}" for _, one in taken) + "]"
+                value = (
+                    "[" + ",".join(f"{self.space()}{one}{self.space()}" for _, one in taken) + "]"
+                )
             else:
                 taken = fields[:1]
             bare = value[0] in "{<" and self.chance.random() < 0.5
@@ -121,19 +125,21 @@ class Speller:
     def number(self, number: int) -> str:
         """Decimal, hexadecimal or octal."""
         sign = "-" if number < 0 else ""
-        return sign + self.chance.choice(["{}", "{}", "0x{:x}", "0X{:X}", "0{:o}"]).format(abs(number))
+        return sign + self.chance.choice(["{}", "{}", "0x{:x}", "0X{:X}", "0{:o}"]).format(
+            abs(number)
+        )
 
     def space(self, least: str = "") -> str:
         """Nothing, white space, or a comment."""
-        comment = ' # not: "this\' } > ]\n'
+        comment = " # not: \"this' } > ]\n"
         return self.chance.choice([least, least, " ", "\t", "\n", "\r\n", comment])
 
 
-def read(tools: store_tools.Tools, path: Path, text: str) -> subprocess.CompletedProcess[str]:
+def read(tools: pod_tools.Tools, path: Path, text: str) -> subprocess.CompletedProcess[str]:
     """What awk says of a models.config."""
     path.write_bytes(text.encode())
     return subprocess.run(
-        [*tools.awk, "-f", str(store_tools.READER), str(path)],
+        [*tools.awk, "-f", str(pod_tools.READER), str(path)],
         env={"LC_ALL": "C", "PATH": tools.path},
         capture_output=True,
         text=True,
@@ -157,11 +163,11 @@ def expected(config: ModelsConfig) -> list[str]:
     return lines
 
 
-@pytest.fixture(scope="module", params=store_tools.SHELLS)
+@pytest.fixture(scope="module", params=pod_tools.SHELLS)
 def tools(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> store_tools.Tools:
-    return store_tools.make(request.param, tmp_path_factory.mktemp("tools"))
+) -> pod_tools.Tools:
+    return pod_tools.make(request.param, tmp_path_factory.mktemp("tools"))
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +178,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(deadline=None)
 @given(listed=configs, chance=st.randoms(use_true_random=False))
 def test_every_spelling_means_in_a_pod_what_it_means_to_the_server(
-    tools: store_tools.Tools, path: Path, listed: tuple[Model, ...], chance: random.Random
+    tools: pod_tools.Tools, path: Path, listed: tuple[Model, ...], chance: random.Random
 ) -> None:
     text = Speller(chance).config(listed)
     config = models_config.parse(text)
@@ -183,13 +189,15 @@ def test_every_spelling_means_in_a_pod_what_it_means_to_the_server(
     assert (done.returncode, done.stdout.splitlines()) == (0, expected(config)), text
 
 
-def test_the_projects_own_file_is_read(tools: store_tools.Tools, path: Path) -> None:
+def test_the_projects_own_file_is_read(tools: pod_tools.Tools, path: Path) -> None:
     owner = ROOT / "serving" / "models.config"
     done = read(tools, path, owner.read_text(encoding="utf-8"))
     assert done.stdout.splitlines() == expected(models_config.read(owner))
 
 
-ENTRY = 'model_config_list { config { name: "m" base_path: "/models/m" model_platform: "tensorflow" '
+ENTRY = (
+    'model_config_list { config { name: "m" base_path: "/models/m" model_platform: "tensorflow" '
+)
 
 
 @pytest.mark.filterwarnings("ignore:.*invalid escape")  # protobuf's for Python takes \\q for \\q
@@ -200,19 +208,22 @@ ENTRY = 'model_config_list { config { name: "m" base_path: "/models/m" model_pla
         ("model_config_list {\n  config }", "2:10: Expected :, { or <. Received: }"),
         ('model_config_list { config { name: "x', "1:36: Expected the end of the string"),
         (ENTRY + "version_labels { value: one } } }", "Expected a whole number. Received: one"),
-        (ENTRY + 'version_labels { value: "1" } } }', 'Expected a number without quotes. Rec'),
+        (ENTRY + 'version_labels { value: "1" } } }', "Expected a number without quotes. Rec"),
         (ENTRY + "version_labels { key: stable } } }", "Expected text in quotes. Received: stable"),
         (ENTRY + "version_labels { value: 0x } } }", "Expected a whole number. Received: 0x"),
         (ENTRY + "version_labels { value: 09 } } }", "Expected a whole number. Received: 09"),
         (ENTRY + "version_labels { value: [1 2] } } }", "Expected ]. Received: 2"),
         ("model_config_list { config { name: '\\q' } }", "1:36: Expected an escape that text form"),
-        ("model_config_list { config { base_path: '/models/\\n' } }", "without control characters. Received: one"),
+        (
+            "model_config_list { config { base_path: '/models/\\n' } }",
+            "without control characters. Received: one",
+        ),
         ("model_config_list { config { } }", "Expected a base_path before here"),
         ("a {" * 200, "Expected at most 100 messages within each other"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line_with_its_place(
-    tools: store_tools.Tools, path: Path, text: str, said: str
+    tools: pod_tools.Tools, path: Path, text: str, said: str
 ) -> None:
     with pytest.raises(models_config.ConfigError):
         models_config.parse(text)

@@ -1,4 +1,4 @@
-"""What runs a model store's scripts in a test: the shell of the image where it is found, and rclone."""
+"""What runs the scripts of pods in a test: this machine's shell, and the images' where it is found."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 
 from tests.environments import ROOT
 
-SCRIPTS: Final = ROOT / "k8s" / "components" / "model-store-bucket"
+STORE: Final = ROOT / "k8s" / "components" / "model-store-bucket"
 
-READER: Final = SCRIPTS / "models-config.awk"
+READER: Final = STORE / "models-config.awk"
 
 SHELLS: Final = ("sh", "busybox")
 """This machine's, and the one of the image, which is BusyBox with its own awk and small tools."""
@@ -23,14 +23,14 @@ SHELLS: Final = ("sh", "busybox")
 
 @cache
 def _found(name: str) -> str | None:
-    kept = ROOT / "build" / "store-tools"
+    kept = ROOT / "build" / "pod-tools"
     places = (kept / "bin" / name, kept / "usr" / "bin" / name)
     return shutil.which(name) or next((str(one) for one in places if one.exists()), None)
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What the scripts of a store call."""
+    """What the scripts call."""
 
     folder: Path
     busybox: bool
@@ -64,6 +64,8 @@ def make(shell: str, folder: Path) -> Tools:
         listed = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
         for name in listed.stdout.split():
             (folder / name).symlink_to(busybox)
+        if (curl := shutil.which("curl")) is not None:
+            (folder / "curl").symlink_to(curl)
     rclone = _found("rclone")
     if rclone is not None and shell == "busybox":
         (folder / "rclone").symlink_to(rclone)
