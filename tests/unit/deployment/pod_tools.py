@@ -1,4 +1,4 @@
-"""What runs the scripts of pods in a test: this machine's shell, and the images' where it is found."""
+"""What runs the scripts of pods in a test: this machine's shell, and BusyBox where it is found."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Tools:
 def make(shell: str, folder: Path) -> Tools:
     """Makes the folder for PATH; skips the test where BusyBox is asked for and not found.
 
-    With BusyBox rclone is the real one where it is found; it takes a fifth of a second a call, so that
-    this machine's shell always has the stand-in.
+    With BusyBox rclone is the real one where it is found; it takes a fifth of a second a call, so
+    that this machine's shell always has the stand-in.
     """
     if shell == "busybox":
         busybox = _found("busybox")
@@ -76,7 +76,8 @@ def make(shell: str, folder: Path) -> Tools:
 
 
 STAND_IN: Final = """#!/bin/sh
-# rclone copy --quiet store:remote/<folder> <folder>   and   rclone lsf --dirs-only store:remote/<folder>
+# rclone copy --quiet store:remote/<folder> <folder>
+# rclone lsf --dirs-only store:remote/<folder>
 from=$RCLONE_CONFIG_STORE_REMOTE/${3#store:}
 [ -d "$from" ] || exit 3
 case $1 in

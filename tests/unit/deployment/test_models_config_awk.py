@@ -1,4 +1,4 @@
-"""models.config as a pod's shell reads it, beside serving.models_config, which reads it as the server does."""
+"""models.config as a pod's shell reads it, beside the reader of the rollout and the local server."""
 
 from __future__ import annotations
 
