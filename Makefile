@@ -173,6 +173,10 @@ conformance: $(ENVIRONMENT) ## hold the local server, or GRPC=host:port REST=hos
 manifests: $(ENVIRONMENT) ## render k8s/ in every combination and check it -> build/manifests.json
 	$(BIN)/python -m tests.manifests $(ARGS)
 
+.PHONY: images
+images: $(ENVIRONMENT) ## every image with its digest; ARGS="--registry HOST/PATH" how to mirror them, and the wheels
+	$(BIN)/python -m serving.container.images $(ARGS)
+
 .PHONY: test-container
 test-container: $(ENVIRONMENT) ## walk the container road with the engine that answers, on a stand-in image if need be
 	$(BIN)/python -m tests.container $(ARGS)

@@ -15,6 +15,7 @@ Document = dict[str, Any]
 
 FROM_THE_CLUSTER: Final = {
     ("ConfigMap", "internal-ca"): "the authority's certificate: trust-manager",
+    ("ConfigMap", "vault-ca"): "the same, under the name that overlays/example makes up",
     ("PersistentVolumeClaim", "training-data"): "the images: their owner provides them",
 }
 """What may be named and not be there, with the reason."""

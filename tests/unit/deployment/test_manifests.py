@@ -273,21 +273,22 @@ def test_a_component_says_what_it_needs_of_the_cluster(name: str) -> None:
     assert _load(path).get("namespace", "image-classifier") == "image-classifier"
 
 
-@pytest.mark.parametrize("name", renders.overlays())
+@pytest.mark.parametrize("name", renders.OVERLAYS)
 def test_an_overlay_holds_only_what_differs(name: str) -> None:
     kustomization = _load(K8S / "overlays" / name / "kustomization.yaml")
     assert "../../base" in kustomization["resources"]
     for path in (K8S / "overlays" / name).iterdir():
         text = path.read_text(encoding="utf-8")
-        assert len(text.splitlines()) < 60, path
-        assert "kind: Deployment\n" not in text, path
+        if name != "example":  # which turns every knob
+            assert len(text.splitlines()) < 60, path
+            assert "kind: Deployment\n" not in text, path
     listed = [Path(one).name for one in kustomization["components"]]
     assert listed == [one for one in renders.ORDER if one in listed], "in the order that works"
 
 
 def test_the_readme_shows_every_file_and_names_every_component() -> None:
     text = (K8S / "README.md").read_text(encoding="utf-8")
-    for name in (*renders.ORDER, *renders.overlays()):
+    for name in (*renders.ORDER, *renders.OVERLAYS):
         assert f"  {name} " in text, name
     for path in re.findall(r"k8s/[\w./-]*\w", text):
         assert (ROOT / path).exists(), path

@@ -1,4 +1,4 @@
-"""models.config as a pod's shell reads it, beside the reader of the rollout and the local server."""
+"""models.config as a pod's shell reads it, beside the rollout's and the local server's reader."""
 
 from __future__ import annotations
 
