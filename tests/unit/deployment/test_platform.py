@@ -1,4 +1,4 @@
-"""What stands around the manifests for whoever runs a cluster: pages, values, other tools' settings."""
+"""What stands around the manifests for those who run a cluster: pages, values, settings."""
 
 from __future__ import annotations
 
@@ -136,9 +136,7 @@ def _published() -> set[int]:
 
 
 def test_every_port_that_something_listens_on_is_on_the_page() -> None:
-    listening = {
-        port["containerPort"] for _, one in _containers() for port in one.get("ports", [])
-    }
+    listening = {port["containerPort"] for _, one in _containers() for port in one.get("ports", [])}
     assert {contract.GRPC_PORT, contract.REST_PORT} <= listening
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (page,) = re.findall(r"make loadtest-ui`, then <http://localhost:(\d+)>", text)
@@ -175,10 +173,10 @@ def test_what_each_container_asks_for_is_on_the_page() -> None:
     for folder, container in _containers():
         if resources := container.get("resources"):
             requests, limits = resources.get("requests", {}), dict(resources["limits"])
-            cpu = requests.get("cpu", "–")
-            memory = requests.get("memory", "–")
-            limit = limits.pop("memory", "–")
-            more = ", ".join(f"{name} {value}" for name, value in limits.items()) or "–"
+            cpu = requests.get("cpu", "-")
+            memory = requests.get("memory", "-")
+            limit = limits.pop("memory", "-")
+            more = ", ".join(f"{name} {value}" for name, value in limits.items()) or "-"
             asked.append([folder, container["name"], cpu, memory, limit, more])
     assert _table("Resources") == asked
 
@@ -188,22 +186,18 @@ def test_replicas_and_times_on_the_page_are_those_of_the_manifests() -> None:
     deployment = _yaml("k8s/base/server/deployment.yaml")["spec"]
     pod = deployment["template"]["spec"]
     (server,) = pod["containers"]
+    flags = dict(flag.split("=", 1) for flag in server["args"])
+    (metric,) = scaler["metrics"]
     startup = server["startupProbe"]
-    told = dict(_table("Numbers that a plan needs"))
-    assert told == {
+    start_s = startup["periodSeconds"] * startup["failureThreshold"]
+    sleep_s = server["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert dict(_table("Numbers that a plan needs")) == {
         "replicas": f"{scaler['minReplicas']} to {scaler['maxReplicas']}",
-        "requests a second and pod that the autoscaler aims at": scaler["metrics"][0]["pods"][
-            "target"
-        ]["averageValue"],
-        "pods more during a rollout": str(
-            deployment["strategy"]["rollingUpdate"]["maxSurge"]
-        ),
-        "a pod's time to start, at most": f"{startup['periodSeconds'] * startup['failureThreshold']} s",
-        "a pod's time to go": f"{server['lifecycle']['preStop']['sleep']['seconds']} s, "
-        f"{pod['terminationGracePeriodSeconds']} s at most",
-        "a rollout that does not get on is given up after": f"{deployment['progressDeadlineSeconds']} s",
+        "requests a second and pod, the autoscaler's aim": metric["pods"]["target"]["averageValue"],
+        "pods more in a rollout": str(deployment["strategy"]["rollingUpdate"]["maxSurge"]),
+        "a pod's time to start, at most": f"{start_s} s",
+        "a pod's time to go": f"{sleep_s} s, {pod['terminationGracePeriodSeconds']} s at most",
+        "a rollout without progress ends after": f"{deployment['progressDeadlineSeconds']} s",
         "rows of one request": f"{contract.MAX_ROWS:,}",
-        "concurrent calls of a server": dict(
-            flag.split("=", 1) for flag in server["args"]
-        )["--grpc_max_threads"],
+        "concurrent calls of a server": flags["--grpc_max_threads"],
     }
