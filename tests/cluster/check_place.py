@@ -419,7 +419,8 @@ def test_a_wrong_overlay_names_those_that_there_are(capsys: pytest.CaptureFixtur
     assert command.main(["stagin"]) == 2
     assert capsys.readouterr().err == (
         "k8s-apply: error: Expected one of the overlays of k8s/overlays: example, local, "
-        "production, staging, or a folder with a kustomization.yaml. Received: stagin. Did you mean staging?\n"
+        "production, staging, or a folder with a kustomization.yaml. Received: stagin. "
+        "Did you mean staging?\n"
     )
 
 
