@@ -123,6 +123,8 @@ lacks() { # policy label's-version model: whether the server could not answer fo
 }
 
 round() { # one look at models.config; 0 if the server lacks nothing
+  said=$saying
+  saying=
   failed=0
   stable=
   if ! wanted=$(LC_ALL=C awk -f "$SCRIPTS/models-config.awk" "$CONFIG"); then
@@ -130,7 +132,7 @@ round() { # one look at models.config; 0 if the server lacks nothing
     return 1
   fi
   while read -r policy label path; do
-    model=$(echo "$path" | tr -s / | sed -n 's,^/models/\(.*[^/]\)/*$,\1,p')
+    model=$(printf '%s\n' "$path" | tr -s / | sed -n 's,^/models/\(.*[^/]\)/*$,\1,p')
     case /$model/ in
       // | */../* | */./*)
         # s3://, say, is the server's own matter.
@@ -149,8 +151,6 @@ MODELS
     say "Expected a label \"stable\" in $CONFIG. Received: none"
     failed=1
   fi
-  said=$saying
-  saying=
   return "$failed"
 }
 
