@@ -194,6 +194,10 @@ conformance: $(ENVIRONMENT) ## TF Serving's answers: of the local server, or GRP
 manifests: $(ENVIRONMENT) ## render k8s/ in every combination and check it -> build/manifests.json
 	$(BIN)/python -m tests.manifests $(ARGS)
 
+.PHONY: images
+images: $(ENVIRONMENT) ## every image with its digest; ARGS="--registry HOST/PATH" how to mirror them, and the wheels
+	$(BIN)/python -m serving.container.images $(ARGS)
+
 .PHONY: test-container
 test-container: $(ENVIRONMENT) ## walk the container road, on a stand-in image if need be
 	$(BIN)/python -m tests.container $(ARGS)

@@ -21,7 +21,7 @@ import pytest
 from foundation import command_line
 from foundation.command_line import InputError
 
-CONTROL_PLANE: Final = ("tests/cluster/check_place.py",)
+CONTROL_PLANE: Final = ("tests/cluster/check_place.py", "tests/cluster/check_certificates.py")
 
 PODS: Final = (
     "tests/cluster/check_cluster.py",

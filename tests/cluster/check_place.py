@@ -418,9 +418,10 @@ def test_a_namespace_without_the_manifests_is_told_to_apply_them(
 def test_a_wrong_overlay_names_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["stagin"]) == 2
     assert capsys.readouterr().err == (
-        "python -m serving.cluster: error: Expected one of the overlays of "
-        "k8s/overlays: local, production, staging, or a folder with a kustomization.yaml. "
-        "Received: stagin. Did you mean staging?\n"
+        "python -m serving.cluster: error: Expected one of the overlays of k8s/overlays: "
+        "example, local, production, staging, or a folder with a kustomization.yaml. "
+        "Received: stagin. Did you mean staging?
+"
     )
 
 

@@ -26,6 +26,9 @@ EXPLAINED: Final = {
         "The server's by tag, so that it can be compared with serving/container/engine.py. An "
         "overlay that wants the bytes pinned adds `digest:` to its `images:` entry."
     ),
+    ("CKV_K8S_38", "CronJob.*.certificate-renewal"): (
+        "It patches two Deployments, and its account may do no more (tls/restart-only.yaml)."
+    ),
     ("CKV_K8S_8", "Pod.*.model-loader"): "It only sleeps: nothing to probe.",
     ("CKV_K8S_9", "Pod.*.model-loader"): "It only sleeps, and no Service selects it.",
 }

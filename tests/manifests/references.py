@@ -15,6 +15,7 @@ Document = dict[str, Any]
 
 FROM_THE_CLUSTER: Final = {
     ("ConfigMap", "internal-ca"): "the authority's certificate: trust-manager",
+    ("ConfigMap", "vault-ca"): "the same, under the name that overlays/example makes up",
     ("PersistentVolumeClaim", "training-data"): "the images: their owner provides them",
 }
 """What may be named and not be there, with the reason."""
@@ -40,7 +41,10 @@ def _templates(document: Document) -> Iterator[tuple[Mapping[str, str], Document
     """The labels and the spec of the pods that a document makes."""
     if document["kind"] == "Pod":
         yield document["metadata"].get("labels", {}), document["spec"]
-    template = (document.get("spec") or {}).get("template") or {}
+    spec = document.get("spec") or {}
+    if document["kind"] == "CronJob":
+        spec = spec["jobTemplate"]["spec"]
+    template = spec.get("template") or {}
     if "containers" in (template.get("spec") or {}):
         yield template["metadata"].get("labels", {}), template["spec"]
 

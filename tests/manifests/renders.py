@@ -24,6 +24,9 @@ ORDER: Final = (
 )
 """Every component, in the order in which an overlay lists them."""
 
+OVERLAYS: Final = ("example", "local", "production", "staging")
+"""This project's; whoever uses it may put others beside them, which are rendered, too."""
+
 PARTS: Final = ("model-store-bucket",)
 """Listed by other components, never by an overlay."""
 

@@ -12,8 +12,9 @@ import shlex
 
 import pytest
 
+from serving.container import engine, images
 from tests.environments import ROOT, UnavailableError
-from tests.manifests import __main__ as command, renders, tools
+from tests.manifests import __main__ as command, renders, restricted, tools
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,86 @@ def test_production_runs_the_gpu_image_over_tls_from_the_shared_volume(
     assert "--ssl_config_file=/run/tls/ssl.config" in server["args"]
     models = {volume["name"]: volume for volume in pod["volumes"]}["models"]
     assert set(models) == {"name", "persistentVolumeClaim"}
+
+
+def test_the_example_turns_every_knob(stands: tools.Tools) -> None:
+    """What stands in it arrives: a patch that no object takes would pass unseen."""
+    documents = renders.render(stands, renders.K8S / "overlays" / "example")
+    pod = _one(documents, "Deployment")["spec"]["template"]["spec"]
+    containers = {one["name"]: one for one in [*pod["containers"], *pod["initContainers"]]}
+    asked = [one["image"] for one in containers.values()]
+    cron = _one(documents, "CronJob")["spec"]
+    asked += [one["image"] for one in restricted.containers(next(restricted.pods(cron)))]
+    assert all(one.startswith("registry.example.com/mirror/") for one in asked)
+    pinned = [one for one in asked if "/tensorflow/serving:" not in one]
+    assert all(re.search(r":[\w.]+@sha256:\w{64}$", one) for one in pinned), "as in the bundle"
+    assert containers["model-server"]["image"].endswith(engine.GPU_IMAGE)
+    assert containers["model-server"]["resources"]["requests"] | {"ephemeral-storage": ""} == {
+        "cpu": "4",
+        "memory": "8Gi",
+        "ephemeral-storage": "",
+    }
+    assert containers["model-server"]["resources"]["limits"]["memory"] == "8Gi"
+    assert containers["model-server"]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert pod["nodeSelector"] == {"node-pool": "gpu-l4"}
+    (models,) = (one for one in pod["volumes"] if one["name"] == "models")
+    for name in ("fetch-models", "refresh-models"):
+        environment = {one["name"]: one["value"] for one in containers[name]["env"]}
+        assert environment["SOURCE"] == "store:my-bucket/models"
+        assert environment["RCLONE_CONFIG_STORE_REGION"] == "eu-west-1"
+        assert environment["RCLONE_CONFIG_STORE_TYPE"] == "s3", "the component's own are left"
+        storage = containers[name]["resources"]["limits"]["ephemeral-storage"]
+        assert storage == models["emptyDir"]["sizeLimit"] == "40Gi"
+    scaler = _one(documents, "HorizontalPodAutoscaler")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 12)
+    assert scaler["metrics"][0]["pods"]["target"]["averageValue"] == "800"
+    route = _one(documents, "GRPCRoute")["spec"]
+    assert route["hostnames"] == ["classify.example.com"]
+    policies = {one["metadata"]["name"]: one for one in documents if one["kind"] == "NetworkPolicy"}
+    (callers,) = policies["image-classifier-callers"]["spec"]["ingress"]
+    (gateway,) = route["parentRefs"]
+    assert callers["from"][0]["namespaceSelector"]["matchLabels"] == {
+        "kubernetes.io/metadata.name": gateway["namespace"]
+    }
+    certificate = _one(documents, "Certificate")["spec"]
+    assert (certificate["issuerRef"]["name"], certificate["duration"]) == ("vault", "1440h")
+    assert cron["schedule"] == "30 13 * * 1-4"
+    rules = _one(documents, "PrometheusRule")
+    urls = rules["spec"]["groups"][0]["rules"][0]["labels"]
+    assert {*urls} >= {"runbook", "dashboard"}
+    watched = (rules, _one(documents, "ServiceMonitor"))
+    assert {one["metadata"]["labels"]["release"] for one in watched} == {"kube-prometheus-stack"}
+    accounts = {
+        one["metadata"]["name"]: one for one in documents if one["kind"] == "ServiceAccount"
+    }
+    assert all(one["imagePullSecrets"] for one in accounts.values())
+    assert "eks.amazonaws.com/role-arn" in accounts["image-classifier"]["metadata"]["annotations"]
+
+
+def test_every_image_of_the_cluster_is_in_the_list_for_a_mirror(stands: tools.Tools) -> None:
+    everything = tuple(one for one in renders.ORDER if one not in ("model-store-pvc", "training"))
+    chosen = tuple(
+        one for one in everything if one not in ("model-store-gcs", "training-distributed")
+    )
+    documents = renders.render_combination(stands, chosen)
+    documents += renders.render_combination(stands, renders.alone("training-distributed"))
+    for overlay in ("local", "staging", "production"):
+        documents += renders.render(stands, renders.K8S / "overlays" / overlay)
+    used = {
+        one["image"]
+        for document in documents
+        for pod in restricted.pods(document)
+        for one in restricted.containers(pod)
+    }
+    assert len(used) >= 8
+    listed = images.find(ROOT)
+    names = {name for one in listed for name in _spelled(one)}
+    assert used <= names
+
+
+def _spelled(image: images.Image) -> set[str]:
+    ends = {image.tag, f"{image.tag}@{image.digest}"}
+    return {f"{name}:{end}" for name in image.named_as for end in ends}
 
 
 def test_a_canary_is_beside_the_servers_and_not_behind_their_names(stands: tools.Tools) -> None:

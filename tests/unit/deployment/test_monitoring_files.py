@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "serving" / "monitoring"
 TEST_FILES = sorted(path.name for path in FOLDER.glob("rules*_test.yaml"))
 
+CERTIFICATE = {"name", "exported_namespace", "issuer_name", "issuer_kind", "issuer_group"}
+
 ELSEWHERE = {
     "up": set(),
     "ALERTS": {"alertname", "alertstate"},
@@ -35,9 +37,12 @@ ELSEWHERE = {
     "DCGM_FI_DEV_FB_FREE": {"Hostname", "gpu", "UUID"},
     "DCGM_FI_DEV_GPU_UTIL": {"Hostname", "gpu", "UUID"},
     "kube_deployment_status_replicas_unavailable": {"deployment"},
+    "kube_pod_start_time": {"pod", "uid"},
+    "certmanager_certificate_expiration_timestamp_seconds": CERTIFICATE,
+    "certmanager_certificate_not_before_timestamp_seconds": CERTIFICATE,
 }
-"""What neither server nor client exports, with its labels: of Prometheus, dcgm-exporter and
-kube-state-metrics."""
+"""What neither server nor client exports, with its labels: of Prometheus, dcgm-exporter,
+kube-state-metrics and cert-manager."""
 
 OF_TARGETS = {"job", "instance", "namespace"}
 """What Prometheus adds to each sample."""
@@ -194,7 +199,7 @@ def test_every_alert_says_what_and_where_and_what_to_do(name: str) -> None:
     used = set(re.findall(r"\$labels\.(\w+)", notes["summary"]))
     assert used
     assert used <= labels_within(alert["expr"])
-    verbs = re.findall(r"make rollout ARGS='?(\w+)", notes["description"])
+    verbs = re.findall(r"make (?:rollout ARGS='?|k8s-)(\w+)", notes["description"])
     assert verbs
     assert set(verbs) <= rollout_verbs()
     assert notes["runbook"] == f"serving/monitoring/README.md#{name.lower()}"
