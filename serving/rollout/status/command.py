@@ -6,8 +6,8 @@ import argparse
 import logging
 import math
 import sys
-import time
 from dataclasses import dataclass
+from time import sleep
 from typing import Any, Final
 
 from foundation.command_line import InputError, explained, say
@@ -114,7 +114,7 @@ def status(where: Where, asked: Request) -> int:
         trouble = ""
         while True:
             _show(found, asked, asked.every_s, trouble)
-            time.sleep(asked.every_s)
+            sleep(asked.every_s)
             try:
                 found, trouble = _look(where, fleet, asked), ""
             except (InputError, OSError) as error:

@@ -289,7 +289,7 @@ def test_no_alert_in_a_cluster_names_a_command_of_a_host(name: str) -> None:
 
 
 def commands_in(text: str) -> list[str]:
-    """The targets of make with their verbs, such as "rollout apply"; fails where one is not there."""
+    """The targets of make with their verbs, such as "rollout apply"; each one exists."""
     found = []
     for target, verb in re.findall(r"\bmake ([\w-]+)(?: ARGS=['\"]?(\w+))?", text):
         assert re.search(rf"^{re.escape(target)}:", MAKEFILE, re.MULTILINE), target
