@@ -31,7 +31,7 @@ class Fake(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Fake
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.server.asked.append(self.path)
         code, content = self.server.answer
         self.send_response(code)

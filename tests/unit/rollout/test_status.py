@@ -206,7 +206,7 @@ def test_a_watch_looks_again_and_shows_what_it_saw_where_it_cannot_see(
             raise KeyboardInterrupt
         place.path.write_text("nonsense" if len(waited) == 1 else text)
 
-    monkeypatch.setattr(command.time, "sleep", sleep)
+    monkeypatch.setattr(command, "sleep", sleep)
     assert main(arguments(place, "--watch", "--every-s", "7")) == 130
     assert waited == [7, 7, 7]
     out = capsys.readouterr().out
@@ -227,7 +227,7 @@ def test_a_watch_as_json_is_a_line_a_look(
         if next(looks, None) is None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(command.time, "sleep", sleep)
+    monkeypatch.setattr(command, "sleep", sleep)
     assert main(arguments(place, "--watch", "--json")) == 130
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(found) == 3
