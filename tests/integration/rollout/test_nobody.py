@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from serving.fleet import fleet
+from serving.fleet.config_file import ConfigFile
+from serving.fleet.fleet import Member
+from serving.rollout import states
 from serving.rollout.__main__ import _parser
+from serving.rollout.operation import Command, NotDoneError, Operation
+from serving.rollout.steps import NoServerError, Settings
 from tests.integration.line_server import LineServer, config
 from tests.integration.rollout.rollout_fixtures import HEADER, Operator
 from tests.ports import free_port
@@ -92,6 +98,33 @@ def test_of_two_servers_the_one_that_is_down_is_named_as_before(
     assert "No server follows" not in line
     assert "at 1 of 2 servers; not at 127.0.0.1:" in line
     up.stop()
+
+
+class NoPods:
+    """A Deployment that was scaled to nothing."""
+
+    def now(self) -> Sequence[Member]:
+        return ()
+
+    def absent(self) -> Mapping[str, str]:
+        return {}
+
+    def hasten(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("verb", ["rollback", "apply", "promote"])
+def test_where_there_is_no_server_at_all_none_follows(operator: Operator, verb: str) -> None:
+    plan = {"rollback": states.rollback, "apply": states.apply, "promote": states.promote}[verb]
+    place = ConfigFile(operator.config)
+    with fleet.Fleet(NoPods(), "line", {}) as servers:
+        operation = Operation(place, servers, Settings(model="line", by="file"))
+        with pytest.raises((NotDoneError, NoServerError)) as caught:
+            operation.run(Command(verb=verb, plan=plan))
+    told = "No server follows: 0 of 0 servers (no server: none is running). "
+    assert str(caught.value).startswith(told)
+    assert operator.config.read_text() == (ENDED if verb == "rollback" else ON_TRIAL)
 
 
 def kubeconfig(operator: Operator, context: str) -> None:
