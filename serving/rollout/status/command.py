@@ -8,17 +8,26 @@ import math
 import sys
 from dataclasses import dataclass
 from time import sleep
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from foundation.command_line import InputError, explained, say
 from serving.fleet.fleet import Fleet
-from serving.rollout.status import looking, prometheus, shown, traffic
 from serving.rollout.where import Once, Where
+
+# What looks is imported where it looks: a rollback must not wait for it.
+if TYPE_CHECKING:
+    from serving.rollout.status.looking import Status
 
 _log = logging.getLogger("serving.rollout")
 
 PROMETHEUS: Final = "http://localhost:9090"
 """Where a compose stack has it, and a `kubectl port-forward` puts it."""
+
+WINDOW_S: Final = 300
+"""Seconds of traffic to look back."""
+
+SHORTEST_S: Final = 60
+LONGEST_S: Final = 31 * 86400
 
 _EVERY_S: Final = 5.0
 
@@ -33,7 +42,7 @@ class Request:
     as_json: bool = False
     prometheus: str = ""
     """The one to ask about the traffic; empty where it is not asked for."""
-    window_s: int = traffic.WINDOW_S
+    window_s: int = WINDOW_S
     every_s: float | None = None
     """Seconds between two looks; None looks once."""
 
@@ -54,7 +63,7 @@ def add_flags(verb: Any) -> None:
         type=int,
         action=Once,
         metavar="SECONDS",
-        help=f"how far it looks back (default: {traffic.WINDOW_S})",
+        help=f"how far it looks back (default: {WINDOW_S})",
     )
     group = verb.add_argument_group("again and again")
     group.add_argument("--watch", action="store_true", help="look again until Ctrl-C")
@@ -77,17 +86,19 @@ def request(arguments: argparse.Namespace) -> Request:
         if getattr(arguments, flag) is not None and not getattr(arguments, needed):
             typed = flag.replace("_", "-")
             raise InputError(f"Expected --{needed} with --{typed}. Received: --{typed} alone.")
-    window_s = traffic.WINDOW_S if arguments.window_s is None else arguments.window_s
-    if not traffic.SHORTEST_S <= window_s <= traffic.LONGEST_S:
+    window_s = WINDOW_S if arguments.window_s is None else arguments.window_s
+    if not SHORTEST_S <= window_s <= LONGEST_S:
         raise InputError(
-            f"Expected --window-s from {traffic.SHORTEST_S} (four scrapes of 15 s) to "
-            f"{traffic.LONGEST_S}. Received: {window_s}."
+            f"Expected --window-s from {SHORTEST_S} (four scrapes of 15 s) to "
+            f"{LONGEST_S}. Received: {window_s}."
         )
     every_s = _EVERY_S if arguments.every_s is None else arguments.every_s
-    if not (math.isfinite(every_s) and 0 < every_s <= traffic.LONGEST_S):
+    if not (math.isfinite(every_s) and 0 < every_s <= LONGEST_S):
         raise InputError(f"Expected --every-s above 0, and finite. Received: {every_s:g}.")
     url = ""
     if arguments.traffic:
+        from serving.rollout.status import prometheus
+
         given = PROMETHEUS if arguments.prometheus is None else arguments.prometheus
         url = prometheus.checked(given)
     return Request(
@@ -104,6 +115,8 @@ def status(where: Where, asked: Request) -> int:
     Returns:
         0 where every server serves what the file says, and the traffic was found if asked for.
     """
+    from serving.rollout.status import shown
+
     with where.fleet() as fleet:
         if asked.every_s is None:
             found = _look(where, fleet, asked)
@@ -121,12 +134,16 @@ def status(where: Where, asked: Request) -> int:
                 trouble = explained(error) or str(error)  # it may be readable at the next look
 
 
-def _look(where: Where, fleet: Fleet, asked: Request) -> looking.Status:
+def _look(where: Where, fleet: Fleet, asked: Request) -> Status:
+    from serving.rollout.status import looking
+
     return looking.look(where, fleet, prometheus=asked.prometheus, window_s=asked.window_s)
 
 
-def _show(found: looking.Status, asked: Request, every_s: float, trouble: str) -> None:
+def _show(found: Status, asked: Request, every_s: float, trouble: str) -> None:
     """Prints one look of many; where it could not be made, the one before, and why."""
+    from serving.rollout.status import shown
+
     if asked.as_json:
         if trouble:
             _log.warning("%s", trouble)

@@ -16,12 +16,6 @@ from typing import Final
 from serving.rollout.states import State
 from serving.rollout.status.prometheus import Prometheus, Sample, only, quoted, selector
 
-WINDOW_S: Final = 300
-"""Seconds that are looked back."""
-
-SHORTEST_S: Final = 60
-LONGEST_S: Final = 31 * 86400
-
 _METHODS: Final = 'method=~"Predict|Classify|Regress|MultiInference"'
 _NO_ERRORS: Final = ("OK", "CANCELLED")
 _NOT_THE_SERVERS: Final = (*_NO_ERRORS, "INVALID_ARGUMENT", "OUT_OF_RANGE")
@@ -87,7 +81,7 @@ def look(
     model: str,
     namespace: str,
     state: State,
-    window_s: int = WINDOW_S,
+    window_s: int,
 ) -> Traffic:
     """Asks for everything.
 

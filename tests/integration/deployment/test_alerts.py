@@ -258,7 +258,7 @@ def test_a_version_that_cannot_be_loaded_raises_its_alert_and_one_that_fails_to_
 def test_the_rollouts_status_finds_the_traffic_of_both_versions(watched: Prometheus) -> None:
     state = State(versions=(1, 2), labels=LABELS)
     asked = AskedByStatus(watched.address)
-    found = traffic.look(asked, model="line", namespace="", state=state)
+    found = traffic.look(asked, model="line", namespace="", state=state, window_s=300)
 
     assert [(row.version, row.labels) for row in found.versions] == [
         (1, ("stable",)),

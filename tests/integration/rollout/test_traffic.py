@@ -141,7 +141,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def looked(url: str, model: str, namespace: str = "") -> Traffic:
     asked = Prometheus(url)
-    return traffic.look(asked, model=model, namespace=namespace, state=STATE)
+    return traffic.look(asked, model=model, namespace=namespace, state=STATE, window_s=300)
 
 
 def figures(row: Row) -> dict[str, float | None]:
