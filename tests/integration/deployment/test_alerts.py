@@ -246,13 +246,16 @@ def test_a_version_that_cannot_be_loaded_raises_its_alert_and_one_that_fails_to_
     firing = {one for one in watched.active("firing") if one[0] not in OF_TIME}
     assert firing == expected
     assert server.line('version_label: "stable"') == [2.0]  # and callers notice nothing
-    found = [
-        alert["annotations"]["summary"]
+    (found,) = (
+        alert["annotations"]
         for alert in watched.ask("alerts")["alerts"]
         if alert["labels"]["alertname"] == "TfServingLoadFailed"
-    ]
+    )
     target = f"127.0.0.1:{server.ports['rest']}"
-    assert found == [f"/models/line/3 cannot be loaded at {target} (tensorflow-serving)"]
+    assert found["summary"] == f"/models/line/3 cannot be loaded at {target} (tensorflow-serving)"
+    links = load("rules.yaml")["groups"][0]["rules"][0]["labels"]
+    assert found["runbook_url"] == f"{links['runbook']}#tfservingloadfailed"
+    assert found["dashboard_url"] == links["dashboard"]
 
 
 def test_the_rollouts_status_finds_the_traffic_of_both_versions(watched: Prometheus) -> None:
