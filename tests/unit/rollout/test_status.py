@@ -71,6 +71,8 @@ def test_a_trial_that_was_ended_and_begun_again_is_as_old_as_its_second_beginnin
     retired = change("retire", "03:10", TRIAL, TRIAL, version=3)
     found = past.read([CANARY, ended, again, retired], state(TRIAL), NOW)
     assert found.trial_age_s == 720
+    ended_by_hand = past.read([CANARY, again], state(TRIAL), NOW)
+    assert ended_by_hand.trial_age_s == 720
 
 
 def test_a_promotion_has_the_gate_of_its_trial_and_a_rollback_none() -> None:
