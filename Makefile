@@ -149,7 +149,7 @@ k8s-apply: $(ENVIRONMENT) ## apply OVERLAY=name or folder; pods that fail are ro
 	$(BIN)/python -m serving.cluster "$(OVERLAY)" $(ARGS)
 
 .PHONY: k8s-status
-k8s-status: $(ENVIRONMENT) ## what each pod serves, and what the cluster's models.config says
+k8s-status: $(ENVIRONMENT) ## what each pod serves, what the cluster's models.config says, and what has changed
 	$(BIN)/python -m serving.rollout status --kubernetes $(ARGS)
 
 .PHONY: k8s-canary
@@ -163,6 +163,10 @@ k8s-promote: $(ENVIRONMENT) ## make the version on trial the stable one in all p
 .PHONY: k8s-rollback
 k8s-rollback: $(ENVIRONMENT) ## end the trial, or go back to the version before, in all pods
 	$(BIN)/python -m serving.rollout rollback --kubernetes $(ARGS)
+
+.PHONY: k8s-rollout
+k8s-rollout: $(ENVIRONMENT) ## any verb, on the pods of a cluster: ARGS="history", "apply", "retire 1"
+	$(BIN)/python -m serving.rollout $(ARGS) --kubernetes
 
 ##@ The house
 

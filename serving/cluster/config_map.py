@@ -17,7 +17,14 @@ from typing import Any, Final
 
 from foundation.command_line import InputError
 from serving import models_config
-from serving.cluster.kubectl import FIELD_MANAGER, LABELS, ConflictError, Kubectl, NotFoundError
+from serving.cluster.kubectl import (
+    FIELD_MANAGER,
+    LABELS,
+    ConflictError,
+    Kubectl,
+    NotFoundError,
+    current_context,
+)
 from serving.cluster.lease import Lease
 from serving.fleet.place import EditedMeanwhileError
 from serving.models_config import ConfigError, ModelsConfig
@@ -53,6 +60,12 @@ class ConfigMapFile:
     def name(self) -> str:
         """Its name in messages."""
         return f"ConfigMap {self._kubectl.namespace}/{CONFIG}"
+
+    @property
+    def cluster(self) -> str:
+        """The cluster in words: by the context that kubectl takes for it."""
+        context = self._kubectl.context or current_context()
+        return f"the cluster of the context {context}" if context else "this cluster"
 
     @property
     def note_name(self) -> str:
@@ -144,8 +157,8 @@ class ConfigMapFile:
         found = self._kubectl.get("configmap", CONFIG)
         if found is None:
             raise NotFoundError(
-                f"Expected {self.name}. Received: none. Apply an overlay first, such as "
-                "make k8s-apply OVERLAY=staging, or name another --namespace."
+                f"Expected {self.name} in {self.cluster}. Received: none. Apply an overlay first, "
+                "such as make k8s-apply OVERLAY=staging, or name another --namespace or --context."
             )
         text = found.get("data", {}).get(KEY)
         if text is None:

@@ -24,6 +24,25 @@ REQUEST_S: Final = 15
 """Timeout of each request to the API server, in seconds."""
 
 
+def current_context() -> str:
+    """The name of the kubeconfig's current context, without asking a cluster.
+
+    Returns:
+        empty where none is set, as inside a pod, or where kubectl is not installed.
+    """
+    found = shutil.which("kubectl")
+    if found is None:
+        return ""
+    argv = [found, "config", "current-context"]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=REQUEST_S, check=False, errors="replace"
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 class KubectlError(InputError):
     """kubectl failed; the message is one line.
 

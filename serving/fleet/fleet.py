@@ -52,6 +52,9 @@ _TAKES_NO_RELOAD: Final = (
 )
 """How a proxy in front of a server refuses reloads: operators have to use the file."""
 
+NONE: Final = "no server"
+"""Stands for the server's name in what is wrong with a fleet that has none."""
+
 _CALLERS: Final = 32
 """The most servers that are asked at the same time."""
 
@@ -103,6 +106,8 @@ class Problem:
     text: str
     final: bool = False
     """Whether waiting does not help."""
+    silent: bool = False
+    """Whether it did not answer at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +195,8 @@ class Server:
         except (UnavailableError, DeadlineExceededError) as error:
             self._silent_since = now if self._silent_since is None else self._silent_since
             silent_s = now - self._silent_since
-            return [Problem(f"does not answer ({_short(error)})", final=silent_s >= DOWN_S)]
+            text = f"does not answer ({_short(error)})"
+            return [Problem(text, final=silent_s >= DOWN_S, silent=True)]
         except TfsError as error:
             return [Problem(_short(error))]
         return problems
@@ -319,9 +325,10 @@ class Fleet:
                 if error.code in _TAKES_NO_RELOAD:
                     self.by_file.add(server.address)
                     return None
-                down = error.code is grpc.StatusCode.UNAVAILABLE
-                text = f"refused the configuration: {_short(error)}"
-                return Problem(f"does not answer ({_short(error)})" if down else text, final=True)
+                if error.code is grpc.StatusCode.UNAVAILABLE:
+                    text = f"does not answer ({_short(error)})"
+                    return Problem(text, final=True, silent=True)
+                return Problem(f"refused the configuration: {_short(error)}", final=True)
             return None
 
         return {name: problem for name, problem in self._each(send).items() if problem is not None}
@@ -361,7 +368,8 @@ class Fleet:
             wrong = {name: problems for name, problems in found.items() if problems}
             if not found:
                 why = "; ".join(f"{name} is not up: {why}" for name, why in absent.items())
-                wrong = {"no server": [Problem(why or "none is running", final=True)]}
+                none = Problem(why or "none is running", final=True, silent=True)
+                wrong = {NONE: [none]}
             final = [any(one.final for one in problems) for problems in wrong.values()]
             if all(final) or (any(final) and not patient) or time.monotonic() >= end:
                 return wrong

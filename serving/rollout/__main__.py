@@ -1,6 +1,7 @@
 """The command line of the rollout.
 
-    python -m serving.rollout status             what each server serves, and what the file says
+    python -m serving.rollout status             what each server serves, what the file says,
+                                                 what has changed; --traffic, --watch
     python -m serving.rollout canary 2           load version 2 and put it on trial
     python -m serving.rollout promote            make it the stable one; the one before stays loaded
     python -m serving.rollout rollback           end the trial, or go back to the version before
@@ -9,10 +10,11 @@
     python -m serving.rollout history            who did what, when and why
     python -m serving.rollout watch PLAN …       follow an experiment; roll back if it does harm
 
-Exit code 0: done (status: all servers agree with the file). 1: it failed and was undone, or some
-server did not follow, or it was done and could not be written down or printed, or (watch) the
-version on trial did harm and was rolled back. 2: refused, nothing was changed. With --kubernetes,
-models.config is the one of the cluster's ConfigMap, and the servers are all pods.
+Exit code 0: done (status: all servers agree with the file, and the traffic was found if it was
+asked for). 1: it failed and was undone, or some server did not follow, or it was done and could
+not be written down or printed, or (watch) the version on trial did harm and was rolled back. 2:
+refused, nothing was changed. With --kubernetes, models.config is the one of the cluster's
+ConfigMap, and the servers are all pods.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from typing import TYPE_CHECKING, Any, Final
 from foundation.command_line import InputError, Parser, configure_logging, one_line, run
 from serving.rollout import verbs, where
 from serving.rollout.operation import NotDoneError
-from serving.rollout.steps import SETTLED_S, TIMEOUT_S, Settings
+from serving.rollout.status import command
+from serving.rollout.steps import SETTLED_S, TIMEOUT_S, NoServerError, Settings
 from serving.rollout.verbs import ChangeRequest
 from tfs_client.errors import TfsError
 
@@ -43,17 +46,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     configure_logging(arguments.verbose)
 
-    def body() -> int:
+    def carried_out() -> int:
         try:
-            command: Verb = arguments.command
-            return command(arguments)
+            body: Verb = arguments.body
+            return body(arguments)
         except NotDoneError as error:
-            print(f"{_COMMAND}: {one_line(str(error))}", file=sys.stderr)
+            instead = _cluster_instead(arguments) if error.nobody_answered else ""
+            print(f"{_COMMAND}: {one_line(str(error) + instead)}", file=sys.stderr)
             return 1
+        except NoServerError as error:
+            raise InputError(str(error) + _cluster_instead(arguments)) from error
         except TfsError as error:
             raise InputError(str(error)) from error
 
-    return run(_COMMAND, body)
+    return run(_COMMAND, carried_out)
 
 
 def _parser() -> Parser:
@@ -64,22 +70,24 @@ def _parser() -> Parser:
     )
     subparsers = parser.add_subparsers(title="verbs", required=True, metavar="VERB", dest="verb")
 
-    def add(name: str, command: Verb, does: str) -> Any:
+    def add(name: str, body: Verb, does: str) -> Any:
         verb = subparsers.add_parser(name, help=does, description=does)
-        verb.set_defaults(command=command)
+        verb.set_defaults(body=body)
         where.add_place_flags(verb)
         verb.add_argument("--json", action="store_true", help="JSON on stdout")
         verb.add_argument("--verbose", action="store_true", help="say more on stderr")
         return verb
 
-    def add_change(name: str, command: Verb, does: str) -> Any:
-        verb = add(name, command, does)
+    def add_change(name: str, body: Verb, does: str) -> Any:
+        verb = add(name, body, does)
         where.add_server_flags(verb)
         _add_change_flags(verb)
         return verb
 
-    verb = add("status", _status, "Show what each server serves, and what the file says.")
+    does = "Show what each server serves, what the file says, and what has changed."
+    verb = add("status", _status, does)
     where.add_server_flags(verb)
+    command.add_flags(verb)
     verb = add_change("canary", _canary, "Put a version on trial: load it, then label it canary.")
     verb.add_argument("version", type=int, metavar="N", help="the version")
     verb.add_argument("--force", action="store_true", help="pass over the gate; needs --why")
@@ -170,6 +178,7 @@ def _asked(arguments: argparse.Namespace) -> ChangeRequest:
             model=found.model,
             by="file" if found.in_cluster else arguments.by,
             timeout_s=arguments.timeout_s,
+            typed=found.typed,
             # A ConfigMap that somebody has just edited has not reached every pod yet.
             settled_s=arguments.timeout_s if found.in_cluster else SETTLED_S,
             models=None if found.in_cluster else arguments.models,
@@ -181,6 +190,17 @@ def _asked(arguments: argparse.Namespace) -> ChangeRequest:
     )
 
 
+def _cluster_instead(arguments: argparse.Namespace) -> str:
+    """Where no server answers: whether a cluster was meant, with a space before it."""
+    verb = arguments.verb
+    if getattr(arguments, "version", None) is not None:
+        verb += f" {arguments.version}"
+    if getattr(arguments, "to", None) is not None:
+        verb += f" --to {arguments.to}"
+    asks = where.read(arguments).cluster_instead(verb)
+    return f" {asks}" if asks else ""
+
+
 def _evidence(plan: Path, arguments: argparse.Namespace) -> Evidence:
     from serving.rollout.trial import Evidence  # here: a rollback must not wait for this import
 
@@ -188,7 +208,8 @@ def _evidence(plan: Path, arguments: argparse.Namespace) -> Evidence:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    return verbs.status(where.read(arguments), as_json=arguments.json)
+    asked = command.request(arguments)
+    return command.status(where.read(arguments), asked)
 
 
 def _history(arguments: argparse.Namespace) -> int:

@@ -34,7 +34,15 @@ _EDIT_STAYS: Final = "Nothing was undone, so that no edit is lost."
 
 
 class NotDoneError(Exception):
-    """A change that was not carried out, or not everywhere; says how things stand now."""
+    """A change that was not carried out, or not everywhere; says how things stand now.
+
+    Attributes:
+        nobody_answered: whether no server was heard of.
+    """
+
+    def __init__(self, message: str, *, nobody_answered: bool = False):
+        super().__init__(message)
+        self.nobody_answered = nobody_answered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +120,7 @@ class Operation:
                 raise NotDoneError(
                     f"{made.words} has changed what is served, which is now "
                     f"{self._steps.state()}; what came after that failed. Received: "
-                    f"{explained(error)} Compare with: python -m serving.rollout status"
+                    f"{explained(error)} Compare with: {self._settings.typed('status')}"
                 ) from error
 
     def _noted(self, change: Change, left: Change | None) -> bool:
@@ -158,9 +166,9 @@ class Operation:
         )
         unwritten = self._ended(change, noted=noted)
         if unwritten:
-            raise NotDoneError(f"{error or f'Done, {made.says}'}; but {unwritten}")
-        if outcome != "done":
-            raise NotDoneError(error)
+            error = f"{error or f'Done, {made.says}'}; but {unwritten}"
+        if unwritten or outcome != "done":
+            raise NotDoneError(error, nobody_answered=self._steps.nobody_answered)
         return Done(change=change, plan=made)
 
     def _ended(self, change: Change, *, noted: bool = True) -> str:

@@ -9,7 +9,7 @@ import getpass
 import itertools
 import logging
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -47,6 +47,8 @@ class Settings:
     """The store, as this machine sees it; None where it does not."""
     why: str = ""
     who: str = ""
+    typed: Callable[[str], str] = "make rollout ARGS={}".format
+    """A verb to the command that one types for it, at this place."""
 
     def operator(self) -> str:
         """Who makes the change."""
@@ -58,6 +60,10 @@ class StepFailedError(Exception):
 
     def __init__(self, state: State, problems: Mapping[str, Sequence[Problem]]):
         super().__init__(f"not reached: {state} ({_told(problems)})")
+
+
+class NoServerError(InputError):
+    """No server answers; nothing was changed."""
 
 
 class Steps:
@@ -76,6 +82,8 @@ class Steps:
         self._config = ModelsConfig()
         self.changed = False
         """Whether models.config was written, or may have been, or servers were told."""
+        self.nobody_answered = False
+        """Whether go_to_the_end has heard of no server at all."""
 
     def read(self) -> None:
         """Reads models.config."""
@@ -121,11 +129,17 @@ class Steps:
                 self._tell(self._place.text)
                 timeout_s = self._settings.timeout_s
             wrong = self._fleet.wait(wanted, timeout_s)
-        if wrong:
-            raise InputError(
-                f"Expected all servers where {self._place.name} says: {now}. Received: "
-                f"{_told(wrong)}. Nothing was changed; see to that server first, or leave it out."
+        if not wrong:
+            return
+        if _silent(wrong, self.servers):
+            raise NoServerError(
+                f"No server follows: {self._none_of_all(wrong)}. Nothing was changed: {plan.words} "
+                "waits for every server. See to the servers, and start again."
             )
+        raise InputError(
+            f"Expected all servers where {self._place.name} says: {now}. Received: "
+            f"{_told(wrong)}. Nothing was changed; see to that server first, or leave it out."
+        )
 
     def step(self, before: State, after: State) -> None:
         """Goes from one state to the next one.
@@ -179,9 +193,12 @@ class Steps:
                 f"{plan.says}, in {self._place.name}; whether the servers follow was not seen: "
                 f"{error}"
             )
+        self.nobody_answered = _silent(wrong, self.servers)
         for address in untold.keys() & wrong.keys():
             wrong[address] = [untold[address], *wrong[address]]
         count = len(self.servers)
+        if wrong and len(wrong) >= count:
+            return f"No server follows: {self._none_of_all(wrong)}. {self._alone(plan, unwritten)}"
         if unwritten:
             seen = f"{count - len(wrong)} of {count} servers"
             others = f"; not at {_told(wrong)}" if wrong else ""
@@ -195,7 +212,27 @@ class Steps:
         return (
             f"{plan.says}, at {count - len(wrong)} of {count} servers; not at {_told(wrong)}. "
             f"{self._place.name} says so already: a server takes it when it starts, or polls the "
-            "file. See to those servers, then run: python -m serving.rollout apply"
+            f"file. See to those servers, then run: {self._settings.typed('apply')}"
+        )
+
+    def _none_of_all(self, wrong: Mapping[str, Sequence[Problem]]) -> str:
+        return f"0 of {len(self.servers)} servers ({_told(wrong)})"
+
+    def _alone(self, plan: Plan, unwritten: str) -> str:
+        """What has become of models.config where no server follows, and what to do.
+
+        Args:
+            plan: of a rollback, which changes the file in any case, or of apply, which never does.
+            unwritten: why models.config could not be written.
+        """
+        name, again = self._place.name, f"run: {self._settings.typed('apply')}"
+        if unwritten:
+            return f"{name} could not be written either, and is as it was. Received: {unwritten}"
+        if plan.verb == "apply":
+            return f"{name} stays as it is. See to the servers, then {again}"
+        return (
+            f"Only {name} was changed, which a rollback does in any case: {plan.says} there. A "
+            f"server takes it when it starts, or polls the file. See to the servers, then {again}"
         )
 
     def undo(self, back: State) -> str:
@@ -241,6 +278,12 @@ def _wanted(before: State, after: State) -> Wanted:
         loaded=sorted({*after.labels.values(), *added}),
         gone=sorted(set(before.versions) - set(after.versions)),
     )
+
+
+def _silent(problems: Mapping[str, Sequence[Problem]], servers: Sequence[str]) -> bool:
+    """Whether no server answers, or there is none."""
+    silent = all(one.silent for found in problems.values() for one in found)
+    return bool(problems) and len(problems) >= len(servers) and silent
 
 
 def _told(problems: Mapping[str, Sequence[Problem]]) -> str:

@@ -59,23 +59,6 @@ class ChangeRequest:
         return 0
 
 
-def status(where: Where, *, as_json: bool) -> int:
-    """Shows what each server serves, and what the file says."""
-    state = states.read(where.place.read(), where.model)
-    with where.fleet() as fleet:
-        seen = fleet.look(state.labels)
-    found = report.Status(
-        model=where.model,
-        place=where.place.name,
-        state=state,
-        servers=tuple(seen),
-        pending=Journal(where.place).pending(),
-        operator=where.place.operator(),
-    )
-    say(report.status_as_json(found) if as_json else report.status_as_text(found))
-    return 0 if found.agrees else 1
-
-
 def history(where: Where, *, last: int, as_json: bool) -> int:
     """Shows who did what, when and why."""
     changes, unreadable = Journal(where.place).history()

@@ -1,18 +1,19 @@
 """Which models.config, and which servers: a folder's and those of --target, or a cluster's.
 
-The flags that say so, and what they mean.
+The flags that say so, what they mean, and what to type to come back to the same place.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from foundation.command_line import InputError
-from serving.cluster.kubectl import NAMESPACE
+from foundation.command_line import InputError, one_line
+from serving.cluster.kubectl import NAMESPACE, Kubectl, current_context
 from serving.fleet.addresses import Addresses
 from serving.fleet.config_file import ConfigFile
 from serving.fleet.fleet import Fleet, Members
@@ -21,6 +22,9 @@ from tfs_client import contract
 from tfs_client.flags import add_connection_flags, connection_arguments
 
 _CONFIG: Final = Path("serving/models.config")
+
+_OWN_TARGETS: Final = ("status", "promote", "rollback")
+"""Verbs with a target of their own in the Makefile: k8s-status and so on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,12 @@ class Where:
     """Finds the servers."""
     connection: Mapping[str, Any]
     """Further arguments of Client."""
+    cluster: Callable[[], str] = str
+    """The cluster in words; empty where there is none."""
+    namespace: str = ""
+    """Of the cluster; empty where there is none."""
+    flags: Sequence[str] = ()
+    """Those that name this place, where it is not the usual one."""
 
     def fleet(self) -> Fleet:
         """The servers.
@@ -42,6 +52,44 @@ class Where:
             InputError: a name that is not known.
         """
         return Fleet(self.members(), self.model, self.connection)
+
+    def typed(self, verb: str) -> str:
+        """The command for a verb at this place, such as `make rollout ARGS=apply`."""
+        target = "k8s-rollout" if self.in_cluster else "rollout"
+        return _make(target, [*verb.split(), *self.flags])
+
+    def cluster_instead(self, verb: str) -> str:
+        """Asks whether a cluster was meant, where no server of a host answers.
+
+        Args:
+            verb: with its version, such as "canary 2".
+
+        Returns:
+            A sentence with what to type; empty where no kube context is configured.
+        """
+        if self.in_cluster:
+            return ""
+        context = current_context()
+        if not context:
+            return ""
+        words = verb.split()
+        if words[0] in _OWN_TARGETS:
+            command = _make(f"k8s-{words[0]}", words[1:])
+        elif words[0] == "canary":
+            command = f"make k8s-canary VERSION={words[1]}"
+        else:
+            command = _make("k8s-rollout", words)
+        return (
+            f"Was the cluster meant? The kube context is {one_line(context)}: {command} "
+            f"(its namespace is {NAMESPACE}, or --namespace NAME in ARGS)"
+        )
+
+
+def _make(target: str, arguments: Sequence[str]) -> str:
+    if not arguments:
+        return f"make {target}"
+    # Quoted once for the command that make starts, and again for the shell in which one types.
+    return f"make {target} ARGS={shlex.quote(shlex.join(arguments))}"
 
 
 def add_place_flags(verb: Any) -> None:
@@ -54,8 +102,8 @@ def add_place_flags(verb: Any) -> None:
         action="store_true",
         help="models.config is the one of the ConfigMap, and the servers are all pods",
     )
-    group.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig")
-    group.add_argument("--namespace", default="", metavar="NAME", help=f"default: {NAMESPACE}")
+    group.add_argument("--context", metavar="NAME", help="of the kubeconfig")
+    group.add_argument("--namespace", metavar="NAME", help=f"default: {NAMESPACE}")
 
 
 def add_server_flags(verb: Any) -> None:
@@ -80,12 +128,18 @@ def read(arguments: argparse.Namespace) -> Where:
     """What the flags say; a verb without --target asks no server.
 
     Raises:
-        InputError: flags that exclude each other; no kubectl.
+        InputError: flags that exclude each other, or are empty; no kubectl.
     """
     asks_servers = hasattr(arguments, "target")
     connection = connection_arguments(arguments) if asks_servers else {}
     targets: list[str] = (asks_servers and arguments.target) or []
     direct: bool = asks_servers and arguments.direct
+    for name in ("context", "namespace"):
+        if getattr(arguments, name) == "":
+            raise InputError(
+                f"Expected a name with --{name}. Received: nothing. Leave the flag out for the "
+                "usual one."
+            )
     if arguments.kubernetes:
         if arguments.config is not None:
             raise InputError(
@@ -109,6 +163,7 @@ def read(arguments: argparse.Namespace) -> Where:
         in_cluster=False,
         members=lambda: Addresses(targets or [f"localhost:{contract.GRPC_PORT}"]),
         connection=connection,
+        flags=_flags(arguments, targets),
     )
 
 
@@ -117,14 +172,31 @@ def _in_cluster(
 ) -> Where:
     # Imported here: a file and servers by their addresses need none of it.
     from serving.cluster.config_map import ConfigMapFile
-    from serving.cluster.kubectl import Kubectl
     from serving.cluster.pods import Pods
 
-    kubectl = Kubectl(namespace=arguments.namespace or NAMESPACE, context=arguments.context)
+    namespace = arguments.namespace or NAMESPACE
+    kubectl = Kubectl(namespace=namespace, context=arguments.context or "")
+    place = ConfigMapFile(kubectl)
     return Where(
-        place=ConfigMapFile(kubectl),
+        place=place,
         model=arguments.model,
         in_cluster=True,
         members=lambda: Pods(kubectl, direct=direct),
         connection=connection,
+        cluster=lambda: place.cluster,
+        namespace=namespace,
+        flags=[*_flags(arguments, ()), *(["--direct"] if direct else [])],
     )
+
+
+def _flags(arguments: argparse.Namespace, targets: Sequence[str]) -> list[str]:
+    """The flags that name the place; TLS and a token's file are left to whoever types."""
+    found = []
+    for name in ("config", "context", "namespace"):
+        if getattr(arguments, name) is not None:
+            found += [f"--{name}", str(getattr(arguments, name))]
+    if arguments.model != contract.MODEL_NAME:
+        found += ["--model", arguments.model]
+    for target in targets:
+        found += ["--target", target]
+    return found

@@ -420,8 +420,7 @@ def test_a_wrong_overlay_names_those_that_there_are(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == (
         "python -m serving.cluster: error: Expected one of the overlays of k8s/overlays: "
         "example, local, production, staging, or a folder with a kustomization.yaml. "
-        "Received: stagin. Did you mean staging?
-"
+        "Received: stagin. Did you mean staging?\n"
     )
 
 

@@ -20,6 +20,9 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, start_http_server
 
+from serving.rollout.states import State
+from serving.rollout.status import traffic
+from serving.rollout.status.prometheus import Prometheus as AskedByStatus
 from tests import tiny_models
 from tests.integration.local_server_fixtures import (
     ROOT,
@@ -54,17 +57,17 @@ class Prometheus:
     """Asks a running Prometheus."""
 
     def __init__(self, port: int) -> None:
-        self._address = f"http://127.0.0.1:{port}"
+        self.address = f"http://127.0.0.1:{port}"
 
     def ask(self, path: str, **values: str) -> Any:
         """The data of an answer of its API; fails where it is an error."""
         query = urllib.parse.urlencode(values)
-        with urllib.request.urlopen(f"{self._address}/api/v1/{path}?{query}", timeout=20) as answer:
+        with urllib.request.urlopen(f"{self.address}/api/v1/{path}?{query}", timeout=20) as answer:
             return json.load(answer)["data"]
 
     def ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self._address}/-/ready", timeout=20) as answer:
+            with urllib.request.urlopen(f"{self.address}/-/ready", timeout=20) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -243,13 +246,38 @@ def test_a_version_that_cannot_be_loaded_raises_its_alert_and_one_that_fails_to_
     firing = {one for one in watched.active("firing") if one[0] not in OF_TIME}
     assert firing == expected
     assert server.line('version_label: "stable"') == [2.0]  # and callers notice nothing
-    found = [
-        alert["annotations"]["summary"]
+    (found,) = (
+        alert["annotations"]
         for alert in watched.ask("alerts")["alerts"]
         if alert["labels"]["alertname"] == "TfServingLoadFailed"
-    ]
+    )
     target = f"127.0.0.1:{server.ports['rest']}"
-    assert found == [f"/models/line/3 cannot be loaded at {target} (tensorflow-serving)"]
+    assert found["summary"] == f"/models/line/3 cannot be loaded at {target} (tensorflow-serving)"
+    links = load("rules.yaml")["groups"][0]["rules"][0]["labels"]
+    assert found["runbook_url"] == f"{links['runbook']}#tfservingloadfailed"
+    assert found["dashboard_url"] == links["dashboard"]
+
+
+def test_the_rollouts_status_finds_the_traffic_of_both_versions(watched: Prometheus) -> None:
+    state = State(versions=(1, 2), labels=LABELS)
+    asked = AskedByStatus(watched.address)
+    found = traffic.look(asked, model="line", namespace="", state=state, window_s=300)
+
+    assert [(row.version, row.labels) for row in found.versions] == [
+        (1, ("stable",)),
+        (2, ("canary",)),
+    ]
+    for row in found.versions:
+        assert row.share == pytest.approx(0.5, abs=0.2)
+        assert row.errors == 0
+        assert row.p50_ms is not None
+        assert row.p95_ms is not None
+        assert 0 < row.p50_ms <= row.p95_ms < 10_000
+    assert found.servers is not None
+    assert found.servers.per_s > sum(row.per_s for row in found.versions)  # and those by REST
+    assert found.servers.p50_ms is not None
+    assert 0 < found.servers.p50_ms < 10_000
+    assert found.notes == ()
 
 
 def test_every_query_of_the_dashboard_finds_something_where_there_is_something(

@@ -136,6 +136,54 @@ def test_the_namespace_that_help_shows_is_the_one_that_is_asked(
     assert {*asked, kubectl.namespace} == {shown[1]}
 
 
+OTHER_CLUSTER = """#!/bin/sh
+case "$*" in
+  *current-context*) echo prod;;
+  *"get configmap image-classifier-config"*) test -z "$FOUND" || { cat "$FOUND"; exit; }
+    echo "Error from server (NotFound): configmaps \\"x\\" not found" >&2; exit 1;;
+  *"get pods"*) echo '{"items": []}';;
+  *) echo "Error from server (NotFound): x \\"y\\" not found" >&2; exit 1;;
+esac
+"""
+"""Words of kubectl: a cluster without pods, and perhaps without the ConfigMap."""
+
+
+@pytest.fixture
+def other_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kubectl").write_text(OTHER_CLUSTER)
+    (tmp_path / "kubectl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("FOUND", "")
+
+
+@pytest.mark.usefixtures("other_cluster")
+@pytest.mark.parametrize(("flags", "name"), [([], "prod"), (["--context", "dev"], "dev")])
+def test_a_context_of_another_cluster_is_named(
+    flags: list[str], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in ("status", "rollback"):
+        assert main([verb, "--kubernetes", *flags]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"image-classifier-config in the cluster of the context {name}. Received: n" in line
+        assert "name another --namespace or --context" in line
+
+
+@pytest.mark.usefixtures("other_cluster")
+def test_status_names_the_cluster_that_it_has_asked_and_a_cluster_without_pods_is_not_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[3] / "serving" / "models.config").read_text()
+    found = {"metadata": {"resourceVersion": "1"}, "data": {"models.config": text}}
+    (tmp_path / "found").write_text(json.dumps(found))
+    monkeypatch.setenv("FOUND", str(tmp_path / "found"))
+    assert main(["status", "--kubernetes"]) == 1
+    first, second, *rest = capsys.readouterr().out.splitlines()
+    assert first == "No server answers: 0 of 0."
+    assert "image-classifier-config in the cluster of the context prod: versions" in second
+    assert "No server is running." in rest
+    assert "Was the cluster meant?" not in "".join(rest)
+
+
 KUBECTL = """#!/bin/sh
 case "$*" in
   *kustomize*) echo "$DOCUMENTS";;

@@ -420,6 +420,6 @@ def test_the_master_of_a_load_test_waits_for_all_workers() -> None:
 
 def test_the_operators_rules_are_those_of_serving_monitoring() -> None:
     copy = yaml.safe_load(rules_copy.COPY.read_text("utf-8"))
-    assert copy["spec"] == yaml.safe_load(rules_copy.RULES.read_text("utf-8")), (
+    assert copy == yaml.safe_load(rules_copy.copied()), (
         "write the copy again: python -m tests.manifests.rules_copy"
     )

@@ -21,10 +21,12 @@ from prometheus_client import CollectorRegistry
 
 from serving.local import metrics
 from serving.rollout.__main__ import _parser
+from tests.manifests import rules_copy
 from tfs_client import contract
 from tfs_client.observers.prometheus import Metrics
 
 ROOT = Path(__file__).resolve().parents[3]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 FOLDER = ROOT / "serving" / "monitoring"
 TEST_FILES = sorted(path.name for path in FOLDER.glob("rules*_test.yaml"))
 
@@ -43,6 +45,10 @@ ELSEWHERE = {
 }
 """What neither server nor client exports, with its labels: of Prometheus, dcgm-exporter,
 kube-state-metrics and cert-manager."""
+
+ONLY_IN_A_CLUSTER = {
+    "TfServingNotReady", "TfServingCertificateEndsSoon", "TfServingCertificateNotRead",
+}  # fmt: skip
 
 OF_TARGETS = {"job", "instance", "namespace"}
 """What Prometheus adds to each sample."""
@@ -74,9 +80,19 @@ def load(name: str) -> Any:
 
 
 RULES = [rule for group in load("rules.yaml")["groups"] for rule in group["rules"]]
+URLS = RULES[0]
+"""Where every alert's links lead."""
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 RECORDED = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
-RUNBOOK = (FOLDER / "README.md").read_text(encoding="utf-8")
+README = (FOLDER / "README.md").read_text(encoding="utf-8")
+RUNBOOK = (FOLDER / "runbook.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^### |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
+OF_CLUSTER = [
+    rule
+    for group in yaml.safe_load(rules_copy.COPY.read_text("utf-8"))["spec"]["groups"]
+    for rule in group["rules"]
+]
+ALERTS_OF_CLUSTER = {rule["alert"]: rule for rule in OF_CLUSTER if "alert" in rule}
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text(encoding="utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
@@ -150,7 +166,7 @@ def labels_within(expression: str) -> set[str]:
 
 
 EXPRESSIONS = {
-    **{rule.get("alert") or rule["record"]: rule["expr"] for rule in RULES},
+    **{rule.get("alert") or rule["record"]: rule["expr"] for rule in RULES if rule != URLS},
     **dashboard_queries(),
 }
 
@@ -174,6 +190,56 @@ def test_each_alert_is_raised_when_it_should_be_and_not_otherwise(name: str) -> 
     promtool("test", "rules", name)
 
 
+IN_A_CLUSTER = """
+rule_files: [rules.yaml]
+evaluation_interval: 1m
+tests:
+  - name: of two namespaces in one Prometheus, one fails; a canary fails as its callers see it
+    interval: 1m
+    input_series:
+      - series: ':tensorflow:cc:saved_model:load_attempt_count{namespace="staging", job="tensorflow-serving", instance="a", model_path="/models/m/1", status="success"}'
+        values: 1x40
+      - series: ':tensorflow:cc:saved_model:load_attempt_count{namespace="production", job="tensorflow-serving", instance="b", model_path="/models/m/1", status="success"}'
+        values: 1x40
+      - series: ':tensorflow:serving:request_count{namespace="staging", job="tensorflow-serving", instance="a", model_name="m", status="UNAVAILABLE"}'
+        values: 0+60x40
+      - series: ':tensorflow:serving:request_count{namespace="production", job="tensorflow-serving", instance="b", model_name="m", status="OK"}'
+        values: 0+60x40
+      - series: tfs_client_requests_total{namespace="callers", method="Predict", model="m", label="stable", code="OK"}
+        values: 0+60x40
+      - series: tfs_client_requests_total{namespace="callers", method="Predict", model="m", label="canary", code="INVALID_ARGUMENT"}
+        values: 0+60x40
+    alert_rule_test:
+      - alertname: TfServingErrorsFast
+        eval_time: 20m
+        exp_alerts:
+          - exp_labels: {severity: page, namespace: staging, job: tensorflow-serving, model_name: m}
+            exp_annotations:
+              summary: 100% of the requests to m (tensorflow-serving) failed in the last hour
+              description: "The month's error budget lasts two days at most at this rate. What changed: make k8s-rollout ARGS='history --namespace staging'. If it began with a new version: make k8s-rollback ARGS='--namespace staging'."
+              runbook_url: https://example.com/image-classifier/serving/monitoring/runbook.md#tfservingerrorsfast
+              dashboard_url: https://grafana.example.com/d/tensorflow-serving
+      - alertname: TfServingCanaryErrors
+        eval_time: 30m
+        exp_alerts:
+          - exp_labels: {severity: page, label: canary, model: m}
+            exp_annotations:
+              summary: "Calls to the canary of m fail more often than those to stable: 100% of the calls"
+              description: "End the trial: make k8s-rollback. It loads nothing and takes seconds; make k8s-status shows that all servers followed."
+              runbook_url: https://example.com/image-classifier/serving/monitoring/runbook.md#tfservingcanaryerrors
+              dashboard_url: https://grafana.example.com/d/tensorflow-serving
+"""  # noqa: E501
+
+
+def test_in_a_cluster_an_alert_names_the_namespace_and_what_acts_there(tmp_path: Path) -> None:
+    spec = yaml.safe_load(rules_copy.COPY.read_text("utf-8"))["spec"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec))
+    (tmp_path / "tests.yaml").write_text(IN_A_CLUSTER)
+
+    promtool("check", "rules", str(tmp_path / "rules.yaml"))
+    promtool("test", "rules", str(tmp_path / "tests.yaml"))
+
+
 def test_promtool_takes_the_configuration() -> None:
     promtool("check", "config", "prometheus.yml")
 
@@ -195,14 +261,51 @@ def test_every_alert_says_what_and_where_and_what_to_do(name: str) -> None:
 
     assert re.fullmatch(r"\d+[mh]", alert["for"])
     assert alert["labels"]["severity"] in {"page", "ticket"}
-    assert set(notes) == {"summary", "description", "runbook"}
+    assert set(notes) == {"summary", "description", "runbook_url", "dashboard_url"}
     used = set(re.findall(r"\$labels\.(\w+)", notes["summary"]))
     assert used
     assert used <= labels_within(alert["expr"])
-    verbs = re.findall(r"make (?:rollout ARGS='?|k8s-)(\w+)", notes["description"])
-    assert verbs
-    assert set(verbs) <= rollout_verbs()
-    assert notes["runbook"] == f"serving/monitoring/README.md#{name.lower()}"
+    commands = commands_in(notes["description"])
+    assert commands
+    # Pods and their certificates are a cluster's in either file.
+    place = "k8s-" if name in ONLY_IN_A_CLUSTER else "rollout "
+    assert all(command.startswith(place) for command in commands)
+    asks = '{{ with query "tfserving:urls:info" }}{{ . | first | label "%s" }}{{ end }}'
+    assert notes["runbook_url"] == asks % "runbook" + f"#{name.lower()}"
+    assert notes["dashboard_url"] == asks % "dashboard"
+
+
+HOST = re.compile(r"\bmake (?!k8s-)\w|python -m|localhost|\bserving/")
+"""What makes sense on a host only."""
+
+
+@pytest.mark.parametrize("name", ALERTS_OF_CLUSTER)
+def test_no_alert_in_a_cluster_names_a_command_of_a_host(name: str) -> None:
+    notes = ALERTS_OF_CLUSTER[name]["annotations"]
+    for text in notes.values():
+        assert not HOST.search(text), text
+    commands = commands_in(notes["description"])
+    assert commands
+    assert all(command.startswith("k8s-") for command in commands)
+    expression = ALERTS_OF_CLUSTER[name]["expr"]
+    assert ALERTS_OF_CLUSTER[name]["expr"] == ALERTS[name]["expr"]
+    # The namespace of the servers, wherever the alert is on what servers count.
+    of_servers = ":tensorflow:" in expression or "tfserving:" in expression or "up" in expression
+    if of_servers:
+        assert "namespace" in labels_within(expression)
+        for grouped in re.findall(r"\bby \(([^)]*)\)", expression):
+            assert "namespace" in grouped
+
+
+def commands_in(text: str) -> list[str]:
+    """The targets of make with their verbs, such as "rollout apply"; each one exists."""
+    found = []
+    for target, verb in re.findall(r"\bmake ([\w-]+)(?: ARGS=['\"]?(\w+))?", text):
+        assert re.search(rf"^{re.escape(target)}:", MAKEFILE, re.MULTILINE), target
+        if target in ("rollout", "k8s-rollout"):
+            assert verb in rollout_verbs(), text
+        found.append(f"{target} {verb}" if verb else target)
+    return found
 
 
 def rollout_verbs() -> set[str]:
@@ -210,29 +313,93 @@ def rollout_verbs() -> set[str]:
     return set(verbs)
 
 
-def test_the_runbook_has_a_section_for_each_alert_and_no_other() -> None:
-    sections = re.findall(r"^### (\w+)\n\n(\*\*Means:\*\*)", RUNBOOK, re.MULTILINE)
+def test_where_the_links_lead_is_absolute_and_said_once() -> None:
+    assert URLS["record"] == "tfserving:urls:info"
+    for rules, place in ((RULES, FOLDER / "rules.yaml"), (OF_CLUSTER, rules_copy.COPY)):
+        links = rules[0]["labels"]
+        assert links["runbook"].endswith("/serving/monitoring/runbook.md")
+        assert links["dashboard"].endswith(f"/d/{DASHBOARD['uid']}")
+        text = place.read_text("utf-8")
+        for link in links.values():
+            assert re.match(r"https?://[^/]+/", link)
+            assert text.count(link) == 1
 
-    assert [name for name, _ in sections] == re.findall("^### (.*)$", RUNBOOK, re.MULTILINE)
-    assert sorted(name for name, _ in sections) == sorted(ALERTS)
-    for text in RUNBOOK.split("\n### ")[1:]:
-        assert re.search(r"\b(D|and d)o:\*\*", text), text
+
+@pytest.mark.parametrize("where", ["patched", "as it is"])
+def test_an_overlay_sets_the_links_by_the_patch_that_the_component_shows(
+    tmp_path: Path, where: str
+) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl (kubernetes.io/docs/tasks/tools)")
+    shown = (rules_copy.COPY.parent / "kustomization.yaml").read_text("utf-8")
+    commented = re.search(r"^#   patches:\n(?:#     .*\n)+", shown, re.MULTILINE)
+    assert commented
+    patch = re.sub(r"^#   ", "", commented[0], flags=re.MULTILINE)
+    shutil.copy(rules_copy.COPY, tmp_path)
+    text = f"resources: [{rules_copy.COPY.name}]\n" + (patch if where == "patched" else "")
+    (tmp_path / "kustomization.yaml").write_text(text)
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    links = yaml.safe_load(done.stdout)["spec"]["groups"][0]["rules"][0]["labels"]
+    assert ("…" in links["runbook"]) == (where == "patched")
+    assert ("…" in links["dashboard"]) == (where == "patched")
+
+
+def test_the_runbook_has_a_section_for_each_alert_and_no_other() -> None:
+    assert list(SECTIONS) == re.findall("^### (.*)$", RUNBOOK, re.MULTILINE)
+    assert sorted(SECTIONS) == sorted(ALERTS)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_section_says_what_it_means_what_to_look_at_and_what_to_do_in_both_places(
+    name: str,
+) -> None:
+    text = SECTIONS[name]
+    assert re.findall(r"^\*\*([^*]+):\*\*", text, re.MULTILINE) == ["Means", "Look at", "Do"]
+    head, _, look, do = re.findall(r"^\|.*\|$", text, re.MULTILINE)
+    assert head == "| | on a host | in a cluster |"
+    for row, word in ((look, "look at"), (do, "do")):
+        first, host, cluster = (cell.strip() for cell in row.strip("|").split("|"))
+        assert first == word
+        assert "kubectl" not in host
+        assert not any(command.startswith("k8s-") for command in commands_in(host))
+        assert all(
+            command.startswith("k8s-") or command == "export" for command in commands_in(cluster)
+        )
+        assert "`" in host or "there are no pods" in host
+        assert re.search("`(make k8s-|kubectl )", cluster)
+
+
+def test_the_alert_and_its_section_name_the_same_verbs() -> None:
+    for name, alert in ALERTS.items():
+        told = {one.split()[-1] for one in commands_in(alert["annotations"]["description"])}
+        shown = {one.split()[-1] for one in commands_in(SECTIONS[name])}
+        assert told <= shown, name
 
 
 def test_what_the_runbook_names_exists() -> None:
     anchors = {name.lower() for name in ALERTS}
     assert set(re.findall(r"\]\(#([^)]*)\)", RUNBOOK)) <= anchors
-    verbs = re.findall(r'make\s+rollout\s+ARGS="?(\w+)', RUNBOOK) + re.findall(
-        r"`ARGS=(\w+)`", RUNBOOK
-    )
-    assert {"status", "history", "rollback", "apply", "retire"} <= set(verbs) <= rollout_verbs()
-    tree = RUNBOOK[RUNBOOK.index("```text") :].split("```")[1]
+    commands = commands_in("".join(SECTIONS.values()))
+    for verb in ("status", "rollback"):
+        assert {f"rollout {verb}", f"k8s-{verb}"} <= {*commands}
+    for verb in ("history", "apply", "retire"):
+        assert {f"rollout {verb}", f"k8s-rollout {verb}"} <= {*commands}
+    for panel in re.findall(r'\*\*Look at:\*\* "([^"]+)"', RUNBOOK):
+        assert panel in {one["title"].removesuffix(" (mean)") for one in PANELS}
+    tree = README[README.index("```text") :].split("```")[1]
     listed = set(re.findall(r"^(\w\S+\.\w+)", tree, re.MULTILINE))
-    assert {"rules.yaml", *TEST_FILES} <= listed <= {path.name for path in FOLDER.iterdir()}
+    assert (
+        {"rules.yaml", "runbook.md", *TEST_FILES}
+        <= listed
+        <= {path.name for path in FOLDER.iterdir()}
+    )
 
 
 def test_the_runbook_does_not_promise_an_alert_that_is_not_there() -> None:
-    assert set(re.findall(r"\bTfServing\w+", RUNBOOK)) - {"TfServingCanary"} == set(ALERTS)
+    assert set(re.findall(r"\bTfServing\w+", RUNBOOK)) == set(ALERTS)
+    assert set(re.findall(r"\bTfServing\w+", README)) - {"TfServingCanary"} <= set(ALERTS)
 
 
 @pytest.mark.parametrize("place", EXPRESSIONS)
@@ -265,7 +432,7 @@ def test_the_tests_of_the_rules_use_series_as_they_are_exported(name: str) -> No
 
 def test_every_recorded_name_is_used() -> None:
     used = set().union(*map(names_in, EXPRESSIONS.values()))
-    assert RECORDED.keys() <= used
+    assert RECORDED.keys() <= {*used, URLS["record"]}  # the annotations ask for that one
 
 
 def test_the_latency_objective_lies_on_a_bucket_of_the_server() -> None:

@@ -15,6 +15,8 @@ from serving.rollout import report
 from serving.rollout.__main__ import main
 from serving.rollout.journal import Journal
 from serving.rollout.states import State, promote
+from serving.rollout.status import shown
+from serving.rollout.status.looking import Status
 from tests.unit.rollout.test_files import CHANGE, TEXT
 from tfs_client.answers import VersionStatus
 
@@ -33,15 +35,15 @@ def test_the_table_of_servers_keeps_its_lines(capsys: pytest.CaptureFixture[str]
         versions=(VersionStatus(version=1, state="END", code="INTERNAL", error=HOSTILE),),
         labels={HOSTILE: 2},
     )
-    status = report.Status(
+    status = Status(
         model=HOSTILE, place=HOSTILE, state=STATE, servers=(seen,), pending=None, operator=HOSTILE
     )
-    say(report.status_as_text(status))
+    say(shown.as_text(status))
     out = capsys.readouterr().out
     assert clean(out)
     rows = out.split("\n")
     assert len([row for row in rows if "as the file" in row or "version 1 is END" in row]) == 1
-    say(report.status_as_json(status))
+    say(shown.as_json_text(status))
     out = capsys.readouterr().out
     assert clean(out)
     assert json.loads(out)["servers"][0]["address"] == HOSTILE
