@@ -174,7 +174,7 @@ def test_an_interrupted_set_up_starts_over_and_makes_what_the_lock_says(project:
     assert complete.stat().st_ino == before.st_ino
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_another_lock_makes_it_anew_by_pip_where_it_has_no_uv(project: Project) -> None:
     project.environment.mkdir()
     (project.environment / "complete").write_text('{"lock": "requirements.lock", "sha256": "?"}')
