@@ -180,7 +180,7 @@ def test_without_a_prometheus_the_rest_is_shown_all_the_same(
         ("--traffic --prometheus=", "Expected the address of a Prometheus"),
         (
             "--traffic --prometheus http://a --prometheus http://b",
-            "expected once, received twice: http://a and http://b",
+            "received twice: http://a and http://b",
         ),
         ("--namespace a --kubernetes --namespace b", "expected once, received twice: a and b"),
         ("--kubernetes --context=", "Expected a name with --context. Received: nothing"),
