@@ -188,7 +188,7 @@ def _run(command: ServerCommand, settings: Settings, config: ModelsConfig) -> in
             given_up=lambda: bool(stopped_by) or child.poll() is not None,
         )
         if ready:
-            print(lines(banner(settings, config)), flush=True)
+            print(lines(banner(settings, config, kind=command.kind)), flush=True)
         elif not stopped_by and child.poll() is None:
             _log.error("the server did not answer within %.0f s", READY_DEADLINE_S)
             return 1
@@ -244,18 +244,25 @@ def _wait_until_ready(
     return False
 
 
-def banner(settings: Settings, config: ModelsConfig, runs: Path = Path("runs")) -> str:
+def banner(
+    settings: Settings, config: ModelsConfig, runs: Path = Path("runs"), *, kind: str = "local"
+) -> str:
     """What an operator wants to know first: ports, models, versions, labels, a first prediction.
 
     Args:
         settings: the ports.
         config: what is served.
         runs: where trained runs lie; the newest one's samples are offered for prediction.
+        kind: of the server, as in ServerCommand; only the local one has a page.
     """
+    page = f"http://localhost:{settings.rest_port}/try"
+    if kind != "local":
+        page = "none: TensorFlow Serving has none; --server local has one, at /try"
     lines = [
         "",
         f"  gRPC   localhost:{settings.grpc_port}",
         f"  REST   http://localhost:{settings.rest_port}/v1/models/{config.models[0].name}",
+        f"  page   {page}",
     ]
     for model in config.models:
         labels = ", ".join(f"{label} → {version}" for label, version in model.labels.items())

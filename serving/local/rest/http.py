@@ -58,6 +58,10 @@ class HttpRequest:
     """The header of this name, empty if there is none."""
     expires: float
     """When the caller gets DEADLINE_EXCEEDED, on the clock of time.monotonic."""
+    host: str = ""
+    """The header of this name: the server's address as the caller wrote it."""
+    peer: str = ""
+    """The address that the connection comes from."""
     connected: Callable[[], bool] = lambda: True
     """Whether the caller's connection is still open."""
 
@@ -203,6 +207,8 @@ class HttpServer:
             body=body.taken(),
             origin=sent.headers.get("Origin", ""),
             expires=time.monotonic() + (self._timeout_s or float("inf")),
+            host=sent.headers.get("Host", ""),
+            peer=sent.remote or "",
             connected=lambda: sent.transport is not None and not sent.transport.is_closing(),
         )
         if refused:
