@@ -30,9 +30,10 @@ local server):
   the exact size with padding *(seen: 4 batches of 4 and 8 of 8 are the 12 batches and 80 rows of
   processed_batch_size, whose own buckets are powers of two)*.
 - core:graph_run_time_usecs_histogram: of each run of a session (direct_session.cc), so of each
-  batch, not of each request. Older servers show it; the recorded 2.19.1 page and the local server
-  do not. Where it is there and counts as many runs as there were batches, "batch" and "model" are
-  told apart: an estimate, for a mean over batches stands in for a mean over requests.
+  batch, not of each request *(seen on a 2.19.1 and on the local server)*. Where it counts as many
+  runs as there were batches, "batch" and "model" are told apart: an estimate, for a mean over
+  batches stands in for a mean over requests. It counts more where a version was loaded meanwhile,
+  and other numbers where a page was read while a batch ran.
 - request_count{model_name,status}: of all, also of failures. REST's metadata and status are among
   them; gRPC's are not *(seen on the local server)*.
 
