@@ -164,6 +164,14 @@ class Page:
             assert time.monotonic() < deadline, f"{expression} is not true of:\n{seen}"
             time.sleep(0.02)
 
+    def wait_for(self, event: str) -> None:
+        """Waits until the browser has told of an event."""
+        deadline = time.monotonic() + ANSWER_S
+        while event not in [name for name, _ in self.events]:
+            assert time.monotonic() < deadline, f"no {event}"
+            self.value("0")
+            time.sleep(0.02)
+
     def text(self, element: str) -> str:
         """What a person reads of the element with this id; empty where it is hidden."""
         return self.value(f"document.getElementById({json.dumps(element)}).innerText.trim()")

@@ -33,6 +33,8 @@ FILE_NAME: Final = "model.tflite"
 
 _METADATA: Final = b"signature_defs_metadata"
 
+_INVALID: Final = "Invalid SignatureDefs found in TfLite model: "
+
 _INTERPRETERS: Final = os.cpu_count() or 1
 """An interpreter serves one request at a time; TensorFlow Serving's default is one a CPU."""
 
@@ -153,7 +155,7 @@ def _in_metadata(content: bytes) -> dict[str, Any]:
             return {}
         written = bytes(model.Buffers(numbers[0]).DataAsNumpy())
         held = flexbuffers.GetRoot(written).AsMap
-        found = {key.AsString: held[key.AsString].AsStringBytes for key in held.Keys}
+        found = {key.AsString: held[at].AsStringBytes for at, key in enumerate(held.Keys)}
     except Exception as error:  # whatever bytes do to a reader that believes them
         _log.info("the signatures in a model.tflite: %r", error)
         raise invalid_argument(f"{_INVALID}Error reading signature def map: {error}") from error
@@ -167,9 +169,6 @@ def _in_metadata(content: bytes) -> dict[str, Any]:
         raise invalid_argument(
             f"{_INVALID}Cannot parse signature def found in flatbuffer."
         ) from error
-
-
-_INVALID: Final = "Invalid SignatureDefs found in TfLite model: "
 
 
 def _check_names(side: str, infos: Any, indices: Mapping[str, int]) -> None:

@@ -31,6 +31,9 @@ SERVED_PATH: Final = f"{PATH}/served"
 MAX_FILE_BYTES: Final = 32 * 2**20
 """A larger file is not read into the browser: `tfs_client` refuses it as well."""
 
+MAX_PIXELS: Final = 50_000_000
+"""A larger picture is not shown; a model takes no more, unless it was trained so."""
+
 _TEMPLATE: Final = Path(__file__).with_name("try.html")
 
 _REFUSAL: Final = (
@@ -53,7 +56,9 @@ class TryPage:
         self._behind = behind
         self._core = core
         self._grpc = f"localhost:{grpc_port}" if grpc_port else None
-        text = page.render(_TEMPLATE, contract=contract, max_file_bytes=MAX_FILE_BYTES)
+        text = page.render(
+            _TEMPLATE, contract=contract, max_file_bytes=MAX_FILE_BYTES, max_pixels=MAX_PIXELS
+        )
         self._page = text.encode()
         self._headers = {
             "Cache-Control": "no-store",

@@ -136,16 +136,29 @@ function base64(file) {
   });
 }
 
-/** Shows the picture; its size in pixels, or null where this browser cannot read it. */
-function previewed(file) {
+/** Loads the picture; its size in pixels, or null where this browser cannot read it. */
+async function previewed(file) {
   URL.revokeObjectURL(shown);
   shown = URL.createObjectURL(file);
   const image = byId("picture");
-  return new Promise((resolve) => {
-    image.onload = () => resolve({ width: image.naturalWidth, height: image.naturalHeight });
-    image.onerror = () => resolve(null);
+  image.hidden = true;  // a small file may hold a huge picture: it is not decoded before its size is known
+  const loaded = await new Promise((resolve) => {
+    image.onload = () => resolve(true);
+    image.onerror = () => resolve(false);
     image.src = shown;
   });
+  const size = { width: image.naturalWidth, height: image.naturalHeight };
+  if (loaded && isHuge(size)) return size;
+  try {
+    await image.decode();
+    return size;
+  } catch {
+    return null;
+  }
+}
+
+function isHuge({ width, height }) {
+  return width * height > MOST_PIXELS;
 }
 
 /** Why the model may not have been able to read a picture, as far as the file itself tells. */
@@ -154,8 +167,12 @@ async function whyInvalid(file, kind, size) {
   const last = { JPEG: /\xff\xd9/, PNG: /IEND/, GIF: /;/ }[kind];
   if (last && !last.test(end)) return `The file begins as ${kind}, but its end is missing: it is cut off. Copy or save it once more.`;
   if (!size) return `The file begins as ${kind}, but this browser cannot read it either: it is damaged. Save it once more.`;
-  return `This browser can read it (${size.width} × ${size.height} pixels), so it is a kind of ${kind} that the model does not take: `
-    + "too many pixels, more passes or frames than a picture needs, or a rare encoding. Save it smaller, as PNG.";
+  if (isHuge(size)) {
+    return `It has ${size.width} × ${size.height} pixels. A model takes ${MOST_PIXELS / 1e6} megapixels, unless it was trained with `
+      + "another --max-megapixels. Save it smaller.";
+  }
+  return `This browser shows it, but may pass over damage, or it is a kind of ${kind} that the model does not take: `
+    + "more passes than a picture needs, say, or a rare encoding. Save it as PNG.";
 }
 
 // --- what is shown ---
@@ -187,7 +204,7 @@ async function ask() {
 function show(file, kind, size, { row, version, took, as, why }) {
   const valid = row[CONTRACT.valid], probability = row[CONTRACT.probability];
   byId("about").textContent = [file.name, kind, bytes(file.size), size && `${size.width} × ${size.height} pixels`].filter(Boolean).join(", ");
-  byId("picture").hidden = !size;
+  byId("picture").hidden = !size || isHuge(size);
   byId("label").textContent = valid ? row[CONTRACT.label] : "none";
   byId("probability").textContent = probability === null ? "none" : `${probability.toFixed(4)} of the positive class`;
   byId("track").hidden = probability === null;

@@ -131,8 +131,9 @@ def test_the_page_is_told_where_the_client_finds_the_server(
     assert json.loads(served.answer(asked("/try/served")).body) == {"models": [], "grpc": grpc}
 
 
-def test_the_page_and_the_client_take_files_of_the_same_size() -> None:
+def test_the_page_and_the_client_have_the_same_limits() -> None:
     assert try_page.MAX_FILE_BYTES == pixels.MAX_FILE_BYTES
+    assert try_page.MAX_PIXELS == pixels.MAX_PIXELS
 
 
 def test_the_page_without_a_rest_port_is_refused() -> None:
