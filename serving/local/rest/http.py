@@ -297,6 +297,7 @@ async def _answer(given: HttpResponse, sent: web.BaseRequest, *, close: bool) ->
         if transport is not None:
             transport.abort()
         raise ConnectionAbortedError("the answer is not read") from None
+    return response
 
 
 async def _rest_of(response: web.StreamResponse, body: bytes) -> None:

@@ -105,21 +105,32 @@ const OTHERS = [
   ["SVG", /^\s*(<\?xml[^]*)?<svg/i], ["HTML", /^\s*<(!doctype html|html)/i], ["text", /^[\t\n\r\x20-\x7e]+$/],
 ];
 
-/** A file's format by its first bytes, as the model looks at it. */
-async function format(file) {
+/** A file's format by its first bytes, as the model looks at it, and how many pixels it claims. */
+async function inspected(file) {
   const told = `${file.name || "a file"}, ${bytes(file.size)}`;
   if (file.size > MOST_BYTES) throw new Problem(`Expected a picture of at most ${MOST_BYTES / MIB} MiB. Received: ${told}. Save it smaller.`);
-  let start;
+  let head, start;
   try {
-    start = String.fromCharCode(...new Uint8Array(await file.slice(0, 64).arrayBuffer()));
+    head = await file.slice(0, 64).arrayBuffer();
+    start = String.fromCharCode(...new Uint8Array(head));
   } catch {
     throw new Problem(`Expected a file that can be read. Received: ${told}. Is it a folder, or was it moved?`);
   }
   const known = STARTS.find(([, pattern]) => pattern.test(start));
-  if (known) return known[0];
+  if (known) return { kind: known[0], claimed: claimedBy(known[0], new DataView(head)) };
   const other = OTHERS.find(([, pattern]) => pattern.test(start));
   const begins = !file.size ? "which is empty" : other ? `which begins as ${other[0]}` : "whose beginning is of no format that is known here";
   throw new Problem(`Expected a JPEG, PNG, GIF or BMP picture. Received: ${told}, ${begins}. Save it as PNG.`);
+}
+
+/** The size in a file's head; null where it stands elsewhere, or the head is cut off. */
+function claimedBy(kind, head) {
+  try {
+    if (kind === "PNG") return { width: head.getUint32(16), height: head.getUint32(20) };
+    if (kind === "GIF") return { width: head.getUint16(6, true), height: head.getUint16(8, true) };
+    if (kind === "BMP") return { width: head.getInt32(18, true), height: Math.abs(head.getInt32(22, true)) };
+  } catch { /* the head is cut off */ }
+  return null;
 }
 
 function bytes(count) {
@@ -162,15 +173,16 @@ function isHuge({ width, height }) {
 }
 
 /** Why the model may not have been able to read a picture, as far as the file itself tells. */
-async function whyInvalid(file, kind, size) {
+async function whyInvalid(file, { kind, claimed }, size) {
   const end = String.fromCharCode(...new Uint8Array(await file.slice(-1024).arrayBuffer()));
   const last = { JPEG: /\xff\xd9/, PNG: /IEND/, GIF: /;/ }[kind];
   if (last && !last.test(end)) return `The file begins as ${kind}, but its end is missing: it is cut off. Copy or save it once more.`;
-  if (!size) return `The file begins as ${kind}, but this browser cannot read it either: it is damaged. Save it once more.`;
-  if (isHuge(size)) {
-    return `It has ${size.width} × ${size.height} pixels. A model takes ${MOST_PIXELS / 1e6} megapixels, unless it was trained with `
+  const huge = [size, claimed].find((found) => found && isHuge(found));
+  if (huge) {
+    return `It has ${huge.width} × ${huge.height} pixels. A model takes ${MOST_PIXELS / 1e6} megapixels, unless it was trained with `
       + "another --max-megapixels. Save it smaller.";
   }
+  if (!size) return `The file begins as ${kind}, but this browser cannot read it either: it is damaged. Save it once more.`;
   return `This browser shows it, but may pass over damage, or it is a kind of ${kind} that the model does not take: `
     + "more passes than a picture needs, say, or a rare encoding. Save it as PNG.";
 }
@@ -182,23 +194,23 @@ async function ask() {
   const mine = ++turn, { file, pasted, note } = given;
   byId("problem").hidden = byId("answer").hidden = byId("again").hidden = true;
   byId("progress").textContent = "Asking the model …";
-  let kind, size, answer, problem = null;
+  let looked, size, answer, problem = null;
   try {
-    kind = await format(file);
+    looked = await inspected(file);
     await refresh();
     const chosen = choice();
     if (mine !== turn) return;
     offerAgain(chosen, file, pasted);
     [size, answer] = await Promise.all([previewed(file), answered(chosen, file)]);
     answer.as = chosen;
-    if (!answer.row[CONTRACT.valid]) answer.why = await whyInvalid(file, kind, size);
+    if (!answer.row[CONTRACT.valid]) answer.why = await whyInvalid(file, looked, size);
   } catch (error) {
     problem = error instanceof Problem ? error.message : `This page has failed: ${error}`;
   }
   if (mine !== turn) return;
   byId("progress").textContent = problem ? "" : note;
   if (problem) complain(problem);
-  else show(file, kind, size, answer);
+  else show(file, looked.kind, size, answer);
 }
 
 function show(file, kind, size, { row, version, took, as, why }) {

@@ -238,12 +238,12 @@ def test_a_pasted_picture_is_asked_about_and_can_be_saved_for_the_commands(
     page: Page, server: RunningServer, sample: Path
 ) -> None:
     content = base64.b64encode(sample.read_bytes()).decode()
-    page.value(f"""
-      const bytes = Uint8Array.from(atob("{content}"), (letter) => letter.charCodeAt(0));
-      const pasted = new DataTransfer();
-      pasted.items.add(new File([bytes], "image.png", {{ type: "image/png" }}));
+    page.value(f"""(() => {{
+      const letters = atob("{content}"), pasted = new DataTransfer();
+      const content = Uint8Array.from(letters, (letter) => letter.charCodeAt(0));
+      pasted.items.add(new File([content], "image.png", {{ type: "image/png" }}));
       document.dispatchEvent(new ClipboardEvent("paste", {{ clipboardData: pasted }}));
-    """)
+    }})()""")
     page.wait(ANSWERED)
 
     assert page.text("label") == predicted(server, sample).label
