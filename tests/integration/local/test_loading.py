@@ -345,14 +345,26 @@ def test_a_broken_tflite_model_fails_the_load(version: Path, content: bytes) -> 
     )
 
 
-def with_signatures(lite: bytes, held: dict[str, str]) -> bytes:
-    """A model with these in the metadata that TensorFlow Serving reads."""
+class _Latin(str):
+    """A text of bytes: flatbuffers' builder would write it as UTF-8, which a message is not."""
+
+    def encode(self, *_: str) -> bytes:
+        return super().encode("latin-1")
+
+
+def with_signatures(lite: bytes, held: dict[str, str], *, early: bool = False) -> bytes:
+    """A model with these in the metadata that TensorFlow Serving reads.
+
+    `early`: its tensors are named as the first converters did, without a number.
+    """
     builder = flexbuffers.Builder()
     with builder.Map():
         for name, text in held.items():
             builder.Key(name)
-            builder.String(text)
+            builder.String(_Latin(text))
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(lite))
+    for tensor in model.subgraphs[0].tensors if early else ():
+        tensor.name = tensor.name.split(b":")[0]
     model.metadata = [schema_py_generated.MetadataT()]
     model.metadata[0].name = "signature_defs_metadata"
     model.metadata[0].buffer = len(model.buffers)
@@ -361,7 +373,7 @@ def with_signatures(lite: bytes, held: dict[str, str]) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def lite_signature(x: str = "serving_default_x:0", y: str = "PartitionedCall:0") -> str:
+def lite_signature(x: str = "serving_default_x:0", y: str = "StatefulPartitionedCall:0") -> str:
     message = meta_graph_pb2.SignatureDef(method_name="tensorflow/serving/predict")
     for infos, alias, name in ((message.inputs, "x", x), (message.outputs, "y", y)):
         infos[alias].name, infos[alias].dtype = name, tf.float32.as_datatype_enum
@@ -369,11 +381,12 @@ def lite_signature(x: str = "serving_default_x:0", y: str = "PartitionedCall:0")
     return message.SerializeToString().decode("latin-1")
 
 
+@pytest.mark.parametrize("early", [False, True])
 def test_the_signatures_in_a_tflite_models_metadata_are_its_signatures(
-    version: Path, lite: bytes
+    version: Path, lite: bytes, early: bool
 ) -> None:
     both = {"halved": lite_signature(), "serving_default": lite_signature()}
-    (version / "model.tflite").write_bytes(with_signatures(lite, both))
+    (version / "model.tflite").write_bytes(with_signatures(lite, both, early=early))
 
     model = loader(prefer_tflite=True)("line", 1, version)
 

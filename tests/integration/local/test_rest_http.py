@@ -167,15 +167,9 @@ def test_requests_share_a_connection_also_without_waiting(server: RunningServer)
                 assert json.loads(body) == ANSWER
 
 
-@pytest.mark.parametrize(
-    "request_head",
-    [PREDICT + b"Connection: close\r\n", PREDICT.replace(b"HTTP/1.1", b"HTTP/1.0")],
-)
-def test_a_connection_is_closed_where_the_caller_wants_it(
-    server: RunningServer, request_head: bytes
-) -> None:
+def test_a_connection_is_closed_where_the_caller_wants_it(server: RunningServer) -> None:
     with Connection(server) as connection:
-        connection.send(request_head, length(), b"\r\n", BODY)
+        connection.send(PREDICT, b"Connection: close\r\n", length(), b"\r\n", BODY)
 
         assert connection.answer()[0] == 200
         assert connection.ended()
