@@ -195,6 +195,28 @@ class Page:
         for kind in ("dragEnter", "dragOver", "drop"):
             self.ask("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
+    def click(self, selector: str) -> None:
+        """Clicks on an element, as a person does."""
+        x, y = self.value(f"""(() => {{
+          const found = document.querySelector({json.dumps(selector)});
+          found.scrollIntoView({{ block: "center" }});
+          const {{ x, y, width, height }} = found.getBoundingClientRect();
+          return [x + width / 2, y + height / 2];
+        }})()""")
+        for kind in ("mousePressed", "mouseReleased"):
+            self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def pasted(self) -> str:
+        """The text on the clipboard, pasted into a field that is added to the page."""
+        self.value("""(() => {
+          const field = document.createElement("textarea");
+          document.body.append(field);
+          field.focus();
+        })()""")
+        paste = {"key": "v", "code": "KeyV", "windowsVirtualKeyCode": 86, "modifiers": 2}
+        self.ask("Input.dispatchKeyEvent", type="keyDown", commands=["paste"], **paste)
+        return self.value("document.activeElement.value")
+
     def press(self, key: str, code: int) -> None:
         """Presses a key: its name, and its number in Windows."""
         text = {"Enter": "\r"}.get(key, "")

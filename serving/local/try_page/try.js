@@ -241,8 +241,8 @@ function offerAgain(chosen, file, pasted) {
     link.textContent = "Save the pasted picture there first.";
     byId("where").append(link);
   }
-  byId("curl").textContent = `(printf '{"instances": [{"b64": "'; base64 < ${quote(name)} | tr -d '\\n'; printf '"}]}') |\n`
-    + `  curl -sS --data-binary @- ${quote(`${location.origin}${chosen.path}:predict`)}`;
+  byId("curl").textContent = `(printf '{"instances": [{"b64": "'; base64 < ${quote(name)} | tr -d '\\n'\n`
+    + ` printf '"}]}') | curl -sS --data-binary @- \\\n ${quote(`${location.origin}${chosen.path}:predict`)}`;
   const servable = `model=${JSON.stringify(chosen.model)}, ${chosen.kind}=${chosen.kind === "label" ? JSON.stringify(chosen.name) : chosen.name}`;
   byId("python").textContent = served.grpc ? [
     "# pip install ./serving/client",

@@ -219,6 +219,34 @@ def test_a_label_that_has_moved_since_the_page_was_opened_is_followed(
         server.reload(config(server.folder, 1))
 
 
+def test_a_label_that_moves_while_it_is_asked_is_asked_again(
+    page: Page, server: RunningServer, sample: Path
+) -> None:
+    page.ask("Fetch.enable", patterns=[{"urlPattern": "*:predict"}])
+    try:
+        page.choose("file", sample)
+        page.wait_for("Fetch.requestPaused")
+        server.reload(config(server.folder, 2))
+        page.ask("Fetch.disable")  # which lets the request go
+        page.wait(ANSWERED)
+
+        # An answer names no version: version 1 was asked about, and version 2 has answered.
+        assert page.text("version") == "2 (stable)"
+    finally:
+        server.reload(config(server.folder, 1))
+
+
+def test_what_is_shown_is_copied(page: Page, sample: Path) -> None:
+    page.choose("file", sample)
+    page.wait(ANSWERED)
+    shown = page.text("curl")
+
+    page.click("[data-copies=curl]")
+
+    page.wait("document.querySelector('[data-copies=curl]').innerText === 'Copied'")
+    assert page.pasted() == shown
+
+
 def test_the_page_works_from_the_keyboard_alone(page: Page) -> None:
     page.ask("Page.setInterceptFileChooserDialog", enabled=True)
     seen = []
