@@ -5,8 +5,8 @@
 
 Runs in the foreground until Ctrl-C or SIGTERM and stops everything that it started. Says in one
 line which server runs and why. Once the server answers for the label `stable`, it prints the ports,
-the versions and a command for a first prediction. Exit code 2, with one line, where the
-configuration, a missing version or a port is at fault.
+the page to try it, the versions and a command for a first prediction. Exit code 2, with one line,
+where the configuration, a missing version or a port is at fault.
 """
 
 from __future__ import annotations

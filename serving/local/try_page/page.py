@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from foundation import page
+from foundation import page, palette
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import ServingError
 from serving.local.rest.http import Application, HttpRequest, HttpResponse
@@ -33,6 +33,29 @@ MAX_FILE_BYTES: Final = 32 * 2**20
 
 MAX_PIXELS: Final = 50_000_000
 """A larger picture is not shown; a model takes no more, unless it was trained so."""
+
+_CONTRACT: Final = {
+    "signature": contract.SIGNATURE_DEFAULT,
+    "input": contract.INPUT_IMAGE_BYTES,
+    "probability": contract.OUTPUT_PROBABILITY,
+    "label": contract.OUTPUT_LABEL,
+    "review": contract.OUTPUT_NEEDS_REVIEW,
+    "valid": contract.OUTPUT_VALID,
+    "first": contract.LABEL_STABLE,
+}
+"""What the script needs of the contract."""
+
+_COLORS: Final = {
+    "ground": ("#ffffff", "#14191f"),
+    "ink": (palette.INK, "#e4e9ee"),
+    "muted": (palette.MUTED, "#a3afbb"),
+    "rule": (palette.RULE, "#3a444f"),
+    "blue": (palette.BLUE, "#7fa8ff"),
+    "bad": (palette.RED, "#ff8a82"),
+    "bad-ground": (palette.BAD_GROUND, "#3b1b19"),
+    "code-ground": (palette.CODE_GROUND, "#1e252d"),
+}
+"""The palette's colours, each with the one that stands for it on a dark screen."""
 
 _TEMPLATE: Final = Path(__file__).with_name("try.html")
 
@@ -57,7 +80,11 @@ class TryPage:
         self._core = core
         self._grpc = f"localhost:{grpc_port}" if grpc_port else None
         text = page.render(
-            _TEMPLATE, contract=contract, max_file_bytes=MAX_FILE_BYTES, max_pixels=MAX_PIXELS
+            _TEMPLATE,
+            colors=_COLORS,
+            contract=_CONTRACT,
+            formats=f"{', '.join(contract.IMAGE_FORMATS[:-1])} or {contract.IMAGE_FORMATS[-1]}",
+            limits=[MAX_FILE_BYTES, MAX_PIXELS],
         )
         self._page = text.encode()
         self._headers = {
@@ -124,14 +151,15 @@ def _is_loopback(address: str) -> bool:
 
 
 def _policy(text: str) -> str:
-    """What the page may do: run its own script, and ask its own server."""
-    script, style = (_hash(text, element) for element in ("script", "style"))
+    """What the page may do: run its own scripts, and ask its own server."""
+    scripts, styles = (_hashes(text, element) for element in ("script", "style"))
     return (
-        f"default-src 'none'; script-src {script}; style-src {style}; img-src blob:; "
+        f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src blob: data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 
-def _hash(text: str, element: str) -> str:
-    (content,) = re.findall(f"<{element}>(.*?)</{element}>", text, re.DOTALL)
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+def _hashes(text: str, element: str) -> str:
+    found = re.findall(f"<{element}>(.*?)</{element}>", text, re.DOTALL)
+    digests = (hashlib.sha256(content.encode()).digest() for content in found)
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
