@@ -5,8 +5,8 @@
 
 Runs in the foreground until Ctrl-C or SIGTERM and stops everything that it started. Says in one
 line which server runs and why. Once the server answers for the label `stable`, it prints the ports,
-the versions and a command for a first prediction. Exit code 2, with one line, where the
-configuration, a missing version or a port is at fault.
+the page to try it, the versions and a command for a first prediction. Exit code 2, with one line,
+where the configuration, a missing version or a port is at fault.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def _run(command: ServerCommand, settings: Settings, config: ModelsConfig) -> in
             given_up=lambda: bool(stopped_by) or child.poll() is not None,
         )
         if ready:
-            print(lines(banner(settings, config)), flush=True)
+            print(lines(banner(settings, config, kind=command.kind)), flush=True)
         elif not stopped_by and child.poll() is None:
             _log.error("the server did not answer within %.0f s", READY_DEADLINE_S)
             return 1
@@ -248,18 +248,25 @@ def _wait_until_ready(
     return False
 
 
-def banner(settings: Settings, config: ModelsConfig, runs: Path = Path("runs")) -> str:
+def banner(
+    settings: Settings, config: ModelsConfig, runs: Path = Path("runs"), *, kind: str = "local"
+) -> str:
     """What an operator wants to know first: ports, models, versions, labels, a first prediction.
 
     Args:
         settings: the ports, and the store.
         config: what is served.
         runs: where trained runs lie; a sample of the served version's run is offered.
+        kind: of the server, as in ServerCommand; only the local one has a page.
     """
+    page = f"http://localhost:{settings.rest_port}/try"
+    if kind != "local":
+        page = "none: TensorFlow Serving has none; --server local has one, at /try"
     lines = [
         "",
         f"  gRPC   localhost:{settings.grpc_port}",
         f"  REST   http://localhost:{settings.rest_port}/v1/models/{config.models[0].name}",
+        f"  page   {page}",
     ]
     for model in config.models:
         labels = ", ".join(f"{label} → {version}" for label, version in model.labels.items())

@@ -116,7 +116,7 @@ class Measured:
     queuing: Distribution
     """queuing_latency, ms; of all models. Nothing where batching is off."""
     graph_run: Distribution
-    """graph_run_time_usecs_histogram, ms; of all models. Nothing on newer servers."""
+    """graph_run_time_usecs_histogram, ms; of all models. """
     batch: Distribution
     """Rows a batch, padding included, exact; of all models."""
     batch_sizes: tuple[tuple[int, int], ...]

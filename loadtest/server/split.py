@@ -30,9 +30,11 @@ local server):
   the exact size with padding *(seen: 4 batches of 4 and 8 of 8 are the 12 batches and 80 rows of
   processed_batch_size, whose own buckets are powers of two)*.
 - core:graph_run_time_usecs_histogram: of each run of a session (direct_session.cc), so of each
-  batch, not of each request. Older servers show it; the recorded 2.19.1 page and the local server
-  do not. Where it is there and counts as many runs as there were batches, "batch" and "model" are
-  told apart: an estimate, for a mean over batches stands in for a mean over requests.
+  batch, not of each request *(seen on a 2.19.1 and on the local server)*. Where it counts as many
+  runs as there were batches, "batch" and "model" are told apart: an estimate, for a mean over
+  batches stands in for a mean over requests. It counts more where a version was loaded meanwhile.
+  In a second of the run it also differs by the batches that are under way when a page is read, so
+  that each second has the parts of the whole run.
 - request_count{model_name,status}: of all, also of failures. REST's metadata and status are among
   them; gRPC's are not *(seen on the local server)*.
 
@@ -87,9 +89,18 @@ class Split:
         """The share of these parts together; 0 for a part that this split does not have."""
         return sum(part.share for part in self.parts if part.name in names)
 
+    @property
+    def apart(self) -> bool:
+        """Whether batch and model are told apart."""
+        return any(part.name == "batch" for part in self.parts)
+
 
 def split(
-    seen: Measured, *, client_ms: float | None = None, late_ms: float | None = None
+    seen: Measured,
+    *,
+    client_ms: float | None = None,
+    late_ms: float | None = None,
+    apart: bool | None = None,
 ) -> Split | None:
     """Splits the mean latency.
 
@@ -98,6 +109,8 @@ def split(
         client_ms: mean latency of the right answers, as the callers measured it.
         late_ms: the mean lateness, which is the part of client_ms before the sending; None where it
             is not measured, or where latency counts from the sending.
+        apart: whether to tell batch and model apart; None does where the counts of runs and batches
+            agree. In a part of a run they differ by the batches that were under way at its edges.
 
     Returns:
         None where no request was answered.
@@ -112,7 +125,7 @@ def split(
         network_ms = client_ms - (late_ms or 0.0) - server
         rows.append(("network", network_ms, seen.request.mean_error))
     rows.append(("handler", server - runtime, seen.request.mean_error + seen.runtime.mean_error))
-    rows += _session(seen, runtime)
+    rows += _session(seen, runtime, apart)
     whole_ms = server if client_ms is None else client_ms
     return Split(
         of="server" if client_ms is None else "client",
@@ -129,7 +142,9 @@ def split(
     )
 
 
-def _session(seen: Measured, runtime_ms: float) -> list[tuple[str, float, float]]:
+def _session(
+    seen: Measured, runtime_ms: float, apart: bool | None
+) -> list[tuple[str, float, float]]:
     """Parts of runtime_latency: (name, mean, error), both in ms."""
     error, queuing = seen.runtime.mean_error, seen.queuing
     if queuing.mean is None:
@@ -137,7 +152,8 @@ def _session(seen: Measured, runtime_ms: float) -> list[tuple[str, float, float]
     rest, rest_error = runtime_ms - queuing.mean, error + queuing.mean_error
     parts = [("queue", queuing.mean, queuing.mean_error)]
     graph = seen.graph_run
-    if graph.mean is None or graph.count != seen.batch.count:
+    told = graph.count == seen.batch.count if apart is None else apart
+    if graph.mean is None or not told:
         return [*parts, ("batch and model", rest, rest_error)]
     return [
         *parts,

@@ -129,7 +129,9 @@ def view(
     for server in counted:
         for tick, span in server.steps.items():
             steps.setdefault(tick, []).append(span)
-    seconds = [_window(spans, selection, client) for _, spans in sorted(steps.items())]
+    # All seconds have the parts that the whole run has.
+    apart = whole.split.apart if whole is not None and whole.split is not None else None
+    seconds = [_window(spans, selection, client, apart=apart) for _, spans in sorted(steps.items())]
     lengths = [window.end_s - window.start_s for window in seconds]
     shortest = SHORTEST * float(np.median(lengths)) if lengths else 0.0
     return ServerView(
@@ -203,6 +205,7 @@ def _window(
     client: ClientTimes | None,
     *,
     whole: bool = False,
+    apart: bool | None = None,
 ) -> Window:
     start_s, end_s = min(s.start_s for s in spans), max(s.end_s for s in spans)
     grown = Page()
@@ -211,13 +214,13 @@ def _window(
     seen = measured(grown, selection)
     parts: Split | None = None
     if client is None:
-        parts = split(seen)
+        parts = split(seen, apart=apart)
     else:
         # Answers that were under way at the last page belong to the run all the same.
         edges = (-math.inf, math.inf) if whole else (start_s, end_s)
         client_ms, late_ms = client.means(*edges)
         if client_ms is not None:
-            parts = split(seen, client_ms=client_ms, late_ms=late_ms)
+            parts = split(seen, client_ms=client_ms, late_ms=late_ms, apart=apart)
     return Window(start_s=start_s, end_s=end_s, servers=len(spans), measured=seen, split=parts)
 
 

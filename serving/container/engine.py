@@ -163,6 +163,7 @@ def local_command(settings: Settings, reason: str) -> ServerCommand:
         f"--rest_api_port={settings.rest_port}",
         *server_flags(settings, str(settings.config.resolve())),
         f"--model_path_prefix_map={contract.MODEL_STORE}={settings.models.resolve()}",
+        "--try_page",
     ]
     return ServerCommand("local", reason, argv)
 

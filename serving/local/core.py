@@ -148,6 +148,10 @@ class ServerCore:
         """Whether a model of this name is configured."""
         return name in (self._labels or {})
 
+    def labels(self) -> Mapping[str, Mapping[str, int]]:
+        """Each configured model's labels, and the version that each points at."""
+        return self._labels or {}
+
     def statuses(self, spec: ModelSpec) -> list[VersionStatus]:
         """The states of a model's versions, or of one. A label is ignored, as TensorFlow Serving
         does.

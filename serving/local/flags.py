@@ -37,7 +37,7 @@ def _flag(default: Value, usage: str) -> Value:
 class Flags:
     """The flags that work here, by TensorFlow Serving's names, with its defaults.
 
-    The last three are this server's own.
+    The last four are this server's own.
     """
 
     port: int = _flag(8500, "gRPC; 0: no TCP port (with --port_file: any free one)")
@@ -93,6 +93,7 @@ class Flags:
     model_path_prefix_map: str = _flag(
         "", "own: /models=/abs/folder, where a prefix of base_path lies on this machine"
     )
+    try_page: bool = _flag(False, "own: the page /try on the REST port, for browsers here")
     port_file: str = _flag("", 'own: receives {"grpc": 8500, "rest": 8501} once the server answers')
     stop_grace_seconds: float = _flag(
         5.0, "own: time that requests in flight have after SIGTERM or Ctrl-C"
@@ -143,6 +144,11 @@ class Flags:
         for name in ("grpc_max_threads", "rest_api_num_threads"):
             if getattr(self, name) < 1:
                 refuse(f"Expected at least 1 for --{name}. Received: {getattr(self, name)}.")
+        if self.try_page and not (self.rest_api_port or self.port_file):
+            refuse(
+                "Expected --rest_api_port with --try_page. Received: none. The page lies on the "
+                "REST port: name one, or leave the page out."
+            )
         _, separator, folder = self.model_path_prefix_map.partition("=")
         if self.model_path_prefix_map and not (self.prefix_map() and separator and folder):
             refuse(

@@ -191,6 +191,12 @@ LOAD_ATTEMPT_COUNT: Final = Counter(
 LOAD_LATENCY: Final = Counter("/tensorflow/cc/saved_model/load_latency", "model_path")
 """Microseconds spent in attempts to load."""
 
+GRAPH_RUN_TIME: Final = Histogram(
+    "/tensorflow/core/graph_run_time_usecs_histogram", exponential(1000, 2, 20)
+)
+"""Microseconds of each run of a session that did not fail: of a request, or of a merged batch.
+TensorFlow counts the runs that load a version as well."""
+
 BATCH_INPUT_SIZE: Final = Histogram("/tensorflow/serving/batching_session/input_batch_size", _SIZES)
 """Rows of each request that goes into the queue."""
 

@@ -29,7 +29,7 @@ from serving.models_config import ModelsConfig
 
 if TYPE_CHECKING:
     from serving.local.rest.api import RestApi
-    from serving.local.rest.http import HttpServer
+    from serving.local.rest.http import Application, HttpServer
 
 _log = logging.getLogger(__name__)
 
@@ -128,8 +128,16 @@ class Server:
             cors=flags.rest_api_enable_cors_support,
             metrics_path=self._metrics_path,
         )
+        served = self._with_page(api) if flags.try_page else api
         timeout_s = flags.rest_api_timeout_in_ms / 1000
-        return new_server(api, HOST, flags.rest_api_port, flags.rest_api_num_threads, timeout_s)
+        return new_server(served, HOST, flags.rest_api_port, flags.rest_api_num_threads, timeout_s)
+
+    def _with_page(self, api: RestApi) -> Application:
+        # Imported here: nothing else needs jinja2, which takes its time.
+        from serving.local.try_page.page import TryPage
+
+        port = None if self._grpc is None or self._flags.ssl_config_file else self._grpc.port
+        return TryPage(api, self._core, port)
 
     def close(self) -> None:
         """Refuses new requests, lets those in flight finish within the grace time, unloads."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
 from foundation import files
+from serving.local import metrics
 from serving.local.dtypes import DT_STRING
 from serving.local.errors import CODE_BY_NUMBER, ServingError, not_found, refuse
 from serving.local.loading import shape_guard
@@ -110,10 +112,13 @@ class SavedModel:
             if spec.tensor_name in self._unguarded:
                 _refuse_wrong_rank(signature.name, alias, spec, inputs[alias])
         names = tuple(outputs)
+        run = self._callable(signature, names)
+        started = time.perf_counter()
         try:
-            values = self._callable(signature, names)(*(inputs[a] for a in signature.inputs))
+            values = run(*(inputs[a] for a in signature.inputs))
         except tf.errors.OpError as error:
             raise _op_error(error) from error
+        metrics.GRAPH_RUN_TIME.observe(1e6 * (time.perf_counter() - started))
         fetched = dict(zip(_tensor_names(signature, names), values))
         return {name: _array(fetched, signature.outputs[name]) for name in names}
 

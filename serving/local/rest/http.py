@@ -58,6 +58,10 @@ class HttpRequest:
     """The header of this name, empty if there is none."""
     expires: float
     """When the caller gets DEADLINE_EXCEEDED, on the clock of time.monotonic."""
+    host: str = ""
+    """The header of this name: the server's address as the caller wrote it."""
+    peer: str = ""
+    """The address that the connection comes from."""
     connected: Callable[[], bool] = lambda: True
     """Whether the caller's connection is still open."""
 
@@ -172,14 +176,7 @@ class HttpServer:
         body = _Body()
         try:
             given = await self._exchange(sent, body, refused)
-            response = web.Response(status=given.status, body=given.body, headers=given.headers)
-            response.headers["Server"] = "serving.local"
-            if given.content_type:
-                response.headers["Content-Type"] = given.content_type
-            if refused:
-                response.force_close()
-            await _send(response, sent, len(given.body))
-            return response
+            return await _answer(given, sent, close=refused)
         except (web.HTTPException, ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
@@ -203,6 +200,8 @@ class HttpServer:
             body=body.taken(),
             origin=sent.headers.get("Origin", ""),
             expires=time.monotonic() + (self._timeout_s or float("inf")),
+            host=sent.headers.get("Host", ""),
+            peer=sent.remote or "",
             connected=lambda: sent.transport is not None and not sent.transport.is_closing(),
         )
         if refused:
@@ -268,20 +267,43 @@ class _Body:
         return content
 
 
-async def _send(response: web.Response, sent: web.BaseRequest, size: int) -> None:
+async def _answer(given: HttpResponse, sent: web.BaseRequest, *, close: bool) -> web.StreamResponse:
     """Sends an answer, at the caller's pace.
+
+    As libevent, TensorFlow Serving's HTTP server, does: an answer to HEAD has its body, and says
+    no length, so that the caller takes the body for the beginning of the next answer; nor does an
+    answer to HTTP/1.0 unless the connection is kept.
 
     Raises:
         ConnectionError: the caller has gone, or does not read.
     """
+    unframed = sent.method == "HEAD" or (sent.version < HttpVersion11 and not sent.keep_alive)
+    response: web.StreamResponse
+    if unframed and given.body:
+        response, body = web.StreamResponse(status=given.status, headers=given.headers), given.body
+    else:
+        response, body = web.Response(status=given.status, body=given.body), b""
+        response.headers.update(given.headers)
+    response.headers["Server"] = "serving.local"
+    if given.content_type:
+        response.headers["Content-Type"] = given.content_type
+    if close:
+        response.force_close()
     transport = sent.transport
     try:
         await response.prepare(sent)
-        await asyncio.wait_for(response.write_eof(), _time_for(size))
+        await asyncio.wait_for(_rest_of(response, body), _time_for(len(given.body)))
     except asyncio.TimeoutError:
         if transport is not None:
             transport.abort()
         raise ConnectionAbortedError("the answer is not read") from None
+    return response
+
+
+async def _rest_of(response: web.StreamResponse, body: bytes) -> None:
+    if body:
+        await response.write(body)
+    await response.write_eof()
 
 
 def _time_for(size: int) -> float:

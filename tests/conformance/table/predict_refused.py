@@ -261,6 +261,12 @@ TENSORS = (
         predict(x(shape=dims(2**32, 2**32), values="")),
         BAD_TENSOR,
     ),
+    own(
+        "a rank of 65",
+        predict(x(shape=dims(*[1] * 65), values="")),
+        BAD_TENSOR,
+        "numpy holds 64 dimensions, TensorFlow 254",
+    ),
     recorded("a rank of 255", predict(x(shape=dims(*[1] * 255), values="")), BAD_TENSOR),
     recorded(
         "content too short", predict(x(values=r'tensor_content: "\000\000\000\100"')), BAD_TENSOR

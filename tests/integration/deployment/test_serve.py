@@ -110,6 +110,10 @@ def test_serve_says_which_server_shows_the_banner_answers_and_stops(
         assert "make predict IMAGE=" in shown
         assert "cudart" not in shown
         assert list(predict(two_ports[0]).outputs["y"].float_val) == [2.0]
+        address = f"http://localhost:{two_ports[1]}/try"
+        assert f"page   {address}\n" in shown
+        with urllib.request.urlopen(address, timeout=10) as tried:
+            assert b"<title>Try the served models</title>" in tried.read()
         page = f"http://localhost:{two_ports[1]}/monitoring/prometheus/metrics"
         with urllib.request.urlopen(page, timeout=10) as metrics:
             counted = b':tensorflow:serving:request_count{model_name="line",status="OK"} 1\n'

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from flatbuffers import flexbuffers
 from google.protobuf import text_format
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow.lite.python import schema_py_generated
+from tensorflow.lite.tools import flatbuffer_utils
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.local import metrics
@@ -339,4 +342,93 @@ def test_a_broken_tflite_model_fails_the_load(version: Path, content: bytes) -> 
 
     assert refusal(version, loader(prefer_tflite=True)) == (
         "INVALID_ARGUMENT: Cannot build FlatBufferModel from buffer."
+    )
+
+
+class _Latin(str):
+    """A text of bytes: flatbuffers' builder would write it as UTF-8, which a message is not."""
+
+    def encode(self, *_: str) -> bytes:
+        return super().encode("latin-1")
+
+
+def with_signatures(lite: bytes, held: dict[str, str], *, early: bool = False) -> bytes:
+    """A model with these in the metadata that TensorFlow Serving reads.
+
+    `early`: its tensors are named as the first converters did, without a number.
+    """
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        for name, text in held.items():
+            builder.Key(name)
+            builder.String(_Latin(text))
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(lite))
+    for tensor in model.subgraphs[0].tensors if early else ():
+        tensor.name = tensor.name.split(b":")[0]
+    model.metadata = [schema_py_generated.MetadataT()]
+    model.metadata[0].name = "signature_defs_metadata"
+    model.metadata[0].buffer = len(model.buffers)
+    model.buffers.append(schema_py_generated.BufferT())
+    model.buffers[-1].data = list(builder.Finish())
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def lite_signature(x: str = "serving_default_x:0", y: str = "StatefulPartitionedCall:0") -> str:
+    message = meta_graph_pb2.SignatureDef(method_name="tensorflow/serving/predict")
+    for infos, alias, name in ((message.inputs, "x", x), (message.outputs, "y", y)):
+        infos[alias].name, infos[alias].dtype = name, tf.float32.as_datatype_enum
+        infos[alias].tensor_shape.dim.add(size=-1)
+    return message.SerializeToString().decode("latin-1")
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_the_signatures_in_a_tflite_models_metadata_are_its_signatures(
+    version: Path, lite: bytes, early: bool
+) -> None:
+    both = {"halved": lite_signature(), "serving_default": lite_signature()}
+    (version / "model.tflite").write_bytes(with_signatures(lite, both, early=early))
+
+    model = loader(prefer_tflite=True)("line", 1, version)
+
+    assert list(model.signatures) == ["halved", "serving_default"]
+    signature = model.signatures["halved"]
+    assert (list(signature.inputs), list(signature.outputs)) == (["x"], ["y"])
+    found = model.run(signature, {"x": np.array([0, 2], np.float32)}, ["y"])
+    assert found["y"].tolist() == [1.0, 2.0]
+    model.close()
+
+
+@pytest.mark.parametrize(
+    ("held", "refused"),
+    [
+        (
+            {"serving_default": "no message"},
+            "INVALID_ARGUMENT: Invalid SignatureDefs found in TfLite model: Cannot parse signature "
+            "def found in flatbuffer.",
+        ),
+        (
+            {"serving_default": lite_signature(x="z:0")},
+            "INTERNAL: Unknown tensor 'z:0'.\n\tSignature input x references an unknown tensor",
+        ),
+        (
+            {"serving_default": lite_signature(y="z")},
+            "INTERNAL: Unknown tensor 'z'.\n\tSignature output y references an unknown tensor",
+        ),
+    ],
+)
+def test_signatures_that_do_not_fit_a_tflite_model_fail_the_load(
+    version: Path, lite: bytes, held: dict[str, str], refused: str
+) -> None:
+    (version / "model.tflite").write_bytes(with_signatures(lite, held))
+
+    assert refusal(version, loader(prefer_tflite=True)) == refused
+
+
+def test_metadata_that_is_no_map_fails_the_load(version: Path, lite: bytes) -> None:
+    whole = with_signatures(lite, {"serving_default": "marked here"})
+    at = whole.index(b"marked here")
+    (version / "model.tflite").write_bytes(whole[: at + 12] + b"\xff" * 40 + whole[at + 52 :])
+
+    assert refusal(version, loader(prefer_tflite=True)).startswith(
+        "INVALID_ARGUMENT: Invalid SignatureDefs found in TfLite model: "
     )

@@ -29,6 +29,7 @@ PAGE = "/monitoring/prometheus/metrics"
 RECORDED = """
     :tensorflow:cc:saved_model:load_attempt_count counter
     :tensorflow:cc:saved_model:load_latency counter
+    :tensorflow:core:graph_run_time_usecs_histogram histogram
     :tensorflow:serving:batching_session:input_batch_size histogram
     :tensorflow:serving:batching_session:padding_size histogram
     :tensorflow:serving:batching_session:processed_batch_size histogram
@@ -42,6 +43,8 @@ RECORDED = """
     :tensorflow:serving:runtime_latency histogram
 """
 """What TensorFlow Serving 2.19.1 lists, but for what there is nothing to count of here."""
+
+RUNS = "core:graph_run_time_usecs_histogram"
 
 X = 'inputs { key: "x" value { dtype: DT_FLOAT tensor_shape { dim { size: 1 } } float_val: 2 } }'
 EXAMPLE = "examples { features { feature { key: %s value { float_list { value: 2 } } } } }"
@@ -118,6 +121,7 @@ def test_predictions_over_grpc_are_counted_by_code_and_timed_where_they_succeed(
         'request_count{model_name="no such model",status="NOT_FOUND"}': 1,
         'request_latency_count{model_name="line",API="Predict",entrypoint="GRPC"}': 2,
         'runtime_latency_count{model_name="line",API="Predict",runtime="TF1"}': 2,
+        f"{RUNS}_count{{}}": 2,
     }
 
 
@@ -141,6 +145,7 @@ def test_all_of_rest_is_counted_with_the_method_of_the_path(server: RunningServe
         'request_latency_count{model_name="line",API="predict",entrypoint="REST"}': 1,
         'request_latency_count{model_name="line",API="",entrypoint="REST"}': 2,
         'runtime_latency_count{model_name="line",API="Predict",runtime="TF1"}': 1,
+        f"{RUNS}_count{{}}": 1,
     }
 
 
@@ -168,6 +173,7 @@ def test_multi_inference_counts_its_examples_and_is_not_a_request(server: Runnin
         'request_count{model_name="examples",status="OK"}': 2,
         'request_example_count_total{model="examples"}': 2,
         'request_example_counts_count{model="examples"}': 1,
+        f"{RUNS}_count{{}}": 3,
         **{
             f'request_latency_count{{model_name="examples",API="{api}",entrypoint="GRPC"}}': 1
             for api in ("Classify", "Regress")

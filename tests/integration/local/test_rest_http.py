@@ -72,6 +72,10 @@ class Connection:
             headers[name.lower()] = value
         return int(line.split()[1]), headers
 
+    def read(self, count: int = -1) -> bytes:
+        """So many bytes as they come, or all until the connection ends."""
+        return self._file.read(count)
+
     def answer(self) -> tuple[int, dict[str, str], bytes]:
         status, headers = self.head()
         return status, headers, self._file.read(int(headers.get("content-length", 0)))
@@ -163,15 +167,9 @@ def test_requests_share_a_connection_also_without_waiting(server: RunningServer)
                 assert json.loads(body) == ANSWER
 
 
-@pytest.mark.parametrize(
-    "request_head",
-    [PREDICT + b"Connection: close\r\n", PREDICT.replace(b"HTTP/1.1", b"HTTP/1.0")],
-)
-def test_a_connection_is_closed_where_the_caller_wants_it(
-    server: RunningServer, request_head: bytes
-) -> None:
+def test_a_connection_is_closed_where_the_caller_wants_it(server: RunningServer) -> None:
     with Connection(server) as connection:
-        connection.send(request_head, length(), b"\r\n", BODY)
+        connection.send(PREDICT, b"Connection: close\r\n", length(), b"\r\n", BODY)
 
         assert connection.answer()[0] == 200
         assert connection.ended()
@@ -224,13 +222,50 @@ def test_what_is_not_gzip_is_no_body_as_in_tensorflow_serving(
     assert json.loads(answer)["error"].startswith("JSON Parse error: The document is empty")
 
 
-def test_head_has_the_headers_of_an_answer_and_no_body(server: RunningServer) -> None:
-    with Connection(server) as connection:
-        connection.send(b"HEAD /v1/models/line HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+MALFORMED = b'{\n    "error": "Malformed request: HEAD /v1/models/line"\n}'
 
+
+def test_head_is_answered_with_a_body_and_without_its_length_as_in_tensorflow_serving(
+    server: RunningServer,
+) -> None:
+    with Connection(server) as connection:
+        connection.send(b"HEAD /v1/models/line HTTP/1.1\r\nHost: x\r\n\r\n")
         status, headers = connection.head()
+
         assert (status, headers["content-type"]) == (400, "application/json")
+        assert not headers.keys() & {"content-length", "transfer-encoding", "connection"}
+        # A caller that keeps the connection finds the body before the next answer.
+        assert connection.read(len(MALFORMED)) == MALFORMED
+        connection.send(PREDICT, length(), b"Connection: close\r\n\r\n", BODY)
+        status, _, body = connection.answer()
+        assert (status, json.loads(body)) == (200, ANSWER)
         assert connection.ended()
+
+
+def test_http_1_0_gets_no_length_unless_it_keeps_the_connection(server: RunningServer) -> None:
+    old = PREDICT.replace(b"1.1", b"1.0")
+    with Connection(server) as connection:
+        connection.send(old, length(), b"\r\n", BODY)
+        status, headers = connection.head()
+        assert status == 200
+        assert not headers.keys() & {"content-length", "transfer-encoding"}
+        assert json.loads(connection.read()) == ANSWER  # up to the connection's end
+
+    with Connection(server) as connection:
+        for _ in range(2):
+            connection.send(old, length(), b"Connection: keep-alive\r\n\r\n", BODY)
+            status, headers, body = connection.answer()
+            assert (status, json.loads(body)) == (200, ANSWER)
+            assert headers["connection"] == "keep-alive"
+
+
+def test_a_body_announced_as_larger_than_512_mib_is_refused_before_it_comes(
+    server: RunningServer,
+) -> None:
+    with Connection(server) as connection:
+        connection.send(PREDICT, b"Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n")
+
+        assert connection.head()[0] == 413
 
 
 @pytest.mark.parametrize(

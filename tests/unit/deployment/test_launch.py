@@ -280,6 +280,7 @@ def test_the_banner_shows_ports_versions_and_labels(settings: Settings) -> None:
     shown = launch.banner(settings, config)
     assert "localhost:18500" in shown
     assert "http://localhost:18501/v1/models/m" in shown
+    assert "page   http://localhost:18501/try" in shown
     assert "m: versions 1, 2 (stable → 1, canary → 2)" in shown
 
 
@@ -318,3 +319,10 @@ def test_the_banner_asks_for_an_image_where_the_run_is_not_known(
     assert first_try(settings, config, runs) == (
         "make predict IMAGE=path/to/image.png TARGET=localhost:18500"
     )
+
+
+def test_the_banner_says_that_a_container_has_no_page(settings: Settings) -> None:
+    shown = launch.banner(settings, serving(Latest(1)), kind="container")
+
+    assert "page   none: TensorFlow Serving has none; --server local has one" in shown
+    assert "18501/try" not in shown

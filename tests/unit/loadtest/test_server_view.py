@@ -296,6 +296,44 @@ def test_a_server_that_times_its_sessions_runs_tells_batch_and_model_apart() -> 
     assert other.parts[-1].name == "batch and model"
 
 
+def batches_and_runs(batches: int, runs: int) -> tuple[str, ...]:
+    """Batches of two rows as they begin, and runs of 0.2 ms as they end."""
+    padding = ":tensorflow:serving:batching_session:padding_size"
+    graph = ":tensorflow:core:graph_run_time_usecs_histogram"
+    two = '{execution_batch_size="2"}'
+    return (
+        *(f"# TYPE {padding} histogram", f"{padding}_sum{two} 0"),
+        *(f"{padding}_count{two} {batches}", f"# TYPE {graph} histogram"),
+        *(f"{graph}_sum{{}} {200 * runs}", f"{graph}_count{{}} {runs}"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("runs", "parts"),
+    [
+        ((0, 3, 8), ["handler", "queue", "batch", "model"]),
+        ((0, 3, 9), ["handler", "queue", "batch and model"]),  # a version was loaded meanwhile
+    ],
+)
+def test_every_second_has_the_parts_of_the_whole_run(
+    runs: tuple[int, int, int], parts: list[str]
+) -> None:
+    # A batch is under way between the seconds: the first has one run less than batches.
+    scrapes = [
+        scrape(
+            at,
+            page([600.0] * 4 * at, [500.0] * 4 * at, [100.0] * 4 * at, batches_and_runs(4 * at, n)),
+        )
+        for at, n in enumerate(runs)
+    ]
+
+    view = server_view.view(scrapes, M)
+
+    assert view.whole is not None
+    splits = [window.split for window in (view.whole, *view.seconds)]
+    assert [[part.name for part in found.parts] for found in splits if found] == [parts] * 3
+
+
 def test_other_models_and_rests_metadata_are_not_the_runs_but_their_batches_are_admitted() -> None:
     other = series("request_latency", 'model_name="x",API="Predict",entrypoint="GRPC"', [9.0] * 7)
     metadata = series("request_latency", 'model_name="m",API="",entrypoint="REST"', [9.0] * 7)
