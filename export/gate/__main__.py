@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import shlex
 import sys
 from pathlib import Path
 
@@ -93,9 +94,11 @@ def main(argv: list[str] | None = None) -> int:
         metavar="S",
         help="a version that gets no further for so long has failed (default: %(default)s)",
     )
-    args = parser.parse_args(argv)
+    typed = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(typed)
     command_line.configure_logging()
-    return command_line.run("gate", lambda: _command(_request(args)))
+    command = shlex.join(["python", "-m", "export.gate", *typed])
+    return command_line.run("gate", lambda: _command(_request(args), command))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,7 +136,7 @@ def _request(args: argparse.Namespace) -> _Request:
     )
 
 
-def _command(request: _Request) -> int:
+def _command(request: _Request, command: str) -> int:
     against, why = _against(request.model_folder, request.version, request.against)
     logger.info(
         "version=%d, against=%s (%s), margin=%g",
@@ -144,7 +147,7 @@ def _command(request: _Request) -> int:
         who: gate_images.load_version(request.model_folder, number, request.runs)
         for who, number in numbers.items()
     }
-    return judging.judge(asked, request.terms)
+    return judging.judge(asked, request.terms, command)
 
 
 def _against(model_folder: Path, version: int, wished: int | None) -> tuple[int | None, str]:
