@@ -34,7 +34,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if not _known(value):
         return NOTHING
     if isinstance(value, int) or value == 0:
-        return f"{value:,.0f}".replace("-", MINUS)
+        return f"{int(value):,}".replace("-", MINUS)
     size = abs(value)
     if not _PLAIN[0] <= size < _PLAIN[1]:
         return _power(value, digits)

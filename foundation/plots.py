@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
@@ -106,12 +107,18 @@ def style(axes: Any, grid: Literal["both", "x", "y"] = "both") -> None:
     _legend(axes)
 
 
+def from_zero(axes: Any) -> None:
+    """Lets the horizontal axis begin at 0, and end behind the last point. Call it after drawing."""
+    _, end = axes.get_xlim()
+    axes.set_xlim(0, max(end, 1.03 * axes.dataLim.x1))
+
+
 def _legend(axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
+    title = textwrap.fill(axes.get_title(loc="left"), int(_room(axes) / (0.58 * FONT_SIZE)))
+    axes.set_title("" if handles else title, loc="left")
     if not handles:
         return
-    title = axes.get_title(loc="left")
-    axes.set_title("", loc="left")
     legend = axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
@@ -127,12 +134,20 @@ def _legend(axes: Any) -> None:
     legend.set_zorder(0)
 
 
-def _columns(axes: Any, labels: Sequence[str]) -> int:
-    """How many entries of a legend fit beside each other."""
+def _room(axes: Any) -> float:
+    """How wide axes are, about, in points."""
     across = axes.get_subplotspec().get_gridspec().ncols
-    room = 72 * axes.figure.get_size_inches()[0] / across - 5 * FONT_SIZE
-    longest = max(len(label) for label in labels)
-    return max(1, min(len(labels), int(room / (FONT_SIZE * (0.6 * longest + 3.2)))))
+    return float(72 * axes.figure.get_size_inches()[0] / across - 5 * FONT_SIZE)
+
+
+def _columns(axes: Any, labels: Sequence[str]) -> int:
+    """How many columns of a legend fit beside each other."""
+    sizes = [FONT_SIZE * (0.6 * len(label) + 3.4) for label in labels]
+    for columns in range(len(labels), 1, -1):
+        each = math.ceil(len(labels) / columns)
+        if sum(max(sizes[at : at + each]) for at in range(0, len(sizes), each)) < _room(axes):
+            return columns
+    return 1
 
 
 class LinearNumbers(ticker.ScalarFormatter):

@@ -59,7 +59,7 @@ def _lean(text: str) -> str:
     text = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", text, count=1)
     text = re.sub(r"font: ((?:\w+ )*?)([\d.]+)px [^;\"]*", _font, text)
-    text = re.sub(r' (d|x|y)="([^"]*)"', _rounded, text)
+    text = re.sub(r' (d|x|y|width|height)="([^"]*)"', _rounded, text)
     return re.sub(r"(?<=: )#[0-9a-f]{6}\b", lambda it: palette.VARIABLES.get(it[0], it[0]), text)
 
 

@@ -79,7 +79,7 @@ def _curves(
                 )
         axes.set(xlabel=words)
         axes.set_yscale("log")
-        axes.set_xlim(left=0)
+        plots.from_zero(axes)
     if knee.rate is not None and knee.high is not None:
         left.axvspan(knee.low, knee.high, color=GREEN, alpha=0.15)
         left.axvline(knee.rate, color=GREEN, linewidth=1.5, label="knee, 90 % interval")

@@ -162,7 +162,7 @@ def throughput(found: Sequence[Stair]) -> matplotlib.figure.Figure:
         values = [np.nan if value is None else value for value in values]
         axes.plot(right, values, color=color, marker="o", label=name)
     axes.set_yscale("log")
-    axes.set_xlim(left=0)
+    plots.from_zero(axes)
     axes.set(
         title="Latency against throughput, a point for each rate",
         xlabel="right answers a second",

@@ -70,7 +70,7 @@ def _bars(ordered: Sequence[Tried], chosen: Tried | None) -> matplotlib.figure.F
     for label, one in zip(axes.get_yticklabels(), reversed(ordered)):
         label.set_fontweight("bold" if one.candidate == OFF else "normal")
     axes.set(xlabel="requests/s that hold the objectives; 90 % interval")
-    axes.set_xlim(left=0)
+    plots.from_zero(axes)
     plots.style(axes)
     return figure
 

@@ -101,6 +101,11 @@ def faults(text: str) -> list[str]:
     return found
 
 
+def plots(text: str) -> int:
+    """How many plots a page shows."""
+    return text.count('<figure class="plot">')
+
+
 def whole(path: Path, *words: str) -> str:
     """The text of a page in which nothing is wrong, which shows the words, and is one file."""
     text = path.read_text(encoding="utf-8")

@@ -52,7 +52,7 @@ def _turns(taken: Throughput) -> Figure:
         axes.plot(values, [at] * len(values), "o", color=COLORS[color], alpha=0.6)
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     axes.set(xlabel="requests/s", ylim=(-0.5, 1.5))
-    axes.set_xlim(left=0)
+    plots.from_zero(axes)
     plots.style(axes)
     return figure
 

@@ -59,7 +59,7 @@ def _rollbacks(traffic: Mapping[str, Traffic]) -> Figure:
         axes.step(seconds, 100 * share, where="post", label=f"{part} ({len(seconds)})")
     axes.set_xlabel("seconds")
     axes.set_ylabel("% of rollbacks")
-    axes.set_xlim(left=0)
+    plots.from_zero(axes)
     plots.style(axes)
     return figure
 

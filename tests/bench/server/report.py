@@ -87,7 +87,10 @@ def _throughput(measured: Measured) -> Figure:
         rounds = measured.in_process[signature, threads]
         limit = statistics.median(one.images_per_s for one in rounds)
         axes.axvline(
-            limit, color=ORANGE, linestyle="--", label=f"in process, batches of 32: {limit:,.0f}/s"
+            limit,
+            color=ORANGE,
+            linestyle="--",
+            label=f"in process, batches of 32: {numbers.number(limit)}/s",
         )
         axes.set_yticks(range(len(shown)), [NAMES[way] for way in shown])
         axes.invert_yaxis()
@@ -187,13 +190,13 @@ def _every(measured: Measured) -> Table:
                 if rounds is None:
                     continue
                 rates = [one.per_s for one in rounds]
-                per_s = [f"{rate:,.0f}" for rate in (median(rates), min(rates), max(rates))]
+                per_s = [numbers.fixed(rate, 0) for rate in (median(rates), min(rates), max(rates))]
                 latencies_ms = [
-                    f"{median(one.percentile_ms(share) for one in rounds):.1f}"
+                    numbers.fixed(median(one.percentile_ms(share) for one in rounds), 1)
                     for share in (50, 99)
                 ]
                 cpu_ms = [
-                    f"{median(map(cpu_of, rounds)):.2f}"
+                    numbers.fixed(median(map(cpu_of, rounds)), 2)
                     for cpu_of in (verdict.client_cpu_ms, verdict.server_cpu_ms)
                 ]
                 rows.append([signature, NAMES[way], str(count), *per_s, *latencies_ms, *cpu_ms])
@@ -207,7 +210,7 @@ def _starts(starts: Sequence[Start]) -> Table:
     return Table(
         columns=["ready s", "TensorFlow's import s", "the server's own s"],
         rows=[
-            [f"{value:.2f}" for value in (start.ready_s, start.import_s, start.own_s)]
+            [numbers.fixed(value, 2) for value in (start.ready_s, start.import_s, start.own_s)]
             for start in starts
         ],
     )

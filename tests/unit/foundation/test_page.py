@@ -132,12 +132,8 @@ PROGRAMS = sorted(
 
 
 def test_every_plot_is_made_by_the_one_who_knows_how_wide_it_is() -> None:
-    made = [
-        path for path in PROGRAMS if re.search(r"\bFigure\(figsize|subplots\(", path.read_text())
-    ]
-    assert made == []
-    legends = [path for path in PROGRAMS if re.search(r"\.legend\(", path.read_text())]
-    assert legends == []
+    own = re.compile(r"\bFigure\(figsize|subplots\(|\.legend\(")
+    assert [path for path in PROGRAMS if own.search(path.read_text())] == []
 
 
 @pytest.fixture
@@ -153,13 +149,8 @@ def template(tmp_path: Path) -> Path:
 def test_a_page_has_a_head_a_body_and_says_where_it_comes_from(
     template: Path, tmp_path: Path
 ) -> None:
-    page.write(
-        tmp_path / "page.html",
-        template,
-        origin=page.origin("make it", STARTED),
-        name="it",
-        words="a < b",
-    )
+    origin = page.origin("make it", STARTED)
+    page.write(tmp_path / "page.html", template, origin=origin, name="it", words="a < b")
     text = (tmp_path / "page.html").read_text()
     assert text.startswith("<!doctype html>")
     assert "<title>Of it</title>" in text
@@ -170,7 +161,8 @@ def test_a_page_has_a_head_a_body_and_says_where_it_comes_from(
     assert re.search(r"<dt>started</dt><dd><time[^>]*>2026-01-01 00:00:00 UTC</time>", head)
     assert re.search(r"<dt>finished</dt><dd><time[^>]*>20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", head)
     assert re.search(r"<dt>machine</dt><dd>\d+ cores of .*, Python 3\.", head)
-    assert re.search(r"<dt>commit</dt><dd>(<code>[0-9a-f]{40}\+?</code>|outside of git)", head)
+    known = r'<code title="([0-9a-f]{12})[0-9a-f]{28}\+?">\1</code>'
+    assert re.search(rf"<dt>commit</dt><dd>({known}|outside of git)".replace("\\1", r"\2"), head)
     assert "<dt>command</dt><dd><code>make it</code>" in head
     for light, dark in palette.COLORS.values():
         assert light in text
@@ -228,8 +220,8 @@ def test_a_plot_is_there_for_a_wide_and_for_a_narrow_screen_and_says_what_it_sho
     text = page.drawn("a line", line)
     assert re.findall('<svg class="(.*?)" role="img"', text) == ["wide", "narrow"]
     widths = [float(width) for width in re.findall(r'viewBox="0 0 ([\d.]+)', text)]
-    assert widths == [72 * plots.WIDE, 72 * plots.NARROW]
-    assert text.count('aria-label="a line. it: 0.5 to 8,530"') == 2
+    assert widths == pytest.approx([72 * plots.WIDE, 72 * plots.NARROW])
+    assert text.count('aria-label="a line. it: 0.500 to 8,530"') == 2
 
 
 def test_a_plot_has_the_colours_of_the_page_and_text_that_can_be_read() -> None:
@@ -243,12 +235,8 @@ def test_a_plot_has_the_colours_of_the_page_and_text_that_can_be_read() -> None:
 def test_a_plot_takes_its_values_along() -> None:
     (axes,) = svg.values(line())
     (series,) = axes["series"]
-    assert series == {
-        "name": "it",
-        "color": "var(--blue)",
-        "x": [1, 2, 3],
-        "y": [0.5, None, 8530.4],
-    }
+    assert (series["name"], series["color"]) == ("it", "var(--blue)")
+    assert (series["x"], series["y"]) == ([1, 2, 3], [0.5, None, 8530.4])
     assert axes["across"] is True
 
 
@@ -296,9 +284,7 @@ def test_the_numbers_of_a_logarithmic_axis_stand_apart(low: float, high: float, 
                 getattr(axes, f"set_{which}scale")("log")
                 plots.style(axes)
                 figure.canvas.draw()
-                labels = [
-                    one for one in getattr(axes, f"get_{which}ticklabels")() if one.get_text()
-                ]
+                labels = getattr(axes, f"get_{which}ticklabels")()
                 boxes = [one.get_window_extent() for one in labels]
                 assert 2 <= len(boxes) <= 9
                 assert not any("e" in one.get_text() for one in labels)

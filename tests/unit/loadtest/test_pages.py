@@ -28,7 +28,7 @@ from loadtest.tuning.recommendation import Found, Tried
 from loadtest.verdicts import objectives
 from loadtest.verdicts.knee_search import Knee
 from loadtest.verdicts.objectives import Objectives
-from tests.house.pages import whole
+from tests.house.pages import plots, whole
 
 BEGIN_S = 1_700_000_000.0
 STARTED = datetime.datetime.fromtimestamp(BEGIN_S, datetime.timezone.utc)
@@ -98,7 +98,7 @@ def test_a_load_test(tmp_path: Path) -> None:
     )
     page.write(tmp_path / "page.html", report)
     text = whole(tmp_path / "page.html", "Load test of localhost:8500", "Partial: interrupted")
-    assert text.count('<figure class="plot"') == 3
+    assert plots(text) == 3
     for words in ("UNAVAILABLE", "serving.rollout promote", "version 2 first answered", "p99.99"):
         assert words in text
 
@@ -171,7 +171,7 @@ def test_batching_parameters(tmp_path: Path) -> None:
         "python -m loadtest.tune",
         "a wrong dtype, image_bytes of another rank than 1, or pictures of a wrong size fail",
     )
-    assert text.count('<figure class="plot"') == 2
+    assert plots(text) == 2
 
 
 @pytest.mark.slow
@@ -192,4 +192,4 @@ def test_a_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert compare.main(["a.json", "b.json"]) in (0, 1)
     path = tmp_path / "build" / "loadtest-compare.html"
     text = whole(path, "Does b.json differ", "python -m loadtest.compare a.json b.json")
-    assert text.count('<figure class="plot"') == 3
+    assert plots(text) == 3
