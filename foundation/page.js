@@ -7,7 +7,7 @@
   addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
 
   const number = (value, axis) => axis.names[String(value)] ??
-    value.toLocaleString("en-US", { maximumSignificantDigits: 5 });
+    value.toLocaleString("en-US", { maximumSignificantDigits: 4 });
   const along = (axis, value) => axis.log
     ? Math.log(value / axis.low) / Math.log(axis.high / axis.low)
     : (value - axis.low) / (axis.high - axis.low);

@@ -26,6 +26,8 @@ NARROW: Final = 4.3
 """Inches; as wide as a phone's screen, so that text is as large there as on a page."""
 FONT_SIZE: Final = 9.0
 """Points"""
+NARROW_NAME: Final = 20
+"""Characters; longer names at a vertical axis have several lines on a phone."""
 
 _width: contextvars.ContextVar[float] = contextvars.ContextVar("width", default=WIDE)
 
@@ -78,8 +80,8 @@ def panels(
     Returns:
         the figure, and its axes row by row.
     """
-    if is_narrow() and columns > 1:
-        height, rows, columns = height * columns, rows * columns, 1
+    if is_narrow():
+        height, rows, columns = height * max(columns, 1.3), rows * columns, 1
     drawn = matplotlib.figure.Figure(figsize=(_width.get(), height), layout="constrained")
     return drawn, list(drawn.subplots(rows, columns, squeeze=False, **subplots).flat)
 
@@ -104,7 +106,17 @@ def style(axes: Any, grid: Literal["both", "x", "y"] = "both") -> None:
             axis.set_minor_formatter(ticker.NullFormatter())
         elif type(axis.get_major_formatter()) is ticker.ScalarFormatter:
             axis.set_major_formatter(LinearNumbers())
+    if is_narrow() and _names(axes):
+        places, names = axes.get_yticks(), _names(axes)
+        axes.set_yticks(places, [textwrap.fill(name, NARROW_NAME) for name in names])
     _legend(axes)
+
+
+def _names(axes: Any) -> list[str]:
+    """What stands at the vertical axis where that is no numbers."""
+    if isinstance(axes.yaxis.get_major_formatter(), LinearNumbers) or axes.get_yscale() == "log":
+        return []
+    return [label.get_text() for label in axes.get_yticklabels()]
 
 
 def from_zero(axes: Any) -> None:
@@ -137,7 +149,8 @@ def _legend(axes: Any) -> None:
 def _room(axes: Any) -> float:
     """How wide axes are, about, in points."""
     across = axes.get_subplotspec().get_gridspec().ncols
-    return float(72 * axes.figure.get_size_inches()[0] / across - 5 * FONT_SIZE)
+    aside = max((len(line) for name in _names(axes) for line in name.split("\n")), default=7)
+    return float(72 * axes.figure.get_size_inches()[0] / across - 0.6 * FONT_SIZE * (aside + 2))
 
 
 def _columns(axes: Any, labels: Sequence[str]) -> int:
