@@ -67,7 +67,7 @@ COLORS: Final[Mapping[str, tuple[str, str]]] = {
 on a dark screen."""
 
 VARIABLES: Final[Mapping[str, str]] = {
-    **{light: f"var(--{name})" for name, (light, _) in reversed(COLORS.items())},
+    **{light: f"var(--{name})" for name, (light, _) in reversed(list(COLORS.items()))},
     "#000000": "var(--ink)",
 }
 """A light colour, or matplotlib's black → what stands for it on a page."""

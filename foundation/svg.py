@@ -37,8 +37,7 @@ def element(figure: Figure, *, alt: str, kind: str = "") -> str:
         kind: the element's class.
     """
     target = io.StringIO()
-    options = {"svg.hashsalt": f"{kind} {alt}", "svg.fonttype": "none"}
-    with matplotlib.rc_context(options):
+    with matplotlib.rc_context({"svg.hashsalt": f"{kind} {alt}", "svg.fonttype": "none"}):
         figure.savefig(target, format="svg", metadata={"Date": None}, dpi=150)
     shown = values(figure)
     head = (
@@ -153,7 +152,7 @@ def _dots(axes: Any) -> list[dict[str, Any]]:
     return [
         _series(dots.get_label(), dots.get_facecolor()[0], *np.asarray(dots.get_offsets()).T)
         for dots in axes.collections
-        if isinstance(dots, PathCollection) and len(dots.get_offsets())
+        if isinstance(dots, PathCollection) and np.size(dots.get_offsets())
     ]
 
 
