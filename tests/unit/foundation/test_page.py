@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 import jinja2
+import markupsafe
 import matplotlib.figure
 import numpy as np
 import PIL.Image
@@ -179,6 +180,37 @@ def test_what_is_not_known_of_the_origin_is_told_so(template: Path) -> None:
     assert text.count("not recorded") == 2
     assert "<dt>started</dt>" not in text
     assert "2026-01-01 00:00:00 UTC" in text
+
+
+def test_a_value_without_a_filter_is_shown_for_people(template: Path) -> None:
+    for value, shown in ((None, "–"), (float("nan"), "–"), (1e-05, "0.00001"), (True, "yes")):  # noqa: RUF001
+        assert f"<p>{shown}</p>" in page.render(template, name="it", words=value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '<img src="https://a.example/b.png" alt="b">',
+        '<img src="data:image/png;base64,AA">',
+        '<link rel="stylesheet" href="a.css">',
+        '<a href="https://a.example">away</a>',
+        '<p style="background: url(a.png)">x</p>',
+        "<style>@import 'a.css'</style>",
+        "<script>fetch('a')</script>",
+        '<svg role="img" data-values="[1]"></svg>',
+        '<svg role="img" aria-label="a" data-values="[]"></svg>',
+        '<svg role="img" aria-label="8.5e+03" data-values="[1]"></svg>',
+        '<svg role="img" aria-label="a" data-values="[1]"><g style="fill: #2563a8"></g></svg>',
+        *(f"<td>{one}</td>" for one in ("nan", "None", "True", "8.53e+03", "-4.2 %", "85300 ms")),
+        "<td>0.30000000000000004</td>",
+        "<h1>another</h1>",
+    ],
+)
+def test_what_a_page_must_not_have_is_found(template: Path, words: str) -> None:
+    origin = page.origin("make it", STARTED)
+    assert faults(page.render(template, origin=origin, name="it", words="fine")) == []
+    text = page.render(template, origin=origin, name="it", words=markupsafe.Markup(words))
+    assert len(faults(text)) == 1
 
 
 def test_a_name_without_a_value_is_an_error(template: Path) -> None:
