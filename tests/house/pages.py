@@ -14,7 +14,7 @@ NO_CLOSING = ("meta", "link", "br", "img", "hr", "input")
 
 ODD_NUMBERS = re.compile(
     r"\b(?:nan|None|True|False|inf)\b"
-    r"|\d[eE][+-]?\d{2}"  # 8.53e+03
+    r"|(?<![\w-])\d[\d.,]*[eE][+-]?\d+\b"  # 8.53e+03, but not the name of a run
     r"|(?<![\w.,])\d{5,}(?:\.\d+)?(?=\s*(?:ms|s|%|requests|images|µs|MB)\b)"  # 85300 ms
     r"|(?<![\w.(])-\d[\d.,]*\s*%"  # a share below 0; the bounds of a difference are in brackets
     r"|\d\.\d{7,}"  # 0.30000000000000004
