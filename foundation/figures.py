@@ -43,7 +43,7 @@ class Figures:
         self.name = name
         self.command = command
         self.results: list[Figure] = []
-        self._started = datetime.datetime.now(datetime.timezone.utc)
+        self.started = datetime.datetime.now(datetime.timezone.utc)
 
     def add(
         self,
@@ -99,7 +99,7 @@ class Figures:
                 "command": self.command,
                 "commit": git_commit(),
                 "machine": machine(),
-                "started": self._started.isoformat(timespec="seconds"),
+                "started": self.started.isoformat(timespec="seconds"),
                 "results": [dataclasses.asdict(figure) for figure in self.results],
             },
         )

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import datetime
 import io
+import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import jinja2
 import markupsafe
 
-from foundation import files, palette
+from foundation import files, index, numbers, palette
 from foundation.command_line import one_line
-from foundation.figures import git_commit, machine
+from foundation.figures import BUILD_DIR, git_commit, machine
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -27,34 +28,68 @@ logger = logging.getLogger(__name__)
 
 Arguments = ParamSpec("Arguments")
 
+FILTERS = {
+    "amount": numbers.amount,
+    "chance": numbers.chance,
+    "fixed": numbers.fixed,
+    "moment": numbers.moment,
+    "number": numbers.number,
+    "part": numbers.part,
+    "percent": numbers.percent,
+    "shown": numbers.shown,
+    "signed": numbers.signed,
+}
+"""How a template says a number; one without a filter goes through `numbers.shown`."""
+
+INDEX = Path(__file__).with_name("index.html")
+"""The list of pages."""
+
 INSTEAD = Path(__file__).with_name("instead.html")
 """The page that stands where another one could not be made."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where the figures of a page come from; its last lines."""
+    """Where the figures of a page come from; its first lines."""
 
     command: str | None = None
-    """As it was typed."""
+    """As it was typed; None where it was not recorded."""
     commit: str | None
     machine: Mapping[str, Any] | None
     """As figures.machine() gives it; None where it was not recorded."""
-    time: str
-    """ISO 8601"""
+    started: str | None = None
+    """ISO 8601; None where it was not recorded."""
+    finished: str | None = None
+    """ISO 8601; None where only the start counts."""
+
+    def as_json(self) -> str:
+        """What the list of pages reads."""
+        told = {"command": self.command, "started": self.started, "finished": self.finished}
+        return json.dumps(told)
 
 
-def origin(command: str | None = None) -> Origin:
-    """This working tree, this machine, now."""
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    return Origin(command=command, commit=git_commit(), machine=machine(), time=now)
+def origin(command: str | None = None, started: datetime.datetime | None = None) -> Origin:
+    """This working tree, this machine; finished now.
+
+    Args:
+        command: as it was typed.
+        started: when its work began.
+    """
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return Origin(
+        command=command,
+        commit=git_commit(),
+        machine=machine(),
+        started=None if started is None else started.isoformat(timespec="seconds"),
+        finished=now.isoformat(timespec="seconds"),
+    )
 
 
 def write(path: Path, template: Path, *, origin: Origin | None = None, **values: Any) -> None:
     """Renders a page into a file; a reader never sees half of it. Arguments as of `render`.
 
     A page is the last thing that long work leaves, and must not end it: where it cannot be made,
-    the log warns, and the page says why in its place.
+    the log warns, and the page says why in its place. A page in build/ is listed there.
 
     Raises:
         OSError: the file cannot be written.
@@ -65,6 +100,25 @@ def write(path: Path, template: Path, *, origin: Origin | None = None, **values:
         write_instead(path, error, origin=origin)
     else:
         _write(path, text)
+    if path.parent.resolve() == BUILD_DIR.resolve():
+        list_page(path)
+
+
+def list_page(path: Path) -> None:
+    """Lists a page in build/index.html, beside all others that are there still.
+
+    A page outside of the current folder is not listed: a link to it would lead nowhere elsewhere.
+    Where the list cannot be written, the log warns: the page itself counts more.
+    """
+    if ".." in path.parts or not path.absolute().is_relative_to(Path.cwd()):
+        return
+    try:
+        BUILD_DIR.mkdir(parents=True, exist_ok=True)
+        with index.sole_writer(BUILD_DIR):
+            text = render(INDEX, entries=index.entries(BUILD_DIR, path))
+            _write(BUILD_DIR / index.NAME, text)
+    except Exception as error:
+        logger.warning("%s cannot be listed in %s: %s", path, BUILD_DIR / index.NAME, why(error))
 
 
 def write_instead(path: Path, error: Exception, *, origin: Origin | None = None) -> None:
@@ -102,43 +156,41 @@ def render(template: Path, *, origin: Origin | None = None, **values: Any) -> st
         loader=jinja2.FileSystemLoader([template.parent, Path(__file__).parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=numbers.shown,
     )
     environment.globals["palette"] = palette
+    environment.filters.update(FILTERS)
     return environment.get_template(template.name).render(origin=origin, **values)
 
 
-def svg(figure: matplotlib.figure.Figure) -> str:
-    """Turns a plot into an element of the page; the same figure gives the same text."""
-    import matplotlib  # here: not every page has plots
-
-    target = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "page", "font.size": 9}):
-        figure.savefig(target, format="svg", metadata={"Date": None}, dpi=150)
-    text = target.getvalue()
-    return text[text.index("<svg") :]
-
-
 def drawn(
+    alt: str,
     draw: Callable[Arguments, matplotlib.figure.Figure],
     *args: Arguments.args,
     **kwargs: Arguments.kwargs,
 ) -> str:
-    """Draws a plot for a page, or says there in words why it cannot be drawn.
+    """Draws a plot for a page, wide and for a phone, or says in words why it cannot be drawn.
 
     Args:
-        draw: makes the plot.
+        alt: what it shows, for those who do not see it; the values' range is added.
+        draw: makes the plot; called twice, see `plots.panels`.
         args: for it.
         kwargs: for it.
 
     Returns:
         an element of the page.
     """
+    from foundation import plots, svg  # here: not every page has plots
+
     try:
-        return svg(draw(*args, **kwargs))
+        wide = svg.element(draw(*args, **kwargs), alt=alt, kind="wide")
+        with plots.narrow():
+            narrow = svg.element(draw(*args, **kwargs), alt=alt, kind="narrow")
     except Exception as error:
         reason = why(error)
         logger.warning("a plot cannot be drawn, and its page says why: %s", reason)
         return markupsafe.Markup('<p class="note">No plot: {}</p>').format(reason)
+    return markupsafe.Markup(f'<figure class="plot">\n{wide}{narrow}</figure>')
 
 
 def pictured(

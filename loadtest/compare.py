@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from foundation import page
 from foundation.command_line import InputError, Parser, configure_logging, run, say
 from foundation.figures import BUILD_DIR, Figures
 from loadtest.loops import running
@@ -142,11 +143,12 @@ def _compare(asked: Asked, command: str) -> int:
         raise InputError(str(error)) from error
     for note in notes:
         log.warning("%s", note)
-    page = BUILD_DIR / f"{NAME}.html"
-    compare_page.write(page, found=found, sides=compared, notes=notes, command=command)
+    path = BUILD_DIR / f"{NAME}.html"
+    origin = page.origin(command, figures.started)
+    compare_page.write(path, found=found, sides=compared, notes=notes, origin=origin)
     _add(figures, found, compared)
     code = figures.write()
-    print(page)
+    print(path)
     say(f"{compared[1].name} (B) against {compared[0].name} (A): {found.words}")
     return code
 

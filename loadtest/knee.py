@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from foundation import page
 from foundation.command_line import Parser, configure_logging, run, say
 from foundation.figures import BUILD_DIR, Figures, git_commit, machine, write_json
 from loadtest.loops import running, searching
@@ -106,18 +107,19 @@ def _knee(search: Search, command: str) -> int:
     found = searching.find(search)
     verdict = _verdict(found, objectives, search.limits.width)
     _keep(BUILD_DIR / f"{NAME}-measurements.json", found, objectives, versions, command)
-    page = BUILD_DIR / f"{NAME}.html"
+    path = BUILD_DIR / f"{NAME}.html"
     knee_page.write(
-        page,
+        path,
         verdict=verdict,
         knee=found.knee,
         points=found.points,
         objectives=objectives,
-        settings={"target": settings.target, "versions": versions, "command": command},
+        settings={"target": settings.target, "versions": versions},
+        origin=page.origin(command, figures.started),
     )
     _add(figures, found, objectives)
     code = figures.write()
-    print(page)
+    print(path)
     say(verdict)
     return 130 if found.knee.interrupted else code
 

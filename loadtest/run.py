@@ -87,7 +87,12 @@ def load(settings: Settings, command: str) -> int:
         taken, changes = _take(settings, BUILD_DIR / "loadtest-samples.csv")
     seen = servers.view(Selection(model=settings.model), taken.samples)
     report = _report(settings, taken, changes, seen)
-    report = dataclasses.replace(report, settings=_shown(settings, found, versions, servers.urls))
+    report = dataclasses.replace(
+        report,
+        settings=_shown(settings, found, versions, servers.urls),
+        command=command,
+        started=started,
+    )
     page.write(BUILD_DIR / "loadtest.html", report)
     _tell(report)
     _file(report, settings, command, started, versions).write(BUILD_DIR / "loadtest-recording.json")

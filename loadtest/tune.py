@@ -30,7 +30,7 @@ from typing import Final
 
 import tqdm
 
-from foundation import files
+from foundation import files, page
 from foundation.command_line import InputError, Parser, configure_logging, run, say
 from foundation.figures import BUILD_DIR, Figures
 from loadtest.loops import searching
@@ -190,19 +190,19 @@ def _report(tuning: Tuning, outcome: Outcome, figures: Figures, command: str) ->
             chosen, tried, turns, tuning.search.objectives, tuning.search.settings, command
         )
         files.write(target, chosen.candidate.text(evidence))
-    page = BUILD_DIR / f"{NAME}.html"
+    path = BUILD_DIR / f"{NAME}.html"
     tune_page.write(
-        page,
+        path,
         verdict=verdict,
         tried=tried,
         turns=turns,
         chosen=chosen,
         objectives=tuning.search.objectives,
-        command=command,
+        origin=page.origin(command, figures.started),
     )
     _add(figures, outcome, chosen)
     code = figures.write()
-    print(page)
+    print(path)
     if target.exists():
         print(target)
     say(verdict)

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import errno
 import logging
 import os
+import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from foundation import command_line, quiet_tensorflow
+from foundation import command_line, page, quiet_tensorflow
 from foundation.command_line import InputError
 from training import run
 from training.config import RunConfig, add_flags, config_from_args
@@ -40,12 +42,16 @@ def main(argv: list[str] | None = None) -> int:
         "--resume", action="store_true", help="go on with the interrupted run of these settings"
     )
     add_flags(parser)
-    args = parser.parse_args(argv)
+    typed = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(typed)
     command_line.configure_logging()
-    return command_line.run(parser.prog, lambda: _command(config_from_args(args), args.resume))
+    command = shlex.join(["python", "-m", "training.train", *typed])
+    return command_line.run(
+        parser.prog, lambda: _command(config_from_args(args), args.resume, command)
+    )
 
 
-def _command(config: RunConfig, resume: bool) -> int:
+def _command(config: RunConfig, resume: bool, command: str) -> int:
     found = dataset.find(config.data, config.positive, config.max_images)
     fingerprint = dataset.fingerprint(found)
     _announce(config, found)
@@ -61,7 +67,7 @@ def _command(config: RunConfig, resume: bool) -> int:
                 f"Expected an interrupted run of these settings and images in "
                 f"{run.partial_folder(final)}. Received: none. Leave --resume out to start one."
             )
-        train(config, found, fingerprint, final, resume)
+        train(config, found, fingerprint, final, resume, command)
     print(final)
     return 0
 
@@ -83,13 +89,19 @@ def _announce(config: RunConfig, found: dataset.Dataset) -> None:
 
 
 def train(
-    config: RunConfig, found: dataset.Dataset, fingerprint: str, final: Path, resume: bool
+    config: RunConfig,
+    found: dataset.Dataset,
+    fingerprint: str,
+    final: Path,
+    resume: bool,
+    command: str,
 ) -> None:
     """Trains and publishes the run as `final`.
 
     Raises:
         InputError: the images or the settings cannot be used.
     """
+    started = datetime.datetime.now(datetime.timezone.utc)
     # TensorFlow takes seconds to import, so what can be refused without it was refused above.
     quiet_tensorflow.import_tensorflow()
     from training import architectures, devices, loop
@@ -140,10 +152,13 @@ def train(
                 progress=progress,
                 timings=timings,
                 device=strategy.__class__.__name__,
+                command=command,
+                started=started.isoformat(timespec="seconds"),
             )
             writer.write(partial, model, trained)
             run.publish(partial, final)
             run.point_latest(final)
+            page.list_page(final / run.REPORT)
             logger.info("report: %s", final / run.REPORT)
 
 

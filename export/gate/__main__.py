@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import shlex
 import sys
 from pathlib import Path
 
@@ -101,9 +102,11 @@ def main(argv: list[str] | None = None) -> int:
         metavar="S",
         help="a version that gets no further for so long has failed (default: %(default)s)",
     )
-    args = parser.parse_args(argv)
+    typed = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(typed)
     command_line.configure_logging()
-    return command_line.run(parser.prog, lambda: _command(_request(args)))
+    command = shlex.join(["python", "-m", "export.gate", *typed])
+    return command_line.run(parser.prog, lambda: _command(_request(args), command))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,7 +166,7 @@ def _candidate(model_folder: Path, version: int | None, run_name: str | None, ru
     return holding[-1] if version is None else version
 
 
-def _command(request: _Request) -> int:
+def _command(request: _Request, command: str) -> int:
     against, why = _against(request.model_folder, request.version, request.against)
     logger.info(
         "version=%d, against=%s (%s), margin=%g",
@@ -174,7 +177,7 @@ def _command(request: _Request) -> int:
         who: gate_images.load_version(request.model_folder, number, request.runs)
         for who, number in numbers.items()
     }
-    return judging.judge(asked, request.terms)
+    return judging.judge(asked, request.terms, command)
 
 
 def _against(model_folder: Path, version: int, wished: int | None) -> tuple[int | None, str]:

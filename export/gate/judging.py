@@ -21,7 +21,7 @@ from export.gate import (
 from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import HeldOut, Version
 from export.gate.verdict import Check, Limits
-from foundation import figures
+from foundation import figures, page as foundation_page
 from foundation.command_line import InputError, one_line
 from foundation.digests import version_digest
 from tfs_client import contract
@@ -49,12 +49,13 @@ class Terms:
     """a version that gets no further for so long has failed"""
 
 
-def judge(asked: dict[str, Version], terms: Terms) -> int:
+def judge(asked: dict[str, Version], terms: Terms, command: str) -> int:
     """Gathers the evidence, judges it and writes the verdict and its page.
 
     Args:
         asked: "candidate", and "stable" if there is one.
         terms: images and limits.
+        command: as it was typed.
 
     Returns:
         the exit code: 0 passed, 1 refused.
@@ -62,6 +63,7 @@ def judge(asked: dict[str, Version], terms: Terms) -> int:
     Raises:
         InputError: there are too few images, or a version's files changed meanwhile.
     """
+    started = datetime.datetime.now(datetime.timezone.utc)
     digests = {who: version_digest(version.folder) for who, version in asked.items()}
     held_out = gate_images.held_out(list(asked.values()), terms.data)
     corrupted = gate_images.sample(held_out.images, terms.corrupted_images)
@@ -89,6 +91,8 @@ def judge(asked: dict[str, Version], terms: Terms) -> int:
         **_summary(asked, digests, terms.limits, checks),
         **_figures(asked, held_out, beside),
         "page": PAGE,
+        "command": command,
+        "started": started.isoformat(timespec="seconds"),
     }
     verdict["held_out"] |= {"corrupted": len(corrupted), "data": terms.data}
     verdict["no_better_than_guessing"] = chance.doubts(verdict["metrics"][CANDIDATE] or {})
@@ -159,11 +163,14 @@ def _write(
     beside: Beside | None,
 ) -> None:
     """Writes page and verdict, each aside and then renamed; the verdict last."""
-    from export.gate import page  # matplotlib: not before there is something to draw
+    from export.gate import (
+        page,
+    )  # scikit-learn and matplotlib: not before there is something to draw
 
     path.parent.mkdir(exist_ok=True)
     page.write(path.with_name(PAGE), verdict, asked, held_out.images, evidence, beside)
     figures.write_json(path, verdict)
+    foundation_page.list_page(path.with_name(PAGE))
 
 
 def _say(checks: Sequence[Check], verdict: dict[str, Any], path: Path) -> None:

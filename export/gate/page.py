@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import matplotlib.figure
 import numpy as np
 import sklearn.metrics
@@ -14,8 +13,8 @@ import sklearn.metrics
 from export.gate.child import Evidence
 from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import Image, Version
-from foundation import page, plots, quiet_tensorflow
-from foundation.palette import BLUE, GREY, ORANGE
+from foundation import numbers, page, plots, quiet_tensorflow
+from foundation.palette import BLUE, GREY, INK, ORANGE
 
 TEMPLATE = Path(__file__).with_name("gate.html")
 DISAGREEMENTS_SHOWN = 40
@@ -47,7 +46,11 @@ def write(
         path,
         TEMPLATE,
         origin=page.Origin(
-            commit=verdict["commit"], machine=verdict["machine"], time=verdict["time"]
+            command=verdict["command"],
+            commit=verdict["commit"],
+            machine=verdict["machine"],
+            started=verdict["started"],
+            finished=verdict["time"],
         ),
         verdict=verdict,
         checks=checks,
@@ -68,11 +71,17 @@ def write(
                 ("review_share", "share that needs review", ""),
             )
         ],
-        scores=page.drawn(_scores, beside, names) if beside else None,
-        robustness=page.drawn(_robustness, checks["robust"]["detail"], names)
+        scores=page.drawn("ROC curves, and probabilities", _scores, beside, names)
+        if beside
+        else None,
+        robustness=page.drawn(
+            "Balanced accuracy by corruption", _robustness, checks["robust"]["detail"], names
+        )
         if "corruptions" in checks["robust"]["detail"]
         else None,
-        latency=page.drawn(_latency, evidence, names) if evidence.arrays else None,
+        latency=page.drawn("Histogram of the latencies", _latency, evidence, names)
+        if evidence.arrays
+        else None,
         disagreements=_with_pictures(
             verdict["disagreements"][:DISAGREEMENTS_SHOWN],
             images,
@@ -81,26 +90,17 @@ def write(
     )
 
 
-def _axes(height: float, columns: int) -> tuple[matplotlib.figure.Figure, Any]:
-    figure = matplotlib.figure.Figure(figsize=(9, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    for ax in axes:
-        plots.style(ax)
-    return figure, axes
-
-
 def _scores(beside: Beside, names: dict[str, str]) -> matplotlib.figure.Figure:
     """ROC curves, and probability against probability (or by class, where there is one version)."""
-    figure, (roc, other) = _axes(4, 2)
+    figure, (roc, other) = plots.panels(4.2, columns=2)
     rows = beside.usable
     truth = beside.positive[rows]
     if truth.any() and not truth.all():
         for who, one in reversed(beside.held_out.items()):
             x, y, _ = sklearn.metrics.roc_curve(truth, one.scores[rows])
             roc.plot(x, y, color=COLORS[who], label=names[who], linewidth=1.6)
-    roc.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="guessing")
+    roc.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="guessing")
     roc.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
-    roc.legend(frameon=False, loc="lower right")
     candidate = beside.held_out[CANDIDATE].answers.probability[rows]
     for positive, color, label in ((False, GREY, "negative"), (True, ORANGE, "positive")):
         chosen = truth == positive
@@ -113,17 +113,18 @@ def _scores(beside: Beside, names: dict[str, str]) -> matplotlib.figure.Figure:
             bins = np.linspace(0, 1, 31)
             other.hist(candidate[chosen], bins, color=color, alpha=0.7, label=label)
     if STABLE in names:
-        other.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
+        other.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
         other.set(title="Probability of each image", xlabel=names[STABLE], ylabel=names[CANDIDATE])
         other.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     else:
         other.set(title="Images by probability", xlabel="probability", ylabel="images")
-    other.legend(frameon=False)
+    for ax in (roc, other):
+        plots.style(ax)
     return figure
 
 
 def _robustness(detail: dict[str, Any], names: dict[str, str]) -> matplotlib.figure.Figure:
-    figure, (ax,) = _axes(3.6, 1)
+    figure, (ax,) = plots.panels(3.8)
     labels = ["clean"] + [row["corruption"].replace("_", " ") for row in detail["corruptions"]]
     labels.append("mean of corruptions")
     places = np.arange(len(labels))
@@ -131,35 +132,33 @@ def _robustness(detail: dict[str, Any], names: dict[str, str]) -> matplotlib.fig
     for index, who in enumerate(reversed(names)):  # stable on the left, as it came first
         values = [detail["clean"][who]]
         values += [row[who] for row in detail["corruptions"]] + [detail["mean"][who]]
-        bars = ax.bar(
-            places + (index - (len(names) - 1) / 2) * width,
-            values,
-            width,
-            color=COLORS[who],
-            label=names[who],
-        )
-        ax.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
-    ax.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
-    ax.set_xticks(places, [label.replace(" ", "\n") for label in labels], fontsize=8)
+        at = places + (index - (len(names) - 1) / 2) * width
+        bars = ax.bar(at, values, width, color=COLORS[who], label=names[who])
+        if not plots.is_narrow():
+            ax.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
+    ax.axhline(0.5, color=INK, linewidth=0.8, linestyle=":")
+    if plots.is_narrow():
+        ax.set_xticks(places, labels, fontsize=8, rotation=90)
+    else:
+        ax.set_xticks(places, [label.replace(" ", "\n") for label in labels], fontsize=8)
     ax.set(ylabel="balanced accuracy", ylim=(0, 1.06))
-    ax.grid(visible=False, axis="x")
-    ax.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    plots.style(ax, "y")
     return figure
 
 
 def _latency(evidence: Evidence, names: dict[str, str]) -> matplotlib.figure.Figure:
-    figure, (ax,) = _axes(2.6, 1)
+    figure, (ax,) = plots.panels(2.8)
     spent = {who: evidence.latency_ms(who) for who in names}
     every = np.concatenate(list(spent.values()))
     low, high = every.min(), np.percentile(every, 99)
     bins = np.linspace(low, max(high, low * 1.01), 61)
     for who, values in reversed(spent.items()):
-        label = f"{names[who]}: median {np.median(values):.2f} ms"
+        label = f"{names[who]}: median {numbers.amount(np.median(values), 'ms')}"
         # what is slower than the last bin counts in it
         ax.hist(values.clip(max=bins[-1]), bins, color=COLORS[who], alpha=0.65, label=label)
         ax.axvline(np.median(values), color=COLORS[who], linewidth=1.4)
     ax.set(xlabel="ms for one file; the last bar holds the slowest 1 % too", ylabel="calls")
-    ax.legend(frameon=False)
+    plots.style(ax)
     return figure
 
 
@@ -176,7 +175,7 @@ def _with_pictures(
         row
         | {
             "picture": page.pictured(
-                row["path"],
+                f"{row['path']}, which is {row['truth']}",
                 thumbnail,
                 files[row["pixels_sha256"]],
                 pixels=THUMBNAIL_PIXELS,

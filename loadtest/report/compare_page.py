@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import matplotlib.figure
 import numpy as np
 from numpy.typing import NDArray
 
 from foundation import page, plots
-from foundation.palette import BLUE, GREEN, GREY, ORANGE, RED
+from foundation.palette import BLUE, GREEN, GREY, INK, ORANGE, RED
 from loadtest.results.percentiles import of_counts
 from loadtest.verdicts.comparison import Comparison, Slices
 from loadtest.verdicts.sides import Sides
@@ -25,7 +25,7 @@ def write(
     found: Comparison,
     sides: Sides,
     notes: Sequence[str],
-    command: str,
+    origin: page.Origin,
 ) -> None:
     """Writes the page.
 
@@ -34,15 +34,15 @@ def write(
         found: the answers.
         sides: A and B.
         notes: what a reader has to know before them.
-        command: as it was typed.
+        origin: where they come from.
     """
     cut = [side.slices for side in sides]
     both = [side.run.settings for side in sides]
-    names = [f"{letter}: {plots.name(side.name)}" for letter, side in zip("AB", sides)]
+    names = [f"{letter}: {side.name}" for letter, side in zip("AB", sides)]
     page.write(
         path,
         TEMPLATE,
-        origin=page.origin(command),
+        origin=origin,
         found=found,
         sides=sides,
         notes=notes,
@@ -50,25 +50,24 @@ def write(
             (name, *(one.get(name, "-") for one in both))
             for name in dict.fromkeys([*both[0], *both[1]])
         ],
-        ratios=page.drawn(_ratios, found),
-        tails=page.drawn(_tails, cut, names),
-        over_time=page.drawn(_over_time, cut, names),
+        ratios=page.drawn("Ratio of B to A with its interval, in percent", _ratios, found),
+        tails=page.drawn("Share of the right answers that took longer", _tails, cut, names),
+        over_time=page.drawn("Median and p95 of each second", _over_time, cut, names),
     )
 
 
 def _ratios(found: Comparison) -> matplotlib.figure.Figure:
     """Each ratio with its interval."""
     rows = [row for row in found.rows if row.name != "failures" and row.ratio is not None]
-    figure = matplotlib.figure.Figure(figsize=(9, 2.4), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(2.4)
     for at, row in enumerate(reversed(rows)):
         assert row.ratio is not None
         assert row.low is not None
         assert row.high is not None
         color = RED if row.worse else GREEN if row.better else GREY
-        axes.plot([100 * row.low - 100, 100 * row.high - 100], [at, at], color=color, linewidth=4)
+        axes.hlines(at, 100 * row.low - 100, 100 * row.high - 100, color=color, linewidth=4)
         axes.plot([100 * row.ratio - 100], [at], "o", color=color)
-    axes.axvline(0, color="black", linewidth=1)
+    axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)])
     axes.set(xlabel="B against A, %; 95 % interval", ylim=(-0.6, len(rows) - 0.4))
     plots.style(axes)
@@ -77,32 +76,27 @@ def _ratios(found: Comparison) -> matplotlib.figure.Figure:
 
 def _tails(cut: Sequence[Slices], names: Sequence[str]) -> matplotlib.figure.Figure:
     """The share of the right answers that took longer."""
-    figure = matplotlib.figure.Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(3.4)
     for side, name, color in zip(cut, names, (BLUE, ORANGE)):
         counts = side.counts.sum(axis=0)
         beyond = 1 - (np.cumsum(counts) - counts) / counts.sum()
-        axes.step(side.values_us / 1000, beyond, where="post", color=color, label=name)
-    _log(axes)
-    axes.set(title="Share of the right answers that took longer", xlabel="ms")
+        axes.step(side.values_us / 1000, beyond, where="post", color=color, label=plots.name(name))
+    axes.set(xscale="log", yscale="log", title="Share that took longer", xlabel="ms")
     plots.style(axes)
-    axes.legend(frameon=False)
     return figure
 
 
 def _over_time(cut: Sequence[Slices], names: Sequence[str]) -> matplotlib.figure.Figure:
     """Each second's median and p95."""
-    figure = matplotlib.figure.Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(3.4)
     for side, name, color in zip(cut, names, (BLUE, ORANGE)):
         for share, line in ((50, "-"), (95, ":")):
             values = _of_each(side, share) / 1000
-            label = f"{name}, p{share}"
+            label = f"{plots.name(name)}, p{share}"
             axes.plot(np.arange(side.count), values, line, color=color, label=label)
     axes.set(title="Latency of each second", xlabel="seconds since the begin", ylabel="ms")
-    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])  # room for the legend
+    axes.set_ylim(bottom=0)
     plots.style(axes)
-    axes.legend(frameon=False, loc="upper left", ncols=4)
     return figure
 
 
@@ -112,12 +106,3 @@ def _of_each(side: Slices, share: float) -> NDArray[np.float64]:
     answered = side.counts.any(axis=1)
     (found[answered],) = of_counts(side.values_us, side.counts[answered], (share,))
     return found
-
-
-def _log(axes: Any) -> None:
-    as_number = plots.plain_numbers()
-    axes.set(xscale="log", yscale="log")
-    axes.xaxis.set_major_formatter(as_number)
-    axes.yaxis.set_major_formatter(as_number)
-    if axes.get_xlim()[1] < 30 * axes.get_xlim()[0]:  # the powers of ten alone say too little
-        axes.xaxis.set_minor_formatter(as_number)

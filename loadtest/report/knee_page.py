@@ -26,6 +26,7 @@ def write(
     points: Sequence[Point],
     objectives: Objectives,
     settings: Mapping[str, Any],
+    origin: page.Origin,
 ) -> None:
     """Writes the page.
 
@@ -35,18 +36,27 @@ def write(
         knee: what was found.
         points: all measurements, in order of time.
         objectives: which the rates had to hold.
-        settings: name → value, shown as they are; "command" at the end of the page.
+        settings: name → value.
+        origin: where they come from.
     """
     page.write(
         path,
         TEMPLATE,
-        origin=page.origin(settings.get("command")),
+        origin=origin,
         verdict=verdict,
         knee=knee,
         points=points,
         objectives=objectives,
-        settings={name: value for name, value in settings.items() if name != "command"},
-        curves=page.drawn(_curves, knee, points, objectives) if points else "",
+        settings=settings,
+        curves=page.drawn(
+            "Latency of each measurement by offered and by carried rate",
+            _curves,
+            knee,
+            points,
+            objectives,
+        )
+        if points
+        else "",
     )
 
 
@@ -54,8 +64,7 @@ def _curves(
     knee: Knee, points: Sequence[Point], objectives: Objectives
 ) -> matplotlib.figure.Figure:
     """Latency against what was offered, and against what was carried."""
-    drawn = matplotlib.figure.Figure(figsize=(9, 4.2), layout="constrained")
-    left, right = drawn.subplots(1, 2, sharey=True)
+    drawn, (left, right) = plots.panels(4.2, columns=2, sharey=True)
     for axes, name, words in (
         (left, "rate", "requests offered a second"),
         (right, "right_per_s", "right answers a second"),
@@ -70,18 +79,14 @@ def _curves(
                 )
         axes.set(xlabel=words)
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(plots.plain_numbers())
-        axes.set_xlim(left=0)
+        plots.from_zero(axes)
     if knee.rate is not None and knee.high is not None:
         left.axvspan(knee.low, knee.high, color=GREEN, alpha=0.15)
         left.axvline(knee.rate, color=GREEN, linewidth=1.5, label="knee, 90 % interval")
-    left.set(ylabel="ms", title="Latency against what was offered")
-    right.set(title="Latency against what was carried")
+    left.set(ylabel="ms", title="Latency by what was offered")
+    right.set(title="Latency by what was carried")
     for axes in (left, right):
         plots.style(axes)
-    drawn.legend(
-        *left.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4
-    )
     return drawn
 
 

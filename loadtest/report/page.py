@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +45,9 @@ class Report:
     changes: tuple[Cost, ...] = ()
     """Changes that were made to the servers meanwhile."""
     server: ServerView | None = None
+    command: str | None = None
+    """As it was typed."""
+    started: datetime.datetime | None = None
 
 
 def write(path: Path, report: Report) -> None:
@@ -57,7 +61,7 @@ def write(path: Path, report: Report) -> None:
     page.write(
         path,
         TEMPLATE,
-        origin=page.origin(),
+        origin=page.origin(report.command, report.started),
         summary=report.summary,
         settings=report.settings,
         how=report.how,
@@ -70,10 +74,22 @@ def write(path: Path, report: Report) -> None:
         stairs=found,
         intended=held.percentiles(SHARES),
         sent=held.percentiles(SHARES, since=SENT) if late else [],
-        over_time=page.drawn(plots.over_time, held, report.changes) if taken.samples else "",
-        throughput=page.drawn(plots.throughput, found) if any(s.p50_ms for s in found) else "",
-        histogram=page.drawn(plots.histogram, held) if held.counts().get(samples.OK) else "",
+        over_time=page.drawn(
+            "Latency percentiles and requests over time", plots.over_time, held, report.changes
+        )
+        if taken.samples
+        else "",
+        throughput=page.drawn("Latency against throughput", plots.throughput, found)
+        if any(s.p50_ms for s in found)
+        else "",
+        histogram=page.drawn("Histogram of the latencies", plots.histogram, held)
+        if held.counts().get(samples.OK)
+        else "",
         server=seen,
         meanings=MEANINGS,
-        server_figure=page.drawn(server_figure, seen) if seen is not None and seen.seconds else "",
+        server_figure=page.drawn(
+            "Parts of the mean latency over time, and sizes of batches", server_figure, seen
+        )
+        if seen is not None and seen.seconds
+        else "",
     )

@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import matplotlib.figure
 import numpy as np
 
-from foundation import plots
-from foundation.palette import BLUE, GREY, ORANGE, RED, SERIES
+from foundation import numbers, plots
+from foundation.palette import BLUE, GREY, INK, ORANGE, RED, SERIES
 from loadtest.change.cost import Cost
 from loadtest.results import samples
 from loadtest.results.histograms import distribution, empty, of_latencies, percentiles
@@ -33,8 +32,7 @@ def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figur
     wrong = {code: held.by_second(code) for code in held.counts() if code != samples.OK}
     last = max(second for one in (right, *wrong.values()) for second in one)
     width = 1 + last // MOST_POINTS
-    figure = matplotlib.figure.Figure(figsize=(9, 5), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
+    figure, (upper, lower) = plots.panels(5.4, rows=2, sharex=True)
     stretches: dict[int, Any] = {}
     for second, histogram in right.items():
         stretches.setdefault(second // width, empty()).add(histogram)
@@ -45,7 +43,7 @@ def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figur
             values[at] = percentiles(histogram, (share,))[0].value_ms
         upper.plot(middles, values, color=color, label=f"p{share}", marker=".")
     upper.set(title=f"Latency of the right answers of each {_time(width)}", ylabel="ms")
-    upper.set_ylim(0, 1.2 * upper.get_ylim()[1])  # room for the legend
+    upper.set_ylim(bottom=0)
     below = np.zeros(len(middles))
     for label, seconds, color in [*_right(held), ("failures", list(wrong.values()), RED)]:
         counts = np.zeros(len(middles))
@@ -56,17 +54,17 @@ def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figur
             lefts = [at * width for at in range(len(middles))]
             lower.bar(lefts, counts, 0.9 * width, below, align="edge", color=color, label=label)
         below += counts
-    lower.set_ylim(0, 1.3 * max(1.0, float(below.max())))
+    lower.set_ylim(0, 1.05 * max(1.0, float(below.max())))
     lower.set(
-        title=f"Requests of each {_time(width)}: so many samples does a point above rest on",
+        title=f"Requests of each {_time(width)}, on which the points above rest",
         xlabel="seconds",
         ylabel="requests",
     )
     for axes in (upper, lower):
         for number, change in enumerate(changes, 1):
-            axes.axvline(change.second, color="black", linewidth=1, linestyle="--")
+            axes.axvline(change.second, color=INK, linewidth=1, linestyle="--")
             shaded_s = max(change.took_s, 0.0)
-            axes.axvspan(change.second, change.second + shaded_s, color="black", alpha=0.06)
+            axes.axvspan(change.second, change.second + shaded_s, color=INK, alpha=0.08)
             if axes is upper:
                 axes.annotate(
                     str(number),
@@ -79,7 +77,6 @@ def over_time(held: Recording, changes: Sequence[Cost] = ()) -> matplotlib.figur
                 )
         axes.set_xlim(0, max(last + 1, width))
         plots.style(axes)
-        axes.legend(frameon=False, loc="upper left", ncols=3)
     return figure
 
 
@@ -105,23 +102,16 @@ def histogram(held: Recording) -> matplotlib.figure.Figure:
     values_us, counts = distribution(held.histogram())
     latencies_ms = values_us / 1000
     low, high = latencies_ms[0], max(latencies_ms[-1], 2e-3)
-    figure = matplotlib.figure.Figure(figsize=(9, 2.8), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(3.0)
     bins = np.geomspace(low * 0.95, high * 1.05, 60).tolist()
     axes.hist(latencies_ms, bins, weights=counts, color=BLUE)
     axes.set_yscale("log")  # a stall is a handful of requests among thousands
-    for one, color in zip(held.percentiles((50, 95, 99, 99.9)), (GREY, ORANGE, RED, "black")):
-        label = f"p{one.share:g} {one.value_ms:.3g} ms"
+    for one, color in zip(held.percentiles((50, 95, 99, 99.9)), (GREY, ORANGE, RED, INK)):
+        label = f"p{one.share:g} {numbers.amount(one.value_ms, 'ms')}"
         axes.axvline(one.value_ms, color=color, linewidth=1.2, label=label)
     axes.set_xscale("log")
-    as_number = plots.plain_numbers()
-    axes.xaxis.set_major_formatter(as_number)
-    axes.yaxis.set_major_formatter(as_number)
-    if high / low < 30:  # so narrow that the powers of ten alone say too little
-        axes.xaxis.set_minor_formatter(as_number)
     axes.set(title="Latency of the right answers", xlabel="ms", ylabel="requests")
     plots.style(axes)
-    axes.legend(frameon=False)
     return figure
 
 
@@ -165,23 +155,18 @@ def stairs(
 
 def throughput(found: Sequence[Stair]) -> matplotlib.figure.Figure:
     """Latency against throughput: where does it bend?"""
-    figure = matplotlib.figure.Figure(figsize=(9, 2.8), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(3.0)
     right = [stair.right_per_s for stair in found]
     for name, color in (("p50", BLUE), ("p99", RED)):
         values = [getattr(stair, f"{name}_ms") for stair in found]
         values = [np.nan if value is None else value for value in values]
         axes.plot(right, values, color=color, marker="o", label=name)
     axes.set_yscale("log")
-    as_number = plots.plain_numbers()
-    axes.yaxis.set_major_formatter(as_number)
-    axes.yaxis.set_minor_formatter(as_number)
-    axes.set_xlim(left=0)
+    plots.from_zero(axes)
     axes.set(
-        title="Latency against throughput, a point a stair",
+        title="Latency against throughput, a point for each rate",
         xlabel="right answers a second",
         ylabel="ms",
     )
     plots.style(axes)
-    axes.legend(frameon=False)
     return figure

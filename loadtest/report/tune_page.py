@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import matplotlib.figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from foundation import page, plots
 from foundation.palette import BLUE, GREEN, GREY, ORANGE
@@ -28,35 +28,39 @@ def write(
     turns: InTurns | None,
     chosen: Tried | None,
     objectives: Objectives,
-    command: str,
+    origin: page.Origin,
 ) -> None:
     """Writes the page."""
     ordered = sorted(tried, key=lambda one: (not one.last, -one.order))
     page.write(
         path,
         TEMPLATE,
-        origin=page.origin(command),
+        origin=origin,
         verdict=verdict,
         tried=ordered,
         side_by_side=side_by_side(tried, turns),
         chosen=chosen,
         objectives=objectives,
         shared_fate=" ".join(SHARED_FATE),
-        bars=page.drawn(_bars, ordered, chosen) if ordered else "",
-        pairs=page.drawn(_pairs, turns) if turns is not None else "",
+        bars=page.drawn("The knee of each set of parameters", _bars, ordered, chosen)
+        if ordered
+        else "",
+        pairs=page.drawn(
+            "Latency over its limit in each pair, with and without batching", _pairs, turns
+        )
+        if turns is not None
+        else "",
     )
 
 
 def _bars(ordered: Sequence[Tried], chosen: Tried | None) -> matplotlib.figure.Figure:
     """Each one's knee with its interval; the last looks above."""
-    height = 0.9 + 0.32 * len(ordered)
-    figure = matplotlib.figure.Figure(figsize=(9, height), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(0.9 + 0.32 * len(ordered))
     for at, one in enumerate(reversed(ordered)):
         knee = one.found.knee
         color = GREEN if one is chosen else BLUE if one.last else GREY
         high = knee.low if knee.high is None else knee.high
-        axes.plot([knee.low, high], [at, at], color=color, linewidth=4)
+        axes.hlines(at, knee.low, high, color=color, linewidth=4)
         if knee.rate is not None:
             axes.plot([knee.rate], [at], "o", color=color)
     names = [
@@ -65,16 +69,15 @@ def _bars(ordered: Sequence[Tried], chosen: Tried | None) -> matplotlib.figure.F
     axes.set_yticks(range(len(names)), names)
     for label, one in zip(axes.get_yticklabels(), reversed(ordered)):
         label.set_fontweight("bold" if one.candidate == OFF else "normal")
-    axes.set(xlabel="highest rate that holds the objectives, requests/s; 90 % interval")
-    axes.set_xlim(left=0)
+    axes.set(xlabel="requests/s that hold the objectives; 90 % interval")
+    plots.from_zero(axes)
     plots.style(axes)
     return figure
 
 
 def _pairs(turns: InTurns) -> matplotlib.figure.Figure:
     """Both strains of each pair; what failed more often than allowed stands at the upper edge."""
-    figure = matplotlib.figure.Figure(figsize=(9, 3), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(3.0)
     seen = [value for pair in turns.pairs for value in pair if math.isfinite(value)]
     edge = 1.5 * max([1.0, *seen])
     for at, color, label in ((0, BLUE, "with batching"), (1, ORANGE, "without batching")):
@@ -82,11 +85,7 @@ def _pairs(turns: InTurns) -> matplotlib.figure.Figure:
         axes.plot(range(1, len(values) + 1), values, "o", color=color, label=label)
     axes.axhline(1, color=GREY, linestyle="--", linewidth=1, label="allowed")
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(plots.plain_numbers())
-    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="pair", ylabel="latency over its limit")
     plots.style(axes)
-    axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     return figure

@@ -34,8 +34,7 @@ def figure(view: ServerView) -> matplotlib.figure.Figure:
         view: with or without seconds; an empty one gives empty axes.
     """
     sizes = view.whole.measured.batch_sizes if view.whole is not None else ()
-    drawn = matplotlib.figure.Figure(figsize=(9, 5.6 if sizes else 2.8), layout="constrained")
-    axes = drawn.subplots(2 if sizes else 1, 1, squeeze=False)[:, 0]
+    drawn, axes = plots.panels(5.8 if sizes else 3.0, rows=2 if sizes else 1)
     _shares(axes[0], view.seconds)
     if sizes:
         _sizes(axes[1], sizes)
@@ -61,13 +60,11 @@ def _shares(axes: Any, seconds: Sequence[Window]) -> None:
             bottom = bottom + heights
     whose = shown[0][0].split.of if shown and shown[0][0].split else "server"
     axes.set(
-        title=f"Where the {whose}'s mean latency goes, by the second of the answers",
+        title=f"Where the {whose}'s mean latency goes, by second",
         xlabel="seconds since the first page",
         ylabel="%",
     )
     axes.set_ylim(0, 100)
-    if shown:
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _coarse(parts: Sequence[Part]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib.figure
@@ -30,12 +30,13 @@ class Section:
 
     title: str
     note: str
-    shown: matplotlib.figure.Figure | Table
+    shown: Callable[[], matplotlib.figure.Figure] | Table
+    """Draws a plot, or a table."""
 
     @property
     def plot(self) -> str:
-        """The plot as SVG; empty where a table is shown."""
-        return "" if isinstance(self.shown, Table) else page.drawn(lambda: self.shown)
+        """The plot; empty where a table is shown."""
+        return "" if isinstance(self.shown, Table) else page.drawn(self.title, self.shown)
 
     @property
     def table(self) -> Table | None:
@@ -63,7 +64,7 @@ class Page:
         page.write(
             path,
             TEMPLATE,
-            origin=page.origin(figures.command),
+            origin=page.origin(figures.command, figures.started),
             title=self.title,
             about=self.about,
             figures=figures.results,
@@ -71,8 +72,3 @@ class Page:
             sections=self.sections,
             absent=self.absent,
         )
-
-
-def figure(height: float) -> matplotlib.figure.Figure:
-    """An empty plot as wide as the page; the height in inches."""
-    return matplotlib.figure.Figure(figsize=(9, height), layout="constrained")

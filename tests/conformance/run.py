@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ from tests.conformance.verdicts import Verdict, recorded, run  # noqa: E402
 
 CONNECT_S: Final = 10.0
 
+
 _COMMAND: Final = "python -m tests.conformance.run"
 
 
@@ -52,11 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--ending", action="store_true", help="ask also what can end that server's process"
     )
-    arguments = parser.parse_args(argv)
-    return run_command(_COMMAND, lambda: _run(arguments))
+    typed = sys.argv[1:] if argv is None else argv
+    arguments = parser.parse_args(typed)
+    command = shlex.join([*_COMMAND.split(), *typed])
+    return run_command(_COMMAND, lambda: _run(arguments, command))
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, command: str) -> int:
     if bool(arguments.grpc) != bool(arguments.rest):
         raise InputError(
             "Expected both addresses of the server, or none. Received: "
@@ -68,6 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for key, case in whole_table.cases().items()
         if not other or (case.setup == arguments.setup and _is_for_others(case, arguments.ending))
     }
+    figures = Figures("conformance", command)
     verdicts: list[Verdict] = []
     ended = ""
     with _other(arguments) if other else _local() as servers:
@@ -79,8 +84,9 @@ def _run(arguments: argparse.Namespace) -> int:
                 break
             if not verdicts[-1].fine:
                 print(f"differs: {key}", file=sys.stderr)
-    _write_cases(verdicts, other)
-    code = _figures(verdicts, other).write()
+    write_cases(verdicts, page.origin(command, figures.started), other=other)
+    _add(figures, verdicts, other)
+    code = figures.write()
     if ended:
         raise InputError(
             f"Expected a server that lives through {len(cases)} cases. Received: {ended}, after "
@@ -119,8 +125,7 @@ def _local() -> Iterator[dict[Setup, Server]]:
         }
 
 
-def _figures(verdicts: list[Verdict], other: bool) -> Figures:
-    figures = Figures("conformance", command=_COMMAND)
+def _add(figures: Figures, verdicts: list[Verdict], other: bool) -> None:
     figures.add("cases", len(verdicts), "cases")
     figures.add("cases.differ", sum(not v.fine for v in verdicts), "cases", at_most=0)
     if not other:
@@ -140,7 +145,6 @@ def _figures(verdicts: list[Verdict], other: bool) -> Figures:
             f"of {len(found)} cases",
             at_least=len(found) - known,
         )
-    return figures
 
 
 def _by_subject(verdicts: list[Verdict]) -> dict[str, list[Verdict]]:
@@ -150,7 +154,8 @@ def _by_subject(verdicts: list[Verdict]) -> dict[str, list[Verdict]]:
     return found
 
 
-def _write_cases(verdicts: list[Verdict], other: bool) -> None:
+def write_cases(verdicts: list[Verdict], origin: page.Origin, *, other: bool) -> None:
+    """Writes every case, as JSON and as a page."""
     BUILD_DIR.mkdir(parents=True, exist_ok=True)
     rows = [_row(verdict) for verdict in verdicts]
     # Those that differ first: they are what one looks for.
@@ -162,7 +167,7 @@ def _write_cases(verdicts: list[Verdict], other: bool) -> None:
     page.write(
         path,
         Path(__file__).with_name("page.html"),
-        origin=page.origin(),
+        origin=origin,
         subjects=subjects,
         rows=rows,
         server="another server" if other else "the local server",

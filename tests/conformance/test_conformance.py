@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.conformance import verdicts, whole_table
+from foundation import page
+from tests.conformance import run, verdicts, whole_table
 from tests.conformance.case import Http, Source
 from tests.conformance.local import LocalServer
 from tests.conformance.verdicts import Verdict
+from tests.house.pages import whole
 
 CASES = whole_table.cases()
 
@@ -67,6 +71,17 @@ def test_rest_is_laid_out_to_the_letter_as_the_real_server_lays_it_out(
     found = default_server.ask(Http("POST", "/v1/models/affine:predict", body))
 
     assert found["body"] == text
+
+
+def test_the_page_shows_every_case(
+    verdict: Verdicts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    origin = page.origin("python -m tests.conformance.run", now)
+    run.write_cases([verdict(key) for key in CASES], origin, other=False)
+    text = whole(Path("build/conformance.html"), "Conformance of the local server")
+    assert text.count("<details") == len(CASES)
 
 
 def test_the_table_is_large_and_what_differs_has_a_reason() -> None:

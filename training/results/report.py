@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import matplotlib.figure
 import numpy as np
 import sklearn.metrics
 
 from foundation import page, plots
-from foundation.palette import BLUE, GREY, ORANGE
+from foundation.palette import BLUE, GREY, INK, ORANGE
 from training import chance, run
 from training.data.thumbnails import thumbnail
 
@@ -41,9 +40,11 @@ def _values(made: run.Run) -> dict[str, Any]:
     metrics = made.metrics()
     return {
         "origin": page.Origin(
+            command=made.settings.get("command"),  # older runs have none
             commit=made.settings["commit"],
             machine=made.settings.get("machine"),
-            time=made.settings["finished"],
+            started=made.settings.get("started"),
+            finished=made.settings["finished"],
         ),
         "run": made.settings,
         "metrics": metrics,
@@ -51,49 +52,46 @@ def _values(made: run.Run) -> dict[str, Any]:
         "doubts": chance.doubts(metrics["test"]),
         "classes": made.class_names,
         "settings": sorted(made.settings["config"].items()),
-        "curves": page.drawn(_learning_curves, made.settings["training"]),
-        "roc": page.drawn(_roc_and_precision_recall, made.class_names[1], predictions),
-        "histogram": page.drawn(_histogram, made, test),
+        "curves": page.drawn("Learning curves", _learning_curves, made.settings["training"]),
+        "roc": page.drawn(
+            "ROC curve, and precision by recall",
+            _roc_and_precision_recall,
+            made.class_names[1],
+            predictions,
+        ),
+        "histogram": page.drawn(
+            "Histogram of the test images by probability", _histogram, made, test
+        ),
         "mistakes": _mistakes(made, test),
     }
-
-
-def _axes(width: float, height: float, columns: int) -> tuple[matplotlib.figure.Figure, Any]:
-    figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    for ax in axes:
-        plots.style(ax)
-    return figure, axes
 
 
 def _learning_curves(training: dict[str, Any]) -> matplotlib.figure.Figure:
     history = training["history"]
     epochs = [row["epoch"] for row in history]
-    figure, (loss, auc) = _axes(9, 3, 2)
+    figure, (loss, auc) = plots.panels(3.2, columns=2)
     loss.plot(epochs, [row["loss"] for row in history], color=GREY, label="training")
     loss.plot(epochs, [row["validation_loss"] for row in history], color=BLUE, label="validation")
     loss.set(title="Loss (binary cross-entropy)", xlabel="epoch")
     areas = [row["validation_roc_auc"] for row in history]
-    auc.plot(
-        epochs, [np.nan if a is None else a for a in areas], color=BLUE, label="validation ROC-AUC"
-    )
+    auc.plot(epochs, [np.nan if a is None else a for a in areas], color=BLUE, label="ROC-AUC")
     auc.plot(
         epochs,
         [row["validation_accuracy"] for row in history],
         color=ORANGE,
-        label="validation accuracy at 0.5",
+        label="accuracy at 0.5",
     )
     auc.set(title="Validation", xlabel="epoch")
     for ax in (loss, auc):
-        ax.axvline(training["best_epoch"], color="black", linewidth=0.8, linestyle=":")
-        ax.legend(frameon=False)
+        ax.axvline(training["best_epoch"], color=INK, linewidth=0.8, linestyle=":")
+        plots.style(ax)
     return figure
 
 
 def _roc_and_precision_recall(
     positive: str, predictions: Sequence[run.Prediction]
 ) -> matplotlib.figure.Figure:
-    figure, (roc, pr) = _axes(9, 3.6, 2)
+    figure, (roc, pr) = plots.panels(3.8, columns=2)
     for split, color in (("validation", GREY), ("test", BLUE)):
         rows = [row for row in predictions if row.split == split]
         targets = [row.label == positive for row in rows]
@@ -101,22 +99,22 @@ def _roc_and_precision_recall(
         roc.plot(*sklearn.metrics.roc_curve(targets, scores)[:2], color=color, label=split)
         precision, recall, _ = sklearn.metrics.precision_recall_curve(targets, scores)
         pr.plot(recall, precision, color=color, label=split)
-    roc.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="guessing")
+    roc.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="guessing")
     roc.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
     pr.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.03))
     for ax in (roc, pr):
-        ax.legend(frameon=False)
+        plots.style(ax)
     return figure
 
 
 def _histogram(made: run.Run, test: Sequence[run.Prediction]) -> matplotlib.figure.Figure:
-    figure, (ax,) = _axes(9, 2.8, 1)
+    figure, (ax,) = plots.panels(3.0)
     bins = np.linspace(0, 1, 41)
     for label, color in zip(made.class_names, (GREY, ORANGE)):
         scores = [row.probability for row in test if row.label == label]
         ax.hist(scores, bins, color=color, alpha=0.75, label=plots.name(label))
     decision = made.decision
-    ax.axvline(decision.threshold, color="black", linewidth=1, label="threshold")
+    ax.axvline(decision.threshold, color=INK, linewidth=1, label="threshold")
     ax.axvspan(
         decision.review.low,
         decision.review.high,
@@ -130,7 +128,7 @@ def _histogram(made: run.Run, test: Sequence[run.Prediction]) -> matplotlib.figu
         ylabel="images",
         xlim=(0, 1),
     )
-    ax.legend(frameon=False)
+    plots.style(ax)
     return figure
 
 
@@ -141,7 +139,12 @@ def _mistakes(made: run.Run, test: Sequence[run.Prediction]) -> list[dict[str, A
     return [
         {
             "row": row,
-            "picture": page.pictured(row.path, _thumbnail, made, row.path),
+            "picture": page.pictured(
+                f"{row.path}, which is {row.label} and was taken for {row.predicted}",
+                _thumbnail,
+                made,
+                row.path,
+            ),
         }
         for row in wrong[:MISTAKES_SHOWN]
     ]

@@ -43,6 +43,10 @@ class TrainedRun:
     timings: dict[str, float]
     """seconds a stage"""
     device: str
+    command: str
+    """as it was typed; after an interruption, the one that went on"""
+    started: str
+    """ISO 8601: when that command began"""
 
 
 def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
@@ -195,9 +199,11 @@ def _settings(trained: TrainedRun, model: keras.Model) -> dict[str, Any]:
             "history": trained.progress.history,
         },
         "versions": run.package_versions(),
+        "command": trained.command,
         "commit": figures.git_commit(),
         "machine": figures.machine(),
         "strategy": trained.device,
         "timings": trained.timings,
+        "started": trained.started,
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }

@@ -94,6 +94,8 @@ def _parser() -> Parser:
 
 
 def _verdict(arguments: argparse.Namespace, command: str) -> int:
+    path: Path = arguments.page
+    figures = Figures(path.stem, command)
     plan = read_plan(arguments.plan)
     now_s = time.time() if arguments.now_s is None else arguments.now_s
     if not math.isfinite(now_s):
@@ -106,10 +108,10 @@ def _verdict(arguments: argparse.Namespace, command: str) -> int:
     )
     records = read_records(plan, arguments.exposures, arguments.outcomes)
     verdict = evaluate(plan, records, now_s)
-    path: Path = arguments.page
     path.parent.mkdir(parents=True, exist_ok=True)
-    page.write(path, plan=plan, verdict=verdict)
-    _figures(path.stem, command, verdict).write(path.parent, told=False)
+    _add(figures, verdict)
+    page.write(path, plan=plan, verdict=verdict, figures=figures)
+    figures.write(path.parent, told=False)
     _log.info("page: %s, figures: %s", path, path.with_suffix(".json"))
     if arguments.json:
         print(json.dumps(dataclasses.asdict(verdict), indent=2, allow_nan=False))
@@ -118,8 +120,7 @@ def _verdict(arguments: argparse.Namespace, command: str) -> int:
     return 0
 
 
-def _figures(name: str, command: str, verdict: Verdict) -> Figures:
-    figures = Figures(name, command)
+def _add(figures: Figures, verdict: Verdict) -> None:
     figures.add("verdict", verdict.kind, "")
     figures.add("difference.estimate", verdict.estimate, "share")
     figures.add("difference.lower", verdict.lower, "share")
@@ -139,7 +140,6 @@ def _figures(name: str, command: str, verdict: Verdict) -> Figures:
     figures.add("srm.broken", verdict.mismatch.broken is not None, "")
     for field, count in dataclasses.asdict(verdict.counts).items():
         figures.add(f"count.{field}", count, "")
-    return figures
 
 
 def _plan(arguments: argparse.Namespace, command: str) -> int:

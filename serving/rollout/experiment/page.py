@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib
 import matplotlib.figure
 import numpy as np
 
-from foundation import page, plots
+from foundation import numbers, page, plots
+from foundation.figures import Figures
 from foundation.palette import BLUE, GREY, ORANGE, RED
 from serving.rollout.experiment import words
 from serving.rollout.experiment.plan import Plan
@@ -21,26 +21,33 @@ from serving.rollout.experiment.verdict import GuardrailRow, MismatchRow, Since,
 TEMPLATE: Final = Path(__file__).with_name("experiment.html")
 
 
-def write(path: Path, *, plan: Plan, verdict: Verdict) -> None:
+def write(path: Path, *, plan: Plan, verdict: Verdict, figures: Figures) -> None:
     """Writes the page.
 
     Args:
         path: of the page.
         plan: what was meant to be shown.
         verdict: what is shown.
+        figures: of the same verdict, with the command and its start.
     """
     page.write(
         path,
         TEMPLATE,
-        origin=page.origin(),
+        origin=page.origin(figures.command, figures.started),
         plan=plan,
         verdict=verdict,
         settings={**dataclasses.asdict(plan), "weights": dict(plan.weights)},
         counts={**dataclasses.asdict(verdict.counts), "records_after_now": verdict.after_now},
         words=words,
-        quality=page.drawn(_quality, plan, verdict) if verdict.series["hours"] else "",
-        split=page.drawn(_split, plan, verdict) if verdict.mismatch.series["hours"] else "",
-        guardrails=page.drawn(_guardrails, verdict)
+        quality=page.drawn(
+            "Difference of the shares of right answers over time", _quality, plan, verdict
+        )
+        if verdict.series["hours"]
+        else "",
+        split=page.drawn("Evidence of a sample-ratio mismatch over time", _split, plan, verdict)
+        if verdict.mismatch.series["hours"]
+        else "",
+        guardrails=page.drawn("Each guardrail over time", _guardrails, verdict)
         if verdict.guardrails[0].series["hours"]
         else "",
     )
@@ -48,8 +55,7 @@ def write(path: Path, *, plan: Plan, verdict: Verdict) -> None:
 
 def _quality(plan: Plan, verdict: Verdict) -> matplotlib.figure.Figure:
     """The difference with its confidence sequence, and both shares."""
-    figure = matplotlib.figure.Figure(figsize=(9, 5.6), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    figure, (upper, lower) = plots.panels(5.8, rows=2, sharex=True, height_ratios=(3, 2))
     small = 100 * plan.smallest_difference
     _interval(upper, verdict.series, BLUE, least=2 * small)
     upper.axhline(0, color=GREY, linewidth=1)
@@ -66,14 +72,13 @@ def _quality(plan: Plan, verdict: Verdict) -> matplotlib.figure.Figure:
     _sides(lower, verdict.series, plan)
     lower.set(title="Share of right answers", ylabel="%", xlabel="hours since the first exposure")
     for axes in (upper, lower):
-        _style(axes)
+        plots.style(axes)
     return figure
 
 
 def _split(plan: Plan, verdict: Verdict) -> matplotlib.figure.Figure:
     """The evidence of a sample-ratio mismatch."""
-    figure = matplotlib.figure.Figure(figsize=(9, 2.6), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(2.8)
     row: MismatchRow = verdict.mismatch
     axes.plot(
         row.series["hours"],
@@ -92,14 +97,13 @@ def _split(plan: Plan, verdict: Verdict) -> matplotlib.figure.Figure:
         ylabel="power of ten",
         xlabel="hours since the first exposure",
     )
-    _style(axes)
+    plots.style(axes)
     return figure
 
 
 def _guardrails(verdict: Verdict) -> matplotlib.figure.Figure:
     """Each guardrail's difference with its margin."""
-    figure = matplotlib.figure.Figure(figsize=(9, 6.6), layout="constrained")
-    every = figure.subplots(len(verdict.guardrails), 1, sharex=True)
+    figure, every = plots.panels(7.2, rows=len(verdict.guardrails), sharex=True)
     row: GuardrailRow
     for axes, row in zip(every, verdict.guardrails):
         _interval(axes, row.series, BLUE, least=300 * row.margin)
@@ -109,7 +113,7 @@ def _guardrails(verdict: Verdict) -> matplotlib.figure.Figure:
         )
         _mark(axes, verdict, row.broken, "broken")
         axes.set(title=words.TITLES[row.name], ylabel="points")
-        _style(axes)
+        plots.style(axes)
     every[-1].set_xlabel("hours since the first exposure")
     figure.align_ylabels()
     return figure
@@ -146,15 +150,8 @@ def _mark(axes: Any, verdict: Verdict, since: Since | None, word: str) -> None:
     if since is not None and verdict.started_s is not None:
         at = (since.time_s - verdict.started_s) / 3600
         word = word.replace("_", " ")
-        axes.axvline(at, color=RED, linewidth=1.2, label=f"{word} after {at:.3g} h")
+        axes.axvline(at, color=RED, linewidth=1.2, label=f"{word} after {numbers.amount(at, 'h')}")
 
 
 def _numbers(column: list[Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([math.nan if one is None else one for one in column], np.float64)
-
-
-def _style(axes: Any) -> None:
-    plots.style(axes)
-    axes.title.set_fontsize(10)
-    # Beside the plot: inside it would cover the lines of one experiment or another.
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from foundation.palette import BLUE, GREY, INK, ORANGE, RED
-from foundation.plots import style
+from foundation import numbers, plots
+from foundation.palette import BLUE, GREY, GROUND, INK, ORANGE, RED
 from tests.bench.client import calls, imports, outage, verdict
 from tests.bench.client.arrays import Arrays
 from tests.bench.client.calls import Calls
@@ -18,7 +18,6 @@ from tests.bench.client.clients.frame import CASES, FORMS
 from tests.bench.client.outage import Outage
 from tests.bench.client.processes import OURS
 from tests.bench.environments import RIVAL_CLIENTS
-from tests.bench.page import figure as new_figure
 
 CLIENTS = {
     OURS: "tfs_client",
@@ -58,14 +57,13 @@ def import_costs(rounds: imports.Rounds) -> Figure:
         imports.BASELINE: "grpcio, numpy, protobuf",
         **CLIENTS,
     }
-    figure = new_figure(2.9)
-    both = figure.subplots(1, 2, sharey=True)
+    figure, both = plots.panels(2.9, columns=2, sharey=True)
     for axes, field, unit in zip(both, ("seconds", "mb"), ("s", "MB")):
         rows: list[Row] = []
         for name, title in names.items():
             values = [getattr(one[name], field) for one in rounds if name in one]
             if values:
-                rows.append((title, values, f"{statistics.median(values):.3g} {unit}"))
+                rows.append((title, values, numbers.amount(statistics.median(values), unit)))
         _dots(axes, rows)
         axes.set_xlabel(f"{unit}, logarithmic")
     return figure
@@ -73,13 +71,16 @@ def import_costs(rounds: imports.Rounds) -> Figure:
 
 def encoding(taken: Arrays) -> Figure:
     """Request bytes, in copies of the data."""
-    figure = new_figure(5.2)
-    every = figure.subplots(len(CASES), 1, sharex=True)
+    figure, every = plots.panels(5.2, rows=len(CASES), sharex=True)
     for axes, case in zip(every, CASES):
         ways = [(title, f"{case}.{name}", f"{case}.{name}.copy") for name, title in CLIENTS.items()]
         ways.insert(1, ("tfs_client, until sent", f"{case}.until_sent", f"{case}.{OURS}.copy"))
         rows = [
-            (title, taken.samples.ratios(of, copy, min), f"{taken.samples.us(of, min):,.0f} µs")
+            (
+                title,
+                taken.samples.ratios(of, copy, min),
+                numbers.amount(taken.samples.us(of, min), "µs"),
+            )
             for title, of, copy in ways
             if of in taken.samples
         ]
@@ -93,14 +94,13 @@ def encoding(taken: Arrays) -> Figure:
 
 def decoding(taken: Arrays) -> Figure:
     """Arrays from answers."""
-    figure = new_figure(3.6)
-    every = figure.subplots(len(FORMS), 1, sharex=True)
+    figure, every = plots.panels(3.6, rows=len(FORMS), sharex=True)
     for axes, form in zip(every, FORMS):
         rows = [
             (
                 title,
                 taken.samples.each(f"{form}.{name}", min),
-                f"{taken.samples.us(f'{form}.{name}', min):,.0f} µs",
+                numbers.amount(taken.samples.us(f"{form}.{name}", min), "µs"),
             )
             for name, title in CLIENTS.items()
             if f"{form}.{name}" in taken.samples
@@ -113,8 +113,7 @@ def decoding(taken: Arrays) -> Figure:
 
 def latency_ratios(taken: Calls) -> Figure:
     """Median latencies over those of the bare stub in the same process."""
-    figure = new_figure(2.4)
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(2.4)
     rows = []
     for name, title in {**KINDS, **{name: CLIENTS[name] for name in RIVAL_CLIENTS}}.items():
         if name in taken.samples:
@@ -131,8 +130,7 @@ def latency_ratios(taken: Calls) -> Figure:
 
 def latencies(taken: Calls) -> Figure:
     """How the single calls are spread."""
-    figure = new_figure(2.9)
-    both = figure.subplots(1, 2, sharey=True)
+    figure, both = plots.panels(2.9, columns=2, sharey=True)
     for axes, (kind, title) in zip(both, KINDS.items()):
         for name, label, color in (
             (f"{kind}.bare", "bare stub", GREY),
@@ -142,30 +140,26 @@ def latencies(taken: Calls) -> Figure:
             shares = np.linspace(0, 99.5, 400)
             axes.plot(np.percentile(seconds, shares) * 1e6, shares, color=color, label=label)
         axes.set(title=title, xlabel="µs", xlim=(0, None))
-        _style(axes)
+        plots.style(axes)
     both[0].set_ylabel("% of the calls took less")
-    both[1].legend(frameon=False, loc="lower right")
     return figure
 
 
 def memory(taken: Calls) -> Figure:
     """Growth since the warm-up."""
-    figure = new_figure(2.6)
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(2.6)
     for color, (kind, resident) in zip((BLUE, ORANGE), taken.memory.items()):
         at = np.linspace(0, taken.calls, len(resident))
         axes.plot(at, np.subtract(resident, resident[0]), color=color, label=KINDS[kind])
     axes.axhline(verdict.MEMORY_GROWTH_MB, color=RED, linestyle="--", linewidth=1, label="bar")
     axes.set(xlabel="calls after the warm-up", ylabel="MB more")
-    _style(axes)
-    axes.legend(frameon=False, loc="center right")
+    plots.style(axes)
     return figure
 
 
 def outages(taken: Mapping[str, Outage]) -> Figure:
     """Which version answered, and how long each call took."""
-    figure = new_figure(3.9 * len(taken))
-    every = figure.subplots(2 * len(taken), 1, sharex=True, squeeze=False)[:, 0]
+    figure, every = plots.panels(4.4 * len(taken), rows=2 * len(taken), sharex=True)
     for at, (kind, one) in enumerate(taken.items()):
         counts, times = every[2 * at : 2 * at + 2]
         shown = [row for row in OUTCOMES if one.count(row[0])]
@@ -185,20 +179,15 @@ def outages(taken: Mapping[str, Outage]) -> Figure:
                 one.begun_s[those], one.took_s[those] * 1e3, ".", color=color, markersize=1.5
             )
         times.set_yscale("log")
-        times.yaxis.set_major_formatter("{x:g}")
         times.set_ylabel("ms a call")
         for axes in (counts, times):
             for when, line in ((one.killed_s, "-"), (one.ready_s, "--")):
                 axes.axvline(when, color=RED, linestyle=line, linewidth=1)
-            _style(axes)
-        # Above the bars, which reach as high as the callers' rate.
-        counts.margins(y=0.7)
-        counts.legend(
-            edgecolor="none", framealpha=1, loc="upper left", ncols=len(shown), fontsize=8
-        )
+            plots.style(axes)
+        counts.margins(y=0.3)  # for the words above the bars
         top = counts.get_ylim()[1]
-        counts.text(one.killed_s, top * 0.65, " killed", color=RED)
-        counts.text(one.ready_s, top * 0.65, " its port is open again", color=RED)
+        counts.text(one.killed_s, top * 0.9, " killed", color=RED)
+        counts.text(one.ready_s, top * 0.9, " its port is open again", color=RED)
     every[-1].set_xlabel("s")
     figure.align_ylabels()
     # Thousands of dots: drawn as a picture, or the page would be huge.
@@ -222,20 +211,13 @@ def _dots(axes: Any, rows: Sequence[Row], logarithmic: bool = True) -> None:
             textcoords="offset points",
             va="center",
             fontsize=8,
-            bbox={"color": "white", "pad": 1},
+            bbox={"color": GROUND, "pad": 1},
         )
     axes.set_yticks(range(len(rows)), [title for title, _, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if logarithmic:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:,.7g}")
-        axes.xaxis.set_minor_formatter("")
-    _style(axes)
+    plots.style(axes)
     low, high = axes.get_xlim()
     room = (high / low) ** 0.3 if logarithmic else 1  # for the words
     axes.set_xlim(low, high * room if logarithmic else high + (high - low) * 0.3)
-
-
-def _style(axes: Any) -> None:
-    style(axes)
-    axes.title.set_fontsize(10)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from matplotlib.figure import Figure
 
 from tests.bench.client import imports, plots
 from tests.bench.client.arrays import Arrays
@@ -49,21 +52,23 @@ class Found:
 
 def sections(found: Found) -> list[Section]:
     """The page's sections, in order."""
-    shown = []
+    shown: list[Section] = []
+    plot: Callable[[], Figure]
     if found.imports is not None:
-        shown.append(Section("Import", IMPORT, plots.import_costs(found.imports)))
+        shown.append(Section("Import", IMPORT, partial(plots.import_costs, found.imports)))
     if found.encoded is not None:
-        plot = plots.encoding(found.encoded)
+        plot = partial(plots.encoding, found.encoded)
         shown.append(Section("From arrays to request bytes", ENCODE, plot))
     if found.decoded is not None:
-        plot = plots.decoding(found.decoded)
+        plot = partial(plots.decoding, found.decoded)
         shown.append(Section("From answer bytes to arrays", DECODE, plot))
     if found.calls is not None:
         shown += [
-            Section("Calls beside a bare stub", RATIO, plots.latency_ratios(found.calls)),
-            Section("Latency", SPREAD, plots.latencies(found.calls)),
-            Section("Memory", MEMORY, plots.memory(found.calls)),
+            Section("Calls beside a bare stub", RATIO, partial(plots.latency_ratios, found.calls)),
+            Section("Latency", SPREAD, partial(plots.latencies, found.calls)),
+            Section("Memory", MEMORY, partial(plots.memory, found.calls)),
         ]
     if found.outages:
-        shown.append(Section("A server killed and restarted", OUTAGE, plots.outages(found.outages)))
+        plot = partial(plots.outages, found.outages)
+        shown.append(Section("A server killed and restarted", OUTAGE, plot))
     return shown

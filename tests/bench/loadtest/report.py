@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from foundation import plots
 from foundation.palette import BLUE, GREEN, INK, ORANGE
-from foundation.plots import style
 from tests.bench.loadtest.accuracy import Accuracy
 from tests.bench.loadtest.knee import OBJECTIVES, Knees
 from tests.bench.loadtest.throughput import Throughput
-from tests.bench.page import Section, figure as new_figure
+from tests.bench.page import Section
 
 COLORS = {"open": BLUE, "closed": ORANGE, "ghz": GREEN, "truth": INK}
 
@@ -31,22 +32,33 @@ time."""
 
 def throughput(taken: Throughput) -> Section:
     """Requests a second, a point a turn."""
-    figure = new_figure(2.4)
-    axes = figure.subplots()
+    return Section("Requests a second", THROUGHPUT, lambda: _turns(taken))
+
+
+def knees(taken: Knees) -> Section:
+    """The knees that search and sweep found."""
+    return Section("The knee, searched and swept", KNEE, lambda: _sweep(taken))
+
+
+def tails(taken: Accuracy) -> Section:
+    """The share of requests that took longer, as each loop sees it."""
+    return Section("What is reported, and what is true", ACCURACY, lambda: _beyond(taken))
+
+
+def _turns(taken: Throughput) -> Figure:
+    figure, (axes,) = plots.panels(2.4)
     rows = (("bare stub", taken.bare_per_s, "closed"), ("generator", taken.ours_per_s, "open"))
     for at, (_, values, color) in enumerate(rows):
         axes.plot(values, [at] * len(values), "o", color=COLORS[color], alpha=0.6)
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     axes.set(xlabel="requests/s", ylim=(-0.5, 1.5))
-    axes.set_xlim(left=0)
-    style(axes)
-    return Section("Requests a second", THROUGHPUT, figure)
+    plots.from_zero(axes)
+    plots.style(axes)
+    return figure
 
 
-def knees(taken: Knees) -> Section:
-    """The knees that search and sweep found."""
-    figure = new_figure(3.4)
-    axes = figure.subplots()
+def _sweep(taken: Knees) -> Figure:
+    figure, (axes,) = plots.panels(3.6)
     answered = [(one.rate, one.p99_ms) for one in taken.points if one.p99_ms is not None]
     axes.plot(*zip(*answered), "o", color=COLORS["truth"], alpha=0.6, label="p99, sweep")
     axes.axhline(OBJECTIVES.limits["p99_ms"], color=COLORS["truth"], linestyle="--", linewidth=1)
@@ -60,14 +72,12 @@ def knees(taken: Knees) -> Section:
         axes.axvspan(found.low, found.high, color=COLORS["closed"], alpha=0.12)
     axes.set_yscale("log")
     axes.set(xlabel="requests offered a second", ylabel="p99, ms")
-    style(axes)
-    return Section("The knee, searched and swept", KNEE, figure)
+    plots.style(axes)
+    return figure
 
 
-def tails(taken: Accuracy) -> Section:
-    """The share of requests that took longer, as each loop sees it."""
-    figure = new_figure(4.2)
-    axes = figure.subplots()
+def _beyond(taken: Accuracy) -> Figure:
+    figure, (axes,) = plots.panels(4.4)
     for name, seen in taken.loops.items():
         latencies_ms = 1000 * np.sort(seen.latencies_s)
         beyond = 1 - np.arange(len(latencies_ms)) / len(latencies_ms)
@@ -75,6 +85,5 @@ def tails(taken: Accuracy) -> Section:
     truth = taken.open.truth_ms
     axes.plot(truth, [0.5, 0.01, 0.001], "x", color=COLORS["truth"], label="truth: p50, p99, p99.9")
     axes.set(xscale="log", yscale="log", xlabel="ms", ylabel="share that took longer")
-    axes.legend(frameon=False)
-    style(axes)
-    return Section("What is reported, and what is true", ACCURACY, figure)
+    plots.style(axes)
+    return figure

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from foundation import numbers, plots
 from foundation.palette import BLUE, GREY, INK, ORANGE
-from tests.bench.page import Section, figure as new_figure
+from tests.bench.page import Section
 from tests.bench.rollout import timeline
 from tests.bench.rollout.callers import FAILED, LABELS
 from tests.bench.rollout.traffic import Traffic
@@ -40,27 +41,26 @@ def sections(found: Found) -> list[Section]:
     """The page's sections, in order."""
     shown = []
     if "rpc" in found.traffic or "file" in found.traffic:
-        shown.append(Section("Rollback", ROLLBACK, _rollbacks(found.traffic)))
-    for part, taken in found.traffic.items():
-        shown.append(Section(f"Who answered: {part}", TRAFFIC, _answers(taken)))
+        shown.append(Section("Rollback", ROLLBACK, partial(_rollbacks, found.traffic)))
+    for name, taken in found.traffic.items():
+        shown.append(Section(f"Who answered: {name}", TRAFFIC, partial(_answers, taken)))
     if found.traffic:
-        shown.append(Section("Latency", LATENCY, _latencies(found.traffic)))
+        shown.append(Section("Latency", LATENCY, partial(_latencies, found.traffic)))
     if found.simulated:
-        shown.append(Section("Experiments", EXPERIMENT, _experiments(found.simulated)))
+        shown.append(Section("Experiments", EXPERIMENT, partial(_experiments, found.simulated)))
     return shown
 
 
 def _rollbacks(traffic: Mapping[str, Traffic]) -> Figure:
-    figure = new_figure(2.2)
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(2.4)
     for part, found in traffic.items():
         seconds = np.sort(timeline.last_answers_s(found.commands, found.rows))
         share = np.arange(1, len(seconds) + 1) / len(seconds)
         axes.step(seconds, 100 * share, where="post", label=f"{part} ({len(seconds)})")
     axes.set_xlabel("seconds")
     axes.set_ylabel("% of rollbacks")
-    axes.set_xlim(left=0)
-    axes.legend(frameon=False)
+    plots.from_zero(axes)
+    plots.style(axes)
     return figure
 
 
@@ -70,8 +70,7 @@ def _answers(found: Traffic) -> Figure:
     end = min(found.commands[-1].ended + 1, start + 20)
     own = found.rows[found.rows["label"] == 0]
     edges = np.arange(start, end, 0.1)
-    figure = new_figure(2.2)
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(2.4)
     for version, colour in ((1, BLUE), (2, ORANGE), (FAILED, INK)):
         counts, _ = np.histogram(own["ended"][own["version"] == version], edges)
         label = "failed" if version == FAILED else f"version {version}"
@@ -81,13 +80,12 @@ def _answers(found: Traffic) -> Figure:
             axes.axvspan(command.begun - start, command.ended - start, color=GREY, alpha=0.15)
     axes.set_xlabel("seconds")
     axes.set_ylabel(f"answers/s, {LABELS[0]}")
-    axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.98))
+    plots.style(axes)
     return figure
 
 
 def _latencies(traffic: Mapping[str, Traffic]) -> Figure:
-    figure = new_figure(2.4)
-    each: Any = figure.subplots(1, len(traffic), squeeze=False)[0]
+    figure, each = plots.panels(2.6, columns=len(traffic))
     for axes, (part, found) in zip(each, traffic.items()):
         took = 1000 * (found.rows["ended"] - found.rows["begun"])
         during = np.zeros(len(took), bool)
@@ -105,10 +103,8 @@ def _latencies(traffic: Mapping[str, Traffic]) -> Figure:
                     took[chosen], edges, weights=weights, histtype="step", color=colour, label=label
                 )
         axes.set_xscale("log")
-        axes.set_title(part, fontsize=9)
-        axes.set_xlabel("ms")
-    each[0].set_ylabel("% of requests")
-    each[0].legend(frameon=False)
+        axes.set(title=part, xlabel="ms", ylabel="% of requests")
+        plots.style(axes)
     return figure
 
 
@@ -118,12 +114,12 @@ def _experiments(simulated: Mapping[str, float | int | None]) -> Figure:
         for name, value in simulated.items()
         if value is not None and "outcomes" not in name and float(value) <= 1
     ][::-1]
-    figure = new_figure(0.3 * len(shares) + 0.8)
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(0.3 * len(shares) + 0.8)
     axes.barh([name for name, _ in shares], [percent for _, percent in shares], color=BLUE)
     for at, (_, percent) in enumerate(shares):
-        axes.text(percent + 1, at, f"{percent:.2f} %", va="center")
+        axes.text(percent + 1, at, numbers.percent(percent / 100, 2), va="center")
     axes.axvline(5, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlim(0, 112)
     axes.set_xlabel("% of experiments (dotted: 5 %)")
+    plots.style(axes, "x")
     return figure

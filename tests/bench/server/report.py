@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 from matplotlib.figure import Figure
 
-from foundation.palette import BLUE, GREY, INK, ORANGE
-from foundation.plots import style
-from tests.bench.page import Section, Table, figure as new_figure
+from foundation import numbers, plots
+from foundation.palette import BLUE, BLUES, GREY, INK, ORANGE
+from tests.bench.page import Section, Table
 from tests.bench.server import verdict
 from tests.bench.server.contest import CALLERS, FILES, PIXELS, Measured
 from tests.bench.server.soak import Memory
 from tests.bench.server.starts import Start
 
-COLORS = {1: "#9dbbdc", 8: "#5a8fc7", 32: "#2563a8"}
+COLORS = dict(zip(CALLERS, BLUES))
 """By callers."""
 
 TITLES = {FILES: "Image files: serving_default", PIXELS: "Pixels: predict_images"}
@@ -51,12 +51,12 @@ def sections(found: Found) -> list[Section]:
     shown = []
     if found.measured is not None:
         shown += [
-            Section("Throughput", "", _throughput(found.measured)),
-            Section("Latency with 32 callers", "", _latency(found.measured)),
-            Section("Where the CPU goes, with 32 callers", "", _cpu(found.measured)),
+            Section("Throughput", "", partial(_throughput, found.measured)),
+            Section("Latency with 32 callers", "", partial(_latency, found.measured)),
+            Section("Where the CPU goes, with 32 callers", "", partial(_cpu, found.measured)),
         ]
     if found.memory:
-        shown.append(Section("Memory", "", _memory(found.memory)))
+        shown.append(Section("Memory", "", partial(_memory, found.memory)))
     if found.measured is not None:
         shown.append(Section("Every measurement", EVERY, _every(found.measured)))
     if found.starts:
@@ -70,9 +70,8 @@ def _shown(measured: Measured, signature: str, count: int) -> list[str]:
 
 def _throughput(measured: Measured) -> Figure:
     """A bar for each number of callers, a dot for each round; TensorFlow's own limit as a line."""
-    figure = new_figure(6.4)
     ways = [_shown(measured, signature, CALLERS[-1]) for signature in (FILES, PIXELS)]
-    both = figure.subplots(2, 1, height_ratios=[len(one) + 1 for one in ways])
+    figure, both = plots.panels(6.4, rows=2, height_ratios=[len(one) + 1 for one in ways])
     for axes, signature, shown in zip(both, (FILES, PIXELS), ways):
         for at, way in enumerate(shown):
             for place, count in enumerate(CALLERS):
@@ -88,21 +87,25 @@ def _throughput(measured: Measured) -> Figure:
         rounds = measured.in_process[signature, threads]
         limit = statistics.median(one.images_per_s for one in rounds)
         axes.axvline(
-            limit, color=ORANGE, linestyle="--", label=f"in process, batches of 32: {limit:,.0f}/s"
+            limit,
+            color=ORANGE,
+            linestyle="--",
+            label=f"in process, batches of 32: {numbers.number(limit)}/s",
         )
         axes.set_yticks(range(len(shown)), [NAMES[way] for way in shown])
         axes.invert_yaxis()
         axes.set(title=TITLES[signature], xlabel="answers a second (dots: rounds)")
-        _style(axes, "x")
+        plots.style(axes, "x")
     return figure
 
 
 def _latency(measured: Measured) -> Figure:
     """From p50 to p99, medians of the rounds."""
     count = CALLERS[-1]
-    figure = new_figure(4.6)
     ways = [_shown(measured, signature, count) for signature in (FILES, PIXELS)]
-    both = figure.subplots(2, 1, sharex=True, height_ratios=[len(one) + 1 for one in ways])
+    figure, both = plots.panels(
+        4.6, rows=2, sharex=True, height_ratios=[len(one) + 1 for one in ways]
+    )
     for axes, signature, shown in zip(both, (FILES, PIXELS), ways):
         for at, way in enumerate(shown):
             rounds = measured.loads[f"{signature}.{way}", count]
@@ -113,7 +116,7 @@ def _latency(measured: Measured) -> Figure:
             axes.plot(p50, at, "o", color=BLUE, label="p50" if at == 0 else None)
             axes.plot(p99, at, "o", color=ORANGE, label="p99" if at == 0 else None)
             axes.annotate(
-                f"{p50:.3g} to {p99:.3g}",
+                f"{numbers.number(p50)} to {numbers.number(p99)}",
                 (p99, at),
                 (8, 0),
                 textcoords="offset points",
@@ -123,9 +126,8 @@ def _latency(measured: Measured) -> Figure:
         axes.margins(y=0.15)
         axes.invert_yaxis()
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
         axes.set(title=TITLES[signature])
-        _style(axes, "x")
+        plots.style(axes, "x")
     both[-1].set_xlabel("ms, logarithmic")
     low, high = both[-1].get_xlim()
     both[-1].set_xlim(low, high * 1.6)  # room for the numbers
@@ -135,9 +137,8 @@ def _latency(measured: Measured) -> Figure:
 def _cpu(measured: Measured) -> Figure:
     """CPU for each answer: callers, TensorFlow's share as it is in process, the server's rest."""
     count = CALLERS[-1]
-    figure = new_figure(4.6)
     ways = [_shown(measured, signature, count) for signature in (FILES, PIXELS)]
-    both = figure.subplots(2, 1, height_ratios=[len(one) + 1 for one in ways])
+    figure, both = plots.panels(4.6, rows=2, height_ratios=[len(one) + 1 for one in ways])
     for axes, signature, shown in zip(both, (FILES, PIXELS), ways):
         threads = verdict.best_threads(measured, signature)
         tensorflow = statistics.median(
@@ -160,13 +161,12 @@ def _cpu(measured: Measured) -> Figure:
         axes.set_yticks(range(len(shown)), [NAMES[way] for way in shown])
         axes.invert_yaxis()
         axes.set(title=TITLES[signature], xlabel="ms of CPU for each answer")
-        _style(axes, "x")
+        plots.style(axes, "x")
     return figure
 
 
 def _memory(points: Sequence[Memory]) -> Figure:
-    figure = new_figure(2.8)
-    axes = figure.subplots()
+    figure, (axes,) = plots.panels(2.8)
     axes.plot(
         [point.answers for point in points],
         [point.resident_mb for point in points],
@@ -176,7 +176,7 @@ def _memory(points: Sequence[Memory]) -> Figure:
     )
     axes.set_ylim(bottom=0)
     axes.set(xlabel="answers given", ylabel="MB")
-    _style(axes, "both")
+    plots.style(axes)
     return figure
 
 
@@ -190,13 +190,13 @@ def _every(measured: Measured) -> Table:
                 if rounds is None:
                     continue
                 rates = [one.per_s for one in rounds]
-                per_s = [f"{rate:,.0f}" for rate in (median(rates), min(rates), max(rates))]
+                per_s = [numbers.fixed(rate, 0) for rate in (median(rates), min(rates), max(rates))]
                 latencies_ms = [
-                    f"{median(one.percentile_ms(share) for one in rounds):.1f}"
+                    numbers.fixed(median(one.percentile_ms(share) for one in rounds), 1)
                     for share in (50, 99)
                 ]
                 cpu_ms = [
-                    f"{median(map(cpu_of, rounds)):.2f}"
+                    numbers.fixed(median(map(cpu_of, rounds)), 2)
                     for cpu_of in (verdict.client_cpu_ms, verdict.server_cpu_ms)
                 ]
                 rows.append([signature, NAMES[way], str(count), *per_s, *latencies_ms, *cpu_ms])
@@ -210,12 +210,7 @@ def _starts(starts: Sequence[Start]) -> Table:
     return Table(
         columns=["ready s", "TensorFlow's import s", "the server's own s"],
         rows=[
-            [f"{value:.2f}" for value in (start.ready_s, start.import_s, start.own_s)]
+            [numbers.fixed(value, 2) for value in (start.ready_s, start.import_s, start.own_s)]
             for start in starts
         ],
     )
-
-
-def _style(axes: Any, grid: str) -> None:
-    style(axes, grid)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)

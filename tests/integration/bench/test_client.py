@@ -20,6 +20,7 @@ from tests.bench.client.clients.frame import CASES, FORMS
 from tests.bench.client.imports import BARE, BASELINE
 from tests.bench.client.outage import CANARY, STABLE, STAND_IN
 from tests.bench.client.processes import OURS
+from tests.house.pages import plots, whole
 
 ROOT = Path(__file__).resolve().parents[3]
 TENSORFLOW = verdict.TENSORFLOW
@@ -104,7 +105,7 @@ def test_a_quick_run_judges_errors_only(quick: Path) -> None:
 @pytest.mark.thorough
 def test_a_client_that_cannot_be_had_is_left_out_with_the_reason(quick: Path) -> None:
     value = values_in(quick)
-    page = (quick / "bench-client.html").read_text()
+    page = whole(quick / "bench-client.html")
     for name in environments.RIVAL_CLIENTS:
         assert value[f"{name}.had"] is False
         assert value[f"{name}.absent"]
@@ -120,8 +121,8 @@ def test_samples_and_the_page_lie_beside_the_figures(quick: Path) -> None:
     assert kept == {"bench-client.json", "bench-client.html"} | {
         f"bench-client-{name}" for name in names
     }
-    page = (quick / "bench-client.html").read_text()
-    assert page.count("<svg") == 7
+    page = whole(quick / "bench-client.html")
+    assert plots(page) == 7
     with np.load(quick / "bench-client-calls.npz") as samples:
         assert samples["threads.round_0"].shape == samples["threads.bare.round_0"].shape
     with np.load(quick / "bench-client-outage.npz") as samples:
@@ -134,7 +135,7 @@ def test_a_part_can_be_measured_alone(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     parts = {name.partition(".")[0] for name in values_in(tmp_path / "build")}
     assert parts - set(environments.RIVAL_CLIENTS) == {"decode"}
-    assert (tmp_path / "build" / "bench-client.html").read_text().count("<svg") == 1
+    assert plots(whole(tmp_path / "build" / "bench-client.html")) == 1
 
 
 # ---- the rivals ----

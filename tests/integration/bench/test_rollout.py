@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.bench.rollout.callers import LABELS
+from tests.house.pages import plots, whole
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,7 +48,7 @@ def test_the_figures_go_where_the_flag_says(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     files = {path.name for path in (tmp_path / "elsewhere").iterdir()}
     assert files == {"bench-rollout.json", "bench-rollout.html"}
-    assert (tmp_path / "elsewhere" / "bench-rollout.html").read_text().count("<svg") == 1
+    assert plots(whole(tmp_path / "elsewhere" / "bench-rollout.html")) == 1
 
 
 @pytest.mark.alone
@@ -66,4 +67,4 @@ def test_a_quick_look_loses_nothing_and_leaves_figures_rows_and_page(tmp_path: P
             assert len(saved["rows"]) == found[f"{part}.requests"]
             assert set(saved["rows"]["label"]) == set(range(len(LABELS)))
     assert found["experiment.simulated"] == 200
-    assert (build / "bench-rollout.html").read_text().count("<svg") == 6
+    assert plots(whole(build / "bench-rollout.html")) == 6

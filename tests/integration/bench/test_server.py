@@ -14,6 +14,7 @@ from tests.bench import environments
 from tests.bench.server import contest, payloads, servers
 from tests.bench.server.contest import FILES, PIXELS
 from tests.e2e.launching import first_config
+from tests.house.pages import plots, whole
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -93,8 +94,8 @@ def test_samples_and_the_page_lie_beside_the_figures(quick: Path) -> None:
         "bench-server-rounds.jsonl",
         "bench-server-memory.csv",
     }
-    page = (quick / "bench-server.html").read_text()
-    assert page.count("<svg") == 4
+    page = whole(quick / "bench-server.html")
+    assert plots(page) == 4
     assert "local server, gRPC, batching" in page
 
 

@@ -15,6 +15,7 @@ from loadtest.loops import measuring, running
 from serving.client.tests.model_server import ModelServer
 from tests.bench.loadtest.servers import delaying
 from tests.bench.loadtest.truth import Slowness
+from tests.house.pages import whole
 from tests.integration.loadtest import commands
 from tests.integration.loadtest.commands import Done
 from tests.integration.loadtest.simulated import Queues
@@ -65,8 +66,7 @@ def check_found(folder: Path, out: str) -> None:
     assert found["knee.low"] < found["knee"] < found["knee.high"]
     assert out.splitlines()[-1].startswith("knee at p99 <= 150 ms: ")
     assert len(measurements(folder)) == found["measurements"]
-    page = (folder / "build/loadtest-knee.html").read_text()
-    assert "Latency against what was carried" in page
+    page = whole(folder / "build/loadtest-knee.html", "Latency by what was carried")
     assert page.count('<td class="name">') > found["measurements"]
 
 

@@ -29,6 +29,7 @@ from serving.client.tests.model_server import ModelServer
 from serving.local.batching import parameters as batching_parameters
 from tests import slow_versions
 from tests.e2e.launching import ROOT, first_config
+from tests.house.pages import whole
 from tests.integration.loadtest import commands
 from tests.integration.loadtest.commands import Done
 from tests.integration.loadtest.simulated import Queues
@@ -95,8 +96,7 @@ def check_equal_candidates(done: Done) -> None:
     assert found["recommended"] == "no batching"
     assert "in_turns.rate" not in found
     assert not (done.folder / "build/batching.config").exists()
-    page = (done.folder / "build/tune.html").read_text()
-    assert "Which batching parameters carry most" in page
+    whole(done.folder / "build/tune.html", "Which batching parameters carry most")
     assert done.out.splitlines()[-1].startswith("recommended: no batching")
 
 

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from foundation import command_line
 from tests import disks
+from tests.house import pages
 from training import run
 from training.data import preprocessing, thumbnails
 from training.results import report, writer
@@ -73,12 +74,12 @@ def made(images: Path, tmp_path_factory: pytest.TempPathFactory, command: Callab
 def test_the_page_shows_odd_names_as_they_are_and_odd_files_as_training_sees_them(
     made: Path,
 ) -> None:
-    page = (made / "report.html").read_text()
-    assert page.count("<svg") == 3
+    page = pages.whole(made / "report.html")
+    assert pages.plots(page) == 3
     assert page.count('<img src="data:image/png;base64,') >= 1
     assert "No picture" not in page
     assert "not finite" not in page
-    drawn = [html.unescape(text) for text in re.findall("<!-- (.*?) -->", page)]
+    drawn = [html.unescape(text) for text in re.findall("<text[^>]*>(.*?)</text>", page)]
     assert {"\N{WORD JOINER}_sound", NAMES[1], f"probability of {NAMES[1]}"} <= set(drawn)
     assert html.escape(NAMES[1]) in page
 
@@ -95,7 +96,7 @@ def test_pictures_and_plots_that_cannot_be_shown_are_said_in_words(
     page = (tmp_path / "page.html").read_text()
     assert '<p class="note">No picture: InputError: Expected the images of run' in page
     assert '<p class="note">No plot: KeyError: &#39;loss&#39;</p>' in page
-    assert page.count("<svg") == 2
+    assert pages.plots(page) == 2
     assert "a picture cannot be shown, and the page says why" in caplog.text
     assert "a plot cannot be drawn, and its page says why: KeyError" in caplog.text
 

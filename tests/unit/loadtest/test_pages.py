@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from foundation.page import origin
 from loadtest import compare
 from loadtest.change.commands import Event
 from loadtest.change.cost import costs
@@ -27,8 +28,10 @@ from loadtest.tuning.recommendation import Found, Tried
 from loadtest.verdicts import objectives
 from loadtest.verdicts.knee_search import Knee
 from loadtest.verdicts.objectives import Objectives
+from tests.house.pages import plots, whole
 
 BEGIN_S = 1_700_000_000.0
+STARTED = datetime.datetime.fromtimestamp(BEGIN_S, datetime.timezone.utc)
 OBJECTIVES = Objectives(limits={"p99_ms": 60.0, "error_rate": 0.02}, source="flags")
 
 
@@ -63,22 +66,6 @@ def state() -> State:
     return meter.end(4)
 
 
-def whole(path: Path, *words: str) -> str:
-    """A page that is one file, has one head, and says where it comes from."""
-    text = path.read_text()
-    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", text)
-    assert "url(http" not in text
-    title = re.search(r"<title>(.+)</title>", text)
-    assert title
-    assert text.count("<h1>") == 1
-    assert f"<h1>{title[1]}</h1>" in text
-    assert re.search(r"<footer>.*(commit [0-9a-f]{40}|outside of git).*Python 3", text, re.DOTALL)
-    for expected in words:
-        assert expected in text
-    assert [entry.name for entry in path.parent.iterdir() if entry.name.startswith(".")] == []
-    return text
-
-
 @pytest.mark.slow
 def test_a_load_test(tmp_path: Path) -> None:
     sent = drawn(1)
@@ -106,10 +93,12 @@ def test_a_load_test(tmp_path: Path) -> None:
         ),
         verdict=objectives.judge(OBJECTIVES, held, summary, summed, partial=False),
         changes=costs([event], sent, BEGIN_S),
+        command="python -m loadtest.run --rate 30",
+        started=STARTED,
     )
     page.write(tmp_path / "page.html", report)
     text = whole(tmp_path / "page.html", "Load test of localhost:8500", "Partial: interrupted")
-    assert text.count("<svg") == 3
+    assert plots(text) == 3
     for words in ("UNAVAILABLE", "serving.rollout promote", "version 2 first answered", "p99.99"):
         assert words in text
 
@@ -143,10 +132,11 @@ def test_a_knee(tmp_path: Path) -> None:
         knee=knee,
         points=points,
         objectives=OBJECTIVES,
-        settings={"target": "localhost:8500", "command": "python -m loadtest.knee --p99-ms 60"},
+        settings={"target": "localhost:8500"},
+        origin=origin("python -m loadtest.knee --p99-ms 60", STARTED),
     )
     text = whole(path, "120 requests/s, 105 to 140", "objective: p99_ms", "does not count")
-    assert text.count("python -m loadtest.knee --p99-ms 60") == 1
+    assert text.count("<code>python -m loadtest.knee --p99-ms 60</code>") == 1
 
 
 @pytest.mark.slow
@@ -172,7 +162,7 @@ def test_batching_parameters(tmp_path: Path) -> None:
         turns=InTurns(rate=200.0, pairs=((0.6, 1.4),) * 9 + ((1.5, 0.5),)),
         chosen=looks[-1],
         objectives=OBJECTIVES,
-        command="python -m loadtest.tune --p99-ms 60",
+        origin=origin("python -m loadtest.tune --p99-ms 60", STARTED),
     )
     text = whole(
         path,
@@ -181,7 +171,7 @@ def test_batching_parameters(tmp_path: Path) -> None:
         "python -m loadtest.tune",
         "a wrong dtype, image_bytes of another rank than 1, or pictures of a wrong size fail",
     )
-    assert text.count("<svg") == 2
+    assert plots(text) == 2
 
 
 @pytest.mark.slow
@@ -202,4 +192,4 @@ def test_a_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert compare.main(["a.json", "b.json"]) in (0, 1)
     path = tmp_path / "build" / "loadtest-compare.html"
     text = whole(path, "Does b.json differ", "python -m loadtest.compare a.json b.json")
-    assert text.count("<svg") == 3
+    assert plots(text) == 3
