@@ -134,6 +134,8 @@ def _figures(name: str, command: str, verdict: Verdict) -> Figures:
         figures.add(f"guardrail.{row.name}.control", row.control, "share")
         figures.add(f"guardrail.{row.name}.treatment", row.treatment, "share")
         figures.add(f"guardrail.{row.name}.lower", row.lower, "share")
+        figures.add(f"guardrail.{row.name}.upper", row.upper, "share")
+        figures.add(f"guardrail.{row.name}.state", row.state, "")
         figures.add(f"guardrail.{row.name}.broken", row.broken is not None, "")
     figures.add("srm.log10_bayes_factor", verdict.mismatch.log10_bayes_factor, "")
     figures.add("srm.broken", verdict.mismatch.broken is not None, "")
