@@ -20,7 +20,7 @@ from export.gate import (
 )
 from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import HeldOut, Version
-from export.gate.verdict import Check, Limits
+from export.gate.verdict import FAILS, UNKNOWN, Check, Limits
 from foundation import figures
 from foundation.command_line import InputError, one_line
 from foundation.digests import version_digest
@@ -131,13 +131,14 @@ def _summary(
         "version": asked[CANDIDATE].number,
         "against": asked[STABLE].number if STABLE in asked else None,
         "passed": gate_verdict.passed(checks),
+        "why_refused": gate_verdict.why_refused(checks),
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": figures.git_commit(),
         "machine": figures.machine(),
         "margins": dataclasses.asdict(limits),
         "version_sha256": digests[CANDIDATE],
         "against_sha256": digests.get(STABLE),
-        "checks": [dataclasses.asdict(check) for check in checks],
+        "checks": [check.as_json() for check in checks],
     }
 
 
@@ -172,15 +173,16 @@ def _say(checks: Sequence[Check], verdict: dict[str, Any], path: Path) -> None:
 
     width = max(len(check.name) for check in checks)
     for check in checks:
-        told = check.detail["note"] if check.holds is None else check.received
+        told = check.received if check.expected else check.detail["note"]
         tell(f"  {check.name:<{width}}  {check.word:<11}  {told}")
-        if check.holds is False:
+        if check.state in (FAILS, UNKNOWN):
             tell(f"  {'':<{width}}  {'expected':<11}  {check.expected}")
+        for cure in check.cures:
+            tell(f"  {'':<{width}}  {'cure':<11}  {cure}")
     for doubt in verdict["no_better_than_guessing"]:
         tell(f"  warning: no better than guessing, on these images: {doubt}")
-    failed = ", ".join(check.name for check in checks if check.holds is False)
     page = path.with_name(PAGE)
     but = ", though no better than guessing" if verdict["no_better_than_guessing"] else ""
-    last = f"passed{but}" if verdict["passed"] else f"refused: {failed}; see {page}"
+    last = f"passed{but}" if verdict["passed"] else f"refused: {verdict['why_refused']}; see {page}"
     tell(last)
     print(path)
