@@ -115,7 +115,7 @@ def _export(made: run.Run, model_folder: Path, if_new: bool) -> Path:
     published = model_folder / str(version)
     logger.info("version %d is published: %s", version, published)
     for doubt in _doubts(made):
-        logger.warning("version %d is no better than guessing: %s", version, doubt)
+        logger.warning("version %d is not shown to be better than guessing: %s", version, doubt)
     return published
 
 
@@ -206,7 +206,7 @@ def _model_card(
             for key in ("source", "licence", "fingerprint", "images")
         },
         "metrics": made.metrics(),
-        "no_better_than_guessing": _doubts(made),
+        "not_shown_better_than_guessing": _doubts(made),
         "versions": made.settings["versions"],
         "checks": checks,
         "files": {

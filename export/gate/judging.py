@@ -21,7 +21,7 @@ from export.gate import (
 from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import HeldOut, Version
 from export.gate.verdict import FAILS, UNKNOWN, Check, Limits
-from foundation import figures
+from foundation import figures, terminal
 from foundation.command_line import InputError, one_line
 from foundation.digests import version_digest
 from tfs_client import contract
@@ -91,7 +91,7 @@ def judge(asked: dict[str, Version], terms: Terms) -> int:
         "page": PAGE,
     }
     verdict["held_out"] |= {"corrupted": len(corrupted), "data": terms.data}
-    verdict["no_better_than_guessing"] = chance.doubts(verdict["metrics"][CANDIDATE] or {})
+    verdict["not_shown_better_than_guessing"] = chance.doubts(verdict["metrics"][CANDIDATE] or {})
     path = asked[CANDIDATE].folder / contract.GATE_VERDICT
     _write(path, verdict, asked, held_out, evidence, beside)
     _say(checks, verdict, path)
@@ -174,15 +174,20 @@ def _say(checks: Sequence[Check], verdict: dict[str, Any], path: Path) -> None:
     width = max(len(check.name) for check in checks)
     for check in checks:
         told = check.received if check.expected else check.detail["note"]
-        tell(f"  {check.name:<{width}}  {check.word:<11}  {told}")
+        word = terminal.judged(check.word, sys.stderr, 11)
+        print(f"  {check.name:<{width}}  {word}  {one_line(told)}", file=sys.stderr)
         if check.state in (FAILS, UNKNOWN):
             tell(f"  {'':<{width}}  {'expected':<11}  {check.expected}")
         for cure in check.cures:
             tell(f"  {'':<{width}}  {'cure':<11}  {cure}")
-    for doubt in verdict["no_better_than_guessing"]:
-        tell(f"  warning: no better than guessing, on these images: {doubt}")
+    for doubt in verdict["not_shown_better_than_guessing"]:
+        tell(f"  warning: not shown to be better than guessing, on these images: {doubt}")
     page = path.with_name(PAGE)
-    but = ", though no better than guessing" if verdict["no_better_than_guessing"] else ""
+    but = (
+        ", though not shown to be better than guessing"
+        if verdict["not_shown_better_than_guessing"]
+        else ""
+    )
     last = f"passed{but}" if verdict["passed"] else f"refused: {verdict['why_refused']}; see {page}"
     tell(last)
     print(path)

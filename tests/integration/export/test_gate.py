@@ -234,7 +234,7 @@ def test_an_equal_version_passes_and_its_verdict_says_of_what(
     assert verdict["held_out"]["images"] == len(tested) > 80
     assert verdict["held_out"]["sources"] == {made.id: len(tested)}
     assert verdict["disagreements"] == []
-    assert verdict["no_better_than_guessing"] == []
+    assert verdict["not_shown_better_than_guessing"] == []
     assert verdict["metrics"]["candidate"] == verdict["metrics"]["stable"]
     assert 0.8 < verdict["metrics"]["candidate"]["balanced_accuracy"] < 1
     accuracy = _by_name(verdict)["not_worse.balanced_accuracy"]["detail"]
@@ -282,14 +282,14 @@ def test_a_first_version_that_guesses_passes_only_with_a_warning(
     done = gate_of(WORSE)
     assert done.returncode == 0, done.stderr
     verdict = _verdict(store, WORSE)
-    area, accuracy = verdict["no_better_than_guessing"]
+    area, accuracy = verdict["not_shown_better_than_guessing"]
     assert area.startswith("ROC-AUC 0.")
     assert accuracy.startswith("balanced accuracy 0.")
     lines = done.stderr.splitlines()
-    assert f"  warning: no better than guessing, on these images: {area}" in lines
-    assert lines[-1] == "passed, though no better than guessing"
+    assert f"  warning: not shown to be better than guessing, on these images: {area}" in lines
+    assert lines[-1] == "passed, though not shown to be better than guessing"
     page = (_extra(store, WORSE) / verdict["page"]).read_text()
-    assert f"No better than guessing, on these images: {area}" in page
+    assert f"Not shown to be better than guessing, on these images: {area}" in page
 
 
 def test_a_version_without_a_number_for_some_images_is_refused_for_that_alone(
