@@ -56,7 +56,7 @@ class Progress:
         lines: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self._words, self._step, self._unit = words, "", unit
+        self._words, self._step, self._note, self._unit = words, "", "", unit
         self._done, self._total = 0, total
         self._lines, self._clock = lines, clock
         self._said_s = clock()
@@ -69,6 +69,7 @@ class Progress:
                 total=total,
                 desc=one_line(words),
                 unit=f" {unit}" if unit else "it",
+                bar_format=None if total else "{desc}: {n_fmt}{unit}" if unit else "{desc}",
                 leave=False,
                 dynamic_ncols=True,
                 file=self._file,
@@ -98,23 +99,28 @@ class Progress:
         else:
             self._line_if_due()
 
-    def move(self, done: int, *, total: int | None = None, words: str | None = None) -> None:
-        """So many are done by now.
+    def move(self, done: int, *, total: int | None, words: str) -> None:
+        """So many of one step are done by now.
 
         Args:
             done: of the units.
-            total: of them, if that is known only now.
-            words: what is done just now, beside the words for all of it.
+            total: of the units in this step; None: not known.
+            words: what the step is, beside the words for all of it.
         """
-        self._done = done
-        self._total = self._total if total is None else total
-        self._step = self._step if words is None else words
+        self._done, self._total, self._step = done, total, words
         if self._bar is None:
             self._line_if_due()
             return
-        self._bar.total, self._bar.n = self._total, done
-        self._bar.set_description(one_line(self._named()), refresh=False)
-        self._bar.refresh()
+        self._bar.total, self._bar.n = total, done
+        # without a count there is nothing to show but the words
+        self._bar.bar_format = None if total else "{desc}"
+        self._bar.set_description(one_line(f"{self._words}: {words}"), refresh=True)
+
+    def note(self, text: str) -> None:
+        """Says this beside the counts, from the next time on that they are shown."""
+        self._note = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(one_line(text), refresh=False)
 
     def show(self, texts: Sequence[str]) -> None:
         """Shows a text of one's own in place of bar and counts.
@@ -135,20 +141,10 @@ class Progress:
         """Whether `show` would show something by now: computing it may cost something."""
         return self._bar is not None or self._clock() - self._said_s >= LINE_EVERY_S
 
-    def say(self, text: str) -> None:
-        """Prints a line that stays, above the one that renews itself."""
-        if self._bar is None:
-            print(one_line(text), file=self._file)
-        else:
-            self._bar.write(one_line(text), file=self._file)
-
     def close(self) -> None:
         """Takes the line away from the terminal."""
         if self._bar is not None:
             self._bar.close()
-
-    def _named(self) -> str:
-        return f"{self._words}: {self._step}" if self._step else self._words
 
     def _line_if_due(self, text: str | None = None) -> None:
         if not self._lines or self._clock() - self._said_s < LINE_EVERY_S:
@@ -156,9 +152,8 @@ class Progress:
         self._said_s = self._clock()
         if text is None:
             of = f" of {self._total:,}" if self._total is not None else ""
-            unit = f" {self._unit}" if self._unit else ""
-            text = f"{self._words}: {self._done:,}{of}{unit}"
-            text += f": {self._step}" if self._step else ""
+            count = f"{self._done:,}{of} {self._unit}".strip() if self._done or of else ""
+            text = ": ".join(filter(None, (self._words, self._step, count, self._note)))
         print(one_line(text), file=self._file, flush=True)
 
 
@@ -185,6 +180,14 @@ def tracked(
         for item in items:
             yield item
             shown.add()
+
+
+def say(text: str) -> None:
+    """Prints a line on stderr that stays, above one that renews itself."""
+    tqdm = sys.modules.get("tqdm")
+    aside = tqdm.tqdm.external_write_mode(file=sys.stderr) if tqdm else contextlib.nullcontext()
+    with aside:
+        print(one_line(text), file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ if a bar does not hold.
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from pathlib import Path
 from foundation import command_line, figures
 from foundation.command_line import InputError
 from training import run
+
+logger = logging.getLogger("training.seeds")
 
 BARS = {"roc_auc": 0.82, "accuracy": 0.80}
 """Least mean over the seeds, on the sample set's test images."""
@@ -42,7 +45,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(seeds: list[int], flags: list[str]) -> int:
-    runs = [_train(seed, flags) for seed in seeds]
+    runs = []
+    for number, seed in enumerate(seeds, 1):
+        logger.info("seed %d: %d of %d", seed, number, len(seeds))
+        runs.append(_train(seed, flags))
     command = " ".join(["python -m training.seeds --seeds", *map(str, seeds), *flags])
     result = figures.Figures("training", command)
     tests = [made.metrics()["test"] for made in runs]
