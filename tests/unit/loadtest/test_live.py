@@ -139,4 +139,4 @@ def test_a_look_costs_microseconds_a_request(tmp_path: Path, writer_of: WriterOf
     found = tail.look(5)
     assert found is not None
     assert found.requests == 20_000
-    assert time.process_time() - begin < 1.0  # 50 us each; usually it takes 3
+    assert time.process_time() - begin < 1.0  # 50 us each; it took 6 on a busy machine
