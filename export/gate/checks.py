@@ -153,9 +153,11 @@ def _other_threshold(
 ) -> tuple[str, ...]:
     """The candidate ranks as well as the stable version: would it also decide as well?"""
     places = np.unique(scores)
-    true = np.array([np.mean(scores[positive] >= place) for place in places])
-    false = np.array([np.mean(scores[~positive] >= place) for place in places])
-    reached = (true + 1 - false) / 2
+    below_positives, below_negatives = (
+        np.searchsorted(np.sort(scores[rows]), places) / rows.sum()
+        for rows in (positive, ~positive)
+    )
+    reached = (1 - below_positives + below_negatives) / 2
     best = int(reached.argmax())
     reach = found.difference - found.lower
     if reached[best] - found.stable - reach < -margin or not 0 < places[best] < 1:

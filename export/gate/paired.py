@@ -21,6 +21,10 @@ NOT_WORSE = "not worse"
 WORSE = "worse"
 TOO_FEW = "too few images to tell"
 
+MOVED = 0.5
+"""How far an image is thought to move that was not among those seen, as a share of the other class;
+see `roc_auc`."""
+
 _ROUNDING = 1e-9
 """A difference of exactly the margin must not depend on the last bit of a mean."""
 
@@ -115,6 +119,10 @@ def roc_auc(candidate: np.ndarray, stable: np.ndarray, positive: np.ndarray) -> 
     DeLong, DeLong and Clarke-Pearson, "Comparing the Areas under Two or More Correlated Receiver
     Operating Characteristic Curves: A Nonparametric Approach", Biometrics 44 (1988), 837-845.
 
+    Where both rank every image alike, its interval is nothing at all, however few images there
+    were. So a class's variance is at least that of two images more, half of one moved past half of
+    the other class in favour of each version.
+
     Args:
         candidate: float [N]: its scores; any scale, infinities allowed, no NaN.
         stable: the same of the other version.
@@ -123,7 +131,8 @@ def roc_auc(candidate: np.ndarray, stable: np.ndarray, positive: np.ndarray) -> 
     positive = np.asarray(positive, bool)
     of_positives, of_negatives = zip(placements(candidate, positive), placements(stable, positive))
     variance = sum(
-        np.var(ours - theirs, ddof=1) / len(ours) for ours, theirs in (of_positives, of_negatives)
+        max(np.var(ours - theirs, ddof=1) / len(ours), (MOVED / (len(ours) + 2)) ** 2)
+        for ours, theirs in (of_positives, of_negatives)
     )
     return _comparison(
         *(float(found.mean()) for found in of_positives),

@@ -43,7 +43,7 @@ CHECKS = ["survives", "compatible", "finite", *sorted(NOT_WORSE), "robust", "siz
 
 # Only what a test is about may refuse: the machine that runs it may be busy.
 PATIENT = ("--max-latency-ratio", "3")
-FEW = ("--corrupted-images", "24")
+FEW = ("--corrupted-images", "60")
 
 
 @pytest.fixture(scope="module")

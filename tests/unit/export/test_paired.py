@@ -153,13 +153,17 @@ def test_pairs_need_fewer_images_than_two_separate_measurements(
     assert (found.upper - found.lower) / 2 < 0.6 * separate
 
 
-def test_an_equal_rank_for_every_image_has_an_interval_of_no_width(
+def test_few_images_that_are_ranked_alike_do_not_show_that_all_are(
     random: np.random.Generator,
 ) -> None:
-    positive = np.arange(30) < 10
-    answers = random.random(30).round(1)
-    found = paired.roc_auc(answers, answers.copy(), positive)
-    assert (found.difference, found.lower, found.upper) == (0, 0, 0)
+    for few, many in ((10, 20), (100, 200)):
+        positive = np.arange(few + many) < few
+        answers = random.random(few + many).round(1)
+        found = paired.roc_auc(answers, answers.copy(), positive)
+        assert found.difference == 0
+        reach = ONE_SIDED_95 * 0.5 * math.hypot(1 / (few + 2), 1 / (many + 2))
+        assert (found.lower, found.upper) == (pytest.approx(-reach), pytest.approx(reach))
+    assert found.outcome(0.05) == paired.NOT_WORSE
 
 
 @pytest.mark.parametrize(
