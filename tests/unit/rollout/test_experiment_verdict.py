@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.rollout import trial
 from serving.rollout.experiment import looks, words
 from serving.rollout.experiment.evaluation import evaluate
 from serving.rollout.experiment.plan import Plan
@@ -188,6 +189,14 @@ def test_where_nothing_is_left_of_the_interval_no_verdict_on_quality_stands() ->
     assert verdict.series["lower"][at - 1] is not None
     assert set(verdict.series["lower"][at:]) == set(verdict.series["upper"][at:]) == {None}
     json.dumps(dataclasses.asdict(verdict), allow_nan=False)
+
+
+def test_what_has_become_worse_is_rolled_back_and_what_has_become_better_not_promoted() -> None:
+    worse = _verdict(_turned())
+    assert worse.kind == "changing"
+    assert trial.follows(worse, promote=True) == "rollback"
+    better = dataclasses.replace(worse, estimate=0.1)
+    assert trial.follows(better, promote=True) == "end"
 
 
 def test_an_estimate_outside_of_what_all_looks_leave_is_called_so() -> None:
