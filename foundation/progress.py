@@ -107,14 +107,18 @@ class Progress:
             total: of the units in this step; None: not known.
             words: what the step is, beside the words for all of it.
         """
+        new = words != self._step
         self._done, self._total, self._step = done, total, words
         if self._bar is None:
             self._line_if_due()
             return
+        if new:
+            self._bar.reset()  # each step has a time of its own
         self._bar.total, self._bar.n = total, done
         # without a count there is nothing to show but the words
         self._bar.bar_format = None if total else "{desc}"
-        self._bar.set_description(one_line(f"{self._words}: {words}"), refresh=True)
+        named = one_line(f"{self._words}: {words}")
+        self._bar.set_description_str(f"{named}: " if total else named, refresh=True)
 
     def note(self, text: str) -> None:
         """Says this beside the counts, from the next time on that they are shown."""

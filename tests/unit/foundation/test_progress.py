@@ -65,6 +65,23 @@ def test_a_log_line_stands_above_the_line_that_renews_itself() -> None:
     assert "work:" in written
 
 
+def test_steps_are_named_one_after_the_other_with_their_counts() -> None:
+    code = (
+        "from foundation.progress import Progress\n"
+        "with Progress('gate', unit='images') as shown:\n"
+        "    shown.move(0, total=None, words='1 of 2: importing')\n"
+        "    shown.move(3, total=9, words='2 of 2: asking')\n"
+    )
+    _, written = terminals.python(code)
+    frames = terminals.frames(written)
+    assert "gate: 1 of 2: importing" in frames
+    assert frames[-1].startswith("gate: 2 of 2: asking:  33%")
+    assert " 3/9 [00:0" in frames[-1]
+    _, written = terminals.python(code, columns=40)
+    assert all(len(frame) <= 40 for frame in terminals.frames(written))
+    assert "gate: 2 of 2: asking:  33%" in written
+
+
 def test_in_a_pipe_short_work_says_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-c", COUNTING], capture_output=True, text=True, cwd=terminals.ROOT
