@@ -29,6 +29,9 @@ from foundation.command_line import one_line
 LINE_EVERY_S: Final = 10.0
 """Between two plain lines; work that ends before the first one says nothing."""
 
+NARROW: Final = 60
+"""Columns of a terminal that has no room for words, a bar, counts and times."""
+
 SHORT_S: Final = 1.0
 """Waiting that is over within this is not shown."""
 
@@ -69,7 +72,7 @@ class Progress:
                 total=total,
                 desc=one_line(words),
                 unit=f" {unit}" if unit else "it",
-                bar_format=None if total else "{desc}: {n_fmt}{unit}" if unit else "{desc}",
+                bar_format=self._form() if total else "{desc}: {n_fmt}{unit}" if unit else "{desc}",
                 leave=False,
                 dynamic_ncols=True,
                 file=self._file,
@@ -116,7 +119,7 @@ class Progress:
             self._bar.reset()  # each step has a time of its own
         self._bar.total, self._bar.n = total, done
         # without a count there is nothing to show but the words
-        self._bar.bar_format = None if total else "{desc}"
+        self._bar.bar_format = self._form() if total else "{desc}"
         named = one_line(f"{self._words}: {words}")
         self._bar.set_description_str(f"{named}: " if total else named, refresh=True)
 
@@ -149,6 +152,11 @@ class Progress:
         """Takes the line away from the terminal."""
         if self._bar is not None:
             self._bar.close()
+
+    def _form(self) -> str | None:
+        """On a narrow terminal the count comes first, for the end is cut off; None: tqdm's own."""
+        narrow = terminal.columns(self._file) < NARROW
+        return "{n_fmt}/{total_fmt} {desc}" if narrow else None
 
     def _line_if_due(self, text: str | None = None) -> None:
         if not self._lines or self._clock() - self._said_s < LINE_EVERY_S:
