@@ -110,7 +110,7 @@ class Progress:
             total: of the units in this step; None: not known.
             words: what the step is, beside the words for all of it.
         """
-        new = words != self._step
+        new = total != self._total or done < self._done
         self._done, self._total, self._step = done, total, words
         if self._bar is None:
             self._line_if_due()
