@@ -28,7 +28,7 @@ import numpy as np
 import PIL.Image
 
 from export import burden, hostile, versions
-from foundation import command_line, figures, quiet_tensorflow
+from foundation import command_line, figures, progress, quiet_tensorflow
 from foundation.command_line import InputError
 from tfs_client import contract
 from training import config
@@ -234,9 +234,9 @@ def _in_turns(calls: dict[str, tuple[Callable, int, int]], seconds: float) -> di
     rates: dict[str, list[float]] = {name: [] for name in calls}
     for call, _, _ in calls.values():
         call()
-    for _ in range(ROUNDS):
-        for name, (call, images, callers) in calls.items():
-            rates[name].append(images * _calls_per_second(call, callers, seconds))
+    for name in progress.tracked([*calls] * ROUNDS, "bench-decoding", unit="measurements"):
+        call, images, callers = calls[name]
+        rates[name].append(images * _calls_per_second(call, callers, seconds))
     return {name: statistics.median(found) for name, found in rates.items()}
 
 

@@ -25,10 +25,10 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import tqdm
 
 from foundation import command_line, figures, quiet_tensorflow
 from foundation.command_line import InputError
+from foundation.progress import Progress
 from tfs_client import Client, TfsError, contract, image_to_array
 from training import run
 
@@ -126,20 +126,21 @@ def parity(
     jpegs = [_as_jpeg(file) for file in originals]
     recorded = np.array([row.probability for row in rows], np.float32)
     threshold = np.float32(made.decision.threshold)
+    number = 0
     for kind, files, own in (
         ("original", originals, recorded),
         ("jpeg", jpegs, _own_evaluation(made, jpegs)),
     ):
         decisions = own >= threshold
         for name, (ask, bar) in ways.items():
-            answers = np.concatenate(
-                [
-                    ask(files[start : start + BATCH_SIZE])
-                    for start in tqdm.trange(
-                        0, len(files), BATCH_SIZE, desc=f"{kind} {name}", leave=False, disable=None
-                    )
-                ]
-            )
+            number += 1
+            words = f"parity {number} of {2 * len(ways)}: {kind} {name}"
+            with Progress(words, total=len(files), unit="images") as shown:
+                parts = []
+                for start in range(0, len(files), BATCH_SIZE):
+                    parts.append(ask(files[start : start + BATCH_SIZE]))
+                    shown.add(len(parts[-1]))
+            answers = np.concatenate(parts)
             difference = float(np.max(np.abs(answers - own)))
             changed = int(np.sum((answers >= threshold) != decisions))
             result.add(f"{kind}.{name}.max_difference", difference, "probability", at_most=bar)

@@ -11,11 +11,13 @@ whole or not at all.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import logging
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from export import versions
 from foundation import command_line, figures, quiet_tensorflow
 from foundation.command_line import InputError
 from foundation.digests import file_digest
+from foundation.progress import Progress
 from tfs_client import contract
 from training import chance, run
 from training.decision import decision as decisions
@@ -130,7 +133,7 @@ def _export(made: run.Run, model_folder: Path, if_new: bool) -> Path:
     published = model_folder / str(version)
     logger.info("version %d is published: %s", version, published)
     for doubt in _doubts(made):
-        logger.warning("version %d is no better than guessing: %s", version, doubt)
+        logger.warning("version %d is not shown to be better than guessing: %s", version, doubt)
     return published
 
 
@@ -183,17 +186,31 @@ def _name_classify_method(version_folder: Path) -> None:
 
 def _verify(version_folder: Path, made: run.Run) -> dict[str, Any]:
     """Runs export.verify in a process of its own: what a server would see, and may not survive."""
-    done = subprocess.run(
-        [sys.executable, "-m", "export.verify", str(version_folder), "--run", str(made.path)],
-        capture_output=True,
-        text=True,
-        errors="replace",  # TensorFlow's log may hold anything
-        check=False,
-    )
-    if done.returncode == 0:
-        return json.loads(done.stdout)
-    last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    ended = f"exit code {done.returncode}" if done.returncode > 0 else "ended by a signal"
+    command = [sys.executable, "-m", "export.verify", str(version_folder), "--steps"]
+    last: dict[str, Any] = {}
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as talk,  # it may hold anything
+        Progress("verification", unit="images") as shown,
+        subprocess.Popen(
+            [*command, "--run", str(made.path)], stdout=subprocess.PIPE, stderr=talk, text=True
+        ) as process,
+    ):
+        shown.move(0, total=None, words="importing TensorFlow")
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                with contextlib.suppress(json.JSONDecodeError):  # it ended in the middle of a line
+                    last = json.loads(line)
+                if "words" in last:
+                    shown.move(last["done"], total=last["total"], words=last["words"])
+            code = process.wait()
+        finally:
+            process.kill()
+        talk.seek(0)
+        last_line = (talk.read().strip().splitlines() or ["no message"])[-1]
+    if code == 0:
+        return last
+    ended = f"exit code {code}" if code > 0 else "ended by a signal"
     raise InputError(
         f"Expected the exported version to pass its checks. Received: {last_line} ({ended}). "
         "Nothing was published."
@@ -220,7 +237,7 @@ def _model_card(
             for key in ("source", "licence", "fingerprint", "images")
         },
         "metrics": made.metrics(),
-        "no_better_than_guessing": _doubts(made),
+        "not_shown_better_than_guessing": _doubts(made),
         "versions": made.settings["versions"],
         "checks": checks,
         "files": {

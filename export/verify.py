@@ -21,6 +21,7 @@ import numpy as np
 from export import hostile, warmup
 from foundation import command_line, files, quiet_tensorflow
 from foundation.command_line import InputError
+from foundation.progress import Progress
 from tfs_client import contract
 from training import run
 
@@ -52,11 +53,23 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("version", help="folder of the version")
     parser.add_argument("--run", default="runs/latest", help="(default: %(default)s)")
+    parser.add_argument(
+        "--steps", action="store_true", help="print a line of JSON for each step, for programs"
+    )
     args = parser.parse_args(argv)
     command_line.configure_logging()
 
     def body() -> int:
-        print(json.dumps(verify(Path(args.version), run.load(Path(args.run)))))
+        with Progress("verification", unit="images") as shown:
+
+            def told(done: int, total: int | None, words: str) -> None:
+                if args.steps:
+                    print(json.dumps({"done": done, "total": total, "words": words}), flush=True)
+                else:
+                    shown.move(done, total=total, words=words)
+
+            found = verify(Path(args.version), run.load(Path(args.run)), told)
+        print(json.dumps(found))
         return 0
 
     return command_line.run(parser.prog, body)
@@ -93,12 +106,17 @@ class Loaded:
         return dict(zip(definition.outputs, self._callables[signature](array)))
 
 
-def verify(folder: Path, made: run.Run) -> dict[str, Any]:
+Told = Callable[[int, int | None, str], None]
+"""Takes how many images of a step are done, of how many (None: it has no images), and its name."""
+
+
+def verify(folder: Path, made: run.Run, told: Told = lambda *_: None) -> dict[str, Any]:
     """Runs every check.
 
     Args:
         folder: of the version.
         made: the run it was made of.
+        told: called as each step begins, and now and then within it.
 
     Returns:
         the figures, JSON-ready.
@@ -106,17 +124,35 @@ def verify(folder: Path, made: run.Run) -> dict[str, Any]:
     Raises:
         InputError: a check fails; says which.
     """
+    told(0, None, "loading the version")
     loaded = Loaded(folder)
     _check_signatures(loaded, made)
-    return {
-        "weight_bytes": _check_weights_once(loaded, made),
-        "max_difference": _check_same_numbers(loaded, made),
-        "images_compared": len(_held_out(made)),
-        "wrong_shapes_refused": _check_wrong_shapes_refused(loaded, made),
-        "most_rows": _check_most_rows(loaded, made),
-        "neighbours_of_broken_images_kept": _check_neighbours(loaded, made),
-        "warmup_requests_answered": _check_warmup(loaded, folder),
+    checks: dict[str, tuple[str, Callable[[Told], Any]]] = {
+        "weight_bytes": ("each weight once", lambda _: _check_weights_once(loaded, made)),
+        "max_difference": (
+            "the run's own probabilities",
+            lambda within: _check_same_numbers(loaded, made, within),
+        ),
+        "wrong_shapes_refused": (
+            "wrong shapes",
+            lambda _: _check_wrong_shapes_refused(loaded, made),
+        ),
+        "most_rows": ("too many rows", lambda _: _check_most_rows(loaded, made)),
+        "neighbours_of_broken_images_kept": (
+            "broken images between good ones",
+            lambda _: _check_neighbours(loaded, made),
+        ),
+        "warmup_requests_answered": (
+            "warm-up requests",
+            lambda _: _check_warmup(loaded, folder),
+        ),
     }
+    found: dict[str, Any] = {"images_compared": len(_held_out(made))}
+    for number, (name, (words, check)) in enumerate(checks.items(), 1):
+        step = f"{number} of {len(checks)}: {words}"
+        told(0, None, step)
+        found[name] = check(lambda done, total, _, step=step: told(done, total, step))
+    return found
 
 
 def _check_signatures(loaded: Loaded, made: run.Run) -> None:
@@ -182,12 +218,13 @@ def _check_weights_once(loaded: Loaded, made: run.Run) -> int:
     return constants
 
 
-def _check_same_numbers(loaded: Loaded, made: run.Run) -> float:
+def _check_same_numbers(loaded: Loaded, made: run.Run, told: Told) -> float:
     """Files through serving_default and classify, against the run's own evaluation."""
     rows = _held_out(made)
     largest = 0.0
     for start in range(0, len(rows), BATCH_SIZE):
         batch = rows[start : start + BATCH_SIZE]
+        told(start, len(rows), "")
         files = [made.file(row.path).read_bytes() for row in batch]
         expected = np.array([row.probability for row in batch], np.float32)
         answers = loaded.ask(contract.SIGNATURE_DEFAULT, files)

@@ -278,9 +278,21 @@ class _Formatter(logging.Formatter):
         return lines(super().formatException(ei))
 
 
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg] # not so on Python 3.10
+    """Lines stand above a line that renews itself, and do not cut it in two."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm = sys.modules.get("tqdm")
+        if tqdm is None:  # then nothing renews itself
+            super().emit(record)
+            return
+        with tqdm.tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
 def configure_logging(verbose: bool = False) -> None:
     """Sends INFO (DEBUG if verbose) and above to stderr; called once, in main()."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(
         _Formatter("%(levelname).1s %(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     )

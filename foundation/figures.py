@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from foundation import files
+from foundation import files, terminal
 from foundation.command_line import one_line
 
 BUILD_DIR = Path("build")
@@ -33,7 +33,14 @@ class Figure:
     bar: str | None
     """The bar in words, such as "<= 0.005"; None where there is none."""
     holds: bool | None
-    """Whether the bar holds; None where there is none."""
+    """Whether the bar holds; None where there is none, or where the value does not tell."""
+
+    @property
+    def verdict(self) -> str:
+        """In a word, for people; empty where there is no bar."""
+        if self.bar is None:
+            return ""
+        return {True: "holds", False: "FAILS", None: "unknown"}[self.holds]
 
 
 class Figures:
@@ -53,6 +60,7 @@ class Figures:
         *,
         at_most: float | None = None,
         at_least: float | None = None,
+        unknown: bool = False,
     ) -> None:
         """Adds a figure; a NaN never holds a bar.
 
@@ -62,6 +70,7 @@ class Figures:
             unit: such as "s", "images/s", "probability"; "" for a bare ratio or count.
             at_most: the bar from above.
             at_least: the bar from below.
+            unknown: the value does not tell whether the bar holds, because it is known too little.
         """
         bars = []
         holds = None
@@ -73,12 +82,14 @@ class Figures:
             above = isinstance(value, (int, float)) and value >= at_least
             holds = above if holds is None else holds and above
         bar = " and ".join(bars) or None
+        if unknown:
+            holds = None
         self.results.append(Figure(name=name, value=value, unit=unit, bar=bar, holds=holds))
 
     @property
     def hold(self) -> bool:
-        """Whether every bar holds."""
-        return all(figure.holds is not False for figure in self.results)
+        """Whether every bar is known to hold."""
+        return all(figure.holds or figure.bar is None for figure in self.results)
 
     def write(self, directory: Path = BUILD_DIR, *, told: bool = True) -> int:
         """Writes the file (aside, then renamed), prints a line a figure, returns the exit code.
@@ -111,10 +122,11 @@ class Figures:
         width = max((len(figure.name) for figure in self.results), default=0)
         for figure in self.results:
             value = f"{figure.value:.6g}" if isinstance(figure.value, float) else str(figure.value)
-            verdict = {True: "holds", False: "FAILS", None: ""}[figure.holds]
-            bar = f"  bar {figure.bar}: {verdict}" if figure.bar else ""
-            line = f"  {figure.name:<{width}}  {value} {figure.unit}{bar}"
-            print(one_line(line), file=sys.stderr)
+            line = one_line(f"  {figure.name:<{width}}  {value} {figure.unit}")
+            if figure.bar:
+                word = terminal.judged(figure.verdict, sys.stderr)
+                line += f"  bar {figure.bar}: {word}"
+            print(line, file=sys.stderr)
         print(path)
 
 

@@ -12,6 +12,8 @@ import os
 import sys
 import tempfile
 
+from foundation import progress
+
 
 def import_tensorflow(keras: bool = True) -> None:
     """Imports TensorFlow and looks for GPUs, quietly; call it before any other import of it.
@@ -37,9 +39,10 @@ def import_tensorflow(keras: bool = True) -> None:
     with tempfile.TemporaryFile() as aside:
         os.dup2(aside.fileno(), 2)
         try:
-            import tensorflow as tf
+            with progress.waiting("importing TensorFlow", kept):
+                import tensorflow as tf
 
-            tf.config.list_physical_devices()
+                tf.config.list_physical_devices()
         except BaseException:
             aside.seek(0)
             os.write(kept, aside.read())

@@ -12,8 +12,9 @@ between them mean nothing.
 
 Leaves build/loadtest-compare.html (self-contained) and build/loadtest-compare.json (the figures),
 and after a load of its own build/loadtest-compare-recording.json. Costs the load, and some seconds.
-Exit code 0: no difference was found by which B is worse and that matters; 1: one was; 2: a mistake
-in the command, or runs that cannot be compared.
+Exit code 0: B is not worse by what matters; 1: it is worse; 2: a mistake in the command, or runs
+that cannot be compared; 3: too short to tell, and after how many seconds one could. --least says
+what matters: the smaller it is, the longer it takes.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ from loadtest.verdicts.sides import Sides
 COMMAND: Final = "python -m loadtest.compare"
 
 NAME: Final = "loadtest-compare"
+
+TOO_SHORT: Final = 3
+"""The exit code where the loads are too short to tell."""
 
 log = logging.getLogger("loadtest")
 
@@ -150,7 +154,7 @@ def _compare(asked: Asked, command: str) -> int:
     code = figures.write()
     print(path)
     say(f"{compared[1].name} (B) against {compared[0].name} (A): {found.words}")
-    return code
+    return TOO_SHORT if found.too_short else code
 
 
 def _sides(asked: Asked, command: str) -> Sides:
@@ -215,7 +219,9 @@ def _add(figures: Figures, found: Comparison, sides: Sides) -> None:
         figures.add(f"{row.name}.high", row.high, "")
         figures.add(f"{row.name}.p", row.p, "")
         figures.add(f"{row.name}.verdict", row.words, "")
-    figures.add("worse", sum(row.worse for row in found.rows), "answers", at_most=0)
+    worse = sum(row.worse for row in found.rows)
+    figures.add("worse", worse, "answers", at_most=0, unknown=found.too_short)
+    figures.add("too_short", sum(row.open for row in found.rows), "answers")
 
 
 if __name__ == "__main__":

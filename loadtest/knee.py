@@ -34,7 +34,7 @@ from loadtest.loops.searching import Found
 from loadtest.plan.flags import parse
 from loadtest.plan.search import P99_MS, SECONDS_EACH, Search, objectives_of
 from loadtest.report import knee_page
-from loadtest.verdicts.knee_search import Limits
+from loadtest.verdicts.knee_search import Knee, Limits
 from loadtest.verdicts.objectives import Objectives
 
 COMMAND: Final = "python -m loadtest.knee"
@@ -159,18 +159,27 @@ def _verdict(found: Found, objectives: Objectives, width: float) -> str:
         return words
     if not knee.complete:
         return f"no verdict, {wanted:g} requests/s wanted, for the search is partial; {words}"
+    if _unknown(knee, wanted):
+        cure = f"a narrower --width than {width:g}, or more than --most measurements, may tell"
+        return f"no verdict, {wanted:g} requests/s wanted; {words}; {cure}"
     if knee.low >= wanted:
         return f"objectives met, {wanted:g} requests/s wanted; {words}"
-    if knee.high is not None and knee.high < wanted:
-        return f"objectives missed, {wanted:g} requests/s wanted; {words}"
-    return f"no verdict, {wanted:g} requests/s wanted; {words}"
+    return f"objectives missed, {wanted:g} requests/s wanted; {words}"
+
+
+def _unknown(knee: Knee, wanted: float | None) -> bool:
+    """Whether the interval does not tell that so many requests a second are held, nor that not."""
+    if wanted is None:
+        return False
+    missed = knee.high is not None and knee.high < wanted
+    return not knee.complete or not (missed or knee.low >= wanted)
 
 
 def _add(figures: Figures, found: Found, objectives: Objectives) -> None:
     knee = found.knee
     figures.add("knee", knee.rate, "requests/s")
     wanted = objectives.limits.get("requests_per_s")
-    figures.add("knee.low", knee.low, "requests/s", at_least=wanted)
+    figures.add("knee.low", knee.low, "requests/s", at_least=wanted, unknown=_unknown(knee, wanted))
     figures.add("knee.high", knee.high, "requests/s")
     figures.add("found", knee.low > 0, "", at_least=1)
     figures.add("finished", knee.complete, "", at_least=1)

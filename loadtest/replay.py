@@ -19,9 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import tqdm
-
-from foundation import cells, command_line
+from foundation import cells, command_line, progress
 from foundation.command_line import InputError
 from foundation.figures import BUILD_DIR
 from tfs_client import Client, ExposureLog, ImageClassifier, Router, Servable, TfsError, contract
@@ -129,7 +127,7 @@ def replay(
                 outcomes.writerow(["request_id", "truth", "time_s"])
             everything = rows * passes
             started = time.monotonic()
-            for row in tqdm.tqdm(everything, unit="image", disable=None, leave=False):
+            for row in progress.tracked(everything, "replay", unit="images"):
                 if per_s:
                     time.sleep(max(0.0, started + sent / per_s - time.monotonic()))
                 answer = classifier.predict(files[row.path], key=row.path)

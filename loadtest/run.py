@@ -229,11 +229,15 @@ def _add_bars(figures: Figures, report: page.Report) -> None:
         failed = sum(change.event.failed for change in report.changes)
         figures.add("commands_failed", failed, "commands", at_most=0)
     if verdict is not None:
-        figures.add("objectives_met", bool(verdict.met), "", at_least=1)
+        none = verdict.met is None
+        figures.add("objectives_met", bool(verdict.met), "", at_least=1, unknown=none)
         for row in verdict.rows:
-            least = row.name == "requests_per_s"
-            bar = {"at_least" if least else "at_most": row.limit}
-            figures.add(f"objective.{row.name}", row.value, "", **bar)
+            bound = "at_least" if row.name == "requests_per_s" else "at_most"
+            # Of a run without a verdict only what was met in spite of a generator at its limit is.
+            unknown = row.holds is None or (none and (not row.holds or bool(report.taken.partial)))
+            figures.add(
+                f"objective.{row.name}", row.value, "", unknown=unknown, **{bound: row.limit}
+            )
 
 
 def _add_latencies(figures: Figures, report: page.Report) -> None:

@@ -28,9 +28,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-import tqdm
-
-from foundation import files, page
+from foundation import files, page, progress
 from foundation.command_line import InputError, Parser, configure_logging, run, say
 from foundation.figures import BUILD_DIR, Figures
 from loadtest.loops import searching
@@ -277,8 +275,7 @@ def _numbers(flag: str, text: str) -> list[int]:
 
 
 def _progress(what: Sequence[Candidate], words: str) -> Iterable[Candidate]:
-    shown: Iterable[Candidate] = tqdm.tqdm(what, desc=words, unit="server", disable=None)
-    return shown
+    return progress.tracked(what, words, unit="servers", lines=False)  # each is logged
 
 
 if __name__ == "__main__":

@@ -74,13 +74,13 @@ def roc_auc_interval(scores: np.ndarray, positive: np.ndarray) -> tuple[float, f
 
 
 def doubts(metrics: Mapping[str, Any]) -> list[str]:
-    """Why a classifier may be no better than guessing.
+    """Why a classifier is not shown to be better than guessing.
 
     Args:
         metrics: of one split, as in metrics.json. Figures that are missing there raise no doubt.
 
     Returns:
-        one sentence's part a reason, for people; empty where it is better than guessing.
+        one sentence's part a reason, for people; empty where it is shown to be better.
     """
     found = []
     interval, accuracy = metrics.get("roc_auc_interval"), metrics.get("balanced_accuracy")

@@ -17,9 +17,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from foundation.command_line import InputError, raise_if_interrupted
+from foundation.progress import Progress as ProgressLine
 from training import checkpoints, evaluation, run
 from training.config import RunConfig
 from training.decision import metrics
@@ -227,9 +227,8 @@ def _epoch(
     )
     started = time.monotonic()
     loss = images = 0.0
-    # disable=None: no bar where the output is no terminal
     title = f"epoch {epoch + 1}/{config.epochs}"
-    with tqdm.tqdm(desc=title, total=data.steps, unit="step", leave=False, disable=None) as bar:
+    with ProgressLine(title, total=data.steps, unit="steps") as shown:
         for batch in batches:
             raise_if_interrupted()
             batch_loss, batch_images = train_step(batch)
@@ -237,8 +236,8 @@ def _epoch(
             images += float(batch_images)
             if not math.isfinite(loss):  # no later step can mend it
                 break
-            bar.set_postfix_str(f"loss {loss / images:.4f}", refresh=False)
-            bar.update()
+            shown.note(f"loss {loss / images:.4f}")
+            shown.add()
     seconds = time.monotonic() - started
     return {
         "epoch": epoch + 1,

@@ -6,20 +6,27 @@
 Flags behind `--` are those of training.train. The runs lie in build/runs, so that runs/latest, and
 with it the next export, stays what it was; runs that stand there are not made again. A seed changes
 the split too, so the spread is that of the whole protocol. Writes build/training.json; exit code 1
-if a bar does not hold.
+if a bar does not hold. A bar is held against the mean of these seeds; where the mean of all seeds
+lies, the 95 % interval beside it says.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
+import math
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+import scipy.stats
+
 from foundation import command_line, figures
 from foundation.command_line import InputError
 from training import run
+
+logger = logging.getLogger("training.seeds")
 
 BARS = {"roc_auc": 0.82, "accuracy": 0.80}
 """Least mean over the seeds, on the sample set's test images."""
@@ -44,7 +51,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(seeds: list[int], flags: list[str]) -> int:
-    runs = [_train(seed, flags) for seed in seeds]
+    runs = []
+    for number, seed in enumerate(seeds, 1):
+        logger.info("seed %d: %d of %d", seed, number, len(seeds))
+        runs.append(_train(seed, flags))
     command = " ".join(["python -m training.seeds --seeds", *map(str, seeds), *flags])
     result = figures.Figures("training", command)
     tests = [made.metrics()["test"] for made in runs]
@@ -60,7 +70,11 @@ def _command(seeds: list[int], flags: list[str]) -> int:
         values = [test[name] for test in tests]
         result.add(f"mean.{name}", statistics.mean(values), "", at_least=bars.get(name))
         if len(values) > 1:
-            result.add(f"standard_deviation.{name}", statistics.stdev(values), "")
+            spread = statistics.stdev(values)
+            reach = scipy.stats.t.ppf(0.975, len(values) - 1) * spread / math.sqrt(len(values))
+            result.add(f"standard_deviation.{name}", spread, "")
+            for end, sign in (("low", -1), ("high", 1)):
+                result.add(f"mean.{name}.{end}", statistics.mean(values) + sign * float(reach), "")
     return result.write()
 
 

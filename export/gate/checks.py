@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +15,12 @@ from export.gate import (
     evidence as gate_evidence,
     paired,
     signatures as gate_signatures,
+    timing,
 )
 from export.gate.child import Evidence
 from export.gate.figures import CANDIDATE, STABLE, Beside, balanced
 from export.gate.images import LEAST_OF_A_CLASS, Version
-from export.gate.verdict import Check, Limits, not_reached, skipped
+from export.gate.verdict import FAILS, HOLDS, UNKNOWN, Check, Limits, not_reached, skipped
 
 NAMES = (
     "survives",
@@ -38,7 +40,7 @@ def survives(evidence: Evidence) -> Check:
     more = f"; and {len(costly) - 3} more" if len(costly) > 3 else ""
     return Check(
         name="survives",
-        holds=evidence.ended is None and not costly,
+        state=_state(evidence.ended is None and not costly),
         expected="the process that asks the versions comes to its end; no hostile row costs it "
         "much or harms another",
         received=evidence.ended or "; ".join(costly[:3]) + more or "it did",
@@ -73,7 +75,7 @@ def compatible(evidence: Evidence, asked: dict[str, Version]) -> Check:
         return skipped("compatible")
     return Check(
         name="compatible",
-        holds=not problems,
+        state=_state(not problems),
         expected=expected,
         received="; ".join(problems) or "the same",
         detail={"problems": problems, "note": "; ".join(notes)},
@@ -107,7 +109,7 @@ def finite(evidence: Evidence, candidate: Version) -> Check:
     rows = sum(count["valid"] for count in counts.values())
     return Check(
         name="finite",
-        holds=not found,
+        state=_state(not found),
         expected="every valid row with a probability in 0-1 and one of the two labels",
         received="; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
         if found
@@ -135,10 +137,36 @@ def not_worse(beside: Beside, limits: Limits) -> list[Check]:
     accuracy = paired.balanced_accuracy(*right, positive)
     area = paired.roc_auc(candidate.scores[rows], stable.scores[rows], positive)
     left_out = int(np.sum(~rows))
-    return [
-        _compared(names[0], accuracy, limits.margin, left_out=left_out, **decisions),
-        _compared(names[1], area, limits.margin, left_out=left_out),
+    more = "--data with"
+    compared = [
+        _compared(names[0], accuracy, limits.margin, more, left_out=left_out, **decisions),
+        _compared(names[1], area, limits.margin, more, left_out=left_out),
     ]
+    if compared[0].state == UNKNOWN and compared[1].state == HOLDS:
+        cures = _other_threshold(candidate.scores[rows], positive, accuracy, limits.margin)
+        compared[0] = dataclasses.replace(compared[0], cures=(*compared[0].cures, *cures))
+    return compared
+
+
+def _other_threshold(
+    scores: np.ndarray, positive: np.ndarray, found: paired.Comparison, margin: float
+) -> tuple[str, ...]:
+    """The candidate ranks as well as the stable version: would it also decide as well?"""
+    places = np.unique(scores)
+    below_positives, below_negatives = (
+        np.searchsorted(np.sort(scores[rows]), places) / rows.sum()
+        for rows in (positive, ~positive)
+    )
+    reached = (1 - below_positives + below_negatives) / 2
+    best = int(reached.argmax())
+    reach = found.difference - found.lower
+    if reached[best] - found.stable - reach < -margin or not 0 < places[best] < 1:
+        return ()
+    return (
+        f"another threshold: it ranks the images as well, and at {places[best]:.2g} its balanced "
+        f"accuracy on these is {reached[best]:.4f}; choose one by the validation images, and train "
+        "with --threshold",
+    )
 
 
 def robust(beside: Beside, limits: Limits) -> Check:
@@ -171,8 +199,7 @@ def robust(beside: Beside, limits: Limits) -> Check:
     compared = paired.balanced_accuracy(
         right[CANDIDATE].mean(axis=0), right[STABLE].mean(axis=0), positive
     )
-    hint = "; --corrupted-images takes more"
-    return _compared("robust", compared, limits.margin, hint, **figures)
+    return _compared("robust", compared, limits.margin, "--corrupted-images, and", **figures)
 
 
 def _too_few_numbers(name: str, beside: Beside) -> Check:
@@ -182,11 +209,16 @@ def _too_few_numbers(name: str, beside: Beside) -> Check:
         return not_reached(name, "too few images have a number, as `finite` says")
     return Check(
         name=name,
-        holds=False,
+        state=UNKNOWN,
         expected=f"{LEAST_OF_A_CLASS} images of each class with a number from both versions",
         received="fewer: the other version gives none, so it is nothing to compare with",
         detail={"note": ""},
+        cures=("--against another version",),
     )
+
+
+def _state(holds: bool) -> str:
+    return HOLDS if holds else FAILS
 
 
 def _enough(positive: np.ndarray) -> bool:
@@ -194,34 +226,56 @@ def _enough(positive: np.ndarray) -> bool:
 
 
 def _compared(
-    name: str, found: paired.Comparison, margin: float, hint: str = "", **figures: Any
+    name: str, found: paired.Comparison, margin: float, more: str, **figures: Any
 ) -> Check:
+    """Holds a comparison against its margin.
+
+    Args:
+        name: of the check.
+        found: the comparison.
+        margin: how much worse the candidate may be.
+        more: the flag that brings more images.
+        **figures: go into the details.
+    """
     outcome = found.outcome(margin)
-    note = ""
-    if outcome == paired.TOO_FEW:
-        needed = found.images_needed(margin)
-        note = (
-            f"about {needed} images like these would tell, if the difference stays as it is{hint}"
-            if needed is not None
-            else "the difference is the margin itself: no number of images would tell"
-        )
+    state = {paired.NOT_WORSE: HOLDS, paired.WORSE: FAILS}.get(outcome, UNKNOWN)
+    needed = found.images_needed(margin) if state == UNKNOWN else None
     return Check(
         name=name,
-        holds=outcome == paired.NOT_WORSE,
+        state=state,
         expected=f"difference above -{margin:g} with {paired.CONFIDENCE:.0%} confidence",
         received=f"{outcome}: {found.candidate:.4f} against {found.stable:.4f}, difference "
-        f"{found.difference:+.4f}, bounds {found.lower:+.4f} and {found.upper:+.4f}"
-        + (f" ({note})" if note else ""),
+        f"{found.difference:+.4f}, bounds {found.lower:+.4f} and {found.upper:+.4f}",
         detail={
             **dataclasses.asdict(found),
             "outcome": outcome,
             "confidence": paired.CONFIDENCE,
             "margin": margin,
-            "images_needed": found.images_needed(margin) if note else None,
-            "note": note,
+            "images_needed": needed,
+            "note": "",
             **figures,
         },
+        cures=_cures(found, margin, needed, more) if state == UNKNOWN else (),
     )
+
+
+def _cures(
+    found: paired.Comparison, margin: float, needed: int | None, more: str
+) -> tuple[str, ...]:
+    """What would tell whether the candidate is worse by more than the margin."""
+    cures = []
+    if needed is None:
+        cures.append("the difference is the margin itself: no number of images would tell")
+    else:
+        worse = ", and rather that it is worse" if found.difference < -margin else ""
+        cures.append(
+            f"more images: {more} about {needed:,} like these {found.images:,} would tell{worse}, "
+            "if the difference stays as it is"
+        )
+    wide = math.ceil(-1000 * found.lower) / 1000
+    if wide < 1:
+        cures.append(f"another margin: --margin {wide:g} would hold, if so much worse is no harm")
+    return tuple(cures)
 
 
 def size(sizes: dict[str, int], asked: dict[str, Version], limits: Limits) -> Check:
@@ -236,54 +290,101 @@ def size(sizes: dict[str, int], asked: dict[str, Version], limits: Limits) -> Ch
     parts = []
     if STABLE in sizes:
         ratio = ours / sizes[STABLE]
-        words = f"{limits.max_bytes_ratio:g} times version {asked[STABLE].number}"
-        received = f"{ratio:.2f} times, {ours:,} bytes against {sizes[STABLE]:,}"
-        parts.append((ratio <= limits.max_bytes_ratio, words, received))
+        parts.append(
+            _Part(
+                state=_state(ratio <= limits.max_bytes_ratio),
+                expected=f"{limits.max_bytes_ratio:g} times version {asked[STABLE].number}",
+                received=f"{ratio:.2f} times, {ours:,} bytes against {sizes[STABLE]:,}",
+            )
+        )
     if limits.max_bytes is not None:
-        parts.append((ours <= limits.max_bytes, f"{limits.max_bytes:,} bytes", f"{ours:,} bytes"))
+        parts.append(
+            _Part(
+                state=_state(ours <= limits.max_bytes),
+                expected=f"{limits.max_bytes:,} bytes",
+                received=f"{ours:,} bytes",
+            )
+        )
     return _at_most("size", parts, {"bytes": sizes})
 
 
 def latency(evidence: Evidence, asked: dict[str, Version], limits: Limits) -> Check:
     """Whether one file through serving_default is answered fast enough."""
-    figures = {}
-    for who in asked:
-        spent = evidence.latency_ms(who)
-        figures[who] = {
-            "median_ms": statistics.median(spent.tolist()),
-            "p95_ms": float(np.percentile(spent, 95)),
-            "calls": len(spent),
+    spent = {who: evidence.latency_ms(who) for who in asked}
+    figures = {
+        who: {
+            "median_ms": statistics.median(one.tolist()),
+            "p95_ms": float(np.percentile(one, 95)),
+            "calls": len(one),
         }
+        for who, one in spent.items()
+    }
     ours = figures[CANDIDATE]
-    parts = []
+    parts: list[_Part] = []
+    intervals: dict[str, timing.Interval] = {}
     if STABLE in asked:
-        ratio = ours["median_ms"] / figures[STABLE]["median_ms"]
-        words = f"{limits.max_latency_ratio:g} times version {asked[STABLE].number} in the median"
-        received = (
-            f"{ratio:.2f} times, {ours['median_ms']:.2f} ms against "
-            f"{figures[STABLE]['median_ms']:.2f} ms"
-        )
-        parts.append((ratio <= limits.max_latency_ratio, words, received))
-    if limits.max_latency_ms is not None:
+        found = intervals["ratio"] = timing.ratio_of_medians(spent[CANDIDATE], spent[STABLE])
         parts.append(
-            (
-                ours["p95_ms"] <= limits.max_latency_ms,
-                f"{limits.max_latency_ms:g} ms in the 95th percentile",
-                f"{ours['p95_ms']:.2f} ms",
+            _timed(
+                found,
+                limits.max_latency_ratio,
+                expected=f"{limits.max_latency_ratio:g} times version {asked[STABLE].number} in "
+                "the median",
+                received=f"{found.value:.2f} times ({found.lower:.2f} to {found.upper:.2f}), "
+                f"{ours['median_ms']:.2f} ms against {figures[STABLE]['median_ms']:.2f} ms",
+                flag="--max-latency-ratio",
             )
         )
-    return _at_most("latency", parts, figures)
+    if limits.max_latency_ms is not None:
+        found = intervals["p95_ms"] = timing.percentile(spent[CANDIDATE], 95)
+        parts.append(
+            _timed(
+                found,
+                limits.max_latency_ms,
+                expected=f"{limits.max_latency_ms:g} ms in the 95th percentile",
+                received=f"{found.value:.2f} ms ({found.lower:.2f} to {found.upper:.2f})",
+                flag="--max-latency-ms",
+            )
+        )
+    bounds = {name: dataclasses.asdict(one) for name, one in intervals.items()}
+    return _at_most("latency", parts, {**figures, "intervals": bounds})
 
 
-def _at_most(name: str, parts: list[tuple[bool, str, str]], figures: dict[str, Any]) -> Check:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One limit of several."""
+
+    state: str
+    expected: str
+    received: str
+    cures: tuple[str, ...] = ()
+
+
+def _timed(
+    found: timing.Interval, limit: float, *, expected: str, received: str, flag: str
+) -> _Part:
+    """Holds where the whole interval is within the limit, fails where none of it is."""
+    if found.upper <= limit or found.lower > limit:
+        return _Part(state=_state(found.upper <= limit), expected=expected, received=received)
+    enough = math.ceil(100 * found.upper) / 100
+    cures = (
+        "a quieter machine, on which the times spread less",
+        f"another limit: {flag} {enough:g} would hold",
+    )
+    return _Part(state=UNKNOWN, expected=expected, received=received, cures=cures)
+
+
+def _at_most(name: str, parts: list[_Part], figures: dict[str, Any]) -> Check:
     if not parts:
         return skipped(name, **figures)
+    states = [part.state for part in parts]
     return Check(
         name=name,
-        holds=all(holds for holds, _, _ in parts),
-        expected="at most " + ", ".join(words for _, words, _ in parts),
-        received=", ".join(received for _, _, received in parts),
+        state=next((state for state in (FAILS, UNKNOWN) if state in states), HOLDS),
+        expected="at most " + ", ".join(part.expected for part in parts),
+        received=", ".join(part.received for part in parts),
         detail={**figures, "note": ""},
+        cures=tuple(cure for part in parts for cure in part.cures),
     )
 
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import tqdm
 
 from export.gate import evidence
 from export.gate.images import Image, Version
 from foundation import command_line
 from foundation.command_line import InputError
+from foundation.progress import Progress
 from tfs_client import contract
 
 
@@ -102,7 +102,7 @@ def gather(
             "latency_calls": latency_calls,
         }
         (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
-        ended = _watch(folder, max_silence_s)
+        ended = _watch(folder, max_silence_s, evidence.steps(len(asked)))
         signatures = arrays = None
         hostile: dict[str, list[str]] = {}
         if ended is None:
@@ -114,7 +114,7 @@ def gather(
         return Evidence(ended=ended, signatures=signatures, arrays=arrays, hostile=hostile)
 
 
-def _watch(folder: Path, max_silence_s: float) -> str | None:
+def _watch(folder: Path, max_silence_s: float, steps: int) -> str | None:
     """Runs the process to its end; None, or in words what happened instead."""
     with (folder / "stderr").open("w+", encoding="utf-8", errors="replace") as talk:
         process = subprocess.Popen(
@@ -126,7 +126,7 @@ def _watch(folder: Path, max_silence_s: float) -> str | None:
             start_new_session=True,  # Ctrl-C is for the gate, which then ends this process itself
         )
         try:
-            doing, failed, silent = _follow(process, max_silence_s)
+            doing, failed, silent = _follow(process, max_silence_s, steps)
             if silent:
                 return f"no progress in {max_silence_s:g} s while {doing}; the process was killed"
             code = process.wait()
@@ -149,8 +149,15 @@ def _watch(folder: Path, max_silence_s: float) -> str | None:
         return f"the process ended with {_cause(code)} while {doing}{_last_words(talk)}"
 
 
-def _follow(process: subprocess.Popen[str], max_silence_s: float) -> tuple[str, str | None, bool]:
+def _follow(
+    process: subprocess.Popen[str], max_silence_s: float, steps: int
+) -> tuple[str, str | None, bool]:
     """Shows progress until the process closes its output.
+
+    Args:
+        process: that asks.
+        max_silence_s: it may say nothing for so long.
+        steps: that it will begin.
 
     Returns:
         what it did last, its own error if it said one, and whether it fell silent instead.
@@ -165,8 +172,8 @@ def _follow(process: subprocess.Popen[str], max_silence_s: float) -> tuple[str, 
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    doing, failed = "starting", None
-    with tqdm.tqdm(leave=False, disable=None) as bar:
+    doing, failed, begun = "starting", None, 0
+    with Progress("gate", unit="asked") as shown:
         while True:
             command_line.raise_if_interrupted()
             try:
@@ -186,9 +193,9 @@ def _follow(process: subprocess.Popen[str], max_silence_s: float) -> tuple[str, 
                 continue
             failed = said.get("failed", failed)
             doing = said.get("doing", doing)
-            bar.set_description(doing, refresh=False)
-            bar.total, bar.n = said.get("total"), said.get("done", 0)
-            bar.refresh()
+            begun += bool(said.get("begins"))
+            words = f"{begun} of {steps}: {doing}"
+            shown.move(said.get("done", 0), total=said.get("total"), words=words)
 
 
 def _cause(code: int) -> str:

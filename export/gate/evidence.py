@@ -79,7 +79,7 @@ def gather(task: dict[str, Any], folder: Path) -> None:
     Raises:
         Exception: whatever a version raises.
     """
-    _say(doing="importing TensorFlow")
+    _begin("importing TensorFlow")
     from foundation import quiet_tensorflow
 
     quiet_tensorflow.import_tensorflow(keras=False)
@@ -87,7 +87,7 @@ def gather(task: dict[str, Any], folder: Path) -> None:
 
     loaded = {}
     for who, version in task["versions"].items():
-        _say(doing=f"loading version {version['number']}")
+        _begin(f"loading version {version['number']}")
         loaded[who] = Loaded(Path(version["folder"]))
     signatures = {who: describe(one.signatures) for who, one in loaded.items()}
     (folder / EVIDENCE).write_text(json.dumps({"signatures": signatures}), encoding="utf-8")
@@ -122,6 +122,7 @@ def _hostile(loaded: dict[str, Any], numbers: dict[str, int], good: Path) -> dic
     memory ends it before that.
     """
     who = "candidate"
+    _begin("hostile rows")
     total = len(hostile.FILES) + len(hostile.EXAMPLES)
     found: dict[str, list[str]] = {}
     file = good.read_bytes()
@@ -220,6 +221,7 @@ class _Asking:
     def ask_all(
         self, name: str, words: str, sources: Sequence[Any], read: Callable[[Any], bytes]
     ) -> None:
+        _begin(words)
         for start in range(0, len(sources), BATCH_SIZE):
             files = [read(source) for source in sources[start : start + BATCH_SIZE]]
             for who, number in self._numbers.items():
@@ -275,6 +277,7 @@ def _latencies(
     contents = [path.read_bytes() for path in files[:BATCH_SIZE]]
     spent: dict[str, list[float]] = {who: [] for who in loaded}
     words = " and ".join(f"version {number}" for number in numbers.values())
+    _begin(f"timing {words}")
     gc.collect()
     gc.disable()  # a collection would fall on whichever version happens to be asked
     for call, file in zip(range(-WARM_UP_CALLS, calls), itertools.cycle(contents)):
@@ -287,6 +290,17 @@ def _latencies(
                 spent[who].append(1000 * (time.perf_counter() - begun))
     gc.enable()
     return {latency_key(who): np.array(values) for who, values in spent.items()}
+
+
+def steps(versions: int) -> int:
+    """How many steps there are where so many versions are asked."""
+    sets = (HELD_OUT, *corruptions.KINDS, EDGE)
+    return len(("import", *range(versions), *sets, "hostile rows", "timing"))
+
+
+def _begin(doing: str) -> None:
+    """Says that the next step begins."""
+    _say(doing=doing, begins=True, done=0, total=None)
 
 
 def _say(**words: Any) -> None:

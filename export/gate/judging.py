@@ -20,8 +20,8 @@ from export.gate import (
 )
 from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import HeldOut, Version
-from export.gate.verdict import Check, Limits
-from foundation import figures, page as foundation_page
+from export.gate.verdict import FAILS, UNKNOWN, Check, Limits
+from foundation import figures, page as foundation_page, terminal
 from foundation.command_line import InputError, one_line
 from foundation.digests import version_digest
 from tfs_client import contract
@@ -95,7 +95,7 @@ def judge(asked: dict[str, Version], terms: Terms, command: str) -> int:
         "started": started.isoformat(timespec="seconds"),
     }
     verdict["held_out"] |= {"corrupted": len(corrupted), "data": terms.data}
-    verdict["no_better_than_guessing"] = chance.doubts(verdict["metrics"][CANDIDATE] or {})
+    verdict["not_shown_better_than_guessing"] = chance.doubts(verdict["metrics"][CANDIDATE] or {})
     path = asked[CANDIDATE].folder / contract.GATE_VERDICT
     _write(path, verdict, asked, held_out, evidence, beside)
     _say(checks, verdict, path)
@@ -135,13 +135,14 @@ def _summary(
         "version": asked[CANDIDATE].number,
         "against": asked[STABLE].number if STABLE in asked else None,
         "passed": gate_verdict.passed(checks),
+        "why_refused": gate_verdict.why_refused(checks),
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": figures.git_commit(),
         "machine": figures.machine(),
         "margins": dataclasses.asdict(limits),
         "version_sha256": digests[CANDIDATE],
         "against_sha256": digests.get(STABLE),
-        "checks": [dataclasses.asdict(check) for check in checks],
+        "checks": [check.as_json() for check in checks],
     }
 
 
@@ -179,15 +180,21 @@ def _say(checks: Sequence[Check], verdict: dict[str, Any], path: Path) -> None:
 
     width = max(len(check.name) for check in checks)
     for check in checks:
-        told = check.detail["note"] if check.holds is None else check.received
-        tell(f"  {check.name:<{width}}  {check.word:<11}  {told}")
-        if check.holds is False:
+        told = check.received if check.expected else check.detail["note"]
+        word = terminal.judged(check.word, sys.stderr, 11)
+        print(f"  {check.name:<{width}}  {word}  {one_line(told)}", file=sys.stderr)
+        if check.state in (FAILS, UNKNOWN):
             tell(f"  {'':<{width}}  {'expected':<11}  {check.expected}")
-    for doubt in verdict["no_better_than_guessing"]:
-        tell(f"  warning: no better than guessing, on these images: {doubt}")
-    failed = ", ".join(check.name for check in checks if check.holds is False)
+        for cure in check.cures:
+            tell(f"  {'':<{width}}  {'cure':<11}  {cure}")
+    for doubt in verdict["not_shown_better_than_guessing"]:
+        tell(f"  warning: not shown to be better than guessing, on these images: {doubt}")
     page = path.with_name(PAGE)
-    but = ", though no better than guessing" if verdict["no_better_than_guessing"] else ""
-    last = f"passed{but}" if verdict["passed"] else f"refused: {failed}; see {page}"
+    but = (
+        ", though not shown to be better than guessing"
+        if verdict["not_shown_better_than_guessing"]
+        else ""
+    )
+    last = f"passed{but}" if verdict["passed"] else f"refused: {verdict['why_refused']}; see {page}"
     tell(last)
     print(path)

@@ -21,6 +21,10 @@ NOT_WORSE = "not worse"
 WORSE = "worse"
 TOO_FEW = "too few images to tell"
 
+MOVED = 0.5
+"""How far an image is thought to move that was not among those seen, as a share of the other class;
+see `roc_auc`."""
+
 _ROUNDING = 1e-9
 """A difference of exactly the margin must not depend on the last bit of a mean."""
 
@@ -79,7 +83,10 @@ def balanced_accuracy(
     Each class has weight 1/2, and is a stratum of its own: the variance of a class's mean
     difference is that of its images' differences over their number; the two are independent. With
     one answer an image this is Wald's interval for paired proportions in each class (Agresti,
-    Categorical Data Analysis, 3rd edition 2013, 11.1.1). With several answers an image (one a
+    Categorical Data Analysis, 3rd edition 2013, 11.1.1). It is nothing at all where no image told
+    the versions apart, however few there were. So a class's variance is at least what it is with
+    two images more, half of one told apart in favour of each version (as Agresti and Min do,
+    Statistics in Medicine 24, 2005). With several answers an image (one a
     corruption) give their mean: then the images are the clusters, and answers about one image may
     depend on each other as they like.
 
@@ -89,13 +96,13 @@ def balanced_accuracy(
         positive: bool [N]: the image's class; at least two images of each.
 
     Returns:
-        the comparison. Without any image on which they differ, its interval has width 0.
+        the comparison.
     """
     candidate, stable = np.asarray(candidate, float), np.asarray(stable, float)
     positive = np.asarray(positive, bool)
     differences = candidate - stable
     classes = (positive, ~positive)
-    variance = sum(np.var(differences[rows], ddof=1) / rows.sum() for rows in classes) / 4
+    variance = sum(_of_mean(differences[rows]) for rows in classes) / 4
     return _comparison(
         *(
             float(np.mean([right[rows].mean() for rows in classes]))
@@ -112,6 +119,10 @@ def roc_auc(candidate: np.ndarray, stable: np.ndarray, positive: np.ndarray) -> 
     DeLong, DeLong and Clarke-Pearson, "Comparing the Areas under Two or More Correlated Receiver
     Operating Characteristic Curves: A Nonparametric Approach", Biometrics 44 (1988), 837-845.
 
+    Where both rank every image alike, its interval is nothing at all, however few images there
+    were. So a class's variance is at least that of two images more, half of one moved past half of
+    the other class in favour of each version.
+
     Args:
         candidate: float [N]: its scores; any scale, infinities allowed, no NaN.
         stable: the same of the other version.
@@ -120,13 +131,21 @@ def roc_auc(candidate: np.ndarray, stable: np.ndarray, positive: np.ndarray) -> 
     positive = np.asarray(positive, bool)
     of_positives, of_negatives = zip(placements(candidate, positive), placements(stable, positive))
     variance = sum(
-        np.var(ours - theirs, ddof=1) / len(ours) for ours, theirs in (of_positives, of_negatives)
+        max(np.var(ours - theirs, ddof=1) / len(ours), (MOVED / (len(ours) + 2)) ** 2)
+        for ours, theirs in (of_positives, of_negatives)
     )
     return _comparison(
         *(float(found.mean()) for found in of_positives),
         variance=float(variance),
         images=len(positive),
     )
+
+
+def _of_mean(differences: np.ndarray) -> float:
+    """The variance of a class's mean difference, [N] with N of 2 or more."""
+    count = len(differences)
+    with_two_more = (count * float(np.var(differences)) + 1) / (count + 2) ** 2
+    return max(float(np.var(differences, ddof=1)) / count, with_two_more)
 
 
 def mcnemar_p(candidate: np.ndarray, stable: np.ndarray) -> float:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
+HOLDS, FAILS = "holds", "fails"
+UNKNOWN = "unknown"
+"""The figures do not tell: their interval reaches to both sides of the limit. It refuses too."""
 NOT_REACHED = "not reached"
 SKIPPED = "skipped"
 ALONE = "there is no other version to compare with"
@@ -28,31 +32,48 @@ class Check:
     """One question and its answer."""
 
     name: str
-    holds: bool | None
-    """None: SKIPPED or NOT_REACHED, as `received` says"""
+    state: str
+    """HOLDS, FAILS, UNKNOWN, SKIPPED or NOT_REACHED"""
     expected: str
     received: str
     detail: dict[str, Any]
     """the figures behind it; under "note" what a reader should know"""
+    cures: tuple[str, ...] = ()
+    """of UNKNOWN: what would make it known, or hold, each in half a sentence"""
 
     @property
     def word(self) -> str:
         """For people."""
-        return {True: "holds", False: "FAILS", None: self.received}[self.holds]
+        return "FAILS" if self.state == FAILS else self.state
+
+    def as_json(self) -> dict[str, Any]:
+        """For gate.json: as it is, and under "holds" true, false, or null for any other state."""
+        return dataclasses.asdict(self) | {"holds": {HOLDS: True, FAILS: False}.get(self.state)}
 
 
-def passed(checks: list[Check]) -> bool:
+def passed(checks: Sequence[Check]) -> bool:
     """Whether every check holds, or was skipped because there is nothing to compare with."""
-    return all(check.holds or check.received == SKIPPED for check in checks)
+    return all(check.state in (HOLDS, SKIPPED) for check in checks)
+
+
+def why_refused(checks: Sequence[Check]) -> str:
+    """Which checks refuse a version, in half a line; what was not reached follows from them."""
+    failed = ", ".join(check.name for check in checks if check.state == FAILS)
+    unknown = ", ".join(check.name for check in checks if check.state == UNKNOWN)
+    if not unknown:
+        return failed
+    return f"{failed or 'nothing fails'}; unknown: {unknown}"
 
 
 def skipped(name: str, **figures: Any) -> Check:
     """A check that compares, where there is nothing to compare with; with what was found anyway."""
     return Check(
-        name=name, holds=None, expected="", received=SKIPPED, detail={"note": ALONE, **figures}
+        name=name, state=SKIPPED, expected="", received=SKIPPED, detail={"note": ALONE, **figures}
     )
 
 
 def not_reached(name: str, why: str) -> Check:
     """A check that could not be made."""
-    return Check(name=name, holds=None, expected="", received=NOT_REACHED, detail={"note": why})
+    return Check(
+        name=name, state=NOT_REACHED, expected="", received=NOT_REACHED, detail={"note": why}
+    )

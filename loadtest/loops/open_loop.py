@@ -77,6 +77,11 @@ def run(job: Job, folder: Path, progress: Callable[[float], Any] | None = None) 
     return taken
 
 
+def sample_files(folder: Path) -> list[Path]:
+    """The files into which the workers write their samples, once a second."""
+    return sorted(folder.glob("worker-*.csv"))
+
+
 class _Worker:
     """One process, as the parent sees it."""
 

@@ -8,20 +8,18 @@ All commands that load a server use it.
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tqdm
-
 from foundation.command_line import InputError
+from foundation.progress import Progress
 from loadtest.loops import closed_loop, open_loop
 from loadtest.loops.job import Job, open_client
 from loadtest.loops.rest_client import RestClient
 from loadtest.plan.settings import CLOSED, REST, Settings
-from loadtest.results import samples
+from loadtest.results import live, samples
 from loadtest.results.taken import Taken
 from tfs_client import Client, TfsError
 
@@ -65,29 +63,32 @@ def take(
     words: str = "load",
     watch: Callable[[float], Any] | None = None,
 ) -> Taken:
-    """Runs the loop with a progress bar, and leaves every sample in a file.
+    """Runs the loop, shows how it goes, and leaves every sample in a file.
 
     Args:
         settings: checked, see `Settings.check`.
         csv: receives the samples; an older file is replaced.
-        words: beside the progress bar.
+        words: what the load is called.
         watch: called several times a second with the seconds since the begin.
 
     Raises:
         InputError: a worker could not begin.
     """
     csv.unlink(missing_ok=True)
-    with bar(settings.seconds, words) as show:
+    closed = settings.loop == CLOSED
+    with Progress(words) as line, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tail = live.Tail(lambda: [csv] if closed else open_loop.sample_files(folder))
+        show = live.Shown(line, tail, words, settings.seconds)
 
         def progress(seconds: float) -> None:
             show(seconds)
             if watch is not None:
                 watch(seconds)
 
-        if settings.loop == CLOSED:
+        if closed:
             return closed_loop.run(settings, csv, progress)
-        with tempfile.TemporaryDirectory() as folder:
-            taken = open_loop.run(job(settings), Path(folder), progress)
+        taken = open_loop.run(job(settings), folder, progress)
     writer = samples.Writer(csv)
     for sample in taken.samples:
         writer.write(sample)
@@ -110,21 +111,3 @@ def job(settings: Settings) -> Job:
         known=settings.answers,
         connection=settings.connection,
     )
-
-
-@contextlib.contextmanager
-def bar(total_s: float, words: str) -> Iterator[Callable[[float], Any]]:
-    """A progress bar, on a terminal; yields the function that moves it to a second."""
-    with tqdm.tqdm(
-        total=total_s or None,
-        desc=words,
-        bar_format="{desc}: {n:.0f}/{total:.0f} s |{bar:40}|" if total_s else "{desc}: {n:.0f} s",
-        leave=False,
-        disable=None,  # only on a terminal
-    ) as shown:
-
-        def progress(seconds: float) -> None:
-            shown.n = min(seconds, total_s) if total_s else seconds
-            shown.refresh()
-
-        yield progress

@@ -69,7 +69,9 @@ def _ratios(found: Comparison) -> matplotlib.figure.Figure:
         axes.plot([100 * row.ratio - 100], [at], "o", color=color)
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)])
-    axes.set(xlabel="B against A, %; 95 % interval", ylim=(-0.6, len(rows) - 0.4))
+    axes.set(
+        xlabel="B against A, %; the intervals hold together with 95 %", ylim=(-0.6, len(rows) - 0.4)
+    )
     plots.style(axes)
     return figure
 

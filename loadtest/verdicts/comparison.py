@@ -10,15 +10,15 @@ widen the interval of their ratio.
 
 The standard deviation of the logarithm of B/A over the draws is its standard error. Interval and p
 value come from Student's t with one degree of freedom less than there are blocks, because so few
-blocks say little about their own spread. The p values of all questions are adjusted together (Holm,
-Scandinavian Journal of Statistics 6, 1979).
+blocks say little about their own spread. The intervals of all questions hold together with 95 %
+(Bonferroni), so that an answer says exactly what its interval shows.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,15 @@ FEWEST: Final = 20
 
 LEAST: Final = 0.05
 """A difference that matters, as a share of A."""
+
+LEAST_FAILURES: Final = 0.01
+"""More failures of B that could still be there when no harm is said to be shown, as a share of the
+requests. However few they are, failures that are surely more are worse."""
+
+LONGEST_S: Final = 86_400.0
+"""A load that would have to take longer is not named."""
+
+Outcome: TypeAlias = Literal["worse", "better", "no_harm", "too_short", "not_asked"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,15 +82,29 @@ class Row:
     ratio: float | None
     """B / A; of failures the difference of their shares, B - A."""
     low: float | None
-    """Of the 95 % interval of the ratio, not adjusted."""
+    """Of the interval of the ratio; those of all questions hold together with 95 %."""
     high: float | None
     p: float | None
-    """Adjusted; None: not tested, see `words`."""
-    worse: bool
-    """Significantly, and by at least as much as matters."""
-    better: bool
+    """Below ALPHA exactly where the interval leaves out that there is no difference; None: not
+    tested, see `words`."""
+    outcome: Outcome
     words: str
     """The answer."""
+
+    @property
+    def worse(self) -> bool:
+        """Surely, and as it looks by as much as matters."""
+        return self.outcome == "worse"
+
+    @property
+    def better(self) -> bool:
+        """Surely, and as it looks by as much as matters."""
+        return self.outcome == "better"
+
+    @property
+    def open(self) -> bool:
+        """Whether B may be worse by as much as matters, or not: too short to tell."""
+        return self.outcome == "too_short"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,18 +123,23 @@ class Comparison:
         return any(row.worse for row in self.rows)
 
     @property
+    def too_short(self) -> bool:
+        """Whether it cannot be told that B is worse, nor that it is not."""
+        return not self.worse and any(row.open for row in self.rows)
+
+    @property
     def words(self) -> str:
         """In one line."""
-        worse = [row for row in self.rows if row.worse]
-        better = [row for row in self.rows if row.better]
-        shown = worse or better
-        if not shown:
-            seen = "; ".join(f"{row.name}: {row.words}" for row in self.rows if row.p is not None)
-            return f"no difference that matters was found ({seen})"
-        found = "; ".join(f"{row.name} {row.words}" for row in shown)
-        if worse:
-            return f"B is worse: {found}"
-        return f"B is better: {found}"
+        if self.worse:
+            return f"B is worse: {self._said('worse')}"
+        better = f"B is better: {self._said('better')}" if self._said("better") else ""
+        if self.too_short:
+            found = f"too short to tell: {self._said('too_short')}"
+            return f"{found}. {better}" if better else found
+        return better or f"B is not worse by what matters: {self._said('no_harm')}"
+
+    def _said(self, outcome: Outcome) -> str:
+        return "; ".join(f"{row.name} {row.words}" for row in self.rows if row.outcome == outcome)
 
 
 def slices(recording: Recording, *, label: str | None = None) -> Slices:
@@ -171,12 +199,12 @@ def compare(
     drawn_a = _draw(random, a.count, block)
     drawn_b = drawn_a if paired else _draw(random, b.count, block)
     found = _questions(a, b, (drawn_a, drawn_b), blocks=min(a.count, b.count) // block)
-    if not throughput:
-        found[THROUGHPUT]["p"] = None
-    for one, p in zip(found.values(), holm([one["p"] for one in found.values()])):
-        one["p"] = p
+    asked = [name for name in found if throughput or name != THROUGHPUT]
     return Comparison(
-        rows=tuple(_row(one, least) for one in found.values()),
+        rows=tuple(
+            _row(one, least, len(asked) if name in asked else None, min(a.count, b.count))
+            for name, one in found.items()
+        ),
         paired=paired,
         slices=(a.count, b.count),
         block=block,
@@ -186,7 +214,7 @@ def compare(
 def _questions(
     a: Slices, b: Slices, drawn: tuple[NDArray[np.float64], NDArray[np.float64]], blocks: int
 ) -> dict[str, dict[str, Any]]:
-    """All questions by name: values, ratio or difference, interval and p, not adjusted.
+    """All questions by name: two values, and how surely their difference is known.
 
     Args:
         a: one side.
@@ -200,26 +228,40 @@ def _questions(
     spread = np.log(_percentiles(b, drawn[1]) / _percentiles(a, drawn[0]))
     for share, (value_a, value_b), logs in zip(SHARES, plain, spread):
         values = {"name": f"p{share:g}", "unit": "ms", "a": value_a / 1000, "b": value_b / 1000}
-        found[f"p{share:g}"] = {**values, **_ratio(value_a, value_b, logs, blocks)}
+        known = _Known(math.log(value_b / value_a), float(logs.std(ddof=1)), blocks)
+        found[f"p{share:g}"] = {**values, "known": known}
     per_s_a, per_s_b = (float(side.counts.sum()) / side.count for side in (a, b))
     logs = np.log(_right(b, drawn[1]) / _right(a, drawn[0]))
     values = {"name": THROUGHPUT, "unit": "right answers/s", "a": per_s_a, "b": per_s_b}
-    found[THROUGHPUT] = {**values, **_ratio(per_s_a, per_s_b, logs, blocks)}
+    known = _Known(math.log(per_s_b / per_s_a), float(logs.std(ddof=1)), blocks)
+    found[THROUGHPUT] = {**values, "known": known}
     share_a, share_b = float(_failed(a, every_a)[0]), float(_failed(b, every_b)[0])
     differences = _failed(b, drawn[1]) - _failed(a, drawn[0])
     values = {"name": FAILURES, "unit": "of requests", "a": share_a, "b": share_b}
-    found[FAILURES] = {**values, **_difference(share_a, share_b, differences, blocks)}
+    known = _Known(share_b - share_a, float(differences.std(ddof=1)), blocks)
+    found[FAILURES] = {**values, "known": known}
     return found
 
 
-def holm(values: list[float | None]) -> list[float | None]:
-    """Adjusts p values together; None stands for a question that is not tested."""
-    asked = sorted((p, at) for at, p in enumerate(values) if p is not None)
-    adjusted, worst = list(values), 0.0
-    for rank, (p, at) in enumerate(asked):
-        worst = max(worst, min(1.0, p * (len(asked) - rank)))
-        adjusted[at] = worst
-    return adjusted
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """A difference, how surely it is known, and from how many blocks."""
+
+    middle: float
+    error: float
+    blocks: int
+
+    def half(self, questions: int) -> float:
+        """Half the width of its interval, if those of so many questions hold together."""
+        freedom = max(1, self.blocks - 1)
+        return float(stats.t.ppf(1 - ALPHA / questions / 2, freedom)) * self.error
+
+    def p(self, questions: int) -> float:
+        """The probability of such a difference by chance, for so many questions together."""
+        if self.error == 0:
+            return 1.0 if self.middle == 0 else 0.0
+        freedom = max(1, self.blocks - 1)
+        return min(1.0, questions * 2 * float(stats.t.sf(abs(self.middle) / self.error, freedom)))
 
 
 def _cut(side: Slices, count: int) -> Slices:
@@ -263,48 +305,74 @@ def _failed(side: Slices, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def _ratio(a: float, b: float, logs: NDArray[np.float64], blocks: int) -> dict[str, Any]:
-    middle, half, p = _student(math.log(b / a), float(logs.std(ddof=1)), blocks)
-    low, high = math.exp(middle - half), math.exp(middle + half)
-    return {"ratio": b / a, "low": low, "high": high, "p": p}
+def _row(found: dict[str, Any], least: float, questions: int | None, seconds: int) -> Row:
+    """One answer.
 
-
-def _difference(
-    a: float, b: float, differences: NDArray[np.float64], blocks: int
-) -> dict[str, Any]:
-    middle, half, p = _student(b - a, float(differences.std(ddof=1)), blocks)
-    return {"ratio": middle, "low": middle - half, "high": middle + half, "p": p}
-
-
-def _student(middle: float, error: float, blocks: int) -> tuple[float, float, float]:
-    """The middle, half the width of its 95 % interval, and the p value of its being 0."""
-    if error == 0:
-        return middle, 0.0, 1.0 if middle == 0 else 0.0
-    freedom = max(1, blocks - 1)
-    p = 2 * float(stats.t.sf(abs(middle) / error, freedom))
-    return middle, float(stats.t.ppf(1 - ALPHA / 2, freedom)) * error, p
-
-
-def _row(found: dict[str, Any], least: float) -> Row:
-    name, ratio, low, high, p = (found[key] for key in ("name", "ratio", "low", "high", "p"))
+    Args:
+        found: as `_questions` gives it.
+        least: a difference that matters, as a share of A.
+        questions: that are asked together; None: this one is not asked.
+        seconds: of the shorter side.
+    """
+    name, known = found["name"], found["known"]
+    half = known.half(questions or 1)
+    low, high = known.middle - half, known.middle + half
+    row = {key: found[key] for key in ("name", "unit", "a", "b")}
     if name == FAILURES:
-        sure = p < ALPHA
-        words = f"{ratio:+.3%} of the requests ({low:+.3%} to {high:+.3%})"
-        worse, better = sure and ratio > 0, sure and ratio < 0
-        if not sure:
-            words = "none on either side" if found["a"] == found["b"] == 0 else f"not sure: {words}"
-        return Row(**found, worse=worse, better=better, words=words)
-    if p is None:
-        return Row(**found, worse=False, better=False, words="set by the rate, not by the servers")
-    words = f"{ratio - 1:+.1%} ({low - 1:+.1%} to {high - 1:+.1%})"
-    if p >= ALPHA:
-        seen = max(high / ratio, ratio / low) - 1
-        blind = ": too short to see what matters" if seen > 2 * least else ""
-        words = f"not sure, {words}; would have seen {seen:.1%}{blind}"
-        return Row(**found, worse=False, better=False, words=words)
-    if abs(ratio - 1) < least:
-        words = f"{words}, less than the {least:.0%} that matter"
-        return Row(**found, worse=False, better=False, words=words)
-    up = ratio > 1
-    bad = up if name != THROUGHPUT else not up
-    return Row(**found, worse=bad, better=not bad, words=words)
+        row |= {"ratio": known.middle, "low": low, "high": high}
+        words = f"{known.middle:+.3%} of the requests ({low:+.3%} to {high:+.3%})"
+        if found["a"] == found["b"] == 0:
+            return Row(**row, p=1.0, outcome="no_harm", words="none on either side")
+        outcome, more = _outcome(low, known.middle, high, 0.0, LEAST_FAILURES)
+        if outcome == "no_harm":
+            words = f"no harm shown (could be up to {high:+.3%} of the requests)"
+    else:
+        row |= {"ratio": math.exp(known.middle), "low": math.exp(low), "high": math.exp(high)}
+        if questions is None:
+            words = "set by the rate, not by the servers"
+            return Row(**row, p=None, outcome="not_asked", words=words)
+        words = f"{row['ratio'] - 1:+.1%} ({row['low'] - 1:+.1%} to {row['high'] - 1:+.1%})"
+        if name == THROUGHPUT:  # less of it is worse
+            matters = -math.log1p(-least)
+            outcome, more = _outcome(-high, -known.middle, -low, matters, matters)
+        else:
+            outcome, more = _outcome(low, known.middle, high, math.log1p(least), math.log1p(least))
+        if outcome == "no_harm" and (low > 0 or high < 0):
+            words += f", less than the {least:.0%} that matter"
+    if outcome == "too_short":
+        words += f", {_longer(seconds * more)}"
+    return Row(**row, p=known.p(questions or 1), outcome=outcome, words=words)
+
+
+def _outcome(
+    low: float, middle: float, high: float, matters: float, harmless: float
+) -> tuple[Outcome, float]:
+    """What an interval shows; positive is worse.
+
+    Args:
+        low: of the interval.
+        middle: of it.
+        high: of it.
+        matters: a difference that is surely there is worse, or better, if it looks as large.
+        harmless: below, no harm is shown.
+
+    Returns:
+        the outcome, and of "too_short" how many times as long would tell, if all stays as it is:
+        the interval's width falls with the square root of the time.
+    """
+    if low > 0 and middle >= matters:
+        return "worse", 1.0
+    if high < 0 and -middle >= matters:
+        return "better", 1.0
+    if high <= harmless:
+        return "no_harm", 1.0
+    distance = harmless - middle if middle < harmless else middle
+    return "too_short", ((high - middle) / distance) ** 2
+
+
+def _longer(seconds: float) -> str:
+    """For how long both sides would have to be loaded."""
+    if seconds > LONGEST_S:
+        return "and a day would not tell"
+    step = 10 ** max(0, math.floor(math.log10(seconds)) - 1)
+    return f"about {math.ceil(seconds / step) * step:g} s would tell"

@@ -187,13 +187,29 @@ def missed_anyway(
     return found
 
 
+def _errors(limit: float, summary: Summary) -> Row:
+    """The error rate. So few requests that none of them may fail do not show that few do."""
+    name, requests = "error_rate", summary.requests
+    if not requests:
+        return Row(name=name, value=None, limit=limit, holds=None, words="no request was made")
+    rate = error_share(summary.failures, requests)
+    if rate > limit:
+        words = f"errors {rate:.3%} > {limit:.3%}"
+        return Row(name=name, value=rate, limit=limit, holds=False, words=words)
+    needed = math.ceil(1 / limit) if limit else 0
+    if requests < needed:
+        words = (
+            f"errors {rate:.3%} stand on {requests:,} requests, expected {needed:,} or more; "
+            "load longer, or at a higher rate"
+        )
+        return Row(name=name, value=rate, limit=limit, holds=None, words=words)
+    words = f"errors {rate:.3%} <= {limit:.3%}"
+    return Row(name=name, value=rate, limit=limit, holds=True, words=words)
+
+
 def _row(name: str, limit: float, recording: Recording, summary: Summary) -> Row:
     if name == "error_rate":
-        rate = error_share(summary.failures, summary.requests) if summary.requests else None
-        holds = None if rate is None else rate <= limit
-        sign = "<=" if holds else ">"
-        words = "no request was made" if rate is None else f"errors {rate:.3%} {sign} {limit:.3%}"
-        return Row(name=name, value=rate, limit=limit, holds=holds, words=words)
+        return _errors(limit, summary)
     if name == "requests_per_s":
         rate = summary.requests_per_s
         sign = ">=" if rate >= limit else "<"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from foundation.command_line import InputError
 from foundation.digests import version_digest
@@ -38,10 +40,21 @@ def objection(folder: Path, version: int, stable: int) -> str:
     except (ValueError, KeyError, TypeError) as error:
         return f"its verdict in {own / GATE_VERDICT} cannot be read ({error!r})"
     if passed is not True:
-        failed = [one["name"] for one in verdict.get("checks", []) if one.get("holds") is False]
-        return f"the gate refused version {version}: {', '.join(failed)}. See {own / GATE_VERDICT}"
+        why = _why_refused(verdict.get("checks", []))
+        return f"the gate refused version {version}: {why}. See {own / GATE_VERDICT}"
     if against != stable:
         return f"the gate held version {version} against {against}, and {stable} is stable"
     if digest != version_digest(own):
         return f"version {version} has changed since the gate saw it"
     return ""
+
+
+def _why_refused(checks: Sequence[Mapping[str, Any]]) -> str:
+    """What failed, and what is unknown, with what would cure that."""
+    failed = [one["name"] for one in checks if one.get("holds") is False]
+    unknown = [one for one in checks if one.get("state") == "unknown"]
+    found = [", ".join(failed) or "nothing fails"] if failed or unknown else []
+    for one in unknown:
+        cures = "; or ".join(one.get("cures", []))
+        found.append(f"unknown: {one['name']}" + (f" ({cures})" if cures else ""))
+    return "; ".join(found)

@@ -67,6 +67,8 @@ def follows(verdict: Verdict, *, promote: bool) -> Action:
     """
     if verdict.kind in _ROLLS_BACK:
         return "rollback"
+    if verdict.kind == "changing" and verdict.estimate is not None and verdict.estimate < 0:
+        return "rollback"  # how much worse cannot be told, but callers need not wait for that
     if verdict.kind == "keep_going":
         return "wait"
     return "promote" if verdict.kind == "better" and promote else "end"

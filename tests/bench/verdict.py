@@ -23,11 +23,12 @@ class Verdict(Figures):
         *,
         at_most: float | None = None,
         at_least: float | None = None,
+        unknown: bool = False,
     ) -> None:
         """Adds a figure, see `Figures.add`; a quick run leaves its bar out."""
         if self._quick:
             at_most = at_least = None
-        super().add(name, value, unit, at_most=at_most, at_least=at_least)
+        super().add(name, value, unit, at_most=at_most, at_least=at_least, unknown=unknown)
 
     def require(self, name: str, value: int, unit: str, *, at_most: float) -> None:
         """Adds a figure whose bar holds in every run: lost requests, wrong answers."""

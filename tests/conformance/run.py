@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from foundation import page, quiet_tensorflow
+from foundation import page, progress, quiet_tensorflow
 from foundation.command_line import InputError, Parser, run as run_command
 from foundation.figures import BUILD_DIR, Figures, write_json
 
@@ -76,14 +76,14 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
     verdicts: list[Verdict] = []
     ended = ""
     with _other(arguments) if other else _local() as servers:
-        for key, case in cases.items():
+        for key, case in progress.tracked(cases.items(), "conformance", unit="cases"):
             try:
                 verdicts.append(run(key, case, servers[case.setup]))
             except ServerEndedError as error:
                 ended = f"{error} ({key.partition(': ')[0]})"
                 break
             if not verdicts[-1].fine:
-                print(f"differs: {key}", file=sys.stderr)
+                progress.say(f"differs: {key}")
     write_cases(verdicts, page.origin(command, figures.started), other=other)
     _add(figures, verdicts, other)
     code = figures.write()

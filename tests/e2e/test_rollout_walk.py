@@ -65,10 +65,12 @@ def test_a_version_is_gated_tried_judged_promoted_and_rolled_back(
     assert "python -m export.gate 2 --against 1" in told
 
     runs = ("--runs", str(sample_run.parent))
-    done = commands.run(gate.main, "2", "--against", "1", *models, *runs, folder=ROOT)
+    # Fifty pictures cannot show a difference as small as the usual margin.
+    wide = ("--margin", "0.15")
+    done = commands.run(gate.main, "2", "--against", "1", *models, *runs, *wide, folder=ROOT)
     assert done.code == 0, done.told
     # So few images may show nothing better than guessing; the page's run has more of them.
-    told = done.told.replace("passed, though no better than guessing", "passed")
+    told = done.told.replace("passed, though not shown to be better than guessing", "passed")
     assert shown.missing(PAGE, "make gate", done.out.replace(f"{folder}/", "") + told) == []
     assert (folder / "models/image_classifier/2/assets.extra/gate.html").is_file()
 

@@ -24,10 +24,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import tqdm
-
 from export import burden, hostile, versions
-from foundation import command_line, quiet_tensorflow
+from foundation import command_line, progress, quiet_tensorflow
 from foundation.command_line import InputError
 from foundation.figures import Figures
 from tests import forked_server
@@ -85,7 +83,7 @@ def _add(found: Figures, who: str, asked: Iterator[Asked], total: int) -> None:
     answered = 0
     memory, seconds = 0, 0.0
     try:
-        for one in tqdm.tqdm(asked, who, total, leave=False, disable=None):
+        for one in progress.tracked(asked, who, total=total, unit="rows and tensors"):
             answered += 1
             memory = max(memory, one.memory_bytes or 0)
             seconds = max(seconds, one.seconds or 0)

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
-import tqdm
 
+from foundation import progress
 from foundation.command_line import InputError, raise_if_interrupted
 from training.data import oddities, preprocessing
 from training.data.items import Dataset, Item, SetAside
@@ -81,12 +81,9 @@ def inspect(dataset: Dataset, *, max_pixels: int, max_broken_share: float) -> In
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")
         looked = pool.map(look, dataset.items)
-        # disable=None: no bar where the output is no terminal
-        bar = tqdm.tqdm(
-            looked, "looking at the pictures", len(dataset.items), leave=False, disable=None
-        )
+        count = len(dataset.items)
         seen = []
-        for one in bar:
+        for one in progress.tracked(looked, "looking at the pictures", total=count, unit="files"):
             raise_if_interrupted()
             seen.append(one)
         keys, reasons, found = zip(*seen)

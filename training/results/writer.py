@@ -91,7 +91,7 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
         test["count"],
     )
     for doubt in chance.doubts(test):
-        logger.warning("no better than guessing, as far as the test images tell: %s", doubt)
+        logger.warning("not shown to be better than guessing by the test images: %s", doubt)
 
 
 def _check_finite(answers: dict[str, np.ndarray], trained: TrainedRun) -> None:

@@ -135,6 +135,8 @@ def _add(figures: Figures, verdict: Verdict) -> None:
         figures.add(f"guardrail.{row.name}.control", row.control, "share")
         figures.add(f"guardrail.{row.name}.treatment", row.treatment, "share")
         figures.add(f"guardrail.{row.name}.lower", row.lower, "share")
+        figures.add(f"guardrail.{row.name}.upper", row.upper, "share")
+        figures.add(f"guardrail.{row.name}.state", row.state, "")
         figures.add(f"guardrail.{row.name}.broken", row.broken is not None, "")
     figures.add("srm.log10_bayes_factor", verdict.mismatch.log10_bayes_factor, "")
     figures.add("srm.broken", verdict.mismatch.broken is not None, "")

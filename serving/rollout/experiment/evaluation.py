@@ -1,10 +1,12 @@
 """Reaches the verdict on an experiment: better, worse, no difference, harmful, or not comparable.
 
 Every rule may be checked after every outcome. So the first moment at which a rule holds decides,
-and later data does not take that back. Two rules overrule the others at any time, because they say
-that users suffer, or that the sides could never be compared:
+and later data does not take that back: the interval is what all looks leave, and never widens.
+Three rules overrule the others at any time, because they say that users suffer, that the sides
+could never be compared, or that there is no one difference to tell, as nothing is left of the
+interval:
 
-    guardrail_broken > sample_ratio_mismatch > better, worse, no_difference > out_of_time
+    guardrail_broken > sample_ratio_mismatch > changing > better, worse, no_difference > out_of_time
 """
 
 from __future__ import annotations
@@ -20,7 +22,15 @@ from serving.rollout.experiment import looks, sequential, words
 from serving.rollout.experiment.looks import Looks
 from serving.rollout.experiment.plan import Plan
 from serving.rollout.experiment.records import Exposures, Outcomes, Records
-from serving.rollout.experiment.verdict import GuardrailRow, Kind, MismatchRow, Side, Since, Verdict
+from serving.rollout.experiment.verdict import (
+    GuardrailRow,
+    GuardrailState,
+    Kind,
+    MismatchRow,
+    Side,
+    Since,
+    Verdict,
+)
 
 Rows = TypeVar("Rows", Exposures, Outcomes)
 
@@ -38,11 +48,14 @@ def evaluate(plan: Plan, records: Records, now_s: float) -> Verdict:
         exposures=_until(records.exposures, now_s),
         outcomes=_until(records.outcomes, now_s),
     )
-    units, quality = looks.mismatch(plan, known.exposures), looks.quality(plan, known.outcomes)
+    units = looks.mismatch(plan, known.exposures)
+    counted = _until(known.outcomes, known.end_s(plan))
+    quality = looks.quality(plan, counted)
     guardrails, mismatch = _guardrails(plan, known), _mismatch(plan, known, units)
-    kind, crossed = _crossing(plan, quality, known.end_s(plan))
-    decided = None if crossed is None else known.since(float(quality.time_s[crossed]))
+    kind, crossed = _crossing(plan, quality)
+    decided = known.at(quality, crossed)
     kind, since = _first_in_rank(plan, known, guardrails, mismatch, (kind, decided))
+    lower, upper = _interval(quality)
     sides = _sides(plan, known, units, quality)
     verdict = Verdict(
         experiment=plan.experiment,
@@ -50,8 +63,9 @@ def evaluate(plan: Plan, records: Records, now_s: float) -> Verdict:
         since=since,
         reason="",
         estimate=_last(quality.estimate),
-        lower=_last(quality.lower),
-        upper=_last(quality.upper),
+        lower=lower,
+        upper=upper,
+        emptied=known.at(quality, quality.emptied),
         more_outcomes=_more_outcomes(plan, quality) if kind == "keep_going" else None,
         latency_ratio=_latency_ratio(*sides),
         sides=sides,
@@ -59,6 +73,7 @@ def evaluate(plan: Plan, records: Records, now_s: float) -> Verdict:
         mismatch=mismatch,
         started_s=known.started_s,
         after_now=_length(records) - _length(known),
+        after_end=len(known.outcomes.time_s) - len(counted.time_s),
         counts=records.counts,
         series=looks.thinned(quality, known.begun_s, crossed),
     )
@@ -87,6 +102,10 @@ class _Known:
         """Unix time at which the planned duration is over."""
         return self.begun_s + plan.max_duration_h * 3600
 
+    def at(self, looks: Looks, index: int | None) -> Since | None:
+        """The moment of a look; None where there is no such look."""
+        return None if index is None else self.since(float(looks.time_s[index]))
+
     def since(self, time_s: float) -> Since:
         """A moment, and how much was known by then."""
         return Since(
@@ -100,16 +119,26 @@ def _guardrails(plan: Plan, known: _Known) -> tuple[GuardrailRow, ...]:
     rows = []
     for name, one in looks.guardrails(plan, known.exposures):
         margin = float(getattr(plan.guardrails, name))
-        at = looks.first(one.lower > margin)
+        at = looks.first(one.lower > margin)  # of all looks, whether or not they contradict others
+        lower, upper = _interval(one)
+        state: GuardrailState = "too_few"
+        if at is not None:
+            state = "broken"
+        elif one.emptied is not None:
+            state = "changing"
+        elif upper is not None:
+            state = "holds" if upper <= margin else "no_harm_shown"
         rows.append(
             GuardrailRow(
                 name=name,
                 margin=margin,
                 control=_last(one.control_share),
                 treatment=_last(one.treatment_share),
-                lower=_last(one.lower),
-                upper=_last(one.upper),
-                broken=None if at is None else known.since(float(one.time_s[at])),
+                lower=lower,
+                upper=upper,
+                emptied=known.at(one, one.emptied),
+                broken=known.at(one, at),
+                state=state,
                 series=looks.thinned(one, known.begun_s, at),
             )
         )
@@ -124,19 +153,20 @@ def _mismatch(plan: Plan, known: _Known, units: Looks) -> MismatchRow:
         found=_last(units.treatment_share),
         log10_bayes_factor=(_last(units.estimate) or 0.0) / math.log(10),
         log10_threshold=threshold / math.log(10),
-        broken=None if at is None else known.since(float(units.time_s[at])),
+        broken=known.at(units, at),
         series=looks.thinned(units, known.begun_s, at),
     )
 
 
-def _crossing(plan: Plan, quality: Looks, end_s: float) -> tuple[Kind, int | None]:
-    """What the first interval before the end says that says anything, and the place of that look.
+def _crossing(plan: Plan, quality: Looks) -> tuple[Kind, int | None]:
+    """What the first interval says that says anything, and the place of that look.
 
     An interval above 0 says better, one below 0 worse, and one within the smallest difference that
-    matters no_difference.
+    matters no_difference; one of which nothing is left takes that back.
     """
-    until = quality.before(end_s)
-    lower, upper = quality.lower[:until], quality.upper[:until]
+    if quality.emptied is not None:
+        return "changing", quality.emptied
+    lower, upper = quality.lower, quality.upper
     small = plan.smallest_difference
     better, worse = lower > 0, upper < 0
     at = looks.first(better | worse | ((lower > -small) & (upper < small)))
@@ -225,6 +255,13 @@ def _until(rows: Rows, now_s: float) -> Rows:
     return type(rows)(
         **{field.name: getattr(rows, field.name)[:end] for field in dataclasses.fields(rows)}
     )
+
+
+def _interval(looks: Looks) -> tuple[float | None, float | None]:
+    """Both ends by now; None where there is none yet, or nothing is left."""
+    if looks.emptied is not None:
+        return None, None
+    return _last(looks.lower), _last(looks.upper)
 
 
 def _last(column: looks.Floats) -> float | None:

@@ -42,14 +42,16 @@ class Looks:
     """Share of right answers or events, NaN while there is none; for units, the part of all."""
     estimate: Floats
     lower: Floats
+    """Ends of what all looks so far leave of the confidence sequence; NaN while there are too few.
+    From `emptied` on, lower lies above upper: nothing is left."""
     upper: Floats
-    """NaN while there are too few."""
     spread: Floats
     """The estimate's variance; for units NaN."""
 
-    def before(self, time_s: float) -> int:
-        """How many looks had been taken by a time, a look at that very time included."""
-        return int(np.searchsorted(self.time_s, time_s, side="right"))
+    @property
+    def emptied(self) -> int | None:
+        """The index of the first look at which no difference fits all looks; None: one does."""
+        return first(self.lower > self.upper)
 
 
 def first(crossed: Flags) -> int | None:
@@ -120,7 +122,7 @@ def _difference(
     found = sequential.difference(control, treated, alpha=alpha, scale=scale, least=least)
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = [side.events / side.total for side in (control, treated)]
-    return _looks(
+    taken = _looks(
         time_s=time_s,
         count=control.total + treated.total,
         control=control.total,
@@ -132,6 +134,9 @@ def _difference(
         upper=found.upper,
         spread=found.spread,
     )
+    # After that, because only one look a moment was taken.
+    lower, upper = sequential.running_intersection(taken.lower, taken.upper)
+    return dataclasses.replace(taken, lower=lower, upper=upper)
 
 
 def _looks(**columns: Floats) -> Looks:
@@ -147,6 +152,8 @@ def _looks(**columns: Floats) -> Looks:
 def thinned(looks: Looks, start_s: float, *marked: int | None) -> dict[str, list[Any]]:
     """At most POINTS of the looks, for a plot; NaN and infinity become None.
 
+    So do the ends of an interval of which nothing is left.
+
     Args:
         looks: all of them.
         start_s: Unix time from which `hours` counts.
@@ -159,6 +166,11 @@ def thinned(looks: Looks, start_s: float, *marked: int | None) -> dict[str, list
         "hours": (looks.time_s - start_s) / 3600,
         **{field.name: getattr(looks, field.name) for field in dataclasses.fields(looks)},
     }
+    if looks.emptied is not None:
+        for end in ("lower", "upper"):
+            columns[end] = np.where(
+                np.arange(len(looks.time_s)) < looks.emptied, columns[end], np.nan
+            )
     return {
         name: [one if math.isfinite(one) else None for one in column[at].tolist()]
         for name, column in columns.items()

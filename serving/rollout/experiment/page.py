@@ -37,7 +37,11 @@ def write(path: Path, *, plan: Plan, verdict: Verdict, figures: Figures) -> None
         plan=plan,
         verdict=verdict,
         settings={**dataclasses.asdict(plan), "weights": dict(plan.weights)},
-        counts={**dataclasses.asdict(verdict.counts), "records_after_now": verdict.after_now},
+        counts={
+            **dataclasses.asdict(verdict.counts),
+            "records_after_now": verdict.after_now,
+            "outcomes_after_the_planned_time": verdict.after_end,
+        },
         words=words,
         quality=page.drawn(
             "Difference of the shares of right answers over time", _quality, plan, verdict
@@ -62,7 +66,7 @@ def _quality(plan: Plan, verdict: Verdict) -> matplotlib.figure.Figure:
     for at in (-small, small):
         label = "smallest difference that matters" if at > 0 else None
         upper.axhline(at, color=ORANGE, linestyle="--", linewidth=1, label=label)
-    quality_decided = verdict.kind in ("better", "worse", "no_difference")
+    quality_decided = verdict.kind in ("better", "worse", "no_difference", "changing")
     _mark(upper, verdict, verdict.since if quality_decided else None, verdict.kind)
     upper.set(
         title=f"Share of right answers, {plots.name(plan.treatment)} minus "
@@ -125,7 +129,9 @@ def _interval(axes: Any, series: Mapping[str, list[Any]], color: str, least: flo
     estimate, lower, upper = (
         100 * _numbers(series[name]) for name in ("estimate", "lower", "upper")
     )
-    axes.fill_between(hours, lower, upper, color=color, alpha=0.18, linewidth=0, label="interval")
+    axes.fill_between(
+        hours, lower, upper, color=color, alpha=0.18, linewidth=0, label="all looks leave"
+    )
     axes.plot(hours, estimate, color=color, label="difference")
     later = slice(len(hours) // 5, None)
     shown = np.concatenate([lower[later], upper[later], estimate[later]])

@@ -173,6 +173,21 @@ def difference(
     return Interval(estimate, estimate - half, estimate + half, spread)
 
 
+def running_intersection(lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+    """What all looks so far leave of an interval, [..., T]; NaN before the first one.
+
+    A confidence sequence misses the true difference at ANY look with a chance of at most alpha, so
+    the intersection of all its intervals misses it no more often. It never widens: what one look
+    has excluded stays excluded. Where it is empty (lower above upper), either that chance was met
+    or there is no one true difference, because it has changed meanwhile.
+
+    Args:
+        lower: ends of the interval at each look, [..., T]; NaN where there is none.
+        upper: the same.
+    """
+    return np.fmax.accumulate(lower, axis=-1), np.fmin.accumulate(upper, axis=-1)
+
+
 def mismatch_log_bayes_factor(treatment: Flags, share: float) -> Floats:
     """Evidence after each unit that units do not come in the planned proportion, [..., T].
 

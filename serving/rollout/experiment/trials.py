@@ -42,11 +42,11 @@ class Stopped:
     """Where many experiments ended, in outcomes."""
 
     sequential: Firsts
-    """With the confidence sequence of `sequential.difference`."""
+    """With what all looks leave of the confidence sequence of `sequential.difference`."""
     naive: Firsts
     """With a test for one look, looked at after every outcome."""
     missed: Firsts
-    """Where the confidence sequence first missed the true difference."""
+    """Where that first missed the true difference; from then on it always does."""
 
 
 def stopped(
@@ -74,10 +74,11 @@ def stopped(
             least=plan.min_outcomes,
         )
         enough = ~np.isnan(found.lower)
+        lower, upper = sequential.running_intersection(found.lower, found.upper)
         return (
-            _firsts((found.lower > 0) | (found.upper < 0)),
+            _firsts((lower > 0) | (upper < 0)),
             _firsts(enough & (np.abs(found.estimate) > z * np.sqrt(found.spread))),
-            _firsts((found.lower > true) | (found.upper < true)),
+            _firsts((lower > true) | (upper < true)),
         )
 
     columns = zip(*_each(judge, random, experiments, horizon))

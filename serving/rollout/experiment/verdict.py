@@ -11,12 +11,15 @@ from serving.rollout.experiment.records import Counts
 Kind: TypeAlias = Literal[
     "sample_ratio_mismatch",
     "guardrail_broken",
+    "changing",
     "better",
     "worse",
     "no_difference",
     "keep_going",
     "out_of_time",
 ]
+
+GuardrailState: TypeAlias = Literal["broken", "changing", "too_few", "holds", "no_harm_shown"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,7 @@ class Side:
     """Units by the side of their first exposure."""
     exposures: int
     outcomes: int
+    """Of the planned time, by now."""
     share_right: float | None
     """Share of right outcomes, 0-1."""
     latency_s: float | None
@@ -56,10 +60,15 @@ class GuardrailRow:
     control: float | None
     treatment: float | None
     lower: float | None
-    """Bound of the confidence sequence of treatment - control; None while there are too few."""
+    """Of what all looks leave of the confidence sequence of treatment - control; None while there
+    are too few, and where nothing is left."""
     upper: float | None
+    emptied: Since | None
+    """The first time that no difference fitted all looks."""
     broken: Since | None
     """The first time that `lower` lay above the margin."""
+    state: GuardrailState
+    """It holds only where the whole interval is within the margin."""
     series: Mapping[str, list[Any]]
 
 
@@ -87,10 +96,14 @@ class Verdict:
     reason: str
     """One sentence."""
     estimate: float | None
-    """Treatment's share of right answers minus control's, of all outcomes by now."""
+    """Treatment's share of right answers minus control's, of all outcomes that count: those of the
+    planned time, by now."""
     lower: float | None
-    """Bound of its confidence sequence, with the plan's alpha; None while there are too few."""
+    """Of what all looks leave of its confidence sequence, with the plan's alpha; None while there
+    are too few, and where nothing is left."""
     upper: float | None
+    emptied: Since | None
+    """The first time that no difference fitted all looks."""
     more_outcomes: int | None
     """About how many it still takes, for keep_going; None where that cannot be told."""
     latency_ratio: float | None
@@ -103,6 +116,8 @@ class Verdict:
     """Unix time of the first exposure."""
     after_now: int
     """Exposures and outcomes that were left out because they are later than `now_s`."""
+    after_end: int
+    """Outcomes that were left out because the planned time was over."""
     counts: Counts
     series: Mapping[str, list[Any]]
     """The quality over time, for plots: hours, count, control_share, treatment_share, estimate,

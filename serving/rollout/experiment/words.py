@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from serving.rollout.experiment.plan import Plan
-from serving.rollout.experiment.verdict import Side, Verdict
+from serving.rollout.experiment.verdict import GuardrailRow, MismatchRow, Side, Verdict
 
 NOTHING: Final = "-"
 """Where there is no number."""
@@ -26,12 +26,8 @@ def reason(plan: Plan, verdict: Verdict) -> str:
     when = "" if verdict.since is None else f"since {moment(verdict.since.time_s)}"
     if verdict.since is not None:
         when += f", after {verdict.since.outcomes:,} outcomes"
-    shown = "the difference is not known yet"
-    if verdict.estimate is not None:
-        shown = f"the difference is {points(verdict.estimate)} percentage points"
-        if verdict.lower is not None:
-            shown += f" ({points(verdict.lower)} to {points(verdict.upper)})"
-    small = f"{100 * plan.smallest_difference:.2g}"
+    shown = _difference(verdict)
+    small = f"{100 * plan.smallest_difference:g}"
     more = "how many more outcomes it takes cannot be told"
     if min(side.outcomes for side in verdict.sides) < plan.min_outcomes:
         more = f"it takes {plan.min_outcomes:,} outcomes on each side to begin with"
@@ -39,8 +35,9 @@ def reason(plan: Plan, verdict: Verdict) -> str:
         more = f"about {verdict.more_outcomes:,} more outcomes would decide if it stays like this"
     broken = [row for row in verdict.guardrails if row.broken]
     breaches = " and ".join(
-        f"{TITLES[row.name]} {percent(row.treatment)} of exposures against {percent(row.control)}, "
-        f"where {points(row.margin)} percentage points are allowed"
+        f"{TITLES[row.name]} {percent(row.treatment)} of exposures against {percent(row.control)}"
+        + (f", at least {points(row.lower)} percentage points" if row.lower is not None else "")
+        + f", where {points(row.margin)} percentage points are allowed"
         for row in broken
     )
     mismatch = verdict.mismatch
@@ -50,6 +47,11 @@ def reason(plan: Plan, verdict: Verdict) -> str:
             f"Do not compare: {percent(mismatch.found)} of the units were on {treatment} where "
             f"{percent(mismatch.planned)} were planned, which is not chance ({when}); find out "
             "which units are lost or sent to the other side."
+        ),
+        "changing": (
+            f"Do not decide by this: no one difference fits all looks ({when}). It has changed "
+            f"during the experiment, or this is the accident of {plan.alpha:g} that the plan "
+            f"allows; {shown}. See in the plot when, and plan a new experiment."
         ),
         "better": f"{treatment} is better than {control} {when}: {shown}.",
         "worse": f"{treatment} is worse than {control} {when}: {shown}.",
@@ -61,6 +63,45 @@ def reason(plan: Plan, verdict: Verdict) -> str:
         ),
         "keep_going": f"Keep going: {shown}; {more}.",
     }[verdict.kind]
+
+
+def _difference(verdict: Verdict) -> str:
+    """The difference and its interval, as half a sentence."""
+    estimate, lower, upper = verdict.estimate, verdict.lower, verdict.upper
+    if estimate is None:
+        return "the difference is not known yet"
+    if verdict.emptied is not None:
+        return f"all outcomes together say {points(estimate)} percentage points"
+    if lower is None or upper is None:
+        return f"the difference is {points(estimate)} percentage points"
+    if not lower <= estimate <= upper:  # rare: it is changing, and not yet surely
+        return (
+            f"the difference is {points(lower)} to {points(upper)} percentage points by all looks, "
+            f"and all outcomes together say {points(estimate)}, which does not fit: it may have "
+            "changed"
+        )
+    interval = f"({points(lower)} to {points(upper)})"
+    return f"the difference is {points(estimate)} percentage points {interval}"
+
+
+def guardrail_state(row: GuardrailRow) -> str:
+    """What a guardrail's interval shows, and no more."""
+    if row.state == "broken" and row.broken is not None:
+        return f"BROKEN since {moment(row.broken.time_s)}"
+    if row.state == "changing" and row.emptied is not None:
+        return (
+            f"no one difference fits all looks since {moment(row.emptied.time_s)}: it has changed"
+        )
+    if row.state == "no_harm_shown":
+        return f"no harm shown (could be up to {points(row.upper)})"
+    return {"holds": f"holds (at most {points(row.upper)})"}.get(row.state, "too few exposures")
+
+
+def split_state(row: MismatchRow) -> str:
+    """What the split shows, and no more."""
+    if row.broken is not None:
+        return f"MISMATCH since {moment(row.broken.time_s)}"
+    return "no unit is known yet" if row.found is None else "no mismatch shown"
 
 
 def table(verdict: Verdict) -> list[str]:
@@ -76,6 +117,9 @@ def table(verdict: Verdict) -> list[str]:
             f"{percent(side.share_right):>10}{latency:>12}"
         )
     interval = "too few outcomes for an interval"
+    if verdict.emptied is not None:
+        when = moment(verdict.emptied.time_s)
+        interval = f"but no one difference fits all looks since {when}"
     if verdict.lower is not None:
         interval = f"{points(verdict.lower)} to {points(verdict.upper)} at every look"
     lines += ["", f"difference  {points(verdict.estimate)} points, {interval}"]
@@ -83,25 +127,28 @@ def table(verdict: Verdict) -> list[str]:
         lines.append(f"latency     {verdict.latency_ratio:.3f} times the control's")
     lines += [
         "",
-        f"{'guardrail':<16}{'control':>10}{'treatment':>11}{'at least':>10}{'allowed':>9}  state",
+        f"{'guardrail':<16}{'control':>10}{'treatment':>11}{'at least':>10}{'at most':>9}"
+        f"{'allowed':>9}  state",
     ]
     for row in verdict.guardrails:
-        state = "holds" if row.lower is not None else "too few exposures"
-        if row.broken:
-            state = f"BROKEN since {moment(row.broken.time_s)}"
         lines.append(
             f"{TITLES[row.name]:<16}{percent(row.control):>10}{percent(row.treatment):>11}"
-            f"{points(row.lower):>10}{points(row.margin):>9}  {state}"
+            f"{points(row.lower):>10}{points(row.upper):>9}{points(row.margin):>9}  "
+            f"{guardrail_state(row)}"
         )
     mismatch = verdict.mismatch
-    state = f"MISMATCH since {moment(mismatch.broken.time_s)}" if mismatch.broken else "holds"
     lines += [
         "",
         f"split       {percent(mismatch.found)} of the units on the treatment, "
         f"{percent(mismatch.planned)} planned; Bayes factor 10^{mismatch.log10_bayes_factor:.1f}, "
-        f"10^{mismatch.log10_threshold:.1f} would be a mismatch: {state}",
+        f"10^{mismatch.log10_threshold:.1f} would be a mismatch: "
+        f"{split_state(mismatch)}",
     ]
-    counts = {**dataclasses.asdict(verdict.counts), "after_now": verdict.after_now}
+    counts = {
+        **dataclasses.asdict(verdict.counts),
+        "after_now": verdict.after_now,
+        "outcomes_after_the_planned_time": verdict.after_end,
+    }
     odd = [
         f"{name.replace('_', ' '):<32}{count:>12,}"
         for name, count in counts.items()

@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import tqdm
-
+from foundation.progress import Progress
 from tests.bench.client import material, processes
 from tests.bench.client.clients.frame import CASES, FORMS
 from tests.bench.client.processes import OURS
@@ -80,11 +79,11 @@ def _turns(
     title: str, clients: Mapping[str, Server], cases: tuple[str, ...], rounds: int
 ) -> Iterator[tuple[str, str, Server]]:
     total = rounds * len(cases) * len(clients)
-    with tqdm.tqdm(total=total, desc=title, leave=False, disable=None) as bar:
+    with Progress(title, total=total, unit="turns") as bar:
         for number in range(rounds):
             for case in cases:
                 turn = list(clients.items())
                 random.Random(f"{number} {case}").shuffle(turn)
                 for name, client in turn:
                     yield case, name, client
-                    bar.update()
+                    bar.add()

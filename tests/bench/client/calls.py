@@ -12,8 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import tqdm
-
+from foundation import progress
 from tests.bench.client import processes
 from tests.bench.client.processes import OURS
 from tests.bench.processes import Server
@@ -68,7 +67,7 @@ def measure(
             taken.memory[kind] = found["resident_mb"]
             taken.wrong += found["wrong"]
         clients = own | processes.start(stack, pythons, pythons, folder)
-        for number in tqdm.trange(rounds + 1, desc="call", leave=False, disable=None):
+        for number in progress.tracked(range(rounds + 1), "call", unit="rounds"):
             turn = list(clients.items())
             random.Random(number).shuffle(turn)
             for name, client in turn:

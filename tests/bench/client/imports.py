@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import tqdm
-
+from foundation import progress
 from foundation.command_line import InputError
 from tests.bench.client.processes import OURS
 from tests.bench.samples import write_csv
@@ -81,7 +80,7 @@ def measure(pythons: Mapping[str, Path], rounds: int) -> Rounds:
     for name in [*ours, *pythons]:  # compiled to .pyc, and read from the disk
         take(name, pythons.get(name))
     taken: Rounds = []
-    for number in tqdm.trange(rounds, desc="import", leave=False, disable=None):
+    for number in progress.tracked(range(rounds), "import", unit="rounds"):
         names = [*ours, *(pythons if number % RIVALS_EVERY == 0 else ())]
         random.Random(number).shuffle(names)
         taken.append({name: take(name, pythons.get(name)) for name in names})

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import tqdm
 
+from foundation.progress import Progress
 from tests.bench import line_model
 from tests.bench.line_model import MODEL
 from tests.bench.processes import LocalServer
@@ -108,7 +108,7 @@ def run(folder: Path, kind: str, count: int, per_s: float) -> Outage:
 
     with start("first") as server, futures.ThreadPoolExecutor(1) as killer:
         server.wait()
-        with tqdm.tqdm(total=count, desc=f"outage, {kind}", leave=False, disable=None) as bar:
+        with Progress(f"outage, {kind}", total=count, unit="calls") as bar:
             pace = _Pace(count, per_s, bar)
             replaced = killer.submit(replace)
             calls = _Record(count)
@@ -144,7 +144,7 @@ class _Pace:
             self._next += 1
             now = time.perf_counter()
             self._due = max(now, self._due + self._interval_s)
-            self._bar.update()
+            self._bar.add()
             if index == self._count // 3:
                 self.third.set()
             return index, self._due - now

@@ -12,8 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import tqdm
-
+from foundation import progress
 from loadtest.loops import open_loop
 from loadtest.loops.job import Job
 from loadtest.traffic import images, workload
@@ -54,7 +53,7 @@ def measure(folder: Path, rounds: int, requests: int) -> Throughput:
     taken = Throughput()
     (picture,) = images.choose(None, seed=0, limit=1)
     with servers.delaying(AT_ONCE, folder) as (server, target):
-        for number in tqdm.trange(rounds + 1, desc="throughput", leave=False, disable=None):
+        for number in progress.tracked(range(rounds + 1), "throughput", unit="rounds"):
             command = [sys.executable, "-m", "tests.bench.loadtest.bare", target]
             done = subprocess.run(
                 [*command, str(requests), str(picture)],

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import tqdm
 from numpy.typing import NDArray
 
+from foundation import progress
 from serving import models_config
 from tests.bench import line_model
 from tests.bench.line_model import MODEL
@@ -90,7 +90,7 @@ def run(
         before = server.resident_mb()
         with _calling(target, out, callers):
             commands, random = [], np.random.default_rng(0)
-            for verb in tqdm.tqdm(verbs, desc=f"by {by}", unit="command", disable=None):
+            for verb in progress.tracked(verbs, f"by {by}", unit="commands"):
                 commands.append(_command(verb, config, target, by))
                 time.sleep(random.uniform(*pause_s))
         after = server.resident_mb()

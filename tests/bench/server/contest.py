@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import tqdm
 
+from foundation.progress import Progress
 from tests.bench import environments
 from tests.bench.processes import LocalServer, Server
 from tests.bench.samples import rounds_of, write_arrays
@@ -248,17 +248,17 @@ class Contest:
         ]
         tests = sum(len(target.counts) for target in self.targets)
         total = len(self.targets) + rounds * (tests + len(THREADS) * 2 + 1)
-        with tqdm.tqdm(total=total, desc="bench-server", leave=False, disable=None) as bar:
+        with Progress("bench-server", total=total, unit="measurements") as bar:
             for target in self.targets:
                 warm_up = ask(target, CALLERS[-1], min(seconds, WARM_UP_ROUND_S))
                 self.measured.count_errors(target.name, warm_up)
-                bar.update()
+                bar.add()
             for number in range(rounds):
                 turn = number % len(groups)
                 for signature, count in groups[turn:] + groups[:turn]:
                     self._measure(signature, count, seconds, random.Random(number), bar)
                 self.measured.pillow_per_s.append(self._pillow_per_s(seconds / 2))
-                bar.update()
+                bar.add()
         return self.measured
 
     def _measure(
@@ -283,7 +283,7 @@ class Contest:
         order.shuffle(tasks)
         for task in tasks:
             task()
-            bar.update()
+            bar.add()
 
     def _in_process(self, signature: str, threads: int, seconds: float) -> None:
         took = self._worker.ask(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import tqdm
-
+from foundation.progress import Progress
 from tests.bench.processes import LocalServer
 from tests.bench.samples import write_csv
 from tests.bench.server import contest, payloads
@@ -45,14 +44,14 @@ def run(server: LocalServer, material: payloads.Material, count: int) -> tuple[l
     ]
     points = [Memory(0, server.resident_mb())]
     errors = 0
-    with tqdm.tqdm(total=count, desc="soak", leave=False, disable=None) as bar:
+    with Progress("soak", total=count, unit="answers") as bar:
         while points[-1].answers < count:
             taken = contest.ask(targets[len(points) % 2], CALLERS, CHUNK_S)
             if not taken.answered:
                 raise server.failed(f"no answer: {taken.first_error}")
             errors += taken.errors
             points.append(Memory(points[-1].answers + taken.answered, server.resident_mb()))
-            bar.update(taken.answered)
+            bar.add(taken.answered)
     return points, errors
 
 

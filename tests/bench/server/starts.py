@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import tqdm
-
+from foundation import progress
 from tests.bench.processes import LocalServer
 from tests.environments import ROOT
 
@@ -43,7 +42,7 @@ def measure(models: Path, config: Path, folder: Path, count: int) -> list[Start]
         InputError: it does not start.
     """
     starts = []
-    for _ in tqdm.trange(count, desc="starts", leave=False, disable=None):
+    for _ in progress.tracked(range(count), "starts", unit="starts"):
         done = subprocess.run(
             [sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, check=True
         )

@@ -8,6 +8,7 @@ on versions of a real server, one of which does a fifth more, are thorough.
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,13 +68,13 @@ def check_a_fifth_faster(done: Done) -> None:
 
 def check_equal(done: Done) -> None:
     assert done.code == 0, done.out + done.told
-    assert "no difference that matters was found" in done.out.splitlines()[-1]
+    assert "B is not worse by what matters: p50 " in done.out.splitlines()[-1]
     assert 0.9 < figures(done.folder)["p50.ratio"] < 1.1
 
 
 def check_two_loads(done: Done) -> None:
     assert "Traceback" not in done.told
-    assert done.code in (0, 1), done.told
+    assert done.code in (0, 1, 3), done.told
     assert "after/build (B) against before/build (A): " in done.out.splitlines()[-1]
     assert figures(done.folder)["paired"] is False
     assert figures(done.folder)["throughput.p"] is None
@@ -87,7 +88,25 @@ def test_a_fifth_more_work_is_found_in_one_load(compared: Compare, tmp_path: Pat
 
 def test_equal_versions_do_not_differ_by_what_matters(compared: Compare, tmp_path: Path) -> None:
     write_run(tmp_path / "taken", {"stable": 10.0, "same": 10.0})
-    check_equal(compared("--labels", "stable,same", "--within", "taken/build"))
+    within = ("--labels", "stable,same", "--within", "taken/build")
+    check_equal(compared(*within, "--least", "0.3"))
+
+
+def test_a_load_that_is_too_short_to_tell_has_an_exit_code_and_a_bar_of_its_own(
+    compared: Compare, tmp_path: Path
+) -> None:
+    write_run(tmp_path / "taken", {"stable": 10.0, "same": 10.0})
+    done = compared("--labels", "stable,same", "--within", "taken/build", "--least", "0.005")
+    assert done.code == 3, done.out + done.told
+    last = done.out.splitlines()[-1]
+    assert "same (B) against stable (A): too short to tell: p50 " in last
+    assert " s would tell" in last
+    assert "bar <= 0: unknown" in done.told
+    written = json.loads((tmp_path / "build" / "loadtest-compare.json").read_text())
+    (worse,) = (row for row in written["results"] if row["name"] == "worse")
+    assert (worse["value"], worse["holds"]) == (0, None)
+    page = (tmp_path / "build" / "loadtest-compare.html").read_text()
+    assert "Too short to tell: p50 " in page
 
 
 def test_two_loads_are_compared_and_named_by_their_folders(
@@ -120,7 +139,7 @@ def test_one_load_asks_both_labels_and_is_compared_and_kept(
     load = ("--target", server.target, "--images", str(pictures), "--rate", "60")
     done = compared("--labels", "stable,slow", *load, "--duration-s", "4.2")
     # Four seconds are too few for a verdict on a busy machine; they have the same figures.
-    assert done.code in (0, 1), done.out + done.told
+    assert done.code in (0, 1, 3), done.out + done.told
     assert done.out.splitlines()[-1].startswith("slow (B) against stable (A): ")
     ratio = figures(tmp_path)["p50.ratio"]
     assert ratio > 1
@@ -130,7 +149,7 @@ def test_one_load_asks_both_labels_and_is_compared_and_kept(
 
     again = ("--within", "build/loadtest-compare-recording.json")
     done = compared("--labels", "slow,stable", *again)
-    assert done.code in (0, 1), done.out + done.told
+    assert done.code in (0, 1, 3), done.out + done.told
     assert figures(tmp_path)["p50.ratio"] == pytest.approx(1 / ratio)
 
 
@@ -202,7 +221,9 @@ def test_a_fifth_more_work_of_a_real_version_is_found(
 def test_equal_versions_of_a_real_server_do_not_differ_by_what_matters(
     compared: Compare, load: tuple[str, ...]
 ) -> None:
-    check_equal(compared("--labels", "stable,same", *load))
+    done = compared("--labels", "stable,same", *load)
+    assert done.code in (0, 3), done.out + done.told
+    assert 0.9 < figures(done.folder)["p50.ratio"] < 1.1
 
 
 @pytest.mark.alone

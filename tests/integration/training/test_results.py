@@ -38,17 +38,19 @@ def guess(
     return run.load(runs / "latest"), done.stderr, files
 
 
-def test_a_run_no_better_than_guessing_says_so_everywhere(
+def test_a_run_not_shown_better_than_guessing_says_so_everywhere(
     guess: tuple[run.Run, str, list[bytes]],
 ) -> None:
     made, log, _ = guess
     test = made.metrics()["test"]
     assert test["roc_auc_interval"][0] < 0.5
-    assert "no better than guessing, as far as the test images tell: ROC-AUC" in log
+    assert "not shown to be better than guessing by the test images: ROC-AUC" in log
     page = (made.path / run.REPORT).read_text()
-    assert "No better than guessing, as far as the test images tell: ROC-AUC" in page
+    assert "Not shown to be better than guessing by the test images: ROC-AUC" in page
     card = saved_model._model_card(made, 1, made.path, {})
-    assert card["no_better_than_guessing"][0].startswith(f"ROC-AUC {test['roc_auc']:.3f} on 60")
+    assert card["not_shown_better_than_guessing"][0].startswith(
+        f"ROC-AUC {test['roc_auc']:.3f} on 60"
+    )
 
 
 def test_classes_whose_names_look_alike_have_a_sample_each(

@@ -305,7 +305,7 @@ def test_the_page_shows_bars_plots_and_every_measurement(tmp_path: Path) -> None
     page.write(tmp_path / "page.html", made)
     text = whole(tmp_path / "page.html")
     assert plots(text) == 4
-    assert "Every bar holds." in text
+    assert "Every bar holds, in this run." in text
     assert "Not measured: mlserver, no network" in text
     rows = [row for row in text.split("<tr>") if '<td class="name">' in row]
     # batching, unbatched and echo for both signatures; four ways over HTTP with 8 and 32 callers

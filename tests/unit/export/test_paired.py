@@ -153,15 +153,34 @@ def test_pairs_need_fewer_images_than_two_separate_measurements(
     assert (found.upper - found.lower) / 2 < 0.6 * separate
 
 
-@pytest.mark.parametrize("compare", [paired.balanced_accuracy, paired.roc_auc])
-def test_versions_that_never_differ_have_an_interval_of_no_width(
-    compare: object, random: np.random.Generator
+def test_few_images_that_are_ranked_alike_do_not_show_that_all_are(
+    random: np.random.Generator,
 ) -> None:
-    positive = np.arange(30) < 10
-    answers = random.random(30).round(1)
-    found = compare(answers, answers.copy(), positive)
-    assert (found.difference, found.lower, found.upper) == (0, 0, 0)
-    assert found.outcome(0.001) == paired.NOT_WORSE
+    for few, many in ((10, 20), (100, 200)):
+        positive = np.arange(few + many) < few
+        answers = random.random(few + many).round(1)
+        found = paired.roc_auc(answers, answers.copy(), positive)
+        assert found.difference == 0
+        reach = ONE_SIDED_95 * 0.5 * math.hypot(1 / (few + 2), 1 / (many + 2))
+        assert (found.lower, found.upper) == (pytest.approx(-reach), pytest.approx(reach))
+    assert found.outcome(0.05) == paired.NOT_WORSE
+
+
+@pytest.mark.parametrize(
+    ("of_each_class", "outcome"),
+    [(2, paired.TOO_FEW), (10, paired.TOO_FEW), (40, paired.NOT_WORSE), (400, paired.NOT_WORSE)],
+)
+def test_few_images_that_tell_no_difference_do_not_show_that_there_is_none(
+    of_each_class: int, outcome: str
+) -> None:
+    positive = np.arange(2 * of_each_class) < of_each_class
+    right = np.arange(2 * of_each_class) % 4 > 0
+    found = paired.balanced_accuracy(right, right.copy(), positive)
+    assert found.difference == 0
+    reach = ONE_SIDED_95 * math.sqrt(2) / (of_each_class + 2) / 2
+    assert found.lower == pytest.approx(-reach)
+    assert found.upper == pytest.approx(reach)
+    assert found.outcome(0.05) == outcome
 
 
 def test_several_answers_about_an_image_do_not_count_as_several_images(

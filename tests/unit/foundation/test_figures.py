@@ -25,6 +25,18 @@ def test_figures_hold_their_bars_or_say_so(tmp_path: Path) -> None:
     assert written["results"][1]["bar"] == "<= 1 and >= 0.8"
 
 
+def test_a_bar_that_the_value_does_not_tell_is_unknown_and_does_not_pass(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = figures.Figures("demo", "make demo")
+    result.add("worse", 0, "answers", at_most=0, unknown=True)
+    assert result.write(tmp_path) == 1
+    assert capsys.readouterr().err == "  worse  0 answers  bar <= 0: unknown\n"
+    written = json.loads((tmp_path / "demo.json").read_text())
+    assert [(one["bar"], one["holds"]) for one in written["results"]] == [("<= 0", None)]
+    assert [one.verdict for one in result.results] == ["unknown"]
+
+
 @pytest.mark.parametrize("value", [4.0, None, "3"])
 def test_a_figure_past_its_bar_or_missing_fails(value: object, tmp_path: Path) -> None:
     result = figures.Figures("demo", "make demo")

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from foundation.figures import Figures
 from loadtest import knee
 from loadtest.loops.searching import Found
 from loadtest.verdicts.knee_search import Knee, Limits, LostError, Measurement, search
@@ -230,3 +231,8 @@ def test_a_gate_passes_only_a_whole_search_whose_interval_lies_above(found, word
     limits = {"p99_ms": 50.0, "requests_per_s": 100.0}
     objectives = Objectives(limits=limits, source="this test")
     assert knee._verdict(whole, objectives, 0.1).startswith(f"{words}, 100 requests/s wanted")
+    figures = Figures("demo", "demo")
+    knee._add(figures, whole, objectives)
+    (bar,) = (one.verdict for one in figures.results if one.name == "knee.low")
+    expected = {"objectives met": "holds", "objectives missed": "FAILS", "no verdict": "unknown"}
+    assert bar == expected[words]

@@ -101,6 +101,16 @@ def test_a_percentile_that_stands_on_too_few_answers_is_no_verdict(tmp_path):
     assert judged(tmp_path, {"p99_ms": 50}, right=500).met is True
 
 
+def test_an_error_rate_that_stands_on_too_few_requests_is_no_verdict(tmp_path):
+    found = judged(tmp_path, {"error_rate": 0.002}, right=499)
+    assert found.met is None
+    expected = "errors 0.000% stand on 499 requests, expected 500 or more"
+    assert found.words.startswith(f"no verdict: {expected}; load longer")
+    assert judged(tmp_path, {"error_rate": 0.002}, right=500).met is True
+    assert judged(tmp_path, {"error_rate": 0}, right=5).met is True  # none of these failed
+    assert judged(tmp_path, {"error_rate": 0.002}, right=400, wrong=1).met is False
+
+
 def test_a_generator_at_its_limit_can_pass_a_server_but_not_fail_it(tmp_path):
     assert judged(tmp_path, {"p99_ms": 50}, cpu=0.99).met is True
     found = judged(tmp_path, {"p99_ms": 50}, slow=20, cpu=0.99)

@@ -115,7 +115,8 @@ def test_verdict_leaves_a_page_that_needs_nothing_beside_it_and_figures(tmp_path
         "Experiment new: better",
         "exposure lines skipped",
         "smallest difference",
-        "as far as",
+        "No mismatch shown.",
+        "no harm shown (could be up to",
         ">better after ",
         ">smallest difference that matters</text>",
     ):

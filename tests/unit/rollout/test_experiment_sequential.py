@@ -140,6 +140,15 @@ def test_as_many_outcomes_as_are_needed_decide_and_fewer_do_not() -> None:
     assert sequential.outcomes_needed(0.02, 1.0, alpha=0.05, smallest=0.03, most=10) is None
 
 
+def test_the_running_intersection_never_widens_and_can_become_empty() -> None:
+    nan = math.nan
+    lower, upper = sequential.running_intersection(
+        np.array([[nan, -3.0, -1.0, -2.0, 2.5]]), np.array([[nan, 3.0, 2.0, 4.0, 9.0]])
+    )
+    np.testing.assert_array_equal(lower, [[nan, -3, -1, -1, 2.5]])
+    np.testing.assert_array_equal(upper, [[nan, 3, 2, 2, 2]])
+
+
 # -- looking after every outcome
 
 

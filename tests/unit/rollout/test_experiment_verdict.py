@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.rollout.experiment import looks
+from serving.rollout import trial
+from serving.rollout.experiment import looks, words
 from serving.rollout.experiment.evaluation import evaluate
 from serving.rollout.experiment.plan import Plan
 from serving.rollout.experiment.records import Counts, Exposures, Outcomes, Records
@@ -131,10 +132,115 @@ def test_a_verdict_is_there_from_its_first_moment_on_and_stays() -> None:
     against = dataclasses.replace(
         records, outcomes=dataclasses.replace(records.outcomes, right=turned)
     )
-    verdict = _verdict(against)
+    verdict = _verdict(against, since.time_s + 100)
     assert (verdict.kind, verdict.since) == ("better", since)
+    assert verdict.lower is not None
+    assert verdict.lower > 0
+
+
+def _turned(count: int = 4000, at: int = 2000) -> Records:
+    """A treatment that is better at first, and always wrong from some request on."""
+    records = _records(count, right=(0.8, 0.95))
+    late = records.exposures.treatment & (np.arange(count) >= at)
+    right = np.where(late, False, records.outcomes.right)
+    return dataclasses.replace(records, outcomes=dataclasses.replace(records.outcomes, right=right))
+
+
+def test_what_one_look_has_excluded_stays_excluded() -> None:
+    records = _turned()
+    ends = []
+    for now_s in START_S + np.arange(100, 2200, 50):
+        verdict = _verdict(records, float(now_s))
+        if verdict.lower is not None and verdict.upper is not None:
+            ends.append((verdict.lower, verdict.upper))
+    lower, upper = np.array(ends).T
+    assert len(lower) > 20
+    assert (np.diff(lower) >= 0).all()
+    assert (np.diff(upper) <= 0).all()
+    # and a single look does not say as much as all together
+    counted = looks.quality(PLAN, records.outcomes)
+    last = np.flatnonzero(records.outcomes.time_s <= START_S + 2150)[-1]
+    alone = looks.sequential.difference(
+        *looks.sequential.unit_sums(
+            *(records.outcomes.right, records.outcomes.treatment, records.outcomes.unit)
+        ),
+        alpha=PLAN.alpha,
+        scale=PLAN.smallest_difference,
+        least=PLAN.min_outcomes,
+    )
+    assert counted.lower[last] > alone.lower[last]
+
+
+def test_where_nothing_is_left_of_the_interval_no_verdict_on_quality_stands() -> None:
+    records = _turned()
+    assert _verdict(records, START_S + 1999).kind == "better"
+    verdict = _verdict(records)
+    assert verdict.kind == "changing"
+    assert verdict.since == verdict.emptied
+    assert verdict.since is not None
+    assert 2000 < verdict.since.outcomes < 4000
+    assert (verdict.lower, verdict.upper) == (None, None)
+    assert verdict.reason.startswith("Do not decide by this: no one difference fits all looks")
+    assert words.moment(verdict.since.time_s) in verdict.reason
+    said = "\n".join(words.table(verdict))
+    assert "no one difference fits all looks since" in said
+    assert "too few outcomes" not in said
+    at = verdict.series["hours"].index((verdict.since.time_s - START_S) / 3600)
+    assert verdict.series["lower"][at - 1] is not None
+    assert set(verdict.series["lower"][at:]) == set(verdict.series["upper"][at:]) == {None}
+    json.dumps(dataclasses.asdict(verdict), allow_nan=False)
+
+
+def test_what_has_become_worse_is_rolled_back_and_what_has_become_better_not_promoted() -> None:
+    worse = _verdict(_turned())
+    assert worse.kind == "changing"
+    assert trial.follows(worse, promote=True) == "rollback"
+    better = dataclasses.replace(worse, estimate=0.1)
+    assert trial.follows(better, promote=True) == "end"
+
+
+def test_an_estimate_outside_of_what_all_looks_leave_is_called_so() -> None:
+    records = _turned()
+    emptied = _verdict(records).since
+    assert emptied is not None
+    verdict = _verdict(records, emptied.time_s - 1)
+    assert verdict.kind == "better"
     assert verdict.estimate is not None
-    assert verdict.estimate < 0
+    assert verdict.lower is not None
+    assert verdict.estimate < verdict.lower
+    assert "which does not fit: it may have changed" in verdict.reason
+
+
+@pytest.mark.slow
+def test_what_all_looks_leave_misses_the_true_difference_as_seldom_as_alpha() -> None:
+    missed = emptied = 0
+    for seed in range(120):
+        records = _records(1500, right=(0.8, 0.88), seed=seed)
+        verdict = _verdict(records, alpha=0.2)
+        inside = (
+            verdict.lower is not None
+            and verdict.upper is not None
+            and verdict.lower <= 0.08 <= verdict.upper
+        )
+        missed += not inside
+        emptied += verdict.emptied is not None
+    assert 0 < missed <= 0.2 * 120
+    assert emptied <= missed
+
+
+def test_what_becomes_known_after_the_time_does_not_contradict_undecided() -> None:
+    records = _records(right=(0.8, 0.9))
+    since = _verdict(records).since
+    assert since is not None
+    hours = (since.time_s - 1 - START_S) / 3600
+    verdict = _verdict(records, max_duration_h=hours)
+    assert verdict.kind == "out_of_time"
+    assert verdict.lower is not None
+    assert verdict.upper is not None
+    assert verdict.lower <= 0 < verdict.upper
+    assert sum(side.outcomes for side in verdict.sides) == since.outcomes - 1
+    assert verdict.after_end == 4000 - (since.outcomes - 1)
+    assert f"{verdict.after_end:,}" in "\n".join(words.table(verdict))
 
 
 def test_no_verdict_on_quality_comes_before_min_outcomes() -> None:
@@ -220,10 +326,54 @@ def test_of_two_broken_guardrails_the_earlier_one_tells_since_when() -> None:
     assert "sent to review" in verdict.reason
 
 
-def test_a_guardrail_that_is_better_or_within_its_margin_holds() -> None:
-    verdict = _verdict(_records(errors=(0.3, 0.0), review=(0.05, 0.08), latency_s=(0.3, 0.02)))
+def test_a_guardrail_holds_only_where_its_whole_interval_does() -> None:
+    verdict = _verdict(_records(errors=(0.3, 0.0), review=(0.05, 0.09), latency_s=(0.3, 0.02)))
     assert verdict.kind != "guardrail_broken"
     assert [row.broken for row in verdict.guardrails] == [None] * 3
+    errors, review, slow = verdict.guardrails
+    assert [errors.state, review.state, slow.state] == ["holds", "no_harm_shown", "holds"]
+    for row in verdict.guardrails:
+        assert row.upper is not None
+        assert (row.upper <= row.margin) is (row.state == "holds")
+    assert review.upper is not None
+    said = f"no harm shown (could be up to +{100 * review.upper:.2f})"
+    assert words.guardrail_state(review) == said
+    assert said in "\n".join(words.table(verdict))
+    few = _verdict(_records(60))
+    assert {row.state for row in few.guardrails} == {"too_few"}
+
+
+def test_a_guardrail_that_was_within_its_margin_and_then_breaks_is_broken() -> None:
+    count = 30_000
+    records = _records(count, errors=(0.002, 0.002))
+    dead = records.exposures.treatment & (np.arange(count) > 20_000)
+    broken = dataclasses.replace(
+        records,
+        exposures=dataclasses.replace(records.exposures, failed=records.exposures.failed | dead),
+    )
+    assert _verdict(broken, START_S + 20_000).guardrails[0].state == "holds"
+    verdict = _verdict(broken, START_S + count)
+    assert verdict.guardrails[0].emptied is not None
+    assert (verdict.kind, verdict.guardrails[0].state) == ("guardrail_broken", "broken")
+    assert None is verdict.guardrails[0].lower
+
+
+def test_a_guardrail_whose_looks_contradict_each_other_says_so() -> None:
+    count = 30_000
+    records = _records(count, errors=(0.05, 0.0))
+    later = ~records.exposures.treatment & (np.arange(count) > 15_000)
+    changed = dataclasses.replace(
+        records,
+        exposures=dataclasses.replace(records.exposures, failed=records.exposures.failed & ~later),
+    )
+    row = _verdict(changed, START_S + count).guardrails[0]
+    assert row.state == "changing"
+    assert "no one difference fits all looks since" in words.guardrail_state(row)
+
+
+def test_a_split_is_never_said_to_hold() -> None:
+    verdict = _verdict(_records())
+    assert "would be a mismatch: no mismatch shown" in "\n".join(words.table(verdict))
 
 
 def test_a_dead_canary_is_rolled_back_within_its_first_fifty_exposures() -> None:
@@ -272,7 +422,7 @@ def test_many_requests_of_few_units_decide_nothing() -> None:
     )
     assert _verdict(moved).kind == "keep_going"
     alone = dataclasses.replace(moved.outcomes, unit=np.arange(4000))
-    assert _verdict(dataclasses.replace(moved, outcomes=alone)).kind in ("better", "worse")
+    assert _verdict(dataclasses.replace(moved, outcomes=alone)).kind != "keep_going"
 
 
 def test_outcomes_of_one_moment_count_together_whatever_their_order() -> None:

@@ -218,6 +218,21 @@ def test_a_version_that_passed_against_the_stable_one_is_let_through(store: Path
             {"passed": False, "checks": [{"name": "size", "holds": False}]},
             "refused version 2: size",
         ),
+        (
+            {
+                "passed": False,
+                "checks": [
+                    {"name": "size", "holds": True, "state": "holds"},
+                    {
+                        "name": "robust",
+                        "holds": None,
+                        "state": "unknown",
+                        "cures": ["900 images", "--margin 0.1"],
+                    },
+                ],
+            },
+            "refused version 2: nothing fails; unknown: robust (900 images; or --margin 0.1). See",
+        ),
         ({"passed": "yes"}, "refused version 2"),
         ({"against": 3}, "against 3, and 1 is stable"),
         ({"version_sha256": "0"}, "has changed since"),
