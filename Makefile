@@ -149,7 +149,7 @@ k8s-apply: $(ENVIRONMENT) ## apply OVERLAY=name or folder; pods that fail are ro
 	$(BIN)/python -m serving.cluster "$(OVERLAY)" $(ARGS)
 
 .PHONY: k8s-status
-k8s-status: $(ENVIRONMENT) ## what each pod serves, what the cluster's models.config says, and what has changed
+k8s-status: $(ENVIRONMENT) ## what each pod serves, models.config in the cluster, the last change
 	$(BIN)/python -m serving.rollout status --kubernetes $(ARGS)
 
 .PHONY: k8s-canary
@@ -199,7 +199,7 @@ manifests: $(ENVIRONMENT) ## render k8s/ in every combination and check it -> bu
 	$(BIN)/python -m tests.manifests $(ARGS)
 
 .PHONY: images
-images: $(ENVIRONMENT) ## every image with its digest; ARGS="--registry HOST/PATH" how to mirror them, and the wheels
+images: $(ENVIRONMENT) ## every image with digest; ARGS="--registry HOST/PATH" how to mirror them
 	$(BIN)/python -m serving.container.images $(ARGS)
 
 .PHONY: test-container
@@ -211,7 +211,7 @@ test-cluster: $(ENVIRONMENT) ## k8s/ and the rollout's verbs on a real cluster -
 	$(BIN)/python -m tests.cluster $(ARGS)
 
 .PHONY: build-client
-build-client: $(ENVIRONMENT) ## wheel and sdist of the client, without network -> dist/; REPOSITORY=its https://…
+build-client: $(ENVIRONMENT) ## wheel and sdist of the client -> dist/; REPOSITORY=its https address
 	REPOSITORY_URL="$(REPOSITORY)" $(BIN)/uv build --quiet --offline --no-build-isolation --python $(BIN)/python --out-dir "$(DIST)" serving/client
 
 .PHONY: docs

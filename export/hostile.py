@@ -23,7 +23,7 @@ MEMORY_BYTES = 64 * 2**20
 
 FRAME_FACTOR = 4
 
-SECONDS = 2.0
+SECONDS = 3.0
 """What a file of FILES may cost, on any machine: it is refused, or small."""
 
 Make = Callable[[], bytes]

@@ -30,9 +30,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from foundation import page
 from foundation.command_line import InputError, Parser, configure_logging, run, say
 from foundation.figures import BUILD_DIR, Figures
+from foundation.pages import page
 from loadtest.loops import running
 from loadtest.plan.flags import parse
 from loadtest.plan.settings import CLOSED, Settings

@@ -26,9 +26,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from foundation import page
 from foundation.command_line import Parser, configure_logging, run, say
 from foundation.figures import BUILD_DIR, Figures, git_commit, machine, write_json
+from foundation.pages import page
 from loadtest.loops import running, searching
 from loadtest.loops.searching import Found
 from loadtest.plan.flags import parse

@@ -28,9 +28,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from foundation import files, page, progress
+from foundation import files, progress
 from foundation.command_line import InputError, Parser, configure_logging, run, say
 from foundation.figures import BUILD_DIR, Figures
+from foundation.pages import page
 from loadtest.loops import searching
 from loadtest.loops.measuring import Measuring
 from loadtest.plan.flags import parse

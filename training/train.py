@@ -22,8 +22,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from foundation import command_line, page, quiet_tensorflow
+from foundation import command_line, quiet_tensorflow
 from foundation.command_line import InputError
+from foundation.pages import page
 from training import run
 from training.config import RunConfig, add_flags, config_from_args
 from training.data import class_names, dataset

@@ -21,9 +21,10 @@ from export.gate import (
 from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import HeldOut, Version
 from export.gate.verdict import FAILS, UNKNOWN, Check, Limits
-from foundation import figures, page as foundation_page, terminal
+from foundation import figures, terminal
 from foundation.command_line import InputError, one_line
 from foundation.digests import version_digest
+from foundation.pages import page as foundation_page
 from tfs_client import contract
 from training import chance
 

@@ -13,8 +13,9 @@ import sklearn.metrics
 from export.gate.child import Evidence
 from export.gate.figures import CANDIDATE, STABLE, Beside
 from export.gate.images import Image, Version
-from foundation import numbers, page, plots, quiet_tensorflow
-from foundation.palette import BLUE, GREY, INK, ORANGE
+from foundation import quiet_tensorflow
+from foundation.pages import numbers, page, plots
+from foundation.pages.palette import BLUE, GREY, INK, ORANGE
 
 TEMPLATE = Path(__file__).with_name("gate.html")
 DISAGREEMENTS_SHOWN = 40

@@ -10,8 +10,8 @@ import matplotlib.figure
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation import page, plots
-from foundation.palette import BLUE, GREEN, GREY, INK, ORANGE, RED
+from foundation.pages import page, plots
+from foundation.pages.palette import BLUE, GREEN, GREY, INK, ORANGE, RED
 from loadtest.results.percentiles import of_counts
 from loadtest.verdicts.comparison import Comparison, Slices
 from loadtest.verdicts.sides import Sides

@@ -9,8 +9,8 @@ from typing import Any, Final
 import matplotlib.figure
 import numpy as np
 
-from foundation import page, plots
-from foundation.palette import BLUE, GREEN, GREY, RED
+from foundation.pages import page, plots
+from foundation.pages.palette import BLUE, GREEN, GREY, RED
 from loadtest.results.point import Point
 from loadtest.verdicts.knee_search import Knee
 from loadtest.verdicts.objectives import Objectives

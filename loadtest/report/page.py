@@ -7,7 +7,7 @@ import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from foundation import page
+from foundation.pages import page
 from loadtest.change.cost import SOON_S, Cost
 from loadtest.report import plots
 from loadtest.results import generator, samples

@@ -9,8 +9,8 @@ from typing import Any
 import matplotlib.figure
 import numpy as np
 
-from foundation import numbers, plots
-from foundation.palette import BLUE, GREY, INK, ORANGE, RED, SERIES
+from foundation.pages import numbers, plots
+from foundation.pages.palette import BLUE, GREY, INK, ORANGE, RED, SERIES
 from loadtest.change.cost import Cost
 from loadtest.results import samples
 from loadtest.results.histograms import distribution, empty, of_latencies, percentiles

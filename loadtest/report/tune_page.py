@@ -10,8 +10,8 @@ from typing import Final
 import matplotlib.figure
 from matplotlib.ticker import MaxNLocator
 
-from foundation import page, plots
-from foundation.palette import BLUE, GREEN, GREY, ORANGE
+from foundation.pages import page, plots
+from foundation.pages.palette import BLUE, GREEN, GREY, ORANGE
 from loadtest.tuning.candidates import OFF
 from loadtest.tuning.in_turns import InTurns
 from loadtest.tuning.recommendation import SHARED_FATE, Tried, side_by_side

@@ -8,7 +8,7 @@ from typing import Any, Final
 import matplotlib.figure
 import numpy as np
 
-from foundation import palette, plots
+from foundation.pages import palette, plots
 from loadtest.server.split import Part
 from loadtest.server.view import ServerView, Window
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import matplotlib.figure
 
-from foundation import page
 from foundation.figures import Figures
+from foundation.pages import page
 
 TEMPLATE = Path(__file__).with_name("report.html")
 

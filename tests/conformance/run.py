@@ -24,9 +24,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from foundation import page, progress, quiet_tensorflow
+from foundation import progress, quiet_tensorflow
 from foundation.command_line import InputError, Parser, run as run_command
 from foundation.figures import BUILD_DIR, Figures, write_json
+from foundation.pages import page
 
 quiet_tensorflow.import_tensorflow(keras=False)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foundation import page
+from foundation.pages import page
 from tests.conformance import run, verdicts, whole_table
 from tests.conformance.case import Http, Source
 from tests.conformance.local import LocalServer

@@ -11,5 +11,5 @@ import threading
 from serving.client.tests.model_server import ModelServer
 
 if __name__ == "__main__":
-    ModelServer(int(sys.argv[1]))
+    ModelServer(port=int(sys.argv[1]))
     threading.Event().wait()

@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib.figure
 import pytest
 
-from foundation import page, palette, plots
+from foundation.pages import page, palette, plots
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -13,8 +13,8 @@ import matplotlib.figure
 import numpy as np
 import sklearn.metrics
 
-from foundation import page, plots
-from foundation.palette import BLUE, GREY, INK, ORANGE
+from foundation.pages import page, plots
+from foundation.pages.palette import BLUE, GREY, INK, ORANGE
 from training import chance, run
 from training.data.thumbnails import thumbnail
 

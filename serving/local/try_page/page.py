@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from foundation import page, palette
+from foundation.pages import page, palette
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import ServingError
 from serving.local.rest.http import Application, HttpRequest, HttpResponse

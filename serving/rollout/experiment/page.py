@@ -11,9 +11,9 @@ from typing import Any, Final
 import matplotlib.figure
 import numpy as np
 
-from foundation import numbers, page, plots
 from foundation.figures import Figures
-from foundation.palette import BLUE, GREY, ORANGE, RED
+from foundation.pages import numbers, page, plots
+from foundation.pages.palette import BLUE, GREY, ORANGE, RED
 from serving.rollout.experiment import words
 from serving.rollout.experiment.plan import Plan
 from serving.rollout.experiment.verdict import GuardrailRow, MismatchRow, Since, Verdict

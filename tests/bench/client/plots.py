@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from foundation import numbers, plots
-from foundation.palette import BLUE, GREY, GROUND, INK, ORANGE, RED
+from foundation.pages import numbers, plots
+from foundation.pages.palette import BLUE, GREY, GROUND, INK, ORANGE, RED
 from tests.bench.client import calls, imports, outage, verdict
 from tests.bench.client.arrays import Arrays
 from tests.bench.client.calls import Calls

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from foundation import plots
-from foundation.palette import BLUE, GREEN, INK, ORANGE
+from foundation.pages import plots
+from foundation.pages.palette import BLUE, GREEN, INK, ORANGE
 from tests.bench.loadtest.accuracy import Accuracy
 from tests.bench.loadtest.knee import OBJECTIVES, Knees
 from tests.bench.loadtest.throughput import Throughput

@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
-from foundation import numbers, plots
-from foundation.palette import BLUE, GREY, INK, ORANGE
+from foundation.pages import numbers, plots
+from foundation.pages.palette import BLUE, GREY, INK, ORANGE
 from tests.bench.page import Section
 from tests.bench.rollout import timeline
 from tests.bench.rollout.callers import FAILED, LABELS

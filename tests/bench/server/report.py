@@ -9,8 +9,8 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from foundation import numbers, plots
-from foundation.palette import BLUE, BLUES, GREY, INK, ORANGE
+from foundation.pages import numbers, plots
+from foundation.pages.palette import BLUE, BLUES, GREY, INK, ORANGE
 from tests.bench.page import Section, Table
 from tests.bench.server import verdict
 from tests.bench.server.contest import CALLERS, FILES, PIXELS, Measured

@@ -107,7 +107,7 @@ def test_serve_says_which_server_shows_the_banner_answers_and_stops(
         assert "server=local (asked for)" in shown
         assert f"localhost:{two_ports[0]}" in shown
         assert "line: version 1 (stable → 1)" in shown
-        assert "make predict IMAGE=" in shown
+        assert f".venv/bin/tfs metadata --model line --target localhost:{two_ports[0]}\n" in shown
         assert "cudart" not in shown
         assert list(predict(two_ports[0]).outputs["y"].float_val) == [2.0]
         address = f"http://localhost:{two_ports[1]}/try"

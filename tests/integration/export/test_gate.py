@@ -169,7 +169,7 @@ def made_store(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         brightness.set_weights([np.full((3, 1), sign * 8.0), np.array([-sign * 12.0])])
         for number, kind in VARIANTS.items():
             folder = store / contract.MODEL_NAME / str(number)
-            servable = kind(model, made.config, made.class_names)
+            servable = kind(model, made.config, made.class_names, made.decision)
             tf.saved_model.save(servable, str(folder), signatures=servable.signatures())
             saved_model._name_classify_method(folder)
             card = saved_model._model_card(made, number, folder, {})
@@ -527,7 +527,7 @@ def test_a_version_that_falls_silent_is_given_up() -> None:
     talk = 'print(\'{"doing": "loading version 9"}\', flush=True); import time; time.sleep(60)'
     process = subprocess.Popen([sys.executable, "-c", talk], stdout=subprocess.PIPE, text=True)
     try:
-        assert gate_child._follow(process, 1.5) == ("loading version 9", None, True)
+        assert gate_child._follow(process, 1.5, 1) == ("loading version 9", None, True)
         assert process.wait(timeout=10) == -signal.SIGKILL
     finally:
         process.kill()
@@ -545,7 +545,7 @@ def test_a_full_disk_is_no_verdict_on_a_version(
             while True:
                 filler.write(bytes(4096))
         with pytest.raises(InputError, match=r"room for the versions' answers.*No space left.*TMP"):
-            gate_child._watch(disk.path, 60)
+            gate_child._watch(disk.path, 60, 1)
 
 
 @pytest.mark.parametrize(

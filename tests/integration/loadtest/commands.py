@@ -83,10 +83,22 @@ def run(main: Callable[[Sequence[str]], int], *arguments: str, folder: Path) -> 
     os.chdir(folder)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):
-            code = main(arguments)
+            code = main(_last(arguments))
     finally:
         os.chdir(before)
     return Done(code=code, out=out.getvalue(), told=told.getvalue(), folder=folder)
+
+
+def _last(arguments: Sequence[str]) -> list[str]:
+    """Of a flag that stands twice only the last: a test's own flag after those of all tests."""
+    kept: list[str] = []
+    overruled = False
+    for at, one in enumerate(arguments):
+        if one.startswith("--"):
+            overruled = one in arguments[at + 1 :]
+        if not overruled:
+            kept.append(one)
+    return kept
 
 
 def start(module: str, *arguments: str, folder: Path) -> subprocess.Popen[str]:

@@ -128,7 +128,8 @@ def test_one_load_asks_both_labels_and_is_compared_and_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(comparison, "FEWEST", 3)
-    server.labels = {"stable": 1, "slow": 2}
+    del server.labels["canary"]
+    server.labels["slow"] = 2
     honest = server.usual("Predict")
 
     def predict(request: Any, context: Any) -> Any:

@@ -21,7 +21,10 @@ CLOSED = [
     (["--images", "empty"], "Received: none in empty"),
     (["--images", "missing"], "which is none"),
     (["--label", "nope"], "Unrecognized servable version label: nope"),
-    (["--model", "nope", "--label", "stable"], "Latest(nope)"),
+    (
+        ["--model", "nope", "--label", "stable"],
+        "no label 'stable' of model 'nope'",
+    ),
     (["--api", "soap"], "Expected --api of grpc, rest"),
     (["--think-time", "soon"], "Expected --think-time in seconds"),
     (["--workers", "2", "--remote-workers", "2"], "Expected --workers or --remote-workers"),

@@ -246,7 +246,7 @@ def test_ctrl_c_ends_in_one_line_and_leaves_no_run(
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130, rest
-    assert rest.splitlines()[-1] == "train: interrupted"
+    assert rest.splitlines()[-1] == "python -m training.train: interrupted"
     assert "Traceback" not in rest
     assert not (tmp_path / "latest").exists()
 

@@ -119,7 +119,7 @@ def test_the_wheels_are_those_that_set_up_installs(capsys: pytest.CaptureFixture
     )
     assert all((ROOT / lock).exists() for lock in images.LOCKS)
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert f"LOCK ?= {images.LOCKS[0]}" in makefile
+    assert f"(default: {images.LOCKS[0]})" in makefile
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foundation import index, page
+from foundation.pages import index, page
 from tests.house.pages import faults
 
 TEMPLATE = """{% extends "base.html" %}

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from foundation import numbers
+from foundation.pages import numbers
 
 MINUS = numbers.MINUS
 NOTHING = numbers.NOTHING

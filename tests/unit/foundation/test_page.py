@@ -20,7 +20,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from foundation import page, palette, plots, svg
+from foundation.pages import page, palette, plots, svg
 from tests.house.pages import faults
 
 STARTED = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
@@ -122,7 +122,7 @@ def test_every_template_stands_on_the_base_and_has_no_colour_or_format_of_its_ow
     assert text.startswith("{% extends ")
     assert "<html" not in text
     assert not re.search(r"#[0-9a-fA-F]{3,8}\b(?=[;\" ])", text)
-    assert "format(" not in text  # foundation/numbers.py says how numbers are shown
+    assert "format(" not in text  # foundation/pages/numbers.py says how numbers are shown
 
 
 PROGRAMS = sorted(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foundation.page import origin
+from foundation.pages.page import origin
 from loadtest import compare
 from loadtest.change.commands import Event
 from loadtest.change.cost import costs

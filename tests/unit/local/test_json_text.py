@@ -31,7 +31,7 @@ def test_a_document_of_any_depth_is_read_and_quoted_in_little_time(
     document = json_text.loads(nested(bracket, depth))
     text = json_text.quote(document)
 
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 4
     assert text.startswith('{\n    "instances": 1,\n    "a": ')
     assert len(text) == 256
 

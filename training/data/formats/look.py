@@ -12,7 +12,7 @@ MAX_BLOCKS = 2_000
 """Parts of one file (chunks, blocks), many times what real files have, unless they are filled with
 BLOCK_BYTES on average."""
 
-BLOCK_BYTES = 128
+BLOCK_BYTES = 224
 """Encoders fill the blocks of a GIF's pixels (255 bytes) and of a PNG's (8,192 and more)."""
 
 HEAD_BYTES = 54

@@ -188,13 +188,18 @@ def _check_inputs(inputs: Mapping[str, NDArray[Any]], signature: Signature) -> N
 def _check_examples(request: Request, signature: Signature | None, name: str) -> None:
     if signature is None:
         raise Failure(_INVALID, f"No signature was found with the name: {name}")
-    wanted = f"tensorflow/serving/{request.call.lower()}"
-    if signature.method != wanted:
-        kind = "classification" if request.call == "Classify" else "regression"
-        raise Failure(
-            _INVALID,
-            f"Expected {kind} signature method_name to be {wanted}. Was: {signature.method}",
-        )
+    # TensorFlow Serving counts tensors; the method's name it looks at only where a flag says so.
+    classifies = request.call == "Classify"
+    if len(signature.inputs) != 1:
+        raise Failure(_INVALID, "Expected one input Tensor.")
+    if classifies and len(signature.outputs) not in (1, 2):
+        found = len(signature.outputs)
+        raise Failure(_INVALID, f"Expected one or two output Tensors, found {found}")
+    if not classifies and len(signature.outputs) != 1:
+        raise Failure(_INVALID, "Expected one output Tensor.")
+    if signature.method != f"tensorflow/serving/{request.call.lower()}":
+        kind = "classification" if classifies else "regression"
+        raise Failure(_INVALID, f"No {kind} inputs found in SignatureDef: {name}")
     if not request.examples:
         raise Failure(_INVALID, "Input is empty.")
 

@@ -18,8 +18,8 @@ import matplotlib
 import matplotlib.figure
 from matplotlib import ticker
 
-from foundation import numbers, palette
 from foundation.command_line import one_line
+from foundation.pages import numbers, palette
 
 WIDE: Final = 9.0
 NARROW: Final = 4.3

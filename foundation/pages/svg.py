@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from foundation import numbers, palette, plots
+from foundation.pages import numbers, palette, plots
 
 MOST_POINTS: Final = 400
 """Of a series, for the script."""

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import jinja2
 import markupsafe
 
-from foundation import files, index, numbers, palette
+from foundation import files
 from foundation.command_line import one_line
 from foundation.figures import BUILD_DIR, git_commit, machine
+from foundation.pages import index, numbers, palette
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -180,7 +181,7 @@ def drawn(
     Returns:
         an element of the page.
     """
-    from foundation import plots, svg  # here: not every page has plots
+    from foundation.pages import plots, svg  # here: not every page has plots
 
     try:
         wide = svg.element(draw(*args, **kwargs), alt=alt, kind="wide")
