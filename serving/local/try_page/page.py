@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from foundation.pages import page, palette
+from foundation.pages import page
 from serving.local.core import ModelSpec, ServerCore
 from serving.local.errors import ServingError
 from serving.local.rest.http import Application, HttpRequest, HttpResponse
@@ -45,18 +45,6 @@ _CONTRACT: Final = {
 }
 """What the script needs of the contract."""
 
-_COLORS: Final = {
-    "ground": ("#ffffff", "#14191f"),
-    "ink": (palette.INK, "#e4e9ee"),
-    "muted": (palette.MUTED, "#a3afbb"),
-    "rule": (palette.RULE, "#3a444f"),
-    "blue": (palette.BLUE, "#7fa8ff"),
-    "bad": (palette.RED, "#ff8a82"),
-    "bad-ground": (palette.BAD_GROUND, "#3b1b19"),
-    "code-ground": (palette.CODE_GROUND, "#1e252d"),
-}
-"""The palette's colours, each with the one that stands for it on a dark screen."""
-
 _TEMPLATE: Final = Path(__file__).with_name("try.html")
 
 _REFUSAL: Final = (
@@ -81,7 +69,6 @@ class TryPage:
         self._grpc = f"localhost:{grpc_port}" if grpc_port else None
         text = page.render(
             _TEMPLATE,
-            colors=_COLORS,
             contract=_CONTRACT,
             formats=f"{', '.join(contract.IMAGE_FORMATS[:-1])} or {contract.IMAGE_FORMATS[-1]}",
             limits=[MAX_FILE_BYTES, MAX_PIXELS],

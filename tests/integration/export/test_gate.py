@@ -502,7 +502,7 @@ def test_an_interrupted_gate_leaves_the_old_verdict_and_no_process(
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert (out, err.splitlines()[-1]) == ("", "gate: interrupted")
+    assert (out, err.splitlines()[-1]) == ("", "python -m export.gate: interrupted")
     assert json.loads(path.read_text()) == old
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["gate.json", "model_card.json"]
     assert list(aside.glob("gate-*")) == []
@@ -567,7 +567,8 @@ def test_misuse_is_one_line_and_writes_nothing(
     runs: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert gate.main([*_flags(made_store, runs), *flags]) == 2
+    usual = [] if "--runs" in flags else ["--runs", str(runs)]
+    assert gate.main(["--models", str(made_store), *usual, *flags]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines()[-1].startswith(f"python -m export.gate: error: {message}")

@@ -19,6 +19,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 
 PATIENCE_S = 60.0
+
+REPEATED = ("--at", "--metrics")
+"""Flags that may stand several times."""
+
 """For what takes a second on a machine that has nothing else to do."""
 
 
@@ -95,7 +99,7 @@ def _last(arguments: Sequence[str]) -> list[str]:
     overruled = False
     for at, one in enumerate(arguments):
         if one.startswith("--"):
-            overruled = one in arguments[at + 1 :]
+            overruled = one in arguments[at + 1 :] and one not in REPEATED
         if not overruled:
             kept.append(one)
     return kept

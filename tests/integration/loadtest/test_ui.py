@@ -85,7 +85,7 @@ def page(server: ModelServer, pictures: Path, tmp_path: Path) -> Iterator[Browse
     recipe = next(
         line for line in (ROOT / "Makefile").read_text().splitlines() if "--web-host" in line
     )
-    arguments = recipe.split("python ")[1].replace("$(TARGET)", server.target)
+    arguments = recipe.split("python ")[1].replace("$(or $(TARGET),localhost:8500)", server.target)
     flags = arguments.replace("$(ARGS)", "").split()
     log = (tmp_path / "locust.log").open("w")
     locust = subprocess.Popen(

@@ -65,7 +65,9 @@ def test_a_rollback_that_reached_nobody_says_so_first_and_what_it_has_changed(
 ) -> None:
     assert operator("rollback") == 1
     line = said(capsys)
-    assert line.startswith("rollout: No server follows: 0 of 1 servers (127.0.0.1:")
+    assert line.startswith(
+        "python -m serving.rollout: No server follows: 0 of 1 servers (127.0.0.1:"
+    )
     assert f"Only {operator.config} was changed, which a rollback does in any case" in line
     assert "Done" not in line
     assert f"make rollout ARGS='apply --config {operator.config} --model line" in line
@@ -79,7 +81,7 @@ def test_any_other_verb_that_reached_nobody_changes_nothing(
     operator: Operator, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert operator(verb) in (1, 2)
-    line = said(capsys).removeprefix("rollout: ").removeprefix("error: ")
+    line = said(capsys).removeprefix("python -m serving.rollout: ").removeprefix("error: ")
     assert line.startswith("No server follows: 0 of 1 servers (127.0.0.1:")
     assert "Nothing was changed" in line or "stays as it is" in line
     assert "Done" not in line

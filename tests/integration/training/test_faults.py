@@ -105,7 +105,7 @@ def test_a_page_without_its_figures_says_so(
     made: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.copytree(made, tmp_path / "run")
-    (tmp_path / "run" / "metrics.json").unlink()
+    (tmp_path / "run" / "predictions.csv").unlink()
     report.write(run.load(tmp_path / "run"), tmp_path / "report.html")
     assert (
         "This page could not be made: FileNotFoundError" in (tmp_path / "report.html").read_text()

@@ -190,6 +190,10 @@ def _check_examples(request: Request, signature: Signature | None, name: str) ->
         raise Failure(_INVALID, f"No signature was found with the name: {name}")
     # TensorFlow Serving counts tensors; the method's name it looks at only where a flag says so.
     classifies = request.call == "Classify"
+    if signature.method == f"tensorflow/serving/{request.call.lower()}":
+        if not request.examples:
+            raise Failure(_INVALID, "Input is empty.")
+        return
     if len(signature.inputs) != 1:
         raise Failure(_INVALID, "Expected one input Tensor.")
     if classifies and len(signature.outputs) not in (1, 2):
@@ -197,11 +201,8 @@ def _check_examples(request: Request, signature: Signature | None, name: str) ->
         raise Failure(_INVALID, f"Expected one or two output Tensors, found {found}")
     if not classifies and len(signature.outputs) != 1:
         raise Failure(_INVALID, "Expected one output Tensor.")
-    if signature.method != f"tensorflow/serving/{request.call.lower()}":
-        kind = "classification" if classifies else "regression"
-        raise Failure(_INVALID, f"No {kind} inputs found in SignatureDef: {name}")
-    if not request.examples:
-        raise Failure(_INVALID, "Input is empty.")
+    kind = "classification" if classifies else "regression"
+    raise Failure(_INVALID, f"No {kind} inputs found in SignatureDef: {name}")
 
 
 def specs(given: Mapping[str, TensorSpec | str]) -> dict[str, TensorSpec]:
