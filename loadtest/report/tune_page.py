@@ -54,15 +54,18 @@ def write(
 
 
 def _bars(ordered: Sequence[Tried], chosen: Tried | None) -> matplotlib.figure.Figure:
-    """Each one's knee with its interval; the last looks above."""
+    """Each one's knee with its interval; the last looks above.
+
+    Where no knee was found, a triangle stands at the highest rate that held.
+    """
     figure, (axes,) = plots.panels(0.9 + 0.32 * len(ordered))
     for at, one in enumerate(reversed(ordered)):
         knee = one.found.knee
         color = GREEN if one is chosen else BLUE if one.last else GREY
         high = knee.low if knee.high is None else knee.high
         axes.hlines(at, knee.low, high, color=color, linewidth=4)
-        if knee.rate is not None:
-            axes.plot([knee.rate], [at], "o", color=color)
+        rate, mark = (knee.low, ">") if knee.rate is None else (knee.rate, "o")
+        axes.plot([rate], [at], mark, color=color)
     names = [
         f"{one.candidate.name}{'' if one.last else ' (first look)'}" for one in reversed(ordered)
     ]

@@ -108,7 +108,7 @@ def _last(arguments: Sequence[str]) -> list[str]:
 def start(module: str, *arguments: str, folder: Path) -> subprocess.Popen[str]:
     """Starts a command in a process of its own, for tests that interrupt or kill it."""
     return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, "-m", module, *_last(arguments)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
