@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from foundation import command_line
+from foundation import command_line, quiet_tensorflow
 from foundation.command_line import InputError
 from training import run
 from training.decision import choice, target
@@ -86,8 +86,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def decide(settings: Settings) -> int:
     """Decides, writes it down beside the run, and tells its price."""
-    from training.results import decided  # draws the page, which takes TensorFlow's decoder
-
     asked = target.parse(settings.target)
     made = run.named(settings.run)
     rows = [row for row in made.predictions() if row.split == "validation"]
@@ -98,6 +96,10 @@ def decide(settings: Settings) -> int:
         confidence=settings.confidence,
         review_rate=settings.review,
     )
+    # The page shows pictures, which TensorFlow decodes; what can be refused was refused before.
+    quiet_tensorflow.import_tensorflow()
+    from training.results import decided
+
     with run.sole_writer(made.path):
         metrics = decided.write(made, decision)
     for line in _told(decision, metrics, made.class_names[1]):
