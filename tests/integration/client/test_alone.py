@@ -8,11 +8,11 @@ tests are skipped. What needs no such environment is in test_package.py.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -248,9 +248,14 @@ def test_its_command_is_there(end: End, alone: Path) -> None:
 
 
 def written_tests(folder: Path) -> set[str]:
-    """The names of all tests that are written in a folder's files."""
-    texts = [path.read_text() for path in folder.rglob("test_*.py")]
-    return set(re.findall(r"^ *(?:async )?def (test_\w+)", "\n".join(texts), re.MULTILINE))
+    """The names of all tests that are written in a folder's files; not those within a text."""
+    return {
+        node.name
+        for path in folder.rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+    }
 
 
 @each_end
