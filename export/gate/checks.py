@@ -164,8 +164,8 @@ def _other_threshold(
         return ()
     return (
         f"another threshold: it ranks the images as well, and at {places[best]:.2g} its balanced "
-        f"accuracy on these is {reached[best]:.4f}; choose one by the validation images, and train "
-        "with --threshold",
+        f"accuracy on these is {reached[best]:.4f}; have one chosen by the validation images, "
+        "make decide TARGET=balanced, and export again",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from export.gate.child import Answers, Evidence
 from export.gate.evidence import latency_key
 from export.gate.figures import Beside, Judged
 from export.gate.verdict import Limits
+from training.decision import target
 
 LIMITS = Limits(
     margin=0.05, max_latency_ratio=1.25, max_latency_ms=None, max_bytes_ratio=1.5, max_bytes=None
@@ -101,6 +104,8 @@ def test_another_threshold_is_named_where_the_ranks_are_as_good() -> None:
     accuracy, area = checks.not_worse(_beside(shifted, stable, positive), LIMITS)
     assert (accuracy.state, area.state) == (verdict.UNKNOWN, verdict.HOLDS)
     cure = next(one for one in accuracy.cures if one.startswith("another threshold"))
+    named = re.search(r"make decide TARGET=(\S+),", cure)
+    assert isinstance(target.parse(named[1]), target.Balanced)  # which needs no training
     at = float(cure.partition("and at ")[2].split()[0])
     again = _judged(scores * 0.91, positive, at)
     accuracy, _ = checks.not_worse(_beside(again, stable, positive), LIMITS)
