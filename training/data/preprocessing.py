@@ -59,12 +59,23 @@ def decode(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     examined = examine(image_bytes[tf.newaxis], max_pixels)
     problem = problem_text(examined, max_pixels)[0]
     with tf.control_dependencies([_require(tf.equal(problem, ""), problem)]):
-        content = tf.identity(examined.content[0])
-    return _decoded(content, examined.kind[0], max_pixels)
+        content, kind = tf.identity(examined.content[0]), examined.kind[0]
+    height, width = tf.cond(
+        tf.equal(kind, FORMATS.index(jpeg)),
+        lambda: _jpeg_size(content),
+        lambda: (examined.height[0], examined.width[0]),
+    )
+    fits = _require(size_fits(height, width, max_pixels), size_text(height, width, max_pixels))
+    with tf.control_dependencies([fits]):
+        return _decoded(tf.identity(content), kind, max_pixels)
 
 
 def _decoded(content: tf.Tensor, kind: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """What was examined and has no problem -> uint8 [h, w, 1 | 3]."""
+    """What was examined and has no problem -> uint8 [h, w, 1 | 3].
+
+    No branch asserts: what asserts is stateful, and where operations are to be deterministic, as in
+    training, tf.data maps a stateful choice one picture after the other.
+    """
     decoders = {
         jpeg: functools.partial(_decode_jpeg, content, max_pixels),
         png: lambda: _without_alpha(tf.io.decode_png(content, channels=0)),
@@ -77,12 +88,20 @@ def _decoded(content: tf.Tensor, kind: tf.Tensor, max_pixels: int) -> tf.Tensor:
 
 
 def _decode_jpeg(content: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(content))
-    fits = _require(size_fits(height, width, max_pixels), size_text(height, width, max_pixels))
-    with tf.control_dependencies([fits]):
-        return tf.io.decode_jpeg(
-            content, channels=0, dct_method="INTEGER_ACCURATE", fancy_upscaling=True
-        )
+    """Fails for a picture that is too large: an empty one is decoded in its place."""
+    fits = size_fits(*_jpeg_size(content), max_pixels)
+    return tf.io.decode_jpeg(
+        tf.where(fits, content, ""),
+        channels=0,
+        dct_method="INTEGER_ACCURATE",
+        fancy_upscaling=True,
+    )
+
+
+def _jpeg_size(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """string [] -> int32 [] each, height and width."""
+    height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(content), num=3)
+    return height, width
 
 
 def _without_alpha(image: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import op_def_registry
 
 from training.data import dataset, preprocessing
 
@@ -265,3 +266,15 @@ def test_scaling_maps_white_to_one() -> None:
     scaled = preprocessing.scale(tf.constant([0, 51, 255], tf.uint8)).numpy()
     np.testing.assert_allclose(scaled, [0, 0.2, 1], rtol=1e-6)
     assert scaled.dtype == np.float32
+
+
+def test_pictures_are_decoded_in_parallel_although_training_is_deterministic() -> None:
+    """tf.data takes a function with other stateful operations one element after the other."""
+
+    def decoded(file: tf.Tensor) -> tf.Tensor:
+        return preprocessing.decode_and_resize(file, 8, 8, 10**6)
+
+    function = tf.function(decoded).get_concrete_function(tf.TensorSpec([], tf.string))
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
+    assert {one.op for one in nodes if op_def_registry.get(one.op).is_stateful} == {"Assert"}
