@@ -70,7 +70,10 @@ def test_the_card_tells_the_decision_and_the_run_its_price(decided: Path, own: P
     assert card["decision"]["target"] == "fpr<=0.4"
     assert card["metrics"] == json.loads((own / "run" / "metrics.json").read_text())
     assert card["metrics"]["validation"]["false_positive_rate"] <= 0.4
-    assert "fpr&lt;=0.4" in (own / "run" / "report.html").read_text()
+    page = (own / "run" / "report.html").read_text()
+    assert "fpr&lt;=0.4" in page
+    by_chance = card["metrics"]["test"]["calibration_error_by_chance"]
+    assert f"19 in 20 below {by_chance['upper']:.3f}" in page
 
 
 def test_the_same_decision_makes_no_further_version(
