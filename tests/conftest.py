@@ -27,6 +27,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 examples.register_profiles()
 
+# A helper's assertion that fails says what it compared, as a test's own does.
+pytest.register_assert_rewrite(
+    *(f"tests.{one}" for one in ("house", "integration", "unit", "e2e", "browser", "terminals"))
+)
+
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process more than there are cores: tests often wait for a server or a load."""

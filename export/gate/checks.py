@@ -330,8 +330,8 @@ def latency(evidence: Evidence, asked: dict[str, Version], limits: Limits) -> Ch
                 limits.max_latency_ratio,
                 expected=f"{limits.max_latency_ratio:g} times version {asked[STABLE].number} in "
                 "the median",
-                received=f"{found.value:.2f} times ({found.lower:.2f} to {found.upper:.2f}), "
-                f"{ours['median_ms']:.2f} ms against {figures[STABLE]['median_ms']:.2f} ms",
+                received=f"{found.value:,.2f} times ({found.lower:,.2f} to {found.upper:,.2f}), "
+                f"{ours['median_ms']:,.2f} ms against {figures[STABLE]['median_ms']:,.2f} ms",
                 flag="--max-latency-ratio",
             )
         )
@@ -342,7 +342,7 @@ def latency(evidence: Evidence, asked: dict[str, Version], limits: Limits) -> Ch
                 found,
                 limits.max_latency_ms,
                 expected=f"{limits.max_latency_ms:g} ms in the 95th percentile",
-                received=f"{found.value:.2f} ms ({found.lower:.2f} to {found.upper:.2f})",
+                received=f"{found.value:,.2f} ms ({found.lower:,.2f} to {found.upper:,.2f})",
                 flag="--max-latency-ms",
             )
         )

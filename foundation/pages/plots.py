@@ -45,6 +45,7 @@ matplotlib.rcParams.update(
             ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"),
             palette.INK,
         ),
+        "axes.prop_cycle": matplotlib.cycler(color=palette.SERIES),
         "axes.edgecolor": palette.MUTED,
         "grid.color": palette.GRID,
     }

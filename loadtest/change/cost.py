@@ -52,16 +52,16 @@ class Cost:
     def describe(self) -> str:
         """In one line."""
         event = self.event
-        parts = [f"{event.command} at {self.second:.1f} s, took {self.took_s:.2f} s"]
+        parts = [f"{event.command} at {self.second:,.1f} s, took {self.took_s:,.2f} s"]
         if event.stopped:
             parts.append("ran until the end of the load")
         elif event.code:
             parts.append(f"exit code {event.code}: {event.words}")
         parts.append(f"{self.failures} of {self.requests} requests failed")
         if self.last_failure_s is not None:
-            parts.append(f"the last after {self.last_failure_s:.2f} s")
+            parts.append(f"the last after {self.last_failure_s:,.2f} s")
         parts += [
-            f"{label}: version {new} answered after {first_s:.2f} s, {old} until {last_s:.2f} s"
+            f"{label}: version {new} answered after {first_s:,.2f} s, {old} until {last_s:,.2f} s"
             for label, old, new, first_s, last_s in self.switches
         ]
         return "; ".join(parts)

@@ -194,7 +194,7 @@ def summarise(states: Sequence[State], latency_p99_ms: float | None) -> Summary:
             break
     limit_ms = max(LATE_LIMIT_MS, LATE_SHARE * (latency_p99_ms or 0.0))
     if p99 is not None and p99 > limit_ms:
-        reasons.append(f"the p99 of its lateness is {p99:.1f} ms, over {limit_ms:.1f} ms")
+        reasons.append(f"the p99 of its lateness is {p99:,.1f} ms, over {limit_ms:,.1f} ms")
     return Summary(
         workers=len(states),
         sent=sum(state.sent for state in states),

@@ -213,7 +213,7 @@ def _row(name: str, limit: float, recording: Recording, summary: Summary) -> Row
     if name == "requests_per_s":
         rate = summary.requests_per_s
         sign = ">=" if rate >= limit else "<"
-        words = f"{rate:.1f} requests/s {sign} {limit:g}"
+        words = f"{rate:,.1f} requests/s {sign} {limit:,g}"
         return Row(name=name, value=rate, limit=limit, holds=rate >= limit, words=words)
     share = PERCENTILES[name]
     found = recording.percentiles((share,))
@@ -222,7 +222,7 @@ def _row(name: str, limit: float, recording: Recording, summary: Summary) -> Row
     if value is None:
         return Row(name=name, value=None, limit=limit, holds=False, words=f"{short}: no answer")
     holds = value <= limit
-    words = f"{short} {value:.1f} ms {'<=' if holds else '>'} {limit:g} ms"
+    words = f"{short} {value:,.1f} ms {'<=' if holds else '>'} {limit:,g} ms"
     if found[0].beyond < LEAST_BEYOND:
         needed = math.ceil(LEAST_BEYOND / (1 - share / 100))
         return Row(

@@ -89,6 +89,7 @@ def test_samples_and_the_page_lie_beside_the_figures(quick: Path) -> None:
     kept = {path.name for path in quick.iterdir() if path.is_file()}
     assert kept == {
         "bench-server.json",
+        "index.html",
         "bench-server.html",
         "bench-server-latencies.npz",
         "bench-server-rounds.jsonl",

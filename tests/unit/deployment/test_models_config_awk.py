@@ -113,7 +113,9 @@ class Speller:
 
     def character(self, one: str, quote: str) -> str:
         """A character, or an escape that stands for it."""
-        ways = ["octal", "hex", "u" if ord(one) < 2**16 else "U"]
+        ways = ["octal", "hex"]
+        if one != "\\":  # protobuf's for Python reads what \\u005c stands for a second time
+            ways.append("u" if ord(one) < 2**16 else "U")
         way = self.chance.choice(ways) if self.chance.random() < 0.2 else ""
         if way in ("octal", "hex"):
             form = "\\{:03o}" if way == "octal" else "\\x{:02x}"

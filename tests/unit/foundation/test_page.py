@@ -213,6 +213,12 @@ def test_what_a_page_must_not_have_is_found(template: Path, words: str) -> None:
     assert len(faults(text)) == 1
 
 
+@pytest.mark.parametrize("words", ["p95 -6.1% (-64.1% to +145.5%)", "85,300 ms", "8 %"])
+def test_what_a_page_may_have_is_no_fault(template: Path, words: str) -> None:
+    text = page.render(template, origin=page.origin("make it", STARTED), name="it", words=words)
+    assert faults(text) == []
+
+
 def test_a_name_without_a_value_is_an_error(template: Path) -> None:
     with pytest.raises(jinja2.UndefinedError, match="words"):
         page.render(template, name="it")
@@ -262,6 +268,15 @@ def test_a_plot_has_the_colours_of_the_page_and_text_that_can_be_read() -> None:
     assert not re.search('style="[^"]*#[0-9a-f]{6}', text)
     assert re.search("<text[^>]*>8,000</text>", text)
     assert "metadata" not in text
+
+
+def test_a_line_whose_colour_nobody_chose_has_one_of_the_palette() -> None:
+    def drawn() -> matplotlib.figure.Figure:
+        figure, (axes,) = plots.panels(2)
+        axes.plot([1, 2])
+        return figure
+
+    assert page.drawn("a", drawn).count("stroke: var(--blue)") >= 2
 
 
 def test_a_plot_takes_its_values_along() -> None:

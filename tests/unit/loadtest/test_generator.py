@@ -39,6 +39,10 @@ def test_lateness_limits_a_result_that_it_is_a_noticeable_part_of(latency_p99_ms
     assert ("lateness is 5.0 ms" in summary.limited) is limited
 
 
+def test_a_long_lateness_is_told_as_a_page_shows_numbers():
+    assert "lateness is 12,345" in generator.summarise([state([12_345.0])], None).limited
+
+
 def test_a_process_that_uses_a_whole_core_limits_even_if_another_one_is_idle():
     summary = generator.summarise([state(PUNCTUAL, 0.1), state(PUNCTUAL, 0.95, 1)], 10.0)
     assert "process 1 used 95 % of a core and waited for one 0 % of the time" in summary.limited
