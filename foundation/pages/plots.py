@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import matplotlib
 import matplotlib.figure
+from cycler import cycler
 from matplotlib import ticker
 
 from foundation.command_line import one_line
@@ -45,7 +46,7 @@ matplotlib.rcParams.update(
             ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"),
             palette.INK,
         ),
-        "axes.prop_cycle": matplotlib.cycler(color=palette.SERIES),
+        "axes.prop_cycle": cycler(color=palette.SERIES),
         "axes.edgecolor": palette.MUTED,
         "grid.color": palette.GRID,
     }

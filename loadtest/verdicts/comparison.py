@@ -375,4 +375,4 @@ def _longer(seconds: float) -> str:
     if seconds > LONGEST_S:
         return "and a day would not tell"
     step = 10 ** max(0, math.floor(math.log10(seconds)) - 1)
-    return f"about {math.ceil(seconds / step) * step:g} s would tell"
+    return f"about {math.ceil(seconds / step) * step:,g} s would tell"

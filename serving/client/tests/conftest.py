@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import inspect
 import io
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,9 @@ from . import examples
 from .model_server import ModelServer
 
 examples.register_profiles()
+
+# A script's shell starts what it puts into the background with Ctrl-C ignored; tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Loop:

@@ -241,5 +241,6 @@ def test_a_call_that_the_server_has_not_begun_is_sent_again_even_without_retries
         with pytest.raises(UnavailableError) as caught:
             ask(client)
         assert 2 <= caught.value.attempts <= 3
-        assert len(connections) == 3 or farewell is REFUSED_STREAM
+        # Its own attempts; of three, one may be gRPC's, and each needs a connection of its own.
+        assert len(connections) in (2, 3) or farewell is REFUSED_STREAM
         client.close()
