@@ -151,12 +151,12 @@ class RestClient:
             return RestAnswer(
                 {
                     name: np.array([_plain(name, row[name]) for row in rows_found])
-                    for name in contract.PREDICT_OUTPUTS
+                    for name in contract.DECISION_OUTPUTS
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
             raise AnswerError(
-                f"Expected predictions with {', '.join(contract.PREDICT_OUTPUTS)}. "
+                f"Expected predictions with {', '.join(contract.DECISION_OUTPUTS)}. "
                 f"Received: {json.dumps(found)[:200]}"
             ) from error
 

@@ -71,7 +71,7 @@ class Answers:
             rows = list(zip(request.pictures, labels, probabilities, valid, strict=True))
         except (KeyError, TypeError, ValueError) as error:
             raise AnswerError(
-                f"Expected {', '.join(contract.PREDICT_OUTPUTS)} with a row for each of "
+                f"Expected {', '.join(contract.DECISION_OUTPUTS)} with a row for each of "
                 f"{len(request.pictures)} images. Received: {error}"
             ) from error
         for picture, label, probability, is_valid in rows:

@@ -178,7 +178,7 @@ def test_the_signatures_of_the_readme_are_the_contract() -> None:
         (contract.SIGNATURE_IMAGES, contract.INPUT_IMAGES),
         (contract.SIGNATURE_CLASSIFY, contract.INPUT_EXAMPLES),
     ]
-    for output in (*contract.PREDICT_OUTPUTS, contract.OUTPUT_CLASSES, contract.OUTPUT_SCORES):
+    for output in contract.PREDICT_OUTPUTS:
         assert f"`{output}`" in table
 
 

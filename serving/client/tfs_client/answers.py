@@ -165,9 +165,10 @@ class ImagePrediction:
     label: str
     """The class decided on; empty where the image is not valid, and in a default answer."""
     probability: float
-    """Of the positive class, 0-1; NaN where the image is not valid, and in a default answer."""
+    """0-1; of two classes, that of the positive one; of more, that of the label. NaN where the
+    image is not valid, and in a default answer."""
     needs_review: bool
-    """A person should decide: too close to the threshold, not valid, or a default answer."""
+    """A person should decide: too close a call, not valid, or a default answer."""
     valid: bool
     """The image could be decoded. Where it could not, `reason` says why."""
     model_version: int
@@ -185,6 +186,9 @@ class ImagePrediction:
     """For joining the answer with an outcome that becomes known later."""
     source: str = ""
     """The path, where one was given."""
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Each class with its probability, 0-1, in the version's order. Empty where the image is not
+    valid, in a default answer, and from versions that answer none."""
 
     @classmethod
     def example(
@@ -194,16 +198,20 @@ class ImagePrediction:
         *,
         needs_review: bool | None = None,
         valid: bool = True,
+        scores: Mapping[str, float] | None = None,
         **fields: Any,
     ) -> ImagePrediction:
         """One for a test, with defaults for what the test does not say.
 
         Args:
-            label: None means "sound"; without a picture (valid=False) there is none.
-            probability: of the positive class; None means 0.1 for "sound", 0.9 for any other label
-                and NaN where the image is not valid.
+            label: None means the likeliest of the scores, or "sound" without any; without a picture
+                (valid=False) there is none.
+            probability: of the positive class of two, of the label of more; None means what the
+                scores say, or 0.1 for "sound", 0.9 for any other label and NaN where the image is
+                not valid.
             needs_review: None means no, but yes where the image is not valid.
             valid: the image could be decoded.
+            scores: of each class, 0-1, in the version's order; None: none are answered.
             fields: any other field of an ImagePrediction.
 
         Raises:
@@ -211,8 +219,13 @@ class ImagePrediction:
                 with a probability that is not within 0 and 1; one that is not valid with either.
             TypeError: no such field.
         """
+        scores = scores or {}
         if label is None:
-            label = "sound" if valid else ""
+            likeliest = max(scores, key=scores.__getitem__, default="sound")
+            label = likeliest if valid else ""
+        if probability is None and valid and scores:
+            named = list(scores)[1] if len(scores) == 2 else label
+            probability = scores.get(named, math.nan)
         if probability is None:
             probability = (0.1 if label == "sound" else 0.9) if valid else math.nan
         good = bool(label) and 0 <= probability <= 1 if valid else not label
@@ -232,7 +245,12 @@ class ImagePrediction:
         }
         needs_review = not valid if needs_review is None else needs_review
         return cls(
-            label=label, probability=probability, needs_review=needs_review, valid=valid, **given
+            label=label,
+            probability=probability,
+            needs_review=needs_review,
+            valid=valid,
+            scores=scores,
+            **given,
         )
 
 

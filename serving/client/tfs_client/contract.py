@@ -77,7 +77,8 @@ FEATURE_ENCODED: Final = "image/encoded"
 # --- outputs ------------------------------------------------------------------------------------
 
 OUTPUT_PROBABILITY: Final = "probability"
-"""float32 [N]: of the positive class, 0-1; NaN where the image is not valid."""
+"""float32 [N], 0-1: of two classes, that of the positive one; of more, that of the label. NaN where
+the image is not valid."""
 
 OUTPUT_LABEL: Final = "label"
 """string [N]: the class decided on; empty where the image is not valid."""
@@ -88,14 +89,23 @@ OUTPUT_NEEDS_REVIEW: Final = "needs_review"
 OUTPUT_VALID: Final = "valid"
 """bool [N]: the image could be decoded."""
 
-PREDICT_OUTPUTS: Final = (OUTPUT_PROBABILITY, OUTPUT_LABEL, OUTPUT_NEEDS_REVIEW, OUTPUT_VALID)
-"""The outputs of `serving_default` and `predict_images`, one row an image."""
+DECISION_OUTPUTS: Final = (OUTPUT_PROBABILITY, OUTPUT_LABEL, OUTPUT_NEEDS_REVIEW, OUTPUT_VALID)
+"""The outputs of `serving_default` and `predict_images` that have one value an image. Every version
+has them."""
 
 OUTPUT_CLASSES: Final = "classes"
-"""string [N, 2]: of `classify`; the negative class first, then the positive one."""
+"""string [N, K]: the names of the K classes, the same for every image; of two, the negative one
+first, then the positive one."""
 
 OUTPUT_SCORES: Final = "scores"
-"""float32 [N, 2]: of `classify`; one score a class, NaN where the image is not valid."""
+"""float32 [N, K]: the probability of each class, 0-1; NaN where the image is not valid."""
+
+SCORE_OUTPUTS: Final = (OUTPUT_CLASSES, OUTPUT_SCORES)
+"""All outputs of `classify`; of `serving_default` and `predict_images` as well, but for versions
+from before there could be more than two classes."""
+
+PREDICT_OUTPUTS: Final = DECISION_OUTPUTS + SCORE_OUTPUTS
+"""The outputs of `serving_default` and `predict_images`."""
 
 # --- TensorFlow Serving's own names -------------------------------------------------------------
 

@@ -356,4 +356,8 @@ def test_pixels_of_npz_files_go_in_too(ask, tmp_path):
     given = ("--inputs", path, "--signature", contract.SIGNATURE_IMAGES)
     code, out, _ = ask("predict", *given, "--csv")
     assert code == 0
-    assert out.startswith("label,needs_review,probability,valid\ndefective,false,0.1")
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert (row["label"], row["needs_review"], row["valid"]) == ("defective", "false", "true")
+    assert float(row["probability"]) == pytest.approx(0.1)
+    assert json.loads(row["classes"]) == ["sound", "defective"]
+    assert json.loads(row["scores"]) == pytest.approx([0.9, 0.1])

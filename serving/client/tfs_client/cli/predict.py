@@ -85,7 +85,10 @@ def _print_images(arguments: argparse.Namespace, rows: list[ImagePrediction]) ->
     if arguments.json:
         print_json([_prediction_as_json(row) for row in rows])
     elif arguments.csv:
-        found = [_prediction_as_json(row) for row in rows]
+        found = [
+            {**one, "scores": json.dumps(one["scores"], ensure_ascii=False)}
+            for one in map(_prediction_as_json, rows)
+        ]
         print_csv([list(found[0]), *(list(row.values()) for row in found)])
     else:
         header = ("file", "label", "probability", "needs_review", "version", "latency_ms")

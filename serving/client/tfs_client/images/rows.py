@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from tfs_client import contract
 from tfs_client.answers import ImagePrediction, Prediction
@@ -18,6 +20,9 @@ from tfs_client.failures.fallback import DEFAULT
 from tfs_client.images import undecoded
 from tfs_client.images.pictures import Picture
 from tfs_client.servable import Servable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def numbered(
@@ -105,7 +110,8 @@ def rows_of(
 
     Raises:
         AnswerError: the outputs do not follow the contract: another shape or dtype; a probability
-            that is none (not finite, say) or no class for an image that is valid; another class.
+            or a score that is none (not finite, say) or no class for an image that is valid;
+            another class.
     """
     columns: list[list[Any]] = []
     for name, kind in _KINDS.items():
@@ -119,7 +125,10 @@ def rows_of(
             )
         columns.append(output.tolist())
     rows = []
-    for probability, raw_label, needs_review, valid, picture in zip(*columns, batch):
+    scores = _scores_of(prediction, classes)
+    for probability, raw_label, needs_review, valid, of_classes, picture in zip(
+        *columns, scores, batch
+    ):
         label = raw_label.decode(errors="replace")
         if not (0 <= probability <= 1 or (not valid and math.isnan(probability))):
             raise _against_the_contract(
@@ -148,9 +157,60 @@ def rows_of(
                 reason="" if valid else undecoded.reason(picture, prediction),
                 request_id=request_id,
                 source=picture.source,
+                scores=of_classes,
             )
         )
     return rows
+
+
+def _scores_of(prediction: Prediction, known: frozenset[str] | None) -> list[dict[str, float]]:
+    """For each image its classes with their probabilities; empty where it is not valid.
+
+    Also where the version is from before there were such outputs.
+    """
+    valid = prediction.outputs[contract.OUTPUT_VALID]
+    names, scores = (prediction.outputs.get(name) for name in contract.SCORE_OUTPUTS)
+    if names is None or scores is None:
+        return [{} for _ in valid]
+    if (
+        scores.dtype.kind != "f"
+        or names.dtype.kind != "O"
+        or scores.ndim != 2
+        or scores.shape != names.shape
+        or len(scores) != len(valid)
+    ):
+        raise _against_the_contract(
+            f"Expected outputs {contract.OUTPUT_SCORES!r} and {contract.OUTPUT_CLASSES!r} with one "
+            f"row of classes for each of {len(valid)} images. Received: {scores.dtype} "
+            f"{list(scores.shape)} and {names.dtype} {list(names.shape)}",
+            prediction,
+        )
+    wrong = np.flatnonzero(valid & ~((scores >= 0) & (scores <= 1)).all(axis=1))
+    if len(wrong):
+        raise _against_the_contract(
+            f"Expected output {contract.OUTPUT_SCORES!r} between 0 and 1 where the image is valid. "
+            f"Received: {scores[wrong[0]].tolist()}",
+            prediction,
+        )
+    classes_of = _names_of(names)
+    foreign = sorted({name for row in classes_of for name in row} - known) if known else []
+    if foreign:
+        raise _against_the_contract(
+            f"Expected output {contract.OUTPUT_CLASSES!r} to name none but {sorted(known or ())}. "
+            f"Received: {foreign[0]!r}",
+            prediction,
+        )
+    return [
+        dict(zip(classes, row)) if is_valid else {}
+        for classes, row, is_valid in zip(classes_of, scores.tolist(), valid.tolist())
+    ]
+
+
+def _names_of(names: NDArray[Any]) -> list[list[str]]:
+    """Bytes [N, K] as text; decoded once where all rows are alike, as they are in a version."""
+    if len(names) and (names == names[0]).all():
+        return [[one.decode(errors="replace") for one in names[0]]] * len(names)
+    return [[one.decode(errors="replace") for one in row] for row in names]
 
 
 def _against_the_contract(what: str, prediction: Prediction) -> AnswerError:

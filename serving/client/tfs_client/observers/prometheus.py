@@ -98,7 +98,7 @@ class Metrics(Observer):
         )
         self._probability = Histogram(
             "image_probability",
-            "Probability of the positive class, of valid images.",
+            "Probability of the positive class of two, or of the label of more; of valid images.",
             answered,
             buckets=CONFIDENCE_BUCKETS,
             **common,

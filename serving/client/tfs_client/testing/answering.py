@@ -15,7 +15,7 @@ from tfs_client.testing import responses
 from tfs_client.testing.book import ASKS_A_MODEL, Book, Scope
 from tfs_client.testing.script import Script
 from tfs_client.testing.served.fake_model import AVAILABLE, FakeModel
-from tfs_client.testing.served.image_model import ImageModel, outputs_of
+from tfs_client.testing.served.image_model import ImageModel
 from tfs_client.testing.served.requests import Request
 from tfs_client.testing.served.wording import Failure, ScriptError
 from tfs_client.wire import serving_pb2 as pb
@@ -260,7 +260,7 @@ class Fake(Script):
                     "returns({…}). Received: answers about pictures"
                 )
             of_each = model.rows_of(request, rows)
-            value = outputs_of(of_each)
+            value = model.outputs_of(of_each)
             if request.call != "Predict":
                 value = [model.scores_of(row) for row in of_each]
         if request.call == "Predict":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -71,28 +71,30 @@ class Script:
         probability: float | None = None,
         needs_review: bool | None = None,
         valid: bool = True,
+        scores: Mapping[str, float] | None = None,
         times: int | None = None,
         delay_s: float = 0.0,
     ) -> None:
-        """Has the image classifier answer; without arguments as ImagePrediction.example().
+        """Has the image classifier answer; without arguments its first class, quite sure.
 
-        Of an ImagePrediction its label, probability, needs_review and valid are answered. A file
-        that is no picture is answered as not valid all the same.
+        Of an ImagePrediction its label, probability, needs_review, valid and scores are answered. A
+        file that is no picture is answered as not valid all the same.
 
         Args:
             each: the answer about each picture of a request, in place of label and the others.
             label: about all pictures of a request; the others as of ImagePrediction.example.
-            probability: of the positive class, 0-1.
+            probability: of the positive class of two, 0-1; of the label of more.
             needs_review: whether a person should decide.
             valid: whether the picture could be decoded.
+            scores: of each class, 0-1; None: as the probability leaves them.
             times: for so many requests; None means from then on.
             delay_s: wait so long before it is answered, in seconds.
 
         Raises:
             ScriptError: values that the contract does not allow, or a fake that was closed.
         """
-        fields = (label, probability, needs_review)
-        if each and (fields != (None, None, None) or not valid):
+        fields = (label, probability, needs_review, scores)
+        if each and (any(one is not None for one in fields) or not valid):
             raise ScriptError(
                 "Expected answers for each picture, or label and the others for all. Received: both"
             )
@@ -104,7 +106,11 @@ class Script:
         try:
             rows = each or (
                 ImagePrediction.example(
-                    label=label, probability=probability, needs_review=needs_review, valid=valid
+                    label=label,
+                    probability=probability,
+                    needs_review=needs_review,
+                    valid=valid,
+                    scores=scores or {},
                 ),
             )
         except ValueError as error:

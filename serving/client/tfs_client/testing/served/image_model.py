@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -33,7 +33,7 @@ class ImageModel(FakeModel):
         name: the servable's name.
         image_size: (height, width) in pixels that predict_images takes; or version to such a size,
             which then are the versions.
-        classes: the negative class and the positive one, as Classify answers them.
+        classes: their names, two or more; of two the negative one first.
         versions: as of FakeModel.
         labels: label to version; None means "stable" and "canary" for the lowest version, as where
             nothing is on trial.
@@ -50,7 +50,7 @@ class ImageModel(FakeModel):
         name: str = contract.MODEL_NAME,
         *,
         image_size: tuple[int, int] | Mapping[int, tuple[int, int]] = (64, 64),
-        classes: tuple[str, str] = ("sound", "defective"),
+        classes: Sequence[str] = ("sound", "defective"),
         versions: Iterable[int] | None = None,
         labels: Mapping[str, int] | None = None,
     ):
@@ -65,12 +65,13 @@ class ImageModel(FakeModel):
                 raise ScriptError(
                     f"Expected image_size as (height, width) in pixels. Received: {size!r}"
                 )
-        if len(classes) != 2 or isinstance(classes, str):
+        if len(set(classes)) < 2 or len(set(classes)) < len(classes) or isinstance(classes, str):
             raise ScriptError(
-                f"Expected classes as the negative one and the positive one. Received: {classes!r}"
+                "Expected classes as two names or more, each once; of two the negative one first. "
+                f"Received: {classes!r}"
             )
         self.sizes = dict(sizes)
-        self.classes = classes
+        self.classes = tuple(classes)
 
     def size_of(self, version: int) -> tuple[int, int]:
         """(height, width) in pixels that a version's predict_images takes."""
@@ -78,19 +79,20 @@ class ImageModel(FakeModel):
 
     def signatures_of(self, version: int) -> Mapping[str, Signature]:
         """The contract's signatures."""
+        scores = {
+            contract.OUTPUT_CLASSES: f"string [N, {len(self.classes)}]",
+            contract.OUTPUT_SCORES: f"float32 [N, {len(self.classes)}]",
+        }
         answered = {
             contract.OUTPUT_PROBABILITY: "float32 [N]",
             contract.OUTPUT_LABEL: "string [N]",
             contract.OUTPUT_NEEDS_REVIEW: "bool [N]",
             contract.OUTPUT_VALID: "bool [N]",
+            **scores,
         }
         height, width = self.size_of(version)
         pixels = TensorSpec(dtype="uint8", shape=(None, height, width, 3))
         predict, classify = contract.METHOD_PREDICT, contract.METHOD_CLASSIFY
-        scores = {
-            contract.OUTPUT_CLASSES: "string [N, 2]",
-            contract.OUTPUT_SCORES: "float32 [N, 2]",
-        }
         return {
             name: Signature(name=name, method=method, inputs=specs(takes), outputs=specs(gives))
             for name, method, takes, gives in (
@@ -111,8 +113,8 @@ class ImageModel(FakeModel):
         }
 
     def answer(self, request: Request) -> Any:
-        """About every picture the same."""
-        return ImagePrediction.example()
+        """About every picture the same: the first class, quite sure."""
+        return ImagePrediction.example(self.classes[0], 0.1 if len(self.classes) == 2 else 0.9)
 
     def check(self, request: Request, version: int) -> None:
         """As FakeModel.check, and what the graph refuses: shapes, and more rows than MAX_ROWS."""
@@ -162,23 +164,42 @@ class ImageModel(FakeModel):
         ]
 
     def scores_of(self, one: ImagePrediction) -> list[tuple[str, float]]:
-        """A picture's classes with their scores, as Classify answers them."""
+        """A picture's classes with their probabilities, in order: the scripted ones.
+
+        Where none are scripted they follow from the probability: what it leaves is the other
+        class's, or shared by all others alike.
+        """
+        if one.scores:
+            return [(name, one.scores.get(name, 0.0)) for name in self.classes]
         names = [*self.classes]
+        if len(names) == 2:
+            if one.valid and one.label not in names:
+                names[one.probability >= 0.5] = one.label
+            return [(names[0], 1 - one.probability), (names[1], one.probability)]
         if one.valid and one.label not in names:
-            names[one.probability >= 0.5] = one.label
-        return [(names[0], 1 - one.probability), (names[1], one.probability)]
+            raise ScriptError(
+                f"Expected a label of {', '.join(names)}. Received: an answer with {one.label!r}"
+            )
+        rest = (1 - one.probability) / (len(names) - 1)
+        # NaN for each where the image is not valid
+        return [(name, one.probability if name == one.label else rest) for name in names]
 
-
-def outputs_of(rows: list[ImagePrediction]) -> dict[str, NDArray[Any]]:
-    """The contract's outputs for pictures, one row each."""
-    labels = np.empty(len(rows), object)
-    labels[:] = [row.label.encode() for row in rows]
-    return {
-        contract.OUTPUT_PROBABILITY: np.array([row.probability for row in rows], np.float32),
-        contract.OUTPUT_LABEL: labels,
-        contract.OUTPUT_NEEDS_REVIEW: np.array([row.needs_review for row in rows], bool),
-        contract.OUTPUT_VALID: np.array([row.valid for row in rows], bool),
-    }
+    def outputs_of(self, rows: Sequence[ImagePrediction]) -> dict[str, NDArray[Any]]:
+        """The contract's outputs for pictures, one row each."""
+        of_each = [self.scores_of(row) for row in rows]
+        shape = (len(rows), len(self.classes))
+        names = [[name.encode() for name, _ in row] for row in of_each]
+        scores = [[score for _, score in row] for row in of_each]
+        labels = np.empty(len(rows), object)
+        labels[:] = [row.label.encode() for row in rows]
+        return {
+            contract.OUTPUT_PROBABILITY: np.array([row.probability for row in rows], np.float32),
+            contract.OUTPUT_LABEL: labels,
+            contract.OUTPUT_NEEDS_REVIEW: np.array([row.needs_review for row in rows], bool),
+            contract.OUTPUT_VALID: np.array([row.valid for row in rows], bool),
+            contract.OUTPUT_CLASSES: np.array(names, object).reshape(shape),
+            contract.OUTPUT_SCORES: np.array(scores, np.float32).reshape(shape),
+        }
 
 
 def _can_be_decoded(file: bytes) -> bool:
