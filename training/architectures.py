@@ -1,8 +1,8 @@
 """The registry of architectures: settings in, Keras model out.
 
-A model takes float32 [N, H, W, 3] in 0-1 and answers float32 [N, 1]: the probability of the
-positive class. Add one by writing a function, naming it in BODIES, and its name in config.CHOICES,
-which is read without TensorFlow.
+A model takes float32 [N, H, W, 3] in 0-1. Of two classes it answers float32 [N, 1], the
+probability of the positive one; of more, float32 [N, K], that of each. Add one by writing a
+function, naming it in BODIES, and its name in config.CHOICES, which is read without TensorFlow.
 """
 
 from __future__ import annotations
@@ -49,8 +49,12 @@ BODIES: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
 """From images [N, H, W, 3] to features [N, F]; the last layer is the same for all."""
 
 
-def build_model(config: RunConfig) -> keras.Model:
+def build_model(config: RunConfig, classes: int = 2) -> keras.Model:
     """Builds the run's architecture with fresh weights, under the run's precision.
+
+    Args:
+        config: of the run.
+        classes: how many there are, 2 or more.
 
     Raises:
         InputError: images too small for it.
@@ -62,7 +66,8 @@ def build_model(config: RunConfig) -> keras.Model:
         images = keras.Input((config.image_height, config.image_width, 3), dtype="float32")
         features = body(images)
         # float32 whatever the policy: half precision answers a few hundred distinct probabilities
-        answer = layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(
+        units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
+        answer = layers.Dense(units, activation=activation, dtype="float32", name="probability")(
             features
         )
     except ValueError as error:

@@ -83,6 +83,8 @@ def doubts(metrics: Mapping[str, Any]) -> list[str]:
         one sentence's part a reason, for people; empty where it is shown to be better.
     """
     found = []
+    if "classes" in metrics:
+        return _doubts_of_many(metrics)
     interval, accuracy = metrics.get("roc_auc_interval"), metrics.get("balanced_accuracy")
     if interval is not None and interval[0] <= 0.5:
         found.append(
@@ -93,4 +95,21 @@ def doubts(metrics: Mapping[str, Any]) -> list[str]:
         one_answer = not all(map(any, zip(*metrics["confusion_matrix"])))
         why = "with the same answer to every image" if one_answer else "and guessing has 0.5"
         found.append(f"balanced accuracy {accuracy:.3f}, {why}")
+    return found
+
+
+def _doubts_of_many(metrics: Mapping[str, Any]) -> list[str]:
+    """As doubts(), of more than two classes: guessing is always to answer the most frequent one."""
+    found = []
+    lower, upper = metrics["intervals"]["accuracy"]
+    most = metrics["most_frequent_share"]
+    if lower <= most:
+        found.append(
+            f"accuracy {metrics['accuracy']:.3f} on {metrics['count']} images, with "
+            f"{CONFIDENCE:.0%} confidence {lower:.3f} to {upper:.3f}; always answering the most "
+            f"frequent class has {most:.3f}"
+        )
+    macro, classes = metrics["balanced_accuracy"], len(metrics["classes"])
+    if macro is not None and macro <= 1 / classes:
+        found.append(f"balanced accuracy {macro:.3f}, and guessing has {1 / classes:.3f}")
     return found

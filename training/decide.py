@@ -7,6 +7,12 @@
     make decide TARGET=balanced                   both classes weigh the same
     make decide TARGET="threshold=0.4"            a threshold chosen otherwise
 
+With more than two classes the likeliest one is answered, and what is asked for is what a person
+looks at: where its probability, or its lead over the second, is too low.
+
+    make decide TARGET="accuracy>=0.98"   98 % of the answers that nobody looks at are right
+    make decide TARGET=likeliest          the least sure tenth goes to a person
+
 Everything is chosen on the validation images, and its price is shown on the test images. A share is
 to hold on images to come: a one-sided bound of it is held against the target, with --confidence.
 Nothing is trained. The next `make export` takes the decision into the served graph.
@@ -21,13 +27,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from foundation import command_line, quiet_tensorflow
 from foundation.command_line import InputError
 from training import run
 from training.decision import choice, target
-from training.decision.decision import Decision
+from training.decision.decision import AnyDecision, Decision
 
 logger = logging.getLogger("training.decide")
 
@@ -86,13 +90,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def decide(settings: Settings) -> int:
     """Decides, writes it down beside the run, and tells its price."""
-    asked = target.parse(settings.target)
     made = run.named(settings.run)
     rows = [row for row in made.predictions() if row.split == "validation"]
-    decision = choice.decide(
-        np.array([row.label == made.class_names[1] for row in rows], int),
-        np.array([row.model_probability for row in rows], np.float32),
-        asked,
+    decision = choice.by_text(
+        made.targets(rows),
+        run.model_scores(rows),
+        settings.target,
         confidence=settings.confidence,
         review_rate=settings.review,
     )
@@ -102,21 +105,19 @@ def decide(settings: Settings) -> int:
 
     with run.sole_writer(made.path):
         metrics = decided.write(made, decision)
-    for line in _told(decision, metrics, made.class_names[1]):
+    for line in _told(decision, metrics["test"], made.class_names):
         logger.info("%s", line)
     logger.info("report: %s; into the served graph: make export", made.path / run.REPORT)
     print(Path(made.path))
     return 0
 
 
-def _told(decision: Decision, metrics: dict[str, Any], positive: str) -> list[str]:
+def _told(decision: AnyDecision, test: dict[str, Any], class_names: tuple[str, ...]) -> list[str]:
     """The decision and its price, for people."""
     bound = ""
     if decision.bound is not None and decision.confidence is not None:
         sign = "at most" if decision.target.startswith(target.FPR) else "at least"
         bound = f" ({sign} {decision.bound:.3f} on images to come, in {decision.confidence:.0%})"
-    fitted = decision.calibration
-    test = metrics["test"]
 
     def share(name: str) -> str:
         value, interval = test[name], test["intervals"][name]
@@ -124,17 +125,32 @@ def _told(decision: Decision, metrics: dict[str, Any], positive: str) -> list[st
             return "-"
         return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
+    if isinstance(decision, Decision):
+        answered = [
+            f"{decision.target}: {class_names[1]} from a probability of "
+            f"{decision.threshold:.4f} on{bound}",
+            f"for review: {decision.review.low:.4f} up to {decision.review.high:.4f}",
+        ]
+        price = (
+            f"recall {share('recall')}, precision {share('precision')}, false alarms "
+            f"{share('false_positive_rate')} of the negatives"
+        )
+    else:
+        answered = [
+            f"{decision.target}: the likeliest of {len(class_names)} classes",
+            f"for review: a probability below {decision.least_top:.4f}, or less than "
+            f"{decision.least_lead:.4f} above the second{bound}",
+        ]
+        price = f"accuracy {share('accuracy')}"
+    fitted, by_chance = decision.calibration, test["calibration_error_by_chance"]
     return [
-        f"{decision.target}: {positive} from a probability of {decision.threshold:.4f} on{bound}",
-        f"for review: {decision.review.low:.4f} up to {decision.review.high:.4f}",
+        *answered,
         f"calibration: {fitted.method}, {fitted.reason}",
-        f"price on {test['count']} test images [95 %]: recall {share('recall')}, precision "
-        f"{share('precision')}, false alarms {share('false_positive_rate')} of the negatives",
+        f"price on {test['count']} test images [95 %]: {price}",
         f"for review {share('review_share')}; accuracy of the rest "
         f"{share('accuracy_without_review')}",
         f"calibration error {test['calibration_error']:.3f}; a perfectly calibrated model would "
-        f"have {test['calibration_error_by_chance']['mean']:.3f}, and in 1 of 20 cases more than "
-        f"{test['calibration_error_by_chance']['upper']:.3f}",
+        f"have {by_chance['mean']:.3f}, and in 1 of 20 cases more than {by_chance['upper']:.3f}",
     ]
 
 

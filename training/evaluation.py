@@ -13,14 +13,15 @@ class Predictor:
     """Asks a model, compiled once for any number of images.
 
     Args:
-        model: float32 [B, H, W, 3] -> float32 [B, 1].
+        model: as architectures.build_model gives it.
     """
 
     def __init__(self, model: keras.Model):
         spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
         self._infer = tf.function(
-            lambda images: model(images, training=False)[:, 0], input_signature=[spec]
+            lambda images: model(images, training=False), input_signature=[spec]
         )
+        self._outputs = model.output_shape[-1]
 
     def probabilities(self, batches: tf.data.Dataset) -> np.ndarray:
         """The model's answers, in the order of the batches.
@@ -29,10 +30,12 @@ class Predictor:
             batches: elements (images, targets); the targets are not looked at.
 
         Returns:
-            float32 [N], 0-1.
+            float32 [N, K], 0-1: of each class. Of two, the positive one's is the model's own, to
+            the last bit, and the other one is what it leaves.
         """
-        answers = []
+        answers = [np.zeros((0, self._outputs), np.float32)]
         for images, _ in batches:
             raise_if_interrupted()
             answers.append(self._infer(images).numpy())
-        return np.concatenate(answers) if answers else np.zeros(0, np.float32)
+        answered = np.concatenate(answers)
+        return np.hstack([1 - answered, answered]) if self._outputs == 1 else answered

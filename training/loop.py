@@ -51,7 +51,9 @@ class Data:
     validation: tf.data.Dataset
     """batches as those of training, in a fixed order"""
     validation_targets: np.ndarray
-    """int [V], 0 or 1"""
+    """int [V], 0 to K-1"""
+    classes: int = 2
+    """K"""
 
 
 def optimizer_for(config: RunConfig) -> keras.Optimizer:
@@ -191,13 +193,16 @@ def _train_step(
     batch_size: int,
 ) -> Callable:
     """One step over all replicas; returns the sum of the images' losses and their number."""
+    # A softmax has an output for each class, a sigmoid one for both.
+    cross_entropy = (
+        keras.losses.binary_crossentropy
+        if model.output_shape[-1] == 1
+        else keras.losses.sparse_categorical_crossentropy
+    )
 
     def on_replica(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
-            probabilities = model(images, training=True)[:, 0]
-            losses = keras.losses.binary_crossentropy(
-                targets[:, tf.newaxis], probabilities[:, tf.newaxis]
-            )
+            losses = cross_entropy(targets[:, tf.newaxis], model(images, training=True))
             total = tf.reduce_sum(losses)
             # Gradients are summed over replicas; every image weighs the same in every batch.
             scaled = optimizer.scale_loss(total / batch_size)
@@ -257,9 +262,11 @@ def _validate(
     loss = _mean(strategy, metrics.log_loss(targets, probabilities))
     if not math.isfinite(loss):
         return {"validation_loss": loss}
+    # argmax takes the first of equal ones; of two classes 0.5 is the positive one's
+    decided = probabilities[:, 1] >= 0.5 if data.classes == 2 else probabilities.argmax(axis=1)
     return {
         "validation_loss": loss,
-        "validation_accuracy": float(np.mean((probabilities >= 0.5) == targets)),
+        "validation_accuracy": float(np.mean(decided == targets)),
         "validation_roc_auc": metrics.roc_auc(targets, probabilities),
     }
 

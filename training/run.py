@@ -28,7 +28,7 @@ from foundation.command_line import InputError
 from foundation.text import did_you_mean
 from training.config import RunConfig, config_from_dict
 from training.decision import decision as decisions
-from training.decision.decision import Decision
+from training.decision.decision import AnyDecision
 
 WEIGHTS = "model.weights.h5"
 SETTINGS = "run.json"
@@ -58,10 +58,12 @@ class Prediction:
     """relative to the dataset's root"""
     split: str
     label: str
-    model_probability: float
-    """of the positive class, 0-1, as the model gives it"""
-    probability: float
+    model_scores: tuple[float, ...]
+    """of each class, 0-1, as the model gives them"""
+    scores: tuple[float, ...]
     """calibrated: what a server answers"""
+    probability: float
+    """what a server answers: of two classes, the positive one's; of more, that of `predicted`"""
     predicted: str
     review: bool
     """a person should decide"""
@@ -82,18 +84,17 @@ class Run:
         return str(self.settings["id"])
 
     @property
-    def class_names(self) -> tuple[str, str]:
-        """Negative, positive."""
-        negative, positive = self.settings["classes"]
-        return negative, positive
+    def class_names(self) -> tuple[str, ...]:
+        """K of them; of two, negative, positive."""
+        return tuple(self.settings["classes"])
 
     @property
     def weights(self) -> Path:
-        """The trained weights, for architectures.build_model(config)."""
+        """The trained weights, for architectures.build_model(config, len(class_names))."""
         return self.path / WEIGHTS
 
     @property
-    def decision(self) -> Decision:
+    def decision(self) -> AnyDecision:
         """How probabilities become answers, as it was decided last.
 
         Raises:
@@ -102,35 +103,45 @@ class Run:
         read = decisions.read(self.path)
         if read is not None:
             return read
+        if len(self.class_names) > 2:
+            return decisions.TopDecision()
         config = self.settings["config"]
         return decisions.of_margin(config.get("threshold", 0.5), config.get("review_margin", 0.1))
 
     def metrics(self) -> dict[str, Any]:
         """The figures of metrics.json, one entry a split, under the present decision."""
-        from training.decision import metrics  # scikit-learn takes a second to import
+        # scikit-learn takes a second to import
+        from training.decision import metrics, metrics_of_many
 
         decision = self.decision
         found = {}
         rows = self.predictions()
         for split in HELD_OUT:
             own = [row for row in rows if row.split == split]
-            targets = np.array([row.label == self.class_names[1] for row in own], int)
-            answers = decision.answers(_model_probabilities(own))
-            found[split] = metrics.metrics(targets, answers, decision.threshold)
+            targets = self.targets(own)
+            answers = decision.answers(model_scores(own))
+            found[split] = (
+                metrics.metrics(targets, answers, decision.threshold)
+                if isinstance(decision, decisions.Decision)
+                else metrics_of_many.metrics_of_many(targets, answers, self.class_names)
+            )
         return found
+
+    def targets(self, rows: Sequence[Prediction]) -> NDArray[np.int_]:
+        """The places of the right classes: int [N], 0 to K-1."""
+        places = {name: place for place, name in enumerate(self.class_names)}
+        return np.array([places[row.label] for row in rows], int)
 
     def predictions(self) -> list[Prediction]:
         """The run's answers on its validation and test images, under the present decision."""
         with (self.path / PREDICTIONS).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        # runs from before there were decisions have the model's probability alone
-        said = [float(row.get("model_probability", row["probability"])) for row in rows]
         return answered(
             [
                 Held(cells.text_of(row["path"]), row["split"], cells.text_of(row["label"]))
                 for row in rows
             ],
-            np.array(said, np.float32),
+            _said(rows, self.class_names),
             self.decision,
             self.class_names,
         )
@@ -161,16 +172,16 @@ class Held(NamedTuple):
 def answered(
     held: Sequence[Held],
     probabilities: NDArray[np.float32],
-    decision: Decision,
-    class_names: tuple[str, str],
+    decision: AnyDecision,
+    class_names: tuple[str, ...],
 ) -> list[Prediction]:
     """What a run answers to held-out images.
 
     Args:
         held: N images.
-        probabilities: float32 [N], as the model gives them.
+        probabilities: float32 [N, K], as the model gives them.
         decision: to answer by.
-        class_names: negative, positive.
+        class_names: K of them; of two, negative, positive.
     """
     answers = decision.answers(probabilities)
     return [
@@ -178,30 +189,60 @@ def answered(
             path=one.path,
             split=one.split,
             label=one.label,
-            model_probability=said,
+            model_scores=tuple(said),
+            scores=tuple(scores),
             probability=probability,
-            predicted=class_names[int(positive)],
+            predicted=class_names[place],
             review=review,
         )
-        for one, said, probability, positive, review in zip(
+        for one, said, scores, probability, place, review in zip(
             held,
             probabilities.tolist(),
+            answers.scores.tolist(),
             answers.probabilities.tolist(),
-            answers.positive.tolist(),
+            answers.decided.tolist(),
             answers.review.tolist(),
         )
     ]
 
 
-def _model_probabilities(rows: Sequence[Prediction]) -> NDArray[np.float32]:
-    return np.array([row.model_probability for row in rows], np.float32)
+def model_scores(rows: Sequence[Prediction]) -> NDArray[np.float32]:
+    """What the model said of each class: float32 [N, K]."""
+    return np.array([row.model_scores for row in rows], np.float32)
 
 
-def write_predictions(folder: Path, rows: Sequence[Prediction]) -> None:
-    """Writes a run's table of answers, whole or not at all."""
-    columns = [field.name for field in dataclasses.fields(Prediction)]
+def write_predictions(
+    folder: Path, rows: Sequence[Prediction], class_names: tuple[str, ...]
+) -> None:
+    """Writes a run's table of answers, whole or not at all.
+
+    Of two classes, model_probability is the positive one's; of more, there is a column a class.
+    """
+    own = _columns(class_names)
+    header = ["path", "split", "label", "probability", "predicted", "review", *own]
+    said = [row.model_scores[1:] if len(class_names) == 2 else row.model_scores for row in rows]
+    values = [
+        (row.path, row.split, row.label, row.probability, row.predicted, row.review, *scores)
+        for row, scores in zip(rows, said)
+    ]
     with files.replacing(folder / PREDICTIONS) as aside:
-        write_table(aside, rows, columns)
+        _write_rows(aside, header, values)
+
+
+def _said(rows: Sequence[dict[str, str]], class_names: tuple[str, ...]) -> NDArray[np.float32]:
+    """What the model said, as PREDICTIONS has it: float32 [N, K]."""
+    columns = _columns(class_names)
+    if len(class_names) == 2 and rows and columns[0] not in rows[0]:
+        columns = ["probability"]  # a run from before there were decisions
+    said = np.array([[row[name] for name in columns] for row in rows], np.float32)
+    said = said.reshape(len(rows), len(columns))
+    return np.hstack([1 - said, said]) if len(class_names) == 2 else said
+
+
+def _columns(class_names: tuple[str, ...]) -> list[str]:
+    if len(class_names) == 2:
+        return ["model_probability"]
+    return [f"model_probability of {name}" for name in class_names]
 
 
 def named(text: str, runs: Path = Path("runs")) -> Run:
@@ -333,12 +374,15 @@ def write_table(path: Path, rows: Sequence[Any], columns: Sequence[str]) -> None
 
     No text is a formula to a spreadsheet: read it with `cells.text_of`.
     """
+    _write_rows(path, columns, [[getattr(row, column) for column in columns] for row in rows])
+
+
+def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
+        writer.writerow(header)
         for row in rows:
-            values = (getattr(row, column) for column in columns)
-            writer.writerow(cells.as_text(one) if isinstance(one, str) else one for one in values)
+            writer.writerow(cells.as_text(one) if isinstance(one, str) else one for one in row)
 
 
 def package_versions() -> dict[str, str]:

@@ -79,6 +79,10 @@ def _announce(config: RunConfig, found: dataset.Dataset) -> None:
     if found.other_files:
         listed = ", ".join(f"{count} {suffix}" for suffix, count in found.other_files.items())
         logger.info("files that are no pictures: %s", listed)
+    if len(found.class_names) > 2:
+        few = ", ".join(found.class_names[:10]) + (", …" if len(found.class_names) > 10 else "")
+        logger.info("%d classes: %s", len(found.class_names), few)
+        return
     negative, positive = found.class_names
     guessed = found.positive_by == class_names.BY_ALPHABET
     logger.log(
@@ -127,7 +131,7 @@ def train(
         # A machine that is not the chief must save in step with it, but nobody reads what it saves.
         own = partial if chief else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with strategy.scope():
-            model = architectures.build_model(config)
+            model = architectures.build_model(config, len(found.class_names))
             optimizer = loop.optimizer_for(config)
         with _timed(timings, "inspection_s"):
             seen = inspection.inspect(

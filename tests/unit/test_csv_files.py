@@ -7,6 +7,7 @@ import dataclasses
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from export.gate import images
@@ -18,6 +19,7 @@ from tfs_client.cli import output
 from training import run
 from training.config import RunConfig
 from training.data import manifest
+from training.decision import decision
 
 NAMES = ("=cmd|'-C'!A0.png", "+1.png", "-a.png", "@sum.png", "'=a.png", "a'b.png")
 
@@ -31,11 +33,11 @@ def cells_of(path: Path) -> list[list[str]]:
     return rows
 
 
-def a_run(folder: Path) -> run.Run:
+def a_run(folder: Path, names: tuple[str, ...] = ("-ok", "=x")) -> run.Run:
     return run.Run(
         path=folder,
         config=RunConfig(),
-        settings={"id": "r", "classes": ["-ok", "=x"], "config": {}},
+        settings={"id": "r", "classes": list(names), "config": {}},
     )
 
 
@@ -45,7 +47,8 @@ def test_predictions_are_read_back_by_the_run_and_by_the_load_test(tmp_path: Pat
             path=path,
             split="test",
             label="=x",
-            model_probability=said,
+            model_scores=(float(1 - np.float32(said)), said),
+            scores=(float(1 - np.float32(said)), said),
             probability=said,
             predicted=predicted,
             review=review,
@@ -56,13 +59,36 @@ def test_predictions_are_read_back_by_the_run_and_by_the_load_test(tmp_path: Pat
             ("@c", 0.5625, "=x", True),
         )
     ]
-    run.write_predictions(tmp_path, wanted)
+    run.write_predictions(tmp_path, wanted, ("-ok", "=x"))
     assert len(cells_of(tmp_path / run.PREDICTIONS)) == 1 + len(wanted)
     assert a_run(tmp_path).predictions() == wanted
     known = answers.read_known(tmp_path / run.PREDICTIONS)
     assert known["=b"] == ("-ok", 2**-30)
     assert known["@c"] == ("=x", 0.5625)
     assert {known[f"a/{name}"] for name in NAMES} == {("-ok", 0.25)}
+
+
+def test_predictions_of_many_classes_are_read_back(tmp_path: Path) -> None:
+    names = ("-ok", "=x", "a,b")
+    scores = (0.25, 0.625, 0.125)
+    wanted = [
+        run.Prediction(
+            path="a",
+            split="test",
+            label="a,b",
+            model_scores=scores,
+            scores=scores,
+            probability=0.625,
+            predicted="=x",
+            review=False,
+        )
+    ]
+    run.write_predictions(tmp_path, wanted, names)
+    decision.write(tmp_path, decision.TopDecision())
+    made = a_run(tmp_path, names)
+    assert made.predictions() == wanted
+    assert made.targets(wanted).tolist() == [2]
+    assert answers.read_known(tmp_path / run.PREDICTIONS) == {"a": ("=x", 0.625)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Which of two classes is the positive one, by their names.
+"""The order of the classes; of two, which is the positive one, by their names.
 
     choose({"ok_front", "def_front"}, None)   -> (("ok_front", "def_front"), BY_NAME)
     choose({"cats", "dogs"}, None)            -> (("cats", "dogs"), BY_ALPHABET)
+    choose({"owl", "cat", "dog"}, None)       -> (("cat", "dog", "owl"), NO_POSITIVE)
 
 Positive is what is looked for: the defect, the finding. A name is taken apart into words, English
 and German ones are known, and negations turn them round: "no_crack", "fehlerfrei", "unsound".
@@ -17,6 +18,10 @@ from foundation.command_line import InputError
 BY_SETTING = "--positive"
 BY_NAME = "by its name; --positive changes it"
 BY_ALPHABET = "only as the last by name: neither name says which is looked for"
+NO_POSITIVE = "more than two classes: none of them is the positive one"
+
+MOST_CLASSES = 1000
+"""More folders than that are hardly classes."""
 
 _POSITIVE = frozenset(
     # English
@@ -48,19 +53,28 @@ _BEHIND = ("frei", "free", "less", "los")
 _ENDINGS = ("", "s", "es", "e", "d", "ed", "n", "en", "teil", "teile", "bild", "bilder")
 
 
-def choose(labels: set[str], positive: str | None) -> tuple[tuple[str, str], str]:
-    """Names the negative class first and the positive one second, whatever the counts are.
+def choose(labels: set[str], positive: str | None) -> tuple[tuple[str, ...], str]:
+    """Names the negative class first and the positive one second; more than two by alphabet.
 
     Args:
-        labels: the two names.
+        labels: two names or more.
         positive: the one that the user names; None: by the names themselves.
 
     Returns:
-        the names in order, and BY_SETTING, BY_NAME or BY_ALPHABET.
+        the names in order, and BY_SETTING, BY_NAME, BY_ALPHABET or NO_POSITIVE.
 
     Raises:
-        InputError: the user's choice is neither of the two.
+        InputError: the user's choice is neither of the two, or there are more than two; of more
+            than two, some differ in capital letters only.
     """
+    if len(labels) > 2:
+        if positive is not None:
+            raise InputError(
+                f"Expected no --positive where there are more than two classes. Received: "
+                f"{positive}, and {len(labels)} classes. Leave it out, or keep two classes."
+            )
+        _check_apart(labels)
+        return tuple(sorted(labels)), NO_POSITIVE
     if positive is not None:
         if positive not in labels:
             raise InputError(
@@ -75,6 +89,18 @@ def choose(labels: set[str], positive: str | None) -> tuple[tuple[str, str], str
         positive = first if told and told[0][0] > told[0][1] else second
     (negative,) = labels - {positive}
     return (negative, positive), how
+
+
+def _check_apart(labels: set[str]) -> None:
+    """Of many names, two that differ in capital letters only are one that is misspelt."""
+    seen: dict[str, str] = {}
+    for label in sorted(labels):
+        other = seen.setdefault(unicodedata.normalize("NFC", label).casefold(), label)
+        if other != label:
+            raise InputError(
+                f"Expected classes that differ in more than capital letters. Received: {other} and "
+                f"{label}, of {len(labels)} classes. Give both the same name."
+            )
 
 
 def _lean(name: str) -> int:

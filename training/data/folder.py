@@ -21,6 +21,7 @@ from pathlib import Path
 
 from foundation.command_line import InputError
 from tfs_client import contract
+from training.data.class_names import MOST_CLASSES
 from training.data.items import Item, SetAside
 
 logger = logging.getLogger(__name__)
@@ -60,8 +61,8 @@ _MAGIC = (
 class Found:
     """What is in a folder."""
 
-    labels: tuple[str, str]
-    """by name"""
+    labels: tuple[str, ...]
+    """two or more, by name"""
     items: tuple[Item, ...]
     left_out: tuple[SetAside, ...]
     other_files: dict[str, int]
@@ -69,26 +70,27 @@ class Found:
 
 
 def read(root: Path) -> Found:
-    """Lists the images of both classes.
+    """Lists the images of all classes.
 
     Args:
         root: the folder; a link to it, and links in place of its class folders, are followed.
 
     Raises:
-        InputError: it has not two classes, or one of them has no image.
+        InputError: it has fewer than two classes or too many, or one of them has no image.
     """
     layout = (
-        f"Expected two sub-folders in {root}, one a class, each with images; or these two in each "
-        "of train, validation and test."
+        f"Expected two or more sub-folders in {root}, one a class, each with images; or the same "
+        "in each of train, validation and test."
     )
     listing = _Listing(root)
     places = list(_class_folders(root, layout))
     labels = sorted({label for _, label, _ in places})
-    if len(labels) != 2:
+    if not 2 <= len(labels) <= MOST_CLASSES:
         found = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "") or "none"
         raise InputError(
-            f"{layout} Received: {len(labels)} sub-folders ({found}). Put the images of each class "
-            "into a folder of its name, or list them in a CSV manifest (path,label)."
+            f"{layout} Received: {len(labels)} sub-folder{'s' * (len(labels) != 1)} ({found}). "
+            "Put the images of each class into a folder of its name, or list them in a CSV "
+            "manifest (path,label)."
         )
     for split, label, folder in places:
         listing.look(folder, label, split)
@@ -105,7 +107,7 @@ def read(root: Path) -> Found:
                 f"Looked for {' '.join(contract.IMAGE_SUFFIXES)} files."
             )
     return Found(
-        labels=(labels[0], labels[1]),
+        labels=tuple(labels),
         items=tuple(_with_inner_splits(sorted(listing.items, key=lambda item: item.path))),
         left_out=tuple(sorted(listing.left_out, key=lambda file: file.path)),
         other_files=dict(listing.other_files),

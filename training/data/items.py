@@ -1,4 +1,4 @@
-"""What a dataset is made of: labelled files of two classes, and the files beside them."""
+"""What a dataset is made of: labelled files of two classes or more, and the files beside them."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class SetAside:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Labelled image files of two classes."""
+    """Labelled image files of two classes or more."""
 
     source: str
     """for people: where it came from"""
     root: Path
-    class_names: tuple[str, str]
-    """negative, positive"""
+    class_names: tuple[str, ...]
+    """K of them; of two, negative, positive"""
     positive_by: str
-    """how the positive class was chosen; see training/data/class_names.py"""
+    """how the positive class of two was chosen; see training/data/class_names.py"""
     items: tuple[Item, ...]
     """sorted by path"""
     left_out: tuple[SetAside, ...] = ()
@@ -59,5 +59,5 @@ class Dataset:
         return self.root / item.path
 
     def target(self, item: Item) -> int:
-        """1 for the positive class, else 0."""
+        """The place of its class, 0 to K-1: 1 for the positive class of two."""
         return self.class_names.index(item.label)

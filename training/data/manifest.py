@@ -9,12 +9,13 @@ from pathlib import Path
 
 from foundation import cells
 from foundation.command_line import InputError
+from training.data.class_names import MOST_CLASSES
 from training.data.folder import SPLIT_NAMES
 from training.data.items import SPLITS, Item
 
 
 def read(path: Path) -> tuple[Item, ...]:
-    """The images that a manifest lists, of two labels.
+    """The images that a manifest lists, of two labels or more.
 
     Args:
         path: of the table; the paths in it are relative to its folder, or absolute.
@@ -56,15 +57,16 @@ def read(path: Path) -> tuple[Item, ...]:
             f"Expected {path} to be a UTF-8 text table. Received: {error}. Save it as UTF-8 "
             f"{'TSV' if delimiter != ',' else 'CSV'}."
         ) from error
-    if len(first_line_of_label) != 2:
+    if not 2 <= len(first_line_of_label) <= MOST_CLASSES:
         counts = collections.Counter(item.label for item in items.values())
         found = ", ".join(
             f"{label} ({counts[label]} images, first on line {line})"
-            for label, line in sorted(first_line_of_label.items())
-        )
+            for label, line in sorted(first_line_of_label.items())[:5]
+        ) + (", ..." if len(first_line_of_label) > 5 else "")
         raise InputError(
-            f"Expected two labels in {path}. Received: {len(first_line_of_label)}"
-            f"{': ' + found if found else ''}. Correct or remove the lines of the unknown ones."
+            f"Expected two to {MOST_CLASSES} labels in {path}. Received: "
+            f"{len(first_line_of_label)}{': ' + found if found else ''}. Give each image the name "
+            "of its class as its label."
         )
     return tuple(sorted(items.values(), key=lambda item: item.path))
 

@@ -24,7 +24,7 @@ def pixels(files: Sequence[str], targets: Sequence[int], config: RunConfig) -> t
 
     Args:
         files: N paths.
-        targets: N times 0 or 1.
+        targets: N times 0 to K-1.
         config: image size and limits.
 
     Returns:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from foundation.command_line import InputError
+from foundation.text import did_you_mean
 from training import loop
 from training.config import RunConfig
 from training.data import pipeline
@@ -41,7 +42,7 @@ class PreparedData:
         return [str(self.dataset.file(item)) for item in self.splits[name]]
 
     def targets(self, name: str) -> np.ndarray:
-        """The targets of a split: int [N], 1 for the positive class."""
+        """The targets of a split: int [N], 0 to K-1; of two classes 1 for the positive one."""
         return np.array([self.dataset.target(item) for item in self.splits[name]], int)
 
     def evaluation_batches(self, name: str) -> tf.data.Dataset:
@@ -76,6 +77,7 @@ class PreparedData:
             steps=min(steps, config.steps_per_epoch or steps),
             validation=validation,
             validation_targets=self.targets("validation"),
+            classes=len(self.dataset.class_names),
         )
 
 
@@ -154,6 +156,18 @@ def _without(label: str, name: str, inspection: Inspection) -> str:
         why = f"{len(fixed)} of its {len(of_class)} images are fixed, too few groups are left"
         advice = f"Fix some of them to {name}, or fewer to the other splits"
     return (
-        f"Expected images of both classes in every split. Received: no {label} in {name}; {why}. "
-        f"{advice}."
+        f"Expected images of every class in every split. Received: no {label} in {name}; {why}."
+        f"{_misspelt(label, items)} {advice}."
     )
+
+
+def _misspelt(label: str, items: Sequence[Item]) -> str:
+    """A question, where a class of few images has a name much like that of a class of many.
+
+    Not of two classes: each is meant, as ok and nok are.
+    """
+    counts = collections.Counter(item.label for item in items)
+    if len(counts) == 2:
+        return ""
+    larger = [other for other, count in counts.items() if count > 10 * counts[label]]
+    return did_you_mean(label, larger)

@@ -42,7 +42,7 @@ def split(
     classes with fewer images than folds.)
 
     Args:
-        items: N labelled images of one or two classes.
+        items: N labelled images of any number of classes.
         content: N keys; equal keys mean identical pictures.
         train_share: 0-1.
         validation_share: 0-1; the rest is for test.
@@ -130,12 +130,13 @@ class _Coverage:
     """Sees to it that no split goes without a class that could be there.
 
     Args:
-        labels: of each block, one or two of two.
+        labels: of each block; one, or several where the images of a group are of several classes.
         choices: the splits that each block may go to.
     """
 
     def __init__(self, labels: Sequence[set[str]], choices: Sequence[Sequence[int]]) -> None:
         self._labels = labels
+        self._blocks_left = collections.Counter(label for of_block in labels for label in of_block)
         self._left = collections.Counter(frozenset(of_block) for of_block in labels)
         self._lacking: dict[str, set[int]] = {label: set() for label in set().union(*labels)}
         for of_block, places in zip(labels, choices):
@@ -146,19 +147,30 @@ class _Coverage:
         """Those of the choices after which the fewest classes must be missing somewhere."""
         if not any(self._lacking.values()):
             return list(choices)
-        self._left[frozenset(self._labels[row])] -= 1
+        self._take(row)
         lost = {place: self._lost(row, place) for place in choices}
-        self._left[frozenset(self._labels[row])] += 1
+        self._take(row, -1)
         return [place for place in choices if lost[place] == min(lost.values())]
 
     def place(self, row: int, place: int) -> None:
         """Takes note of where a block went."""
-        self._left[frozenset(self._labels[row])] -= 1
+        self._take(row)
         for label in self._labels[row]:
             self._lacking[label].discard(place)
 
+    def _take(self, row: int, count: int = 1) -> None:
+        self._left[frozenset(self._labels[row])] -= count
+        for label in self._labels[row]:
+            self._blocks_left[label] -= count
+
     def _lost(self, row: int, place: int) -> int:
         """How often a class will be missing in a split, at best, if the block goes there."""
+        if len(self._lacking) > 2:
+            # What the classes of other blocks lose is the same for every place.
+            return sum(
+                max(0, len(self._lacking[label] - {place}) - self._blocks_left[label])
+                for label in self._labels[row]
+            )
         lacking = {
             label: splits - {place} if label in self._labels[row] else splits
             for label, splits in self._lacking.items()

@@ -1,7 +1,8 @@
 """Makes a probability mean what it says: of the images that get 0.8, eight in ten are positive.
 
 Fitted on validation images and applied before the threshold, in training and in the served graph
-alike: calibrated = sigmoid(slope * logit(probability) + intercept).
+alike; see decision.Calibration. Where there are more than two classes, it is the likeliest one's
+probability that is to mean what it says.
 
 Temperature: Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017), slope = 1/T and no
 intercept. Platt, "Probabilistic Outputs for Support Vector Machines" (1999), has both.
@@ -16,7 +17,14 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from training.decision.decision import NONE, PLATT, TEMPERATURE, Calibration, logits
+from training.decision.decision import (
+    NONE,
+    PLATT,
+    TEMPERATURE,
+    Calibration,
+    logarithms,
+    logits,
+)
 
 BINS: Final = 15
 """Of the calibration error, with as many images in each."""
@@ -71,6 +79,37 @@ def fit(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -> Calibr
         f"log loss on images it was not fitted on {means[method]:.4f}, "
         f"{means[NONE]:.4f} without"
         + (f", {means[TEMPERATURE]:.4f} with a temperature alone" if method == PLATT else ""),
+    )
+
+
+def fit_of_many(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -> Calibration:
+    """Fits a temperature on validation images, where it does better on images it has not seen.
+
+    Args:
+        targets: int [N], 0 to K-1.
+        probabilities: float32 [N, K], as the model gives them.
+
+    Returns:
+        no calibration, with the reason, where there are too few images or it does not help.
+    """
+    if len(targets) < 2 * _FEWEST:
+        return Calibration(reason=f"{len(targets)} validation images; fitting takes {2 * _FEWEST}")
+    said = logarithms(probabilities)
+    without = float(_losses_of_many(said, targets, 1.0).mean())
+    fold = _folds(targets)
+    fresh = np.zeros(len(targets))
+    for number in range(_FOLDS):
+        out = fold == number
+        fresh[out] = _losses_of_many(said[out], targets[out], _slope(said[~out], targets[~out]))
+    if fresh.mean() >= without:
+        return Calibration(
+            reason=f"log loss on images it was not fitted on {without:.4f} without, "
+            f"{fresh.mean():.4f} with {TEMPERATURE}"
+        )
+    return Calibration(
+        TEMPERATURE,
+        _slope(said, targets),
+        reason=f"log loss on images it was not fitted on {fresh.mean():.4f}, {without:.4f} without",
     )
 
 
@@ -161,14 +200,45 @@ def _fresh_losses(
 ) -> NDArray[np.float64]:
     """Log loss an image, each by a line that was fitted without it."""
     losses = np.zeros(len(targets))
-    # Each fold has its part of either class, drawn at random: validation may be sorted by class.
-    generator = np.random.default_rng(0)
-    fold = np.zeros(len(targets), int)
-    for value in (0, 1):
-        own = generator.permutation(np.flatnonzero(targets == value))
-        fold[own] = np.arange(len(own)) % _FOLDS
+    fold = _folds(targets)
     for number in range(_FOLDS):
         out = fold == number
         slope, intercept = _line(logits[~out], targets[~out], method)
         losses[out] = _losses(logits[out], targets[out], slope, intercept)
     return losses
+
+
+def _folds(targets: NDArray[np.int_]) -> NDArray[np.int_]:
+    """int [N]: a fold for each image. Each fold has its part of every class.
+
+    They are drawn at random, because validation may be sorted by class.
+    """
+    generator = np.random.default_rng(0)
+    fold = np.zeros(len(targets), int)
+    start = 0  # so that classes of one image do not all go into the first fold
+    for value in np.unique(targets):
+        own = generator.permutation(np.flatnonzero(targets == value))
+        fold[own] = (start + np.arange(len(own))) % _FOLDS
+        start = start + len(own) if len(own) < _FOLDS else start
+    return fold
+
+
+def _losses_of_many(
+    logarithms: NDArray[np.float64], targets: NDArray[np.int_], slope: float
+) -> NDArray[np.float64]:
+    """Log loss an image, in nats."""
+    shifted = slope * logarithms
+    own = shifted[np.arange(len(targets)), targets]
+    losses: NDArray[np.float64] = np.log(np.exp(shifted).sum(axis=1)) - own
+    return losses
+
+
+def _slope(logarithms: NDArray[np.float64], targets: NDArray[np.int_]) -> float:
+    """That of the least log loss."""
+    limit = np.log(_MOST_SLOPE)
+    found = scipy.optimize.minimize_scalar(
+        lambda power: float(_losses_of_many(logarithms, targets, np.exp(power)).mean()),
+        bounds=(-limit, limit),
+        method="bounded",
+    )
+    return float(np.exp(found.x))

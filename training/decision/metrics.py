@@ -13,24 +13,45 @@ from numpy.typing import NDArray
 
 from training import chance
 from training.decision import bounds, calibration
-from training.decision.decision import Answers
+from training.decision.decision import INSIDE, Answers
 
 
-def log_loss(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -> float:
-    """Mean binary cross-entropy, in nats; probabilities are kept 1e-7 away from 0 and 1."""
-    inside = np.clip(np.asarray(probabilities, np.float64), 1e-7, 1 - 1e-7)
-    return float(-np.mean(np.where(targets == 1, np.log(inside), np.log1p(-inside))))
+def log_loss(targets: NDArray[np.int_], scores: NDArray[np.float32]) -> float:
+    """Mean cross-entropy, in nats; probabilities are kept 1e-7 away from 0 and 1.
+
+    Args:
+        targets: int [N], 0 to K-1.
+        scores: float32 [N, K].
+    """
+    wide = np.asarray(scores, np.float64)
+    if wide.shape[1] == 2:
+        # The other class's is what this one leaves; as a float32 it would have lost digits.
+        positive = np.clip(wide[:, 1], INSIDE, 1 - INSIDE)
+        return float(-np.mean(np.where(targets == 1, np.log(positive), np.log1p(-positive))))
+    own = wide[np.arange(len(targets)), targets]
+    return float(-np.mean(np.log(np.clip(own, INSIDE, 1 - INSIDE))))
 
 
-def roc_auc(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -> float | None:
-    """Area under the ROC curve; None where only one class is there."""
-    if len(np.unique(targets)) < 2:
+def roc_auc(targets: NDArray[np.int_], scores: NDArray[np.float32]) -> float | None:
+    """Area under the ROC curve; of more than two classes the mean of each against the rest.
+
+    Args:
+        targets: int [N], 0 to K-1.
+        scores: float32 [N, K].
+
+    Returns:
+        None where a class is missing, or is the only one.
+    """
+    present = np.unique(targets)
+    if len(present) < scores.shape[1]:
         return None
-    return float(sklearn.metrics.roc_auc_score(targets, probabilities))
+    places = [1] if len(present) == 2 else present
+    areas = [sklearn.metrics.roc_auc_score(targets == place, scores[:, place]) for place in places]
+    return float(np.mean(areas))
 
 
 def metrics(targets: NDArray[np.int_], answers: Answers, threshold: float) -> dict[str, Any]:
-    """All figures of one split.
+    """All figures of one split of two classes; of more see metrics_of_many.py.
 
     Args:
         targets: int [N], 0 or 1; at least one.
@@ -73,12 +94,12 @@ def metrics(targets: NDArray[np.int_], answers: Answers, threshold: float) -> di
         if both
         else None,
         "f1": 2 * found / (2 * found + false_alarms + missed) if missed + found else None,
-        "roc_auc": roc_auc(targets, probabilities),
+        "roc_auc": roc_auc(targets, answers.scores),
         "roc_auc_interval": chance.roc_auc_interval(probabilities, targets == 1),
         "pr_auc": float(sklearn.metrics.average_precision_score(targets, probabilities))
         if both
         else None,
-        "log_loss": log_loss(targets, probabilities),
+        "log_loss": log_loss(targets, answers.scores),
         "calibration_error": calibration.error(targets, probabilities),
         "calibration_error_by_chance": {"mean": null.mean, "upper": null.upper},
         "confusion_matrix": confusion.tolist(),

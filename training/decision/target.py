@@ -1,4 +1,7 @@
-"""What is asked of a decision, as one types it: recall>=0.95, miss=10,false_alarm=1, balanced."""
+"""What is asked of a decision, as one types it: recall>=0.95, miss=10,false_alarm=1, balanced.
+
+Where there are more than two classes, accuracy>=0.98: the others go to a person.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,12 @@ FORMS: Final = (
     "threshold=0.4",
 )
 """One of each kind."""
+
+
+LIKELIEST: Final = "likeliest"
+
+FORMS_OF_MANY: Final = ("accuracy>=0.98", LIKELIEST)
+"""Where there are more than two classes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +81,27 @@ class Threshold:
         return f"threshold={self.value:g}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """Of more than two classes: the answers that nobody looks at are right so often."""
+
+    bound: float
+    """0-1, neither of them"""
+
+    def __str__(self) -> str:
+        return f"accuracy>={self.bound:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Likeliest:
+    """Of more than two classes, the likeliest; nothing is promised."""
+
+    def __str__(self) -> str:
+        return LIKELIEST
+
+
 Target = Share | Costs | Balanced | Threshold
+TargetOfMany = Accuracy | Likeliest
 
 
 def parse(text: str) -> Target:
@@ -100,24 +129,44 @@ def parse(text: str) -> Target:
     raise _refused(text, "not one of them")
 
 
+def parse_of_many(text: str) -> TargetOfMany:
+    """Reads a target of more than two classes.
+
+    Raises:
+        InputError: it is none, or asks for what cannot be.
+    """
+    plain = re.sub(r"\s+", "", text).casefold()
+    if plain == LIKELIEST:
+        return Likeliest()
+    found = re.fullmatch(r"accuracy(?:>=|≥)(.+)", plain)
+    if not found:
+        why = "not one of them; with more than two classes there is no positive one"
+        raise _refused(text, why, FORMS_OF_MANY)
+    return Accuracy(_between_0_and_1(text, "accuracy", found[1], FORMS_OF_MANY))
+
+
 def _share(text: str, figure: str, sign: str, number: str) -> Share:
     wanted = _DIRECTIONS[figure]
     if sign.replace("≥", ">=").replace("≤", "<=") != wanted:
         raise _refused(text, f"{figure} is asked for with {wanted}")
-    value = _number(text, number.removesuffix("%"))
+    return Share(figure, _between_0_and_1(text, figure, number))
+
+
+def _between_0_and_1(text: str, figure: str, number: str, forms: tuple[str, ...] = FORMS) -> float:
+    value = _number(text, number.removesuffix("%"), forms)
     if number.endswith("%"):
         value /= 100
     if not 0 < value < 1:
-        raise _refused(text, f"{figure} lies between 0 and 1, and neither can be promised")
-    return Share(figure, value)
+        raise _refused(text, f"{figure} lies between 0 and 1, and neither can be promised", forms)
+    return value
 
 
-def _number(text: str, number: str) -> float:
+def _number(text: str, number: str, forms: tuple[str, ...] = FORMS) -> float:
     try:
         return float(number)
     except ValueError:
-        raise _refused(text, f"{number!r} is no number") from None
+        raise _refused(text, f"{number!r} is no number", forms) from None
 
 
-def _refused(text: str, why: str) -> InputError:
-    return InputError(f"Expected a target such as {', '.join(FORMS)}. Received: {text!r}, {why}.")
+def _refused(text: str, why: str, forms: tuple[str, ...] = FORMS) -> InputError:
+    return InputError(f"Expected a target such as {', '.join(forms)}. Received: {text!r}, {why}.")

@@ -12,11 +12,11 @@ from typing import Any
 from foundation import figures
 from training import run
 from training.decision import decision as decisions
-from training.decision.decision import Decision
+from training.decision.decision import AnyDecision
 from training.results import report
 
 
-def write(made: run.Run, decision: Decision) -> dict[str, Any]:
+def write(made: run.Run, decision: AnyDecision) -> dict[str, Any]:
     """Makes a decision the run's own.
 
     Args:
@@ -30,7 +30,7 @@ def write(made: run.Run, decision: Decision) -> dict[str, Any]:
         OSError: a file cannot be written.
     """
     decisions.write(made.path, decision)
-    run.write_predictions(made.path, made.predictions())
+    run.write_predictions(made.path, made.predictions(), made.class_names)
     metrics = made.metrics()
     figures.write_json(made.path / run.METRICS, metrics)
     report.write(made, made.path / run.REPORT)

@@ -17,10 +17,18 @@ from foundation.pages import page, plots
 from foundation.pages.palette import BLUE, GREY, INK, ORANGE
 from training import chance, run
 from training.data.thumbnails import thumbnail
+from training.decision import calibration
+from training.decision.decision import Decision
 
 TEMPLATE = Path(__file__).with_name("report.html")
 THUMBNAIL_PIXELS = 112
 MISTAKES_SHOWN = 12
+
+MOST_IN_A_TABLE = 12
+"""Classes whose confusions are shown as a whole table."""
+
+CONFUSIONS_SHOWN = 20
+"""Where they are not: the most frequent ones."""
 
 
 def write(made: run.Run, path: Path) -> None:
@@ -52,12 +60,20 @@ def _values(made: run.Run) -> dict[str, Any]:
         "doubts": chance.doubts(metrics["test"]),
         "classes": made.class_names,
         "settings": sorted(made.settings["config"].items()),
-        "curves": page.drawn("Learning curves", _learning_curves, made.settings["training"]),
+        "curves": page.drawn("Learning curves", _learning_curves, made),
+        "many": len(made.class_names) > 2,
+        "most_in_a_table": MOST_IN_A_TABLE,
+        "confused": _confused(metrics["test"]["confusion_matrix"], made.class_names),
         "roc": page.drawn(
             "ROC curve, and precision by recall",
             _roc_and_precision_recall,
             made.class_names[1],
             predictions,
+        )
+        if len(made.class_names) == 2
+        else "",
+        "reliability": page.drawn(
+            "Reliability: what probabilities say, and what was true", _reliability, made
         ),
         "histogram": page.drawn(
             "Histogram of the test images by probability", _histogram, made, test
@@ -66,25 +82,70 @@ def _values(made: run.Run) -> dict[str, Any]:
     }
 
 
-def _learning_curves(training: dict[str, Any]) -> matplotlib.figure.Figure:
+def _learning_curves(made: run.Run) -> matplotlib.figure.Figure:
+    training, two = made.settings["training"], len(made.class_names) == 2
     history = training["history"]
     epochs = [row["epoch"] for row in history]
     figure, (loss, auc) = plots.panels(3.2, columns=2)
     loss.plot(epochs, [row["loss"] for row in history], color=GREY, label="training")
     loss.plot(epochs, [row["validation_loss"] for row in history], color=BLUE, label="validation")
-    loss.set(title="Loss (binary cross-entropy)", xlabel="epoch")
+    loss.set(title="Loss (cross-entropy)", xlabel="epoch")
     areas = [row["validation_roc_auc"] for row in history]
     auc.plot(epochs, [np.nan if a is None else a for a in areas], color=BLUE, label="ROC-AUC")
     auc.plot(
         epochs,
         [row["validation_accuracy"] for row in history],
         color=ORANGE,
-        label="accuracy at 0.5",
+        label="accuracy at 0.5" if two else "accuracy",
     )
     auc.set(title="Validation", xlabel="epoch")
     for ax in (loss, auc):
         ax.axvline(training["best_epoch"], color=INK, linewidth=0.8, linestyle=":")
         plots.style(ax)
+    return figure
+
+
+def _confused(confusion: list[list[int]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The most frequent mistakes: what an image is, what was said, and how often."""
+    found = [
+        {"truth": names[row], "said": names[column], "count": count}
+        for row, counts in enumerate(confusion)
+        for column, count in enumerate(counts)
+        if count and row != column
+    ]
+    return sorted(found, key=lambda one: -one["count"])[:CONFUSIONS_SHOWN]
+
+
+def _reliability(made: run.Run) -> matplotlib.figure.Figure:
+    """Of two classes the positive one's probability, of more the likeliest one's."""
+    figure, (ax,) = plots.panels(3.8)
+    for split, color in (("validation", GREY), ("test", BLUE)):
+        rows = [row for row in made.predictions() if row.split == split]
+        if len(made.class_names) == 2:
+            said = np.array([row.scores[1] for row in rows])
+            true = made.targets(rows)
+        else:
+            said = np.array([max(row.scores) for row in rows])
+            true = np.array([row.label == row.predicted for row in rows], int)
+        bins = calibration.reliability(true, said)
+        ax.plot(
+            [one.probability for one in bins],
+            [one.share for one in bins],
+            "o-",
+            color=color,
+            label=split,
+        )
+    ax.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="perfect")
+    two = len(made.class_names) == 2
+    ax.set(
+        title="Reliability, as many images in each point",
+        xlabel=f"probability of {plots.name(made.class_names[1])}"
+        if two
+        else "probability of the answer",
+        ylabel=f"share that is {plots.name(made.class_names[1])}" if two else "share that is right",
+        ylim=(0, 1.03),
+    )
+    plots.style(ax)
     return figure
 
 
@@ -108,6 +169,8 @@ def _roc_and_precision_recall(
 
 
 def _histogram(made: run.Run, test: Sequence[run.Prediction]) -> matplotlib.figure.Figure:
+    if not isinstance(made.decision, Decision):
+        return _histogram_of_many(made.decision.least_top, test)
     figure, (ax,) = plots.panels(3.0)
     bins = np.linspace(0, 1, 41)
     for label, color in zip(made.class_names, (GREY, ORANGE)):
@@ -132,10 +195,31 @@ def _histogram(made: run.Run, test: Sequence[run.Prediction]) -> matplotlib.figu
     return figure
 
 
+def _histogram_of_many(
+    least_top: float, test: Sequence[run.Prediction]
+) -> matplotlib.figure.Figure:
+    figure, (ax,) = plots.panels(3.0)
+    bins = np.linspace(0, 1, 41)
+    for wrong, color in ((False, GREY), (True, ORANGE)):
+        scores = [row.probability for row in test if (row.label != row.predicted) is wrong]
+        ax.hist(scores, bins, color=color, alpha=0.75, label="wrong" if wrong else "right")
+    ax.axvspan(0, min(least_top, 1), color=BLUE, alpha=0.12, label="needs review")
+    ax.set(
+        title="Test images by the probability of the answer",
+        xlabel="probability of the answer",
+        ylabel="images",
+        xlim=(0, 1),
+    )
+    plots.style(ax)
+    return figure
+
+
 def _mistakes(made: run.Run, test: Sequence[run.Prediction]) -> list[dict[str, Any]]:
     """The test images that the run was most sure of and got wrong."""
     wrong = [row for row in test if row.label != row.predicted]
-    wrong.sort(key=lambda row: -abs(row.probability - made.decision.threshold))
+    decision = made.decision
+    middle = decision.threshold if isinstance(decision, Decision) else 0.0
+    wrong.sort(key=lambda row: -abs(row.probability - middle))
     return [
         {
             "row": row,

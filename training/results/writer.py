@@ -24,8 +24,8 @@ from foundation.command_line import InputError
 from training import chance, evaluation, loop, run
 from training.config import RunConfig
 from training.data.prepared import PreparedData
-from training.decision import choice, decision as decisions, target
-from training.decision.decision import Decision
+from training.decision import choice
+from training.decision.decision import AnyDecision
 from training.results import decided
 
 logger = logging.getLogger(__name__)
@@ -69,34 +69,34 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
         for name in run.HELD_OUT
     }
     _check_finite(answers, trained)
-    decision = choice.decide(
-        trained.data.targets("validation"),
-        answers["validation"],
-        target.parse(decisions.DEFAULT_TARGET),
-    )
+    decision = choice.by_text(trained.data.targets("validation"), answers["validation"])
     predictions = _predictions(trained, answers, decision)
-    run.write_predictions(folder, predictions)
+    run.write_predictions(folder, predictions, trained.data.dataset.class_names)
     _write_samples(folder / run.SAMPLES, trained, predictions)
     write_weights(folder / run.WEIGHTS, model)
     trained.timings["evaluation_s"] = time.monotonic() - started
     settings = _settings(trained, model)
     figures.write_json(folder / run.SETTINGS, settings)
     test = decided.write(run.load(folder), decision)["test"]
-    logger.info(
-        "test: ROC-AUC %s, accuracy %s, balanced %s, F1 %s on %d images",
-        *(
-            "-" if test[name] is None else f"{test[name]:.3f}"
-            for name in ("roc_auc", "accuracy", "balanced_accuracy", "f1")
-        ),
-        test["count"],
-    )
+    shown = {
+        "ROC-AUC": test["roc_auc"],
+        "accuracy": test["accuracy"],
+        "balanced": test["balanced_accuracy"],
+        "F1": test["f1"] if "f1" in test else test["macro_f1"],
+    }
+    figures_told = (f"{name} {_three_digits(value)}" for name, value in shown.items())
+    logger.info("test: %s on %d images", ", ".join(figures_told), test["count"])
     for doubt in chance.doubts(test):
         logger.warning("not shown to be better than guessing by the test images: %s", doubt)
 
 
+def _three_digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def _check_finite(answers: dict[str, np.ndarray], trained: TrainedRun) -> None:
     for name, probabilities in answers.items():
-        wrong = int(np.sum(~np.isfinite(probabilities)))
+        wrong = int(np.sum(~np.isfinite(probabilities).all(axis=1)))
         if wrong:
             raise InputError(
                 f"Expected probabilities of all {name} images. Received: {wrong} of "
@@ -144,7 +144,7 @@ def _write_data_tables(folder: Path, data: PreparedData) -> None:
 
 
 def _predictions(
-    trained: TrainedRun, answers: dict[str, np.ndarray], decision: Decision
+    trained: TrainedRun, answers: dict[str, np.ndarray], decision: AnyDecision
 ) -> list[run.Prediction]:
     held = [
         run.Held(item.path, split, item.label)
@@ -164,7 +164,8 @@ def _write_samples(folder: Path, trained: TrainedRun, predictions: list[run.Pred
     folder.mkdir(exist_ok=True)
     labels = trained.data.dataset.class_names
     names = [re.sub(r"[^\w.-]", "_", label).lstrip(".")[:60] or "_" for label in labels]
-    if names[0].casefold() == names[1].casefold():  # also where a file system takes a for A
+    # also where a file system takes a for A
+    if len({name.casefold() for name in names}) < len(names):
         names = [f"{name}_{index}" for index, name in enumerate(names)]
     for label, name in zip(labels, names):
         of_class = sorted(

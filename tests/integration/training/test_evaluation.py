@@ -19,7 +19,8 @@ def test_the_predictor_keeps_the_order_over_batches() -> None:
     batches = tf.data.Dataset.from_tensor_slices(
         (np.broadcast_to(values[:, None, None, None], (7, 2, 2, 3)), np.zeros(7))
     ).batch(3)
-    np.testing.assert_allclose(evaluation.Predictor(model).probabilities(batches), values)
+    found = evaluation.Predictor(model).probabilities(batches)
+    np.testing.assert_allclose(found, np.stack([1 - values, values], axis=1))
 
 
 def test_the_default_architecture_is_the_one_agreed_on() -> None:
@@ -32,14 +33,17 @@ def test_the_default_architecture_is_the_one_agreed_on() -> None:
 
 @pytest.mark.parametrize("architecture", CHOICES["architecture"])
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("classes", [2, 5])
 def test_every_architecture_answers_float32_probabilities(
-    architecture: str, precision: str
+    architecture: str, precision: str, classes: int
 ) -> None:
     config = RunConfig(architecture=architecture, precision=precision, image_width=40)
-    model = architectures.build_model(config)
+    model = architectures.build_model(config, classes)
     answer = model(np.random.default_rng(0).random((3, 64, 40, 3), np.float32), training=False)
     assert answer.dtype == tf.float32
-    assert answer.shape == (3, 1)
+    assert answer.shape == (3, 1 if classes == 2 else classes)
+    if classes > 2:
+        np.testing.assert_allclose(tf.reduce_sum(answer, axis=1), 1, rtol=1e-5)
     assert keras.config.dtype_policy().name == "float32"  # nothing is left behind
 
 

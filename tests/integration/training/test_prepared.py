@@ -13,7 +13,9 @@ from training.data.inspection import Inspection
 from training.data.items import Dataset, Item
 
 
-def _prepare(rows: list[tuple[str, str | None, str | None]]) -> prepared.PreparedData:
+def _prepare(
+    rows: list[tuple[str, str | None, str | None]], names: tuple[str, ...] = ("ok", "nok")
+) -> prepared.PreparedData:
     """Of rows (label, group, split)."""
     items = tuple(
         Item(path=f"{index}", label=label, group=group, split=split, stratum=label)
@@ -22,7 +24,7 @@ def _prepare(rows: list[tuple[str, str | None, str | None]]) -> prepared.Prepare
     dataset = Dataset(
         source="rows",
         root=Path(),
-        class_names=("ok", "nok"),
+        class_names=names,
         positive_by="by its name",
         items=items,
     )
@@ -72,5 +74,18 @@ def test_the_counts_of_both_classes_are_told(caplog: pytest.LogCaptureFixture) -
 def test_a_class_that_a_split_lacks_is_named_with_the_reason_and_what_helps(
     nok: list, message: str
 ) -> None:
-    with pytest.raises(InputError, match="both classes in every split.*" + message):
+    with pytest.raises(InputError, match="every class in every split.*" + message):
         _prepare(OK + nok)
+
+
+def test_a_label_that_is_misspelt_once_is_asked_about() -> None:
+    rows = [*OK, *[("scratch", None, None)] * 40, ("scrach", None, None)]
+    with pytest.raises(InputError, match=r"no scrach in .*Did you mean scratch\? Add images"):
+        _prepare(rows, ("ok", "scrach", "scratch"))
+
+
+def test_each_of_many_classes_is_in_every_split() -> None:
+    names = tuple(f"class {place}" for place in range(300))
+    made = _prepare([(name, None, None) for name in names for _ in range(4)], names)
+    for items in made.splits.values():
+        assert {item.label for item in items} == set(names)

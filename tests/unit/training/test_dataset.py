@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from foundation.command_line import InputError
-from training.data import dataset
+from training.data import class_names, dataset
 
 
 def test_a_folder_with_two_sub_folders_is_two_classes(image_folder: Path) -> None:
@@ -57,7 +57,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_single_class_is_refused(image_folder: Path) -> None:
     shutil.rmtree(image_folder / "good")
-    with pytest.raises(InputError, match=r"1 sub-folders \(bad\)"):
+    with pytest.raises(InputError, match=r"1 sub-folder \(bad\)"):
         dataset.find(str(image_folder))
 
 
@@ -69,10 +69,26 @@ def test_a_class_without_images_is_refused(image_folder: Path) -> None:
         dataset.find(str(image_folder))
 
 
-def test_three_classes_are_refused(image_folder: Path) -> None:
+def test_more_than_two_classes_stand_by_name_and_none_is_positive(image_folder: Path) -> None:
+    shutil.copytree(image_folder / "bad", image_folder / "Ugly")
+    found = dataset.find(str(image_folder))
+    assert found.class_names == ("Ugly", "bad", "good")
+    assert [found.target(item) for item in found.items[::20]] == [0, 1, 2]
+    with pytest.raises(InputError, match=r"no --positive.*Received: bad, and 3 classes"):
+        dataset.find(str(image_folder), positive="bad")
+
+
+def test_a_third_class_without_images_is_refused(image_folder: Path) -> None:
     (image_folder / "ugly").mkdir()
-    with pytest.raises(InputError, match=r"3 sub-folders \(bad, good, ugly\)"):
+    with pytest.raises(InputError, match="no image in ugly"):
         dataset.find(str(image_folder))
+
+
+def test_more_folders_than_there_are_classes_are_refused(tmp_path: Path) -> None:
+    for place in range(class_names.MOST_CLASSES + 1):
+        (tmp_path / f"{place}").mkdir()
+    with pytest.raises(InputError, match=r"Received: 1001 sub-folders \(0, 1, 10"):
+        dataset.find(str(tmp_path))
 
 
 def test_a_spreadsheet_as_manifest_is_refused(image_folder: Path) -> None:
@@ -112,12 +128,8 @@ def test_a_manifest_gives_labels_groups_and_splits(
     [
         ("", "begin with the columns path and label.*Received: nothing"),
         ("file,class\na,b\n", "columns path and label.*Received: file,class"),
-        ("path,label\n", "two labels.*Received: 0"),
-        ("path,label\ngood/00.png,ok\n", r"two labels.*Received: 1: ok \(1 images"),
-        (
-            "path,label\ngood/00.png,ok\nbad/00.png,nok\nbad/01.png,nokk\n",
-            r"two labels.*nokk \(1 images, first on line 4\)",
-        ),
+        ("path,label\n", "two to 1000 labels.*Received: 0"),
+        ("path,label\ngood/00.png,ok\n", r"two to 1000 labels.*Received: 1: ok \(1 images"),
         ("path,label\ngood/00.png,ok\nbad/77.png,nok\n", "bad/77.png on line 3, which does not"),
         (
             "path,label\ngood/00.png,ok\n./good/00.png,ok\n",

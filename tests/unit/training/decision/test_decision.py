@@ -7,7 +7,7 @@ import pytest
 
 from foundation.command_line import InputError
 from training.decision import choice, decision, review, target
-from training.decision.decision import Band, Decision
+from training.decision.decision import Band, Decision, TopDecision
 
 
 def validation(count=400):
@@ -17,12 +17,16 @@ def validation(count=400):
     return targets, (1 / (1 + np.exp(-scores))).astype(np.float32)
 
 
+def of_two(positive):
+    return np.stack([1 - positive, positive], axis=1)
+
+
 def test_a_decision_is_the_same_after_reading_it_back(tmp_path):
     made = choice.decide(*validation(), target.parse("recall>=0.9"), review_rate=0.2)
     decision.write(tmp_path, made)
     assert decision.read(tmp_path) == made
     probabilities = validation()[1]
-    before, after = made.answers(probabilities), decision.read(tmp_path).answers(probabilities)
+    before, after = (one.answers(of_two(probabilities)) for one in (made, decision.read(tmp_path)))
     assert (before.positive == after.positive).all()
     assert np.mean(after.review) == pytest.approx(0.2, abs=0.01)
     assert made.confidence == 0.8
@@ -52,7 +56,7 @@ def test_half_of_the_band_lies_to_either_side_of_a_low_threshold():
 
 def test_a_run_from_before_keeps_its_margin():
     made = decision.of_margin(0.5, 0.125)
-    answers = made.answers(np.array([0.374, 0.376, 0.5, 0.624, 0.626], np.float32))
+    answers = made.answers(of_two(np.array([0.374, 0.376, 0.5, 0.624, 0.626], np.float32)))
     assert answers.review.tolist() == [False, True, True, True, False]
     assert answers.positive.tolist() == [False, False, True, True, True]
 
@@ -72,6 +76,7 @@ def test_no_decision_is_none(tmp_path):
         {"calibration": 3},
         {"target": "never"},
         {"unknown": 1},
+        {"least_top": 0.5},
     ],
 )
 def test_a_file_that_is_no_decision_is_refused_in_words(tmp_path, change):
@@ -86,4 +91,16 @@ def test_a_file_that_is_no_decision_is_refused_in_words(tmp_path, change):
 def test_a_broken_file_is_refused_in_words(tmp_path, text):
     (tmp_path / decision.FILE).write_text(text)
     with pytest.raises(InputError, match="make decide"):
+        decision.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"least_top": None}, {"least_lead": float("nan")}, {"target": "recall>=0.9"}]
+)
+def test_a_file_that_is_no_decision_between_many_is_refused_in_words(tmp_path, change):
+    decision.write(tmp_path, TopDecision(least_top=0.5))
+    assert decision.read(tmp_path) == TopDecision(least_top=0.5)
+    content = json.loads((tmp_path / decision.FILE).read_text())
+    (tmp_path / decision.FILE).write_text(json.dumps({**content, **change}))
+    with pytest.raises(InputError, match=r"decision\.json|target such as"):
         decision.read(tmp_path)

@@ -11,7 +11,8 @@ PROBABILITIES = np.array([0.1, 0.4, 0.6, 0.5, 0.9], np.float32)
 
 
 def found(decision: Decision, targets=TARGETS, probabilities=PROBABILITIES):
-    return metrics.metrics(targets, decision.answers(probabilities), decision.threshold)
+    scores = np.stack([1 - probabilities, probabilities], axis=1)
+    return metrics.metrics(targets, decision.answers(scores), decision.threshold)
 
 
 def test_metrics_are_those_worked_out_by_hand() -> None:
@@ -67,5 +68,8 @@ def test_where_all_go_to_review_nothing_is_left_to_be_right() -> None:
 
 
 def test_log_loss_is_finite_for_a_sure_mistake() -> None:
-    assert metrics.log_loss(np.array([1]), np.array([0.0])) == pytest.approx(16.118, abs=1e-3)
-    assert metrics.log_loss(np.array([1, 0]), np.array([0.5, 0.5])) == pytest.approx(np.log(2))
+    sure = np.array([[1.0, 0.0]])
+    assert metrics.log_loss(np.array([1]), sure) == pytest.approx(16.118, abs=1e-3)
+    assert metrics.log_loss(np.array([1, 0]), np.full((2, 2), 0.5)) == pytest.approx(np.log(2))
+    third = np.full((1, 3), 1 / 3)
+    assert metrics.log_loss(np.array([2]), third) == pytest.approx(np.log(3))
