@@ -2,10 +2,10 @@
 
     python -m export.parity                         all test images, PNG and JPEG, about a minute
 
-For each test image, as it is and as a JPEG made of it: the probability of the run's own evaluation,
-of serving_default by gRPC and by REST, of classify, and of predict_images fed with the client's own
-decoding and resizing. The server must serve a version of the same run. Writes build/parity.json;
-exit code 1 if a bar does not hold.
+For each test image, as it is and as a JPEG made of it: the probabilities of the run's own
+evaluation, of serving_default by gRPC and by REST, of classify, and of predict_images fed with the
+client's own decoding and resizing. The server must serve a version of the same run. Writes
+build/parity.json; exit code 1 if a bar does not hold.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -124,14 +125,13 @@ def parity(
     result = figures.Figures("parity", "python -m export.parity")
     result.add("images", len(rows), "")
     jpegs = [_as_jpeg(file) for file in originals]
-    recorded = np.array([row.probability for row in rows], np.float32)
-    threshold = np.float32(made.decision.threshold)
+    recorded = np.array([row.scores for row in rows], np.float32)
     number = 0
     for kind, files, own in (
         ("original", originals, recorded),
         ("jpeg", jpegs, _own_evaluation(made, jpegs)),
     ):
-        decisions = own >= threshold
+        decisions = made.decision.decided(own)
         for name, (ask, bar) in ways.items():
             number += 1
             words = f"parity {number} of {2 * len(ways)}: {kind} {name}"
@@ -142,7 +142,7 @@ def parity(
                     shown.add(len(parts[-1]))
             answers = np.concatenate(parts)
             difference = float(np.max(np.abs(answers - own)))
-            changed = int(np.sum((answers >= threshold) != decisions))
+            changed = int(np.sum(made.decision.decided(answers) != decisions))
             result.add(f"{kind}.{name}.max_difference", difference, "probability", at_most=bar)
             result.add(f"{kind}.{name}.decisions_changed", changed, "images", at_most=0)
     return result.write()
@@ -152,27 +152,36 @@ Ask = Callable[[Sequence[bytes]], np.ndarray]
 
 
 def _ways(made: run.Run, client: Client, rest: str, label: str) -> dict[str, tuple[Ask, float]]:
-    """From a name to a function (files -> float [N] probabilities), and its bar."""
+    """From a name to a function (files -> float [N, K] probabilities), and its bar."""
     size = (made.config.image_height, made.config.image_width)
+    two = len(made.class_names) == 2
+
+    def of_outputs(outputs: Mapping[str, Any]) -> np.ndarray:
+        if not two:
+            return np.array(outputs[contract.OUTPUT_SCORES])
+        # what versions answer as well that were exported before there could be more classes
+        positive = np.array(outputs[contract.OUTPUT_PROBABILITY])
+        return np.stack([1 - positive, positive], axis=1)
 
     def serving_default(files: Sequence[bytes]) -> np.ndarray:
-        return client.predict({contract.INPUT_IMAGE_BYTES: list(files)}, label=label)[
-            contract.OUTPUT_PROBABILITY
-        ]
+        answer = client.predict({contract.INPUT_IMAGE_BYTES: list(files)}, label=label)
+        return of_outputs(answer.outputs)
 
     def predict_images(files: Sequence[bytes]) -> np.ndarray:
         images = np.stack([image_to_array(file, size) for file in files])
         answer = client.predict(
             {contract.INPUT_IMAGES: images}, label=label, signature=contract.SIGNATURE_IMAGES
         )
-        return answer[contract.OUTPUT_PROBABILITY]
+        return of_outputs(answer.outputs)
 
     def classify(files: Sequence[bytes]) -> np.ndarray:
         answer = client.classify([{contract.FEATURE_ENCODED: file} for file in files], label=label)
-        return np.array([classes[1].score for classes in answer.results])
+        return np.array([[one.score for one in classes] for classes in answer.results])
 
     def by_rest(files: Sequence[bytes]) -> np.ndarray:
-        return _rest(f"http://{rest}/v1/models/{contract.MODEL_NAME}/labels/{label}:predict", files)
+        url = f"http://{rest}/v1/models/{contract.MODEL_NAME}/labels/{label}:predict"
+        rows = _rest(url, files)
+        return of_outputs({name: [row[name] for row in rows] for name in rows[0]})
 
     return {
         "serving_default": (serving_default, SAME_FILE_BAR),
@@ -182,7 +191,7 @@ def _ways(made: run.Run, client: Client, rest: str, label: str) -> dict[str, tup
     }
 
 
-def _rest(url: str, files: Sequence[bytes]) -> np.ndarray:
+def _rest(url: str, files: Sequence[bytes]) -> list[dict[str, Any]]:
     instances = [{"b64": base64.b64encode(file).decode()} for file in files]
     request = urllib.request.Request(url, json.dumps({"instances": instances}).encode())
     try:
@@ -193,7 +202,7 @@ def _rest(url: str, files: Sequence[bytes]) -> np.ndarray:
             f"Expected an answer from {url}. Received: {error}. Start the server with its REST "
             "port on, or give another one with --rest."
         ) from error
-    return np.array([row[contract.OUTPUT_PROBABILITY] for row in rows])
+    return list(rows)
 
 
 def _as_jpeg(file: bytes) -> bytes:
@@ -211,7 +220,7 @@ def _own_evaluation(made: run.Run, files: Sequence[bytes]) -> np.ndarray:
     from training import architectures, evaluation
     from training.data import pipeline
 
-    model = architectures.build_model(made.config)
+    model = architectures.build_model(made.config, len(made.class_names))
     model.load_weights(made.weights)
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{index}" for index in range(len(files))]
@@ -220,7 +229,7 @@ def _own_evaluation(made: run.Run, files: Sequence[bytes]) -> np.ndarray:
         images = pipeline.pixels([str(path) for path in paths], [0] * len(paths), made.config)
         batches = pipeline.scaled_batches(images, made.config)
         said = evaluation.Predictor(model).probabilities(batches)
-    return made.decision.answers(said).probabilities
+    return made.decision.answers(said).scores
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def _export(made: run.Run, model_folder: Path, if_new: bool) -> Path:
     from training import architectures
 
     pictures = samples(made)
-    model = architectures.build_model(made.config)
+    model = architectures.build_model(made.config, len(made.class_names))
     model.load_weights(made.weights)
     servable = signatures.Servable(model, made.config, made.class_names, made.decision)
     with versions.new_version(model_folder) as (version, aside):
@@ -184,6 +184,13 @@ def _name_classify_method(version_folder: Path) -> None:
     updater.save()
 
 
+def _classes(names: tuple[str, ...]) -> dict[str, Any]:
+    """How a card names the classes."""
+    if len(names) > 2:
+        return {"class_names": names}
+    return {"class_names": names, "classes": {"negative": names[0], "positive": names[1]}}
+
+
 def _verify(version_folder: Path, made: run.Run) -> dict[str, Any]:
     """Runs export.verify in a process of its own: what a server would see, and may not survive."""
     command = [sys.executable, "-m", "export.verify", str(version_folder), "--steps"]
@@ -230,7 +237,7 @@ def _model_card(
         "architecture": config.architecture,
         "weights": made.settings["model"]["weights"],
         "input": {"height": config.image_height, "width": config.image_width},
-        "classes": {"negative": made.class_names[0], "positive": made.class_names[1]},
+        **_classes(made.class_names),
         "decision": dataclasses.asdict(made.decision),
         "data": {
             key: made.settings["data"][key]

@@ -17,7 +17,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from tfs_client import contract
 from training.config import RunConfig
 from training.data import preprocessing
-from training.decision.decision import INSIDE, NONE, Calibration, Decision
+from training.decision.decision import INSIDE, NONE, AnyDecision, Calibration, Decision
 
 PIXELS_A_STEP = 128 * 64 * 64
 """Larger requests are computed in steps, so that the layers' memory does not grow with the rows:
@@ -32,25 +32,25 @@ class Servable(tf.Module):
     Keras 3 model inside a plain tf.Module fails every request in TensorFlow Serving.)
 
     Args:
-        model: float32 [N, H, W, 3] in 0-1 -> float32 [N, 1], the probability of the positive class.
+        model: as architectures.build_model gives it.
         config: of the run.
-        class_names: negative, positive.
-        decision: from a probability to an answer.
+        class_names: K of them; of two, negative, positive.
+        decision: from probabilities to an answer.
     """
 
     def __init__(
         self,
         model: keras.Model,
         config: RunConfig,
-        class_names: tuple[str, str],
-        decision: Decision,
+        class_names: tuple[str, ...],
+        decision: AnyDecision,
     ):
         super().__init__(name="servable")
         self._config = config
         self._class_names = class_names
         self._decision = decision
         self._size = (config.image_height, config.image_width)
-        self._probability = _frozen(model, self._size)
+        self._probabilities = _frozen(model, self._size)
 
     def signatures(self) -> dict[str, Any]:
         """The contract's signatures, by name, as tf.saved_model.save takes them."""
@@ -76,32 +76,52 @@ class Servable(tf.Module):
     def _classify(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         files = _images_of_examples(_rows_of_strings(examples))
         images, valid = preprocessing.decode_rows(files, *self._size, self._config.max_pixels)
-        positive = self._probability_or_nan(images, valid)
+        return self._of_classes(self._scores_or_nan(images, valid))
+
+    def _scores_or_nan(self, images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """float32 [N, K], calibrated; NaN where the image is not valid."""
+        scores = _calibrated(self._probabilities(images), self._decision.calibration)
+        return tf.where(valid[:, tf.newaxis], scores, np.float32("nan"))
+
+    def _of_classes(self, scores: tf.Tensor) -> dict[str, tf.Tensor]:
         names = tf.constant([self._class_names])
         return {
-            contract.OUTPUT_CLASSES: tf.tile(names, [tf.shape(positive)[0], 1]),
-            contract.OUTPUT_SCORES: tf.stack([1.0 - positive, positive], axis=1),
+            contract.OUTPUT_CLASSES: tf.tile(names, [tf.shape(scores)[0], 1]),
+            contract.OUTPUT_SCORES: scores,
         }
 
-    def _probability_or_nan(self, images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        probability = _calibrated(self._probability(images), self._decision.calibration)
-        return tf.where(valid, probability, np.float32("nan"))
-
     def _decide(self, images: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
-        decision = self._decision
-        probability = self._probability_or_nan(images, valid)
-        negative, positive = self._class_names
-        label = tf.where(probability >= np.float32(decision.threshold), positive, negative)
-        band = decision.review
-        close = (probability >= np.float32(band.low)) & (probability < np.float32(band.high))
+        scores = self._scores_or_nan(images, valid)
+        decide = self._of_two if isinstance(self._decision, Decision) else self._of_many
+        probability, place, review = decide(scores)
         # Weights that overflow give NaN for a good picture, which is below any threshold.
-        finite = tf.math.is_finite(probability)
+        finite = tf.reduce_all(tf.math.is_finite(scores), axis=1)
+        label = tf.gather(list(self._class_names), place)
         return {
             contract.OUTPUT_PROBABILITY: probability,
             contract.OUTPUT_LABEL: tf.where(finite, label, ""),
-            contract.OUTPUT_NEEDS_REVIEW: close | ~finite,
+            contract.OUTPUT_NEEDS_REVIEW: review | ~finite,
             contract.OUTPUT_VALID: valid,
+            **self._of_classes(scores),
         }
+
+    def _of_two(self, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Probability, place of the label and whether a person should decide: [N] each."""
+        decision = self._decision
+        probability = scores[:, 1]
+        place = tf.cast(probability >= np.float32(decision.threshold), tf.int32)
+        band = decision.review
+        close = (probability >= np.float32(band.low)) & (probability < np.float32(band.high))
+        return probability, place, close
+
+    def _of_many(self, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """As _of_two; the probability is that of the label."""
+        decision = self._decision
+        highest, _ = tf.math.top_k(scores, 2)
+        top, lead = highest[:, 0], highest[:, 0] - highest[:, 1]
+        close = (top < np.float32(decision.least_top)) | (lead < np.float32(decision.least_lead))
+        # As numpy's argmax, it takes the first of equal ones.
+        return top, tf.argmax(scores, axis=1, output_type=tf.int32), close
 
 
 def _signature(function: Any, spec: tf.TensorSpec) -> Any:
@@ -164,13 +184,20 @@ def _image_of_example(serialized: tf.Tensor) -> tf.Tensor:
         return tf.identity(images[0])
 
 
-def _calibrated(probability: tf.Tensor, calibration: Calibration) -> tf.Tensor:
-    """float32 [N], 0-1 -> float32 [N], as Calibration.apply does."""
-    if calibration.method == NONE:
-        return probability
-    inside = tf.clip_by_value(probability, INSIDE, 1 - INSIDE)
-    logit = tf.math.log(inside) - tf.math.log1p(-inside)
-    return tf.sigmoid(np.float32(calibration.slope) * logit + np.float32(calibration.intercept))
+def _calibrated(probabilities: tf.Tensor, calibration: Calibration) -> tf.Tensor:
+    """float32 [N, 1] or [N, K], as the model gives them -> float32 [N, K].
+
+    As Calibration.apply_to_all does.
+    """
+    of_two = probabilities.shape[1] == 1
+    slope = np.float32(calibration.slope)
+    if calibration.method != NONE and of_two:
+        inside = tf.clip_by_value(probabilities, INSIDE, 1 - INSIDE)
+        logit = tf.math.log(inside) - tf.math.log1p(-inside)
+        probabilities = tf.sigmoid(slope * logit + np.float32(calibration.intercept))
+    elif calibration.method != NONE:
+        probabilities = tf.nn.softmax(slope * tf.math.log(tf.maximum(probabilities, INSIDE)))
+    return tf.concat([1.0 - probabilities, probabilities], axis=1) if of_two else probabilities
 
 
 def _messages(serialized: tf.Tensor, message: str, *fields: str) -> list[tf.Tensor]:
@@ -187,7 +214,9 @@ def _last(values: tf.Tensor) -> tf.Tensor:
 
 
 def _frozen(model: keras.Model, size: tuple[int, int]) -> Any:
-    """Scaling and model as one function without variables: uint8 [N, H, W, 3] -> float32 [N].
+    """Scaling and model as one function without variables: uint8 [N, H, W, 3] -> float32 [N, K].
+
+    Of two classes [N, 1], as the model.
 
     An empty batch gives an empty answer: some operations fail on zero rows, so one row of zeros is
     computed and cut off again. It is added before scaling: TensorFlow fuses a padding that stands
@@ -196,14 +225,15 @@ def _frozen(model: keras.Model, size: tuple[int, int]) -> Any:
     """
 
     @tf.function(input_signature=[tf.TensorSpec([None, *size, 3], tf.uint8)], autograph=False)
-    def probability(images: tf.Tensor) -> tf.Tensor:
+    def probabilities(images: tf.Tensor) -> tf.Tensor:
         count = tf.shape(images)[0]
         padding = tf.cast(tf.equal(count, 0), tf.int32)
         images = tf.pad(images, [[0, padding], [0, 0], [0, 0], [0, 0]])
         scaled = preprocessing.scale(images)
-        return tf.cast(model(scaled, training=False)[:count, 0], tf.float32)
+        return tf.cast(model(scaled, training=False)[:count], tf.float32)
 
-    constant = convert_variables_to_constants_v2(probability.get_concrete_function())
+    constant = convert_variables_to_constants_v2(probabilities.get_concrete_function())
+    outputs = model.output_shape[-1]
 
     rows_a_step = max(1, PIXELS_A_STEP // (size[0] * size[1]))
 
@@ -215,7 +245,7 @@ def _frozen(model: keras.Model, size: tuple[int, int]) -> Any:
     def call(images: tf.Tensor) -> tf.Tensor:
         few = tf.shape(images)[0] <= rows_a_step
         answer = tf.cond(few, lambda: some(images), lambda: _in_steps(some, images, rows_a_step))
-        return tf.ensure_shape(answer, [None])
+        return tf.ensure_shape(answer, [None, outputs])
 
     return call
 
@@ -223,10 +253,10 @@ def _frozen(model: keras.Model, size: tuple[int, int]) -> Any:
 def _in_steps(
     function: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor, rows_a_step: int
 ) -> tf.Tensor:
-    """[N, ...] -> float32 [N], so many rows at a time."""
+    """[N, ...] -> float32 [N, K], so many rows at a time."""
     count = tf.shape(images)[0]
     answers = tf.TensorArray(
-        tf.float32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None]
+        tf.float32, size=0, dynamic_size=True, infer_shape=False, element_shape=[None, None]
     )
 
     def step(start: tf.Tensor, answers: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:

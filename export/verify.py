@@ -158,15 +158,17 @@ def verify(folder: Path, made: run.Run, told: Told = lambda *_: None) -> dict[st
 def _check_signatures(loaded: Loaded, made: run.Run) -> None:
     size = [made.config.image_height, made.config.image_width, 3]
     row: list[int] = [-1]
+    count = len(made.class_names)
+    classes = {
+        contract.OUTPUT_CLASSES: (tf.string, [-1, count]),
+        contract.OUTPUT_SCORES: (tf.float32, [-1, count]),
+    }
     predictions = {
         contract.OUTPUT_PROBABILITY: (tf.float32, row),
         contract.OUTPUT_LABEL: (tf.string, row),
         contract.OUTPUT_NEEDS_REVIEW: (tf.bool, row),
         contract.OUTPUT_VALID: (tf.bool, row),
-    }
-    classes = {
-        contract.OUTPUT_CLASSES: (tf.string, [-1, 2]),
-        contract.OUTPUT_SCORES: (tf.float32, [-1, 2]),
+        **classes,
     }
     predict, classify = contract.METHOD_PREDICT, contract.METHOD_CLASSIFY
     expected = {
@@ -226,12 +228,14 @@ def _check_same_numbers(loaded: Loaded, made: run.Run, told: Told) -> float:
         batch = rows[start : start + BATCH_SIZE]
         told(start, len(rows), "")
         files = [made.file(row.path).read_bytes() for row in batch]
-        expected = np.array([row.probability for row in batch], np.float32)
+        probability = np.array([row.probability for row in batch], np.float32)
+        scores = np.array([row.scores for row in batch], np.float32)
         answers = loaded.ask(contract.SIGNATURE_DEFAULT, files)
-        scores = loaded.ask(contract.SIGNATURE_CLASSIFY, [_example(file) for file in files])
-        for received in (
-            answers[contract.OUTPUT_PROBABILITY],
-            scores[contract.OUTPUT_SCORES][:, 1],
+        classified = loaded.ask(contract.SIGNATURE_CLASSIFY, [_example(file) for file in files])
+        for received, expected in (
+            (answers[contract.OUTPUT_PROBABILITY], probability),
+            (answers[contract.OUTPUT_SCORES], scores),
+            (classified[contract.OUTPUT_SCORES], scores),
         ):
             difference = float(np.max(np.abs(received - expected)))
             _expect(
@@ -241,6 +245,11 @@ def _check_same_numbers(loaded: Loaded, made: run.Run, told: Told) -> float:
                 difference,
             )
             largest = max(largest, difference)
+        for names in (answers[contract.OUTPUT_CLASSES], classified[contract.OUTPUT_CLASSES]):
+            expected_names = [[name.encode() for name in made.class_names]] * len(batch)
+            _expect(
+                names.tolist() == expected_names, "the run's classes", made.class_names, names[:1]
+            )
         _check_same_decisions(answers, batch, made)
     return largest
 
@@ -249,10 +258,8 @@ def _check_same_decisions(
     answers: dict[str, np.ndarray], rows: Sequence[run.Prediction], made: run.Run
 ) -> None:
     """Labels and review, but for images so close to a bound that the last digits decide."""
-    decision = made.decision
-    bounds = np.array([decision.threshold, decision.review.low, decision.review.high])
-    said = np.array([row.probability for row in rows])
-    sure = np.min(np.abs(said[:, np.newaxis] - bounds), axis=1) > MAX_DIFFERENCE
+    scores = np.array([row.scores for row in rows], np.float32)
+    sure = made.decision.close_calls(scores) > MAX_DIFFERENCE
     labels = [label.decode() for label in answers[contract.OUTPUT_LABEL].tolist()]
     review = answers[contract.OUTPUT_NEEDS_REVIEW].tolist()
     for row, label, asks, compared in zip(rows, labels, review, sure.tolist()):
@@ -326,7 +333,7 @@ def _check_neighbours(loaded: Loaded, made: run.Run) -> int:
     lying = [make() for make in hostile.EXAMPLES.values()]
     strange = [b"\xff no example", _example(good[0], "other"), *lying]
     examples = [_example(file) for file in mixed] + strange
-    scores = loaded.ask(contract.SIGNATURE_CLASSIFY, examples)[contract.OUTPUT_SCORES][:, 1]
+    scores = loaded.ask(contract.SIGNATURE_CLASSIFY, examples)[contract.OUTPUT_SCORES].sum(axis=1)
     finite = [True, False] * len(good) + [False] * len(strange)
     _expect(
         np.isfinite(scores).tolist() == finite,
@@ -344,6 +351,7 @@ def _check_neighbours(loaded: Loaded, made: run.Run) -> int:
 def _expect_invalid(answers: dict[str, np.ndarray], rows: slice) -> None:
     invalid = (
         np.isnan(answers[contract.OUTPUT_PROBABILITY][rows]).all()
+        and np.isnan(answers[contract.OUTPUT_SCORES][rows]).all()
         and (answers[contract.OUTPUT_LABEL][rows] == b"").all()
         and answers[contract.OUTPUT_NEEDS_REVIEW][rows].all()
         and not answers[contract.OUTPUT_VALID][rows].any()

@@ -38,6 +38,10 @@ MARGIN = 0.05
 times in 100; with a margin of 0.03, 73 times."""
 
 
+LOG_LOSS_MARGIN = 0.1
+"""A tenth less likelihood of the right class, in the geometric mean."""
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the path of the verdict on stdout."""
     parser = command_line.Parser(
@@ -68,7 +72,15 @@ def main(argv: list[str] | None = None) -> int:
         "--margin",
         type=float,
         default=MARGIN,
-        help="how much worse balanced accuracy, ROC-AUC and robustness may be, 0-1 "
+        help="how much worse balanced accuracy, robustness and, of two classes, ROC-AUC may be, "
+        "0-1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-loss-margin",
+        type=float,
+        metavar="NATS",
+        default=LOG_LOSS_MARGIN,
+        help="how much worse log loss may be, where there are more than two classes "
         "(default: %(default)s)",
     )
     parser.add_argument(

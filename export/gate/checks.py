@@ -19,8 +19,9 @@ from export.gate import (
 )
 from export.gate.child import Evidence
 from export.gate.figures import CANDIDATE, STABLE, Beside, balanced
-from export.gate.images import LEAST_OF_A_CLASS, Version
+from export.gate.images import LEAST_OF_A_CLASS, Version, comparable
 from export.gate.verdict import FAILS, HOLDS, UNKNOWN, Check, Limits, not_reached, skipped
+from training.decision.decision import INSIDE
 
 NAMES = (
     "survives",
@@ -32,6 +33,13 @@ NAMES = (
     "size",
     "latency",
 )
+"""Of two classes."""
+
+NAMES_OF_MANY = tuple(
+    "not_worse.log_likelihood" if name == "not_worse.roc_auc" else name for name in NAMES
+)
+
+OTHER_CLASSES = "the versions have different classes: their answers cannot be compared"
 
 
 def survives(evidence: Evidence) -> Check:
@@ -67,10 +75,7 @@ def compatible(evidence: Evidence, asked: dict[str, Version]) -> Check:
         )
         problems += [problem for problem in found if problem not in problems]
         if asked[CANDIDATE].class_names != stable.class_names:
-            problems.append(
-                f"classes {' | '.join(asked[CANDIDATE].class_names)} in place of "
-                f"{' | '.join(stable.class_names)}"
-            )
+            problems.append(_other_classes(asked[CANDIDATE].class_names, stable.class_names))
     elif not problems:
         return skipped("compatible")
     return Check(
@@ -80,6 +85,21 @@ def compatible(evidence: Evidence, asked: dict[str, Version]) -> Check:
         received="; ".join(problems) or "the same",
         detail={"problems": problems, "note": "; ".join(notes)},
     )
+
+
+def _other_classes(candidate: tuple[str, ...], stable: tuple[str, ...]) -> str:
+    """How the candidate's classes differ, in words."""
+    if max(len(candidate), len(stable)) == 2:
+        return f"classes {' | '.join(candidate)} in place of {' | '.join(stable)}"
+    changes = []
+    for verb, names in (
+        ("without", [name for name in stable if name not in candidate]),
+        ("with", [name for name in candidate if name not in stable]),
+    ):
+        if names:
+            changes.append(f"{verb} {', '.join(names[:5])}{', …' if len(names) > 5 else ''}")
+    how = " and ".join(changes) or "in another order"
+    return f"{len(candidate)} classes in place of {len(stable)}, {how}"
 
 
 def finite(evidence: Evidence, candidate: Version) -> Check:
@@ -110,7 +130,7 @@ def finite(evidence: Evidence, candidate: Version) -> Check:
     return Check(
         name="finite",
         state=_state(not found),
-        expected="every valid row with a probability in 0-1 and one of the two labels",
+        expected="every valid row with a probability in 0-1 and one of the labels",
         received="; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
         if found
         else f"{rows} valid rows, none without",
@@ -119,13 +139,14 @@ def finite(evidence: Evidence, candidate: Version) -> Check:
 
 
 def not_worse(beside: Beside, limits: Limits) -> list[Check]:
-    """Whether balanced accuracy and area are not worse, on the same images in pairs."""
-    names = ("not_worse.balanced_accuracy", "not_worse.roc_auc")
+    """Whether balanced accuracy, and area or likelihood, are not worse, on images in pairs."""
+    second = "not_worse.log_likelihood" if beside.many else "not_worse.roc_auc"
+    names = ("not_worse.balanced_accuracy", second)
     if STABLE not in beside.held_out:
         return [skipped(name) for name in names]
     rows = beside.usable
-    positive = beside.positive[rows]
-    if not _enough(positive):
+    truth = beside.truth[rows]
+    if not _enough(truth, beside):
         return [_too_few_numbers(name, beside) for name in names]
     candidate, stable = beside.held_out[CANDIDATE], beside.held_out[STABLE]
     right = candidate.right[rows], stable.right[rows]
@@ -134,16 +155,25 @@ def not_worse(beside: Beside, limits: Limits) -> list[Check]:
         "only_stable_right": int(np.sum(right[1] & ~right[0])),
         "mcnemar_p": paired.mcnemar_p(*right),
     }
-    accuracy = paired.balanced_accuracy(*right, positive)
-    area = paired.roc_auc(candidate.scores[rows], stable.scores[rows], positive)
-    left_out = int(np.sum(~rows))
+    accuracy = paired.balanced_accuracy(*right, truth)
+    left_out = {"left_out": int(np.sum(~rows))}
     more = "--data with"
-    compared = [
-        _compared(names[0], accuracy, limits.margin, more, left_out=left_out, **decisions),
-        _compared(names[1], area, limits.margin, more, left_out=left_out),
-    ]
+    first = _compared(names[0], accuracy, limits.margin, more, **left_out, **decisions)
+    if beside.many:
+        likelihoods = (
+            np.log(np.clip(one.likelihoods[rows], INSIDE, 1)) for one in (candidate, stable)
+        )
+        found = paired.log_likelihood(*likelihoods)
+        flag = "--log-loss-margin"
+        return [
+            first,
+            _compared(names[1], found, limits.log_loss_margin, more, flag=flag, **left_out),
+        ]
+    scores = candidate.scores[rows], stable.scores[rows]
+    area = paired.roc_auc(*scores, truth == 1)
+    compared = [first, _compared(names[1], area, limits.margin, more, **left_out)]
     if compared[0].state == UNKNOWN and compared[1].state == HOLDS:
-        cures = _other_threshold(candidate.scores[rows], positive, accuracy, limits.margin)
+        cures = _other_threshold(scores[0], truth == 1, accuracy, limits.margin)
         compared[0] = dataclasses.replace(compared[0], cures=(*compared[0].cures, *cures))
     return compared
 
@@ -172,22 +202,24 @@ def _other_threshold(
 def robust(beside: Beside, limits: Limits) -> Check:
     """Whether the candidate stands corruptions as well as the stable version does."""
     rows = beside.corrupted_usable
-    positive = beside.positive[beside.corrupted_rows][rows]
-    if not _enough(positive):
+    truth = beside.truth[beside.corrupted_rows][rows]
+    classes = len(beside.class_names)
+    if not _enough(truth, beside):
         return _too_few_numbers("robust", beside)
     right = {
         who: np.array([one.right[rows] for one in kinds.values()])
         for who, kinds in beside.corrupted.items()
     }
     table = [
-        {"corruption": kind} | {who: balanced(found[row], positive) for who, found in right.items()}
+        {"corruption": kind}
+        | {who: balanced(found[row], truth, classes) for who, found in right.items()}
         for row, kind in enumerate(corruptions.KINDS)
     ]
     clean = {
-        who: balanced(one.right[beside.corrupted_rows][rows], positive)
+        who: balanced(one.right[beside.corrupted_rows][rows], truth, classes)
         for who, one in beside.held_out.items()
     }
-    mean = {who: balanced(found.mean(axis=0), positive) for who, found in right.items()}
+    mean = {who: balanced(found.mean(axis=0), truth, classes) for who, found in right.items()}
     figures = {
         "corruptions": table,
         "clean": clean,
@@ -197,7 +229,7 @@ def robust(beside: Beside, limits: Limits) -> Check:
     if STABLE not in right:
         return skipped("robust", **figures)
     compared = paired.balanced_accuracy(
-        right[CANDIDATE].mean(axis=0), right[STABLE].mean(axis=0), positive
+        right[CANDIDATE].mean(axis=0), right[STABLE].mean(axis=0), truth
     )
     return _compared("robust", compared, limits.margin, "--corrupted-images, and", **figures)
 
@@ -221,12 +253,18 @@ def _state(holds: bool) -> str:
     return HOLDS if holds else FAILS
 
 
-def _enough(positive: np.ndarray) -> bool:
-    return min(positive.sum(), (~positive).sum()) >= LEAST_OF_A_CLASS
+def _enough(truth: np.ndarray, beside: Beside) -> bool:
+    counts = np.bincount(truth, minlength=len(beside.class_names))
+    return bool(counts.min() >= LEAST_OF_A_CLASS)
 
 
 def _compared(
-    name: str, found: paired.Comparison, margin: float, more: str, **figures: Any
+    name: str,
+    found: paired.Comparison,
+    margin: float,
+    more: str,
+    flag: str = "--margin",
+    **figures: Any,
 ) -> Check:
     """Holds a comparison against its margin.
 
@@ -235,6 +273,7 @@ def _compared(
         found: the comparison.
         margin: how much worse the candidate may be.
         more: the flag that brings more images.
+        flag: the flag of the margin.
         **figures: go into the details.
     """
     outcome = found.outcome(margin)
@@ -255,12 +294,12 @@ def _compared(
             "note": "",
             **figures,
         },
-        cures=_cures(found, margin, needed, more) if state == UNKNOWN else (),
+        cures=_cures(found, margin, needed, more, flag) if state == UNKNOWN else (),
     )
 
 
 def _cures(
-    found: paired.Comparison, margin: float, needed: int | None, more: str
+    found: paired.Comparison, margin: float, needed: int | None, more: str, flag: str
 ) -> tuple[str, ...]:
     """What would tell whether the candidate is worse by more than the margin."""
     cures = []
@@ -274,7 +313,7 @@ def _cures(
         )
     wide = math.ceil(-1000 * found.lower) / 1000
     if wide < 1:
-        cures.append(f"another margin: --margin {wide:g} would hold, if so much worse is no harm")
+        cures.append(f"another margin: {flag} {wide:g} would hold, if so much worse is no harm")
     return tuple(cures)
 
 
@@ -407,6 +446,7 @@ def all_checks(
     Returns:
         the checks in the order of NAMES, and what set_beside gave, None if it was not called.
     """
+    names = NAMES if len(asked[CANDIDATE].class_names) == 2 else NAMES_OF_MANY
     made = [survives(evidence)]
     why = "the process that asked the versions ended before"
     beside = None
@@ -416,8 +456,11 @@ def all_checks(
     if evidence.arrays is not None:
         beside = set_beside()
         made.append(finite(evidence, asked[CANDIDATE]))
-        made += not_worse(beside, limits)
-        made.append(robust(beside, limits))
+        if comparable(list(asked.values())):
+            made += not_worse(beside, limits)
+            made.append(robust(beside, limits))
+        else:
+            made += [not_reached(name, OTHER_CLASSES) for name in names[3:6]]
         made.append(size(sizes, asked, limits))
         made.append(latency(evidence, asked, limits))
-    return made + [not_reached(name, why) for name in NAMES[len(made) :]], beside
+    return made + [not_reached(name, why) for name in names[len(made) :]], beside

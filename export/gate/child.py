@@ -30,12 +30,14 @@ from tfs_client import contract
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a version answered on one set of pictures, one value a picture."""
+    """What a version answered on one set of N pictures, one row a picture."""
 
     probability: np.ndarray
     label: np.ndarray
     needs_review: np.ndarray
     valid: np.ndarray
+    scores: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    """float [N, K], in the version's order; empty where the version answers none"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

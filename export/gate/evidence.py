@@ -241,11 +241,13 @@ class _Asking:
 
     def _keep(self, name: str, who: str, signature: str, rows: Any) -> None:
         answers = self._loaded[who].ask(signature, rows)
-        for output in contract.PREDICT_OUTPUTS:
+        # One from before there could be more than two classes does not answer scores.
+        of_classes = [contract.OUTPUT_SCORES] if contract.OUTPUT_SCORES in answers else []
+        for output in (*contract.DECISION_OUTPUTS, *of_classes):
             values = answers[output]
-            if values.shape != (len(rows),):
+            if values.shape[:1] != (len(rows),) or values.ndim != 1 + (output in of_classes):
                 raise ValueError(
-                    f"Expected {output} of {signature} with one value for each of {len(rows)} "
+                    f"Expected {output} of {signature} with one row for each of {len(rows)} "
                     f"images. Received: shape {values.shape}"
                 )
             if values.dtype == object:
@@ -257,7 +259,7 @@ class _Asking:
 
 
 def key(who: str, pictures: str, signature: str, output: str) -> str:
-    """Names an array of ANSWERS: one value an image, in the order of the pictures."""
+    """Names an array of ANSWERS: one row an image, in the order of the pictures."""
     return f"{who}/{pictures}/{signature}/{output}"
 
 

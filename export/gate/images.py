@@ -45,9 +45,9 @@ class Version:
     made: run.Run
 
     @property
-    def class_names(self) -> tuple[str, str]:
-        """Negative, positive, as the version's own card says."""
-        return self.card["classes"]["negative"], self.card["classes"]["positive"]
+    def class_names(self) -> tuple[str, ...]:
+        """K of them, as the version's own card says; of two, negative, positive."""
+        return _class_names(self.card)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,8 @@ class Image:
     path: str
     """as its run or its manifest names it"""
     label: str
-    positive: bool
+    place: int
+    """of its class among those of HeldOut; of two 1 is the positive one"""
     pixels_sha256: str
     source: str
     """the run or the folder it comes from"""
@@ -69,14 +70,23 @@ class HeldOut:
     """The images, and what was left out."""
 
     images: tuple[Image, ...]
+    class_names: tuple[str, ...]
+    """K of them; of two, negative, positive"""
     left_out: dict[str, int]
     """why -> how many"""
 
+    def by_class(self) -> dict[str, int]:
+        """How many images of each class."""
+        counts = collections.Counter(image.place for image in self.images)
+        return {name: counts[place] for place, name in enumerate(self.class_names)}
+
     def summary(self) -> dict[str, Any]:
         """JSON-ready."""
+        positives = sum(image.place == 1 for image in self.images)
         return {
             "images": len(self.images),
-            "positives": sum(image.positive for image in self.images),
+            "by_class": self.by_class(),
+            **({"positives": positives} if len(self.class_names) == 2 else {}),
             "sources": dict(collections.Counter(image.source for image in self.images)),
             "left_out": self.left_out,
         }
@@ -103,7 +113,7 @@ def load_version(model_folder: Path, number: int, runs: Path) -> Version:
         )
     card = versions.model_card(folder)
     try:
-        run_id, names = card["run"], (card["classes"]["negative"], card["classes"]["positive"])
+        run_id, names = card["run"], _class_names(card)
     except (TypeError, KeyError):
         raise InputError(
             f"Expected {folder / contract.MODEL_CARD} to name the run and the classes. Received: "
@@ -115,16 +125,37 @@ def load_version(model_folder: Path, number: int, runs: Path) -> Version:
             f"Expected the run of version {number}, because it lists what the version was trained "
             f"on. Received: {where} does not exist. Bring it back, or give its folder with --runs."
         )
-    logger.info("version %d: run %s, classes %s | %s", number, run_id, *names)
+    few = " | ".join(names[:10]) + (" | …" if len(names) > 10 else "")
+    logger.info("version %d: run %s, classes %s", number, run_id, few)
     return Version(number=number, folder=folder, card=card, made=run.load(where))
+
+
+def _class_names(card: dict[str, Any]) -> tuple[str, ...]:
+    """As a card has them; one from before there could be more than two has these alone.
+
+    Raises:
+        KeyError, TypeError: it names none.
+    """
+    of_two = card.get("classes")
+    return (of_two["negative"], of_two["positive"]) if of_two else tuple(card["class_names"])
+
+
+def comparable(both: Sequence[Version]) -> bool:
+    """Whether the answers of the versions can be held against each other.
+
+    Two classes of other names can: the positive one stands for the positive one. Of more than two,
+    the names must be the same, in whatever order.
+    """
+    names = [set(version.class_names) for version in both]
+    return all(len(one) == 2 for one in names) or all(one == names[0] for one in names)
 
 
 def held_out(both: Sequence[Version], data: str | None = None) -> HeldOut:
     """Collects the images that no version was trained on.
 
     Args:
-        both: the versions that will be asked. The class names of the last one decide which label
-            is the positive one.
+        both: the versions that will be asked. The classes are those of the last one; of the first,
+            whose images alone are taken then, where the answers cannot be compared.
         data: a folder or a manifest of labelled images; None: the test splits of the runs.
 
     Returns:
@@ -134,6 +165,9 @@ def held_out(both: Sequence[Version], data: str | None = None) -> HeldOut:
         InputError: too few images are left, one class is, or files are gone.
     """
     reference = both[-1].class_names
+    of_images = both
+    if not comparable(both):
+        reference, of_images = both[0].class_names, both[:1]
     listed = {version.made.id: (version, _split_table(version.made)) for version in both}
     seen_pixels: set[str] = set()
     seen_groups: set[str] = set()
@@ -148,14 +182,14 @@ def held_out(both: Sequence[Version], data: str | None = None) -> HeldOut:
             _of_run(version, row, reference)
             for version, rows in listed.values()
             for row in rows
-            if row["split"] == "test"
+            if row["split"] == "test" and version in of_images
         ]
     else:
         found = _of_folder(data, both, reference)
     left_out: collections.Counter[str] = collections.Counter()
-    labels: dict[str, set[bool]] = collections.defaultdict(set)
+    labels: dict[str, set[int]] = collections.defaultdict(set)
     for image, _ in found:
-        labels[image.pixels_sha256].add(image.positive)
+        labels[image.pixels_sha256].add(image.place)
     kept: dict[str, Image] = {}
     for image, group in found:
         if image.pixels_sha256 in seen_pixels:
@@ -163,14 +197,14 @@ def held_out(both: Sequence[Version], data: str | None = None) -> HeldOut:
         elif group in seen_groups:
             left_out["a version was trained on its group"] += 1
         elif len(labels[image.pixels_sha256]) > 1:
-            left_out["it is listed with both labels"] += 1
+            left_out["it is listed with several labels"] += 1
         elif image.pixels_sha256 in kept:
             left_out["it is listed twice"] += 1
         else:
             kept[image.pixels_sha256] = image
-    images = tuple(kept.values())
-    _check_enough(images, reference, data, left_out)
-    return HeldOut(images=images, left_out=dict(left_out))
+    made = HeldOut(images=tuple(kept.values()), class_names=reference, left_out=dict(left_out))
+    _check_enough(made, data)
+    return made
 
 
 def _split_table(made: run.Run) -> list[dict[str, str]]:
@@ -191,14 +225,14 @@ def _split_table(made: run.Run) -> list[dict[str, str]]:
     return rows
 
 
-def _of_run(version: Version, row: dict[str, str], reference: tuple[str, str]) -> tuple[Image, str]:
+def _of_run(version: Version, row: dict[str, str], reference: tuple[str, ...]) -> tuple[Image, str]:
     names = version.made.class_names
     return (
         Image(
             file=version.made.file(row["path"]),
             path=row["path"],
             label=row["label"],
-            positive=is_positive(row["label"], names, reference),
+            place=place_of(row["label"], names, reference),
             pixels_sha256=row["pixels_sha256"],
             source=version.made.id,
         ),
@@ -207,13 +241,13 @@ def _of_run(version: Version, row: dict[str, str], reference: tuple[str, str]) -
 
 
 def _of_folder(
-    data: str, both: Sequence[Version], reference: tuple[str, str]
+    data: str, both: Sequence[Version], reference: tuple[str, ...]
 ) -> list[tuple[Image, str]]:
-    found = dataset.find(data, positive=reference[1])
-    if found.class_names != reference:
+    found = dataset.find(data, positive=reference[1] if len(reference) == 2 else None)
+    if set(found.class_names) != set(reference):
         raise InputError(
-            f"Expected the classes {' and '.join(reference)} in {data}. Received: "
-            f"{' and '.join(found.class_names)}. Name the labels as the model does."
+            f"Expected the classes {_listed(reference)} in {data}. Received: "
+            f"{_listed(found.class_names)}. Name the labels as the model does."
         )
     from foundation import quiet_tensorflow
 
@@ -230,7 +264,7 @@ def _of_folder(
                 file=found.file(item),
                 path=item.path,
                 label=item.label,
-                positive=bool(found.target(item)),
+                place=reference.index(item.label),
                 pixels_sha256=key,
                 source=found.source,
             ),
@@ -240,52 +274,61 @@ def _of_folder(
     ]
 
 
-def is_positive(label: str, own: tuple[str, str], reference: tuple[str, str]) -> bool:
-    """Whether a label means the reference's positive class.
+def _listed(names: Sequence[str]) -> str:
+    """For people: all names, or the first ones of many."""
+    if len(names) <= 10:
+        return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else names[0]
+    return f"{', '.join(names[:10])} and {len(names) - 10} more"
 
-    By its name, where both use the same names (in whatever order); else by its place among its own.
+
+def place_of(label: str, own: tuple[str, ...], reference: tuple[str, ...]) -> int:
+    """The place of a label's class in the reference; -1 where it means none of them.
+
+    By its name, where both use the same names (in whatever order); of two classes with other names
+    by its place among its own.
     """
-    return label == (reference[1] if set(own) == set(reference) else own[1])
+    names = own if len(own) == len(reference) == 2 and set(own) != set(reference) else reference
+    return names.index(label) if label in names else -1
 
 
 def sample(images: Sequence[Image], count: int) -> list[int]:
-    """Up to so many images, spread evenly, with equal numbers of both classes as far as they go.
+    """Up to so many images, spread evenly, with equal numbers of all classes as far as they go.
 
-    The class with fewer images decides how narrow the interval is.
+    The class with the fewest images decides how narrow the interval is.
 
     Returns:
         indices, ascending.
     """
-    by_class = [
-        [index for index, image in enumerate(images) if image.positive is positive]
-        for positive in (False, True)
-    ]
-    least = min(len(of_class) for of_class in by_class)
+    by_class: dict[int, list[int]] = collections.defaultdict(list)
+    for index, image in enumerate(images):
+        by_class[image.place].append(index)
     chosen: list[int] = []
-    for of_class in by_class:
-        wanted = min(len(of_class), max(count - least, count // 2))
+    left = count
+    # What a small class does not use up is for the larger ones.
+    for number, of_class in enumerate(sorted(by_class.values(), key=len)):
+        wanted = min(len(of_class), max(left // (len(by_class) - number), LEAST_OF_A_CLASS))
+        left -= wanted
         spread = np.linspace(0, len(of_class) - 1, max(wanted, LEAST_OF_A_CLASS))
         chosen += [of_class[round(position)] for position in spread]
     return sorted(set(chosen))
 
 
-def _check_enough(
-    images: Sequence[Image],
-    reference: tuple[str, str],
-    data: str | None,
-    left_out: dict[str, int],
-) -> None:
-    counts = collections.Counter(image.positive for image in images)
-    if len(images) >= LEAST_IMAGES and min(counts[True], counts[False]) >= LEAST_OF_A_CLASS:
+def _check_enough(held_out: HeldOut, data: str | None) -> None:
+    counts = held_out.by_class()
+    if len(held_out.images) >= LEAST_IMAGES and min(counts.values()) >= LEAST_OF_A_CLASS:
         return
-    reasons = "; ".join(f"{count} left out because {why}" for why, count in left_out.items())
+    reasons = "; ".join(
+        f"{count} left out because {why}" for why, count in held_out.left_out.items()
+    )
     advice = (
         "Give images of their own, which no version was trained on: --data folder"
         if data is None
         else "Add labelled images that no version was trained on"
     )
+    fewest = sorted(counts.items(), key=lambda one: one[1]) if len(counts) > 2 else counts.items()
+    told = ", ".join(f"{count} of {name}" for name, count in list(fewest)[:5])
     raise InputError(
         f"Expected at least {LEAST_IMAGES} held-out images, and {LEAST_OF_A_CLASS} of each class. "
-        f"Received: {counts[False]} of {reference[0]}, {counts[True]} of {reference[1]}"
+        f"Received: {len(held_out.images)}, {told}"
         f"{' (' + reasons + ')' if reasons else ''}. {advice}."
     )

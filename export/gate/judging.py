@@ -68,9 +68,11 @@ def judge(asked: dict[str, Version], terms: Terms, command: str) -> int:
     digests = {who: version_digest(version.folder) for who, version in asked.items()}
     held_out = gate_images.held_out(list(asked.values()), terms.data)
     corrupted = gate_images.sample(held_out.images, terms.corrupted_images)
+    told = [f"{count} {name}" for name, count in held_out.by_class().items()]
+    few = ", ".join(told[:10]) + (", …" if len(told) > 10 else "")
     logger.info(
-        "held-out images: %d, %d of them positive; %d of them corrupted too",
-        *(len(held_out.images), sum(image.positive for image in held_out.images), len(corrupted)),
+        "held-out images: %d (%s); %d of them corrupted too",
+        *(len(held_out.images), few, len(corrupted)),
     )
     evidence = child.gather(
         asked,
@@ -81,12 +83,15 @@ def judge(asked: dict[str, Version], terms: Terms, command: str) -> int:
         max_silence_s=terms.max_silence_s,
     )
     _check_unchanged(asked, digests)
+    compared = asked
+    if not gate_images.comparable(list(asked.values())):
+        compared = {CANDIDATE: asked[CANDIDATE]}
     checks, beside = gate_checks.all_checks(
         evidence,
         asked,
         {who: _bytes(version.folder) for who, version in asked.items()},
         terms.limits,
-        lambda: gate_figures.set_beside(evidence, asked, held_out.images, corrupted),
+        lambda: gate_figures.set_beside(evidence, compared, held_out, corrupted),
     )
     verdict = {
         **_summary(asked, digests, terms.limits, checks),
@@ -117,9 +122,8 @@ def _figures(asked: dict[str, Version], held_out: HeldOut, beside: Beside | None
     if beside is None:
         metrics = dict.fromkeys(asked)
     else:
-        metrics = {
-            who: gate_figures.metrics(beside.held_out[who], beside.positive, beside.usable)
-            for who in asked
+        metrics = dict.fromkeys(asked) | {
+            who: gate_figures.metrics(one, beside) for who, one in beside.held_out.items()
         }
     return {
         "held_out": held_out.summary(),

@@ -22,6 +22,33 @@ DISAGREEMENTS_SHOWN = 40
 THUMBNAIL_PIXELS = 112
 COLORS = {CANDIDATE: BLUE, STABLE: GREY}
 
+MOST_IN_A_TABLE = 12
+"""Classes whose confusions are shown."""
+
+OF_TWO = (
+    ("balanced_accuracy", "balanced accuracy", "not_worse.balanced_accuracy"),
+    ("roc_auc", "ROC-AUC", "not_worse.roc_auc"),
+    ("pr_auc", "PR-AUC", ""),
+    ("accuracy", "accuracy", ""),
+    ("f1", "F1", ""),
+    ("precision", "precision", ""),
+    ("recall", "recall", ""),
+    ("log_loss", "log loss", ""),
+    ("review_share", "share that needs review", ""),
+)
+"""Figure, its name for people, and the check that compares it."""
+
+OF_MANY = (
+    ("balanced_accuracy", "balanced accuracy (macro recall)", "not_worse.balanced_accuracy"),
+    # The check compares log likelihoods: its bounds have the other sign.
+    ("log_loss", "log loss", ""),
+    ("accuracy", "accuracy", ""),
+    ("macro_f1", "macro F1", ""),
+    ("macro_precision", "macro precision", ""),
+    ("roc_auc", "ROC-AUC, each class against the rest, mean", ""),
+    ("review_share", "share that needs review", ""),
+)
+
 
 def write(
     path: Path,
@@ -58,25 +85,25 @@ def write(
         names=names,
         runs={who: version.made.id for who, version in asked.items()},
         classes=asked[CANDIDATE].class_names,
+        most_in_a_table=MOST_IN_A_TABLE,
         compared=[
             (text, name, checks.get(check))
-            for name, text, check in (
-                ("balanced_accuracy", "balanced accuracy", "not_worse.balanced_accuracy"),
-                ("roc_auc", "ROC-AUC", "not_worse.roc_auc"),
-                ("pr_auc", "PR-AUC", ""),
-                ("accuracy", "accuracy", ""),
-                ("f1", "F1", ""),
-                ("precision", "precision", ""),
-                ("recall", "recall", ""),
-                ("log_loss", "log loss", ""),
-                ("review_share", "share that needs review", ""),
-            )
+            for name, text, check in (OF_MANY if len(asked[CANDIDATE].class_names) > 2 else OF_TWO)
         ],
-        scores=page.drawn("ROC curves, and probabilities", _scores, beside, names)
+        scores=page.drawn(
+            "Probabilities of the right class" if beside.many else "ROC curves, and probabilities",
+            _likelihoods if beside.many else _scores,
+            beside,
+            names,
+        )
         if beside
         else None,
         robustness=page.drawn(
-            "Balanced accuracy by corruption", _robustness, checks["robust"]["detail"], names
+            "Balanced accuracy by corruption",
+            _robustness,
+            checks["robust"]["detail"],
+            names,
+            1 / len(asked[CANDIDATE].class_names),
         )
         if "corruptions" in checks["robust"]["detail"]
         else None,
@@ -95,7 +122,7 @@ def _scores(beside: Beside, names: dict[str, str]) -> matplotlib.figure.Figure:
     """ROC curves, and probability against probability (or by class, where there is one version)."""
     figure, (roc, other) = plots.panels(4.2, columns=2)
     rows = beside.usable
-    truth = beside.positive[rows]
+    truth = beside.truth[rows] == 1
     if truth.any() and not truth.all():
         for who, one in reversed(beside.held_out.items()):
             x, y, _ = sklearn.metrics.roc_curve(truth, one.scores[rows])
@@ -124,10 +151,39 @@ def _scores(beside: Beside, names: dict[str, str]) -> matplotlib.figure.Figure:
     return figure
 
 
-def _robustness(detail: dict[str, Any], names: dict[str, str]) -> matplotlib.figure.Figure:
+def _likelihoods(beside: Beside, names: dict[str, str]) -> matplotlib.figure.Figure:
+    """The probability of the right class, by one version and by the other."""
+    figure, (ax,) = plots.panels(4.2)
+    rows = beside.usable
+    candidate = beside.held_out[CANDIDATE]
+    for right, color in ((True, GREY), (False, ORANGE)):
+        chosen = rows & (candidate.right == right)
+        label = f"{names[CANDIDATE]} is {'right' if right else 'wrong'}"
+        own = candidate.likelihoods[chosen]
+        if STABLE in beside.held_out:
+            stable = beside.held_out[STABLE].likelihoods[chosen]
+            ax.scatter(stable, own, s=9, color=color, alpha=0.6, label=label)
+        else:
+            ax.hist(own, np.linspace(0, 1, 31), color=color, alpha=0.7, label=label)
+    ax.set_title("Probability of the right class, an image a dot")
+    if STABLE in beside.held_out:
+        ax.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
+        ax.set(xlabel=names[STABLE], ylabel=names[CANDIDATE], xlim=(-0.02, 1.02))
+        ax.set(ylim=(-0.02, 1.02))
+    else:
+        ax.set(title="Images by the probability of the right class", xlabel="probability")
+        ax.set_ylabel("images")
+    plots.style(ax)
+    return figure
+
+
+def _robustness(
+    detail: dict[str, Any], names: dict[str, str], guessing: float
+) -> matplotlib.figure.Figure:
     figure, (ax,) = plots.panels(3.8)
     labels = ["clean"] + [row["corruption"].replace("_", " ") for row in detail["corruptions"]]
     labels.append("mean of corruptions")
+    names = {who: name for who, name in names.items() if who in detail["mean"]}
     places = np.arange(len(labels))
     width = 0.8 / len(names)
     for index, who in enumerate(reversed(names)):  # stable on the left, as it came first
@@ -137,7 +193,7 @@ def _robustness(detail: dict[str, Any], names: dict[str, str]) -> matplotlib.fig
         bars = ax.bar(at, values, width, color=COLORS[who], label=names[who])
         if not plots.is_narrow():
             ax.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
-    ax.axhline(0.5, color=INK, linewidth=0.8, linestyle=":")
+    ax.axhline(guessing, color=INK, linewidth=0.8, linestyle=":")
     if plots.is_narrow():
         ax.set_xticks(places, labels, fontsize=8, rotation=90)
     else:

@@ -75,12 +75,10 @@ class Comparison:
         return math.ceil(needed / step - _ROUNDING) * step
 
 
-def balanced_accuracy(
-    candidate: np.ndarray, stable: np.ndarray, positive: np.ndarray
-) -> Comparison:
-    """Compares the mean of the two classes' accuracies.
+def balanced_accuracy(candidate: np.ndarray, stable: np.ndarray, truth: np.ndarray) -> Comparison:
+    """Compares the means of the classes' accuracies.
 
-    Each class has weight 1/2, and is a stratum of its own: the variance of a class's mean
+    Each of K classes has weight 1/K, and is a stratum of its own: the variance of a class's mean
     difference is that of its images' differences over their number; the two are independent. With
     one answer an image this is Wald's interval for paired proportions in each class (Agresti,
     Categorical Data Analysis, 3rd edition 2013, 11.1.1). It is nothing at all where no image told
@@ -93,23 +91,40 @@ def balanced_accuracy(
     Args:
         candidate: float [N], 0-1: whether, or how often, the candidate was right about each image.
         stable: the same of the other version.
-        positive: bool [N]: the image's class; at least two images of each.
+        truth: [N]: the image's class, in any form; at least two images of each.
 
     Returns:
         the comparison.
     """
     candidate, stable = np.asarray(candidate, float), np.asarray(stable, float)
-    positive = np.asarray(positive, bool)
     differences = candidate - stable
-    classes = (positive, ~positive)
-    variance = sum(_of_mean(differences[rows]) for rows in classes) / 4
+    classes = [truth == one for one in np.unique(truth)]
+    variance = sum(_of_mean(differences[rows]) for rows in classes) / len(classes) ** 2
     return _comparison(
         *(
             float(np.mean([right[rows].mean() for rows in classes]))
             for right in (candidate, stable)
         ),
         variance=float(variance),
-        images=len(positive),
+        images=len(truth),
+    )
+
+
+def log_likelihood(candidate: np.ndarray, stable: np.ndarray) -> Comparison:
+    """Compares the mean log likelihoods: minus the log losses, so that more is better.
+
+    The variance is that of the differences image by image, and at least what it is with two images
+    more, half a nat apart in favour of each version.
+
+    Args:
+        candidate: float [N], in nats, 0 or below: of the right class, by the candidate.
+        stable: the same of the other version; at least two images.
+    """
+    return _comparison(
+        float(candidate.mean()),
+        float(stable.mean()),
+        variance=_of_mean(candidate - stable),
+        images=len(candidate),
     )
 
 

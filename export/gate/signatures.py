@@ -30,7 +30,11 @@ def lacking(signatures: dict[str, Any]) -> list[str]:
             problems.append(f"{name} takes {found}, not {inputs}")
         elif name == contract.SIGNATURE_IMAGES and None in image_size(signatures):
             problems.append(f"{name} does not say the size of its images")
-        missing = set(contract.PREDICT_OUTPUTS) - set(signatures[name]["outputs"])
+        outputs = signatures[name]["outputs"]
+        scores = outputs.get(contract.OUTPUT_SCORES, {"shape": None})["shape"]
+        if scores is not None and (len(scores) != 2 or scores[1] is None):
+            problems.append(f"{name} does not say how many {contract.OUTPUT_SCORES} it answers")
+        missing = set(contract.DECISION_OUTPUTS) - set(outputs)
         problems += [f"{name} has no output {output}" for output in sorted(missing)]
     return problems
 

@@ -20,6 +20,8 @@ class Limits:
 
     margin: float
     """how much worse than stable balanced accuracy, area and robustness may be; 0-1"""
+    log_loss_margin: float
+    """how much worse log loss may be, of more than two classes; nats"""
     max_latency_ratio: float
     max_latency_ms: float | None
     """of the candidate's 95th percentile"""

@@ -725,11 +725,11 @@ def test_the_corrupted_images_are_of_both_classes_alike(both: list[gate_images.V
     found = gate_images.held_out(both).images
     chosen = gate_images.sample(found, 24)
     assert len(chosen) == 24
-    assert sum(found[index].positive for index in chosen) == 12
+    assert sum(found[index].place for index in chosen) == 12
     assert chosen == gate_images.sample(found, 24)
     assert gate_images.sample(found, 10_000) == list(range(len(found)))
-    few_positive = [image for image in found if image.positive][:4]
-    mixed = few_positive + [image for image in found if not image.positive]
+    few_positive = [image for image in found if image.place][:4]
+    mixed = few_positive + [image for image in found if not image.place]
     chosen = gate_images.sample(mixed, 24)
-    assert sum(mixed[index].positive for index in chosen) == 4
+    assert sum(mixed[index].place for index in chosen) == 4
     assert len(chosen) == 24

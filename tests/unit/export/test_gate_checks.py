@@ -15,7 +15,12 @@ from export.gate.verdict import Limits
 from training.decision import target
 
 LIMITS = Limits(
-    margin=0.05, max_latency_ratio=1.25, max_latency_ms=None, max_bytes_ratio=1.5, max_bytes=None
+    margin=0.05,
+    log_loss_margin=0.1,
+    max_latency_ratio=1.25,
+    max_latency_ms=None,
+    max_bytes_ratio=1.5,
+    max_bytes=None,
 )
 
 
@@ -25,8 +30,9 @@ def _judged(scores: np.ndarray, positive: np.ndarray, threshold: float = 0.5) ->
     answers = Answers(probability=scores, label=said, needs_review=~fine, valid=fine)
     return Judged(
         answers=answers,
-        said_positive=said,
+        said=said.astype(int),
         right=said == positive,
+        likelihoods=np.where(positive, scores, 1 - scores),
         scores=scores,
         strange=~fine,
     )
@@ -36,7 +42,8 @@ def _beside(candidate: Judged, stable: Judged, positive: np.ndarray) -> Beside:
     every = np.arange(len(positive))
     held_out = {figures.CANDIDATE: candidate, figures.STABLE: stable}
     return Beside(
-        positive=positive,
+        truth=positive.astype(int),
+        class_names=("negative", "positive"),
         held_out=held_out,
         corrupted={who: {} for who in held_out},
         corrupted_rows=every,
@@ -52,6 +59,7 @@ def _accuracy(count: int, *, flipped: int, margin: float = 0.05) -> verdict.Chec
     own = np.where(np.arange(count) < 2 * flipped, 1 - scores, scores)
     limits = Limits(
         margin=margin,
+        log_loss_margin=0.1,
         max_latency_ratio=1.25,
         max_latency_ms=None,
         max_bytes_ratio=1.5,
@@ -118,6 +126,7 @@ def _latency(candidate: np.ndarray, stable: np.ndarray, **limits: float) -> verd
     evidence = Evidence(ended=None, signatures=None, arrays=arrays)
     every = {
         "margin": 0.05,
+        "log_loss_margin": 0.1,
         "max_latency_ratio": 1.25,
         "max_latency_ms": None,
         "max_bytes_ratio": 1.5,

@@ -17,14 +17,14 @@ def _described() -> dict[str, Any]:
             "method": contract.METHOD_PREDICT,
             "inputs": {"image_bytes": {"dtype": "string", "shape": [None]}},
             "outputs": {
-                name: {"dtype": "float32", "shape": [None]} for name in contract.PREDICT_OUTPUTS
+                name: {"dtype": "float32", "shape": [None]} for name in contract.DECISION_OUTPUTS
             },
         },
         "predict_images": {
             "method": contract.METHOD_PREDICT,
             "inputs": images,
             "outputs": {
-                name: {"dtype": "float32", "shape": [None]} for name in contract.PREDICT_OUTPUTS
+                name: {"dtype": "float32", "shape": [None]} for name in contract.DECISION_OUTPUTS
             },
         },
     }
