@@ -41,6 +41,8 @@ _CONTRACT: Final = {
     "label": contract.OUTPUT_LABEL,
     "review": contract.OUTPUT_NEEDS_REVIEW,
     "valid": contract.OUTPUT_VALID,
+    "classes": contract.OUTPUT_CLASSES,
+    "scores": contract.OUTPUT_SCORES,
     "first": contract.LABEL_STABLE,
 }
 """What the script needs of the contract."""

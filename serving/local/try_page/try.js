@@ -1,5 +1,6 @@
 const byId = (id) => document.getElementById(id);
 const MIB = 2 ** 20;
+const MOST_OTHERS = 4;  // classes that are shown beside the answer
 
 /** What went wrong, in words for the person at the browser. */
 class Problem extends Error {}
@@ -218,14 +219,31 @@ function show(file, kind, size, { row, version, took, as, why }) {
   byId("about").textContent = [file.name, kind, bytes(file.size), size && `${size.width} × ${size.height} pixels`].filter(Boolean).join(", ");
   byId("picture").hidden = !size || isHuge(size);
   byId("label").textContent = valid ? row[CONTRACT.label] : "none";
-  byId("probability").textContent = probability === null ? "none" : `${probability.toFixed(4)} of the positive class`;
+  byId("probability").textContent = probability === null ? "none" : `${probability.toFixed(4)} of ${ofWhat(row)}`;
   byId("track").hidden = probability === null;
   byId("bar").style.width = `${100 * Math.min(1, Math.max(0, probability ?? 0))}%`;
+  byId("others").textContent = others(row);
+  for (const part of document.getElementsByClassName("others")) part.hidden = !others(row);
   byId("review").textContent = row[CONTRACT.review] ? "yes: a person should decide" : "no";
   byId("version").textContent = as.kind === "label" ? `${version} (${as.name})` : version;
   byId("took").textContent = `${took.toFixed(1)} ms in this browser`;
   byId("answer").hidden = false;
   if (why) complain(`The model cannot read the picture (valid=false). ${why}`);
+}
+
+/** Whose probability it is: of two classes the positive one's, of more the label's. */
+function ofWhat(row) {
+  const classes = row[CONTRACT.classes];
+  return !classes ? "the positive class" : classes.length === 2 ? classes[1] : row[CONTRACT.label];
+}
+
+/** The likeliest classes of more than two, and how likely they are. */
+function others(row) {
+  const classes = row[CONTRACT.classes], scores = row[CONTRACT.scores];
+  if (!row[CONTRACT.valid] || !classes || classes.length === 2) return "";
+  const ranked = classes.map((name, place) => [name, scores[place]]).sort(([, one], [, other]) => other - one);
+  const told = ranked.slice(1, 1 + MOST_OTHERS).map(([name, score]) => `${name} ${score.toFixed(4)}`);
+  return told.join(", ") + (ranked.length > 1 + MOST_OTHERS ? ", …" : "");
 }
 
 function complain(text) {

@@ -128,13 +128,25 @@ def test_a_dropped_picture_gets_the_clients_answer(
     page.wait(ANSWERED)
 
     assert page.text("label") == expected.label
-    assert page.text("probability") == f"{expected.probability:.4f} of the positive class"
+    assert page.text("probability") == f"{expected.probability:.4f} of defective"
     assert page.text("review") == ("yes: a person should decide" if expected.needs_review else "no")
     assert page.text("version") == "1 (stable)"
     assert page.text("about").startswith(f"{sample.name}, PNG, ")
     assert page.text("about").endswith("300 \N{MULTIPLICATION SIGN} 300 pixels")
     assert page.value("document.getElementById('picture').naturalWidth") == 300
     assert page.text("problem") == ""
+
+
+def test_of_many_classes_the_next_ones_are_told(page: Page, sample: Path) -> None:
+    names, scores = [f"class {place}" for place in range(7)], [0.05, 0.3, 0.4, 0.1, 0.08, 0.07, 0]
+    row = json.dumps({"valid": True, "label": names[2], "classes": names, "scores": scores})
+    assert page.value(f"ofWhat({row})") == "class 2"
+    assert page.value(f"others({row})") == (
+        "class 1 0.3000, class 3 0.1000, class 4 0.0800, class 5 0.0700, …"
+    )
+    page.choose("file", sample)
+    page.wait(ANSWERED)
+    assert page.value("document.getElementById('others').hidden")  # there are two
 
 
 def test_curl_and_python_as_they_are_shown_get_the_same_answer(
