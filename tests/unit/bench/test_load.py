@@ -121,8 +121,11 @@ def test_nobody_listening_is_an_error_for_each_caller():
 
 def predict_response(probability: float, label: str) -> bytes:
     response = pb.PredictResponse()
-    for name, value in zip(contract.PREDICT_OUTPUTS, ([probability], [label], [False], [True])):
-        value = np.array(value, np.float32) if name == contract.OUTPUT_PROBABILITY else value
+    scores = [[1 - probability, probability]]
+    values = ([probability], [label], [False], [True], [["bad", "good"]], scores)
+    for name, value in zip(contract.PREDICT_OUTPUTS, values, strict=True):
+        if name in (contract.OUTPUT_PROBABILITY, contract.OUTPUT_SCORES):
+            value = np.array(value, np.float32)
         response.outputs[name].CopyFrom(tensors.to_proto(value))
     return response.SerializeToString()
 
