@@ -78,14 +78,14 @@ def runs(images: Path, tmp_path_factory: pytest.TempPathFactory, command: Callab
 
 
 class _Worse(signatures.Servable):
-    def _probability_or_nan(self, images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        return 1.0 - super()._probability_or_nan(images, valid)
+    def _scores_or_nan(self, images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        return 1.0 - super()._scores_or_nan(images, valid)
 
 
 class _SometimesNaN(signatures.Servable):
-    def _probability_or_nan(self, images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-        probability = super()._probability_or_nan(images, valid)
-        return tf.where(probability > 0.97, np.float32("nan"), probability)
+    def _scores_or_nan(self, images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        scores = super()._scores_or_nan(images, valid)
+        return tf.where(scores[:, 1:] > 0.97, np.float32("nan"), scores)
 
 
 class _Renamed(signatures.Servable):
@@ -671,7 +671,7 @@ def test_an_image_with_both_labels_judges_nobody(both: list[gate_images.Version]
     _change_split(both[1].made, change)
     found = gate_images.held_out(both)
     assert len(found.images) == len(whole.images) - 1
-    assert found.left_out["it is listed with both labels"] == 2
+    assert found.left_out["it is listed with several labels"] == 2
 
 
 def test_given_images_leave_out_those_that_were_learned_from(

@@ -75,7 +75,7 @@ def test_the_page_shows_odd_names_as_they_are_and_odd_files_as_training_sees_the
     made: Path,
 ) -> None:
     page = pages.whole(made / "report.html")
-    assert pages.plots(page) == 3
+    assert pages.plots(page) == 4
     assert page.count('<img src="data:image/png;base64,') >= 1
     assert "No picture" not in page
     assert "not finite" not in page
@@ -96,7 +96,7 @@ def test_pictures_and_plots_that_cannot_be_shown_are_said_in_words(
     page = (tmp_path / "page.html").read_text()
     assert '<p class="note">No picture: InputError: Expected the images of run' in page
     assert '<p class="note">No plot: KeyError: &#39;loss&#39;</p>' in page
-    assert pages.plots(page) == 2
+    assert pages.plots(page) == 3
     assert "a picture cannot be shown, and the page says why" in caplog.text
     assert "a plot cannot be drawn, and its page says why: KeyError" in caplog.text
 

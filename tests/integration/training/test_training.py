@@ -137,7 +137,7 @@ def test_a_broken_file_is_named_with_the_reason(whole: Path) -> None:
 
 
 def test_the_page_needs_nothing_from_elsewhere(whole: Path) -> None:
-    assert pages.plots(pages.whole(whole / "report.html")) == 3
+    assert pages.plots(pages.whole(whole / "report.html")) == 4
 
 
 def test_an_interrupted_run_is_no_run_and_goes_on_to_the_same_result(
