@@ -13,7 +13,6 @@ import numpy as np
 from export.gate import (
     corruptions,
     evidence as gate_evidence,
-    paired,
     signatures as gate_signatures,
     timing,
 )
@@ -21,6 +20,7 @@ from export.gate.child import Evidence
 from export.gate.figures import CANDIDATE, STABLE, Beside, balanced
 from export.gate.images import LEAST_OF_A_CLASS, Version, comparable
 from export.gate.verdict import FAILS, HOLDS, UNKNOWN, Check, Limits, not_reached, skipped
+from training.comparing import paired
 from training.decision.decision import INSIDE
 
 NAMES = (

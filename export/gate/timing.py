@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from export.gate.paired import CONFIDENCE
+from training.comparing.paired import CONFIDENCE
 
 BLOCK = 10
 """Calls drawn together."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.gate import checks, corruptions, figures, images, paired, verdict
+from export.gate import checks, corruptions, figures, images, verdict
 from export.gate.child import Evidence
 from export.gate.evidence import CORRUPTED, HELD_OUT, key
 from export.gate.figures import CANDIDATE, STABLE, Beside
@@ -16,6 +16,7 @@ from export.gate.images import HeldOut, Image
 from export.gate.verdict import Limits
 from foundation.command_line import InputError
 from tfs_client import contract
+from training.comparing import paired
 
 NAMES = ("cat", "dog", "owl")
 LIMITS = Limits(

@@ -8,9 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from export.gate import (
-    paired,
-)
+from training.comparing import paired
 
 ONE_SIDED_95 = 1.6448536269514722
 
