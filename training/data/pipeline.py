@@ -15,8 +15,8 @@ import tensorflow as tf
 from training.config import RunConfig
 from training.data import preprocessing
 
-SHUFFLE_BUFFER = 8192
-"""Images held for shuffling: 100 MB at 64x64. Beyond it see `file_order`."""
+SHUFFLE_BYTES = 8192 * 64 * 64 * 3
+"""Of decoded images held for shuffling: 8,192 at 64x64. Beyond it see `file_order`."""
 
 
 def pixels(files: Sequence[str], targets: Sequence[int], config: RunConfig) -> tf.data.Dataset:
@@ -53,14 +53,22 @@ def scaled_batches(images: tf.data.Dataset, config: RunConfig) -> tf.data.Datase
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def file_order(count: int, seed: int) -> np.ndarray:
+def shuffle_buffer(count: int, config: RunConfig) -> int:
+    """How many of `count` images are held for shuffling: as many as fit, at least a batch."""
+    fit = SHUFFLE_BYTES // (config.image_height * config.image_width * 3)
+    return min(count, max(fit, config.batch_size))
+
+
+def file_order(count: int, config: RunConfig) -> np.ndarray:
     """The order in which training files are read: int [count].
 
     Where the buffer holds all of them it shuffles them whole and the order does not matter. Where
     it does not, files listed class by class would come class by class, so the list is shuffled.
     """
     order = np.arange(count)
-    return order if count <= SHUFFLE_BUFFER else np.random.default_rng(seed).permutation(order)
+    if shuffle_buffer(count, config) == count:
+        return order
+    return np.random.default_rng(config.seed).permutation(order)
 
 
 def cached(dataset: tf.data.Dataset, count: int, config: RunConfig, file: Path) -> tf.data.Dataset:
@@ -91,7 +99,7 @@ def epoch_batches(
         Batches (float32 [B, H, W, 3] in 0-1, float32 [B]); the last one may be smaller.
     """
     order = images.shuffle(
-        min(count, SHUFFLE_BUFFER),
+        shuffle_buffer(count, config),
         seed=config.seed * 100_003 + epoch,
         reshuffle_each_iteration=False,
     )

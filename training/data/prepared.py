@@ -59,7 +59,7 @@ class PreparedData:
         cache.mkdir(parents=True)
         config = self.config
         count = len(self.splits["train"])
-        order = pipeline.file_order(count, config.seed)
+        order = pipeline.file_order(count, config)
         listed = self.files("train")
         files = [listed[index] for index in order]
         train = pipeline.pixels(files, self.targets("train")[order], config)

@@ -58,14 +58,26 @@ def test_the_same_epoch_is_the_same_again_and_another_is_another(files: tuple) -
 def test_more_images_than_the_buffer_holds_are_mixed_all_the_same(
     files: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "SHUFFLE_BUFFER", 4)
+    monkeypatch.setattr(pipeline, "SHUFFLE_BYTES", 0)
     paths, targets = files
-    order = pipeline.file_order(40, seed=1)
+    assert pipeline.shuffle_buffer(40, STILL) == STILL.batch_size < 40
+    order = pipeline.file_order(40, STILL)
     assert sorted(order) == list(range(40))
-    assert np.array_equal(order, pipeline.file_order(40, seed=1))
+    assert np.array_equal(order, pipeline.file_order(40, STILL))
     images = pipeline.pixels([paths[i] for i in order], [targets[i] for i in order], STILL)
     first, *_ = pipeline.epoch_batches(images, 40, 0, STILL)
     assert set(first[1].numpy()) == {0.0, 1.0}  # listed class by class, met mixed
+
+
+def test_the_buffer_holds_as_many_images_as_fit_whatever_their_size() -> None:
+    many = 10**6
+    assert pipeline.shuffle_buffer(many, RunConfig()) == 8192
+    large = RunConfig(image_height=1024, image_width=1024)
+    assert pipeline.shuffle_buffer(many, large) == 32  # 100 MB, where it was 26 GB
+    huge = RunConfig(image_height=4096, image_width=4096, batch_size=8)
+    assert pipeline.shuffle_buffer(many, huge) == 8  # a batch all the same
+    assert pipeline.shuffle_buffer(40, large) == 32
+    assert pipeline.shuffle_buffer(20, large) == 20
 
 
 def test_steps_per_epoch_bound_an_epoch(files: tuple) -> None:
