@@ -58,6 +58,14 @@ train: $(ENVIRONMENT) ## train on DATA=folder or manifest (or the sample set); R
 decide: $(ENVIRONMENT) ## choose threshold and review band anew, no training: TARGET="recall>=0.95"
 	$(BIN)/python -m training.decide $(if $(filter command environment,$(origin TARGET)),"$(TARGET)") $(if $(RUN),--run "$(RUN)") $(ARGS)
 
+.PHONY: runs
+runs: $(ENVIRONMENT) ## all runs beside each other -> runs/index.html; ARGS="--by log_loss"
+	$(BIN)/python -m training.list_runs $(ARGS)
+
+.PHONY: compare-runs
+compare-runs: $(ENVIRONMENT) ## A=run B=run, in pairs on their test images -> build/compare-runs.html
+	$(BIN)/python -m training.compare_runs $(if $(A),"$(A)") $(if $(B),"$(B)") $(ARGS)
+
 .PHONY: export
 export: $(ENVIRONMENT) ## RUN=name (or the latest) becomes a version; AGAIN=1: though it is one
 	$(BIN)/python -m export.saved_model $(if $(RUN),--run "$(RUN)") $(if $(filter 1,$(AGAIN)),,--if-new) $(ARGS)

@@ -135,17 +135,18 @@ def write_json(path: Path, content: Any) -> None:
 
     NaN and infinities are written as null, which every JSON reader takes.
     """
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False)
     files.write(path, text + "\n")
 
 
-def _finite(content: Any) -> Any:
+def finite(content: Any) -> Any:
+    """The content with null in place of NaN and infinities, which JSON does not have."""
     if isinstance(content, float):
         return content if content == content and abs(content) != float("inf") else None
     if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
+        return {key: finite(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_finite(value) for value in content]
+        return [finite(value) for value in content]
     return content
 
 

@@ -165,6 +165,16 @@ def train(
             run.point_latest(final)
             page.list_page(final / run.REPORT)
             logger.info("report: %s", final / run.REPORT)
+            logger.info(_next_steps(len(found.class_names)))
+
+
+def _next_steps(classes: int) -> str:
+    """What one does with a run, for people."""
+    target = "recall>=0.95" if classes == 2 else "accuracy>=0.98"
+    return (
+        f'next: make decide TARGET="{target}" (other answers, nothing is trained), make export, make '
+        "runs (all runs beside each other)"
+    )
 
 
 @contextlib.contextmanager
