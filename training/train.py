@@ -172,8 +172,8 @@ def _next_steps(classes: int) -> str:
     """What one does with a run, for people."""
     target = "recall>=0.95" if classes == 2 else "accuracy>=0.98"
     return (
-        f'next: make decide TARGET="{target}" (other answers, nothing is trained), make export, make '
-        "runs (all runs beside each other)"
+        f'next: make decide TARGET="{target}" (other answers, nothing is trained), make export, '
+        "make runs (all runs beside each other)"
     )
 
 
