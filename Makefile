@@ -58,6 +58,10 @@ train: $(ENVIRONMENT) ## train on DATA=folder or manifest (or the sample set); R
 decide: $(ENVIRONMENT) ## choose threshold and review band anew, no training: TARGET="recall>=0.95"
 	$(BIN)/python -m training.decide $(if $(filter command environment,$(origin TARGET)),"$(TARGET)") $(if $(RUN),--run "$(RUN)") $(ARGS)
 
+.PHONY: evaluate
+evaluate: $(ENVIRONMENT) ## train on each of FOLDS=5 folds, resumable -> build/evaluate.html
+	$(BIN)/python -m training.evaluate $(if $(FOLDS),--folds "$(FOLDS)") $(ARGS)
+
 .PHONY: runs
 runs: $(ENVIRONMENT) ## all runs beside each other -> runs/index.html; ARGS="--by log_loss"
 	$(BIN)/python -m training.list_runs $(ARGS)

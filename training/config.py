@@ -26,7 +26,7 @@ CHOICES = {
 GROUPS = {
     "images": (
         *("data", "positive", "max_images", "max_broken_share", "max_megapixels"),
-        *("train_share", "validation_share"),
+        *("train_share", "validation_share", "folds", "fold"),
     ),
     "model": ("architecture", "image_height", "image_width", "precision"),
     "training": (
@@ -52,6 +52,9 @@ MOST_MEGAPIXELS = 1e6
 
 DECIDED_OTHERWISE = ("threshold", "review_margin")
 """Settings of runs from before training/decide.py; run.Run.decision reads them."""
+
+ADDED_LATER = ("folds", "fold")
+"""Settings that runs did not always have; None means what it was before."""
 
 WHERE_NOT_WHAT = ("data", "runs", "cache_memory_mb")
 """Settings that say where or how, and cannot change a run's result: not part of its identity."""
@@ -134,6 +137,14 @@ class RunConfig:
         0.15,
         "share of the images for validation (0-1); the rest is the test set, looked at once",
     )
+    folds: int | None = _setting(
+        None,
+        "divide the images into so many parts, one of which is the test set: see --fold; `make "
+        "evaluate` trains them all",
+    )
+    fold: int | None = _setting(
+        None, "which of the parts is the test set (1 to --folds); the shares are those of the rest"
+    )
     max_images: int | None = _setting(
         None,
         "take only so many images, in the classes' proportions: for a quick try of the whole road",
@@ -195,6 +206,19 @@ class RunConfig:
             shares,
         )
         _expect(
+            (self.folds is None) == (self.fold is None),
+            "folds, fold",
+            "given both or neither",
+            (self.folds, self.fold),
+        )
+        _expect(self.folds is None or 2 <= self.folds <= MOST, "folds", "2 or more", self.folds)
+        _expect(
+            self.fold is None or 1 <= self.fold <= (self.folds or 0),
+            "fold",
+            f"1 to {self.folds}",
+            self.fold,
+        )
+        _expect(
             not self.quarter_turns or self.image_height == self.image_width,
             "quarter_turns",
             "square images",
@@ -211,6 +235,9 @@ class RunConfig:
         settings = dataclasses.asdict(self)
         for name in WHERE_NOT_WHAT:
             del settings[name]
+        for name in ADDED_LATER:
+            if settings[name] is None:  # a run from before it was there is the same run
+                del settings[name]
         text = json.dumps([settings, data_fingerprint], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -19,7 +19,7 @@ from training.config import RunConfig
 from training.data import pipeline
 from training.data.inspection import Inspection
 from training.data.items import SPLITS, Dataset, Item, SetAside
-from training.data.split import blocks, open_splits, split
+from training.data.split import blocks, open_splits, split, split_by_fold
 
 logger = logging.getLogger(__name__)
 
@@ -87,13 +87,17 @@ def prepare(dataset: Dataset, inspection: Inspection, config: RunConfig) -> Prep
     Raises:
         InputError: a split would lack a class; says which, and why.
     """
-    names = split(
-        inspection.items,
-        inspection.content,
-        train_share=config.train_share,
-        validation_share=config.validation_share,
-        seed=config.seed,
-    )
+    how = {
+        "train_share": config.train_share,
+        "validation_share": config.validation_share,
+        "seed": config.seed,
+    }
+    if config.fold is not None and config.folds is not None:
+        names = split_by_fold(
+            inspection.items, inspection.content, fold=config.fold, folds=config.folds, **how
+        )
+    else:
+        names = split(inspection.items, inspection.content, **how)
     splits = {
         name: tuple(item for item, where in zip(inspection.items, names) if where == name)
         for name in SPLITS

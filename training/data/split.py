@@ -55,15 +55,98 @@ def split(
         InputError: a block is fixed to two splits; names the items.
     """
     together = blocks(items, content)
+    shares = np.array([train_share, validation_share, 1 - train_share - validation_share])
+    places = _placed(items, together, _choices(items, together), shares, seed)
+    return [SPLITS[place] for place in places]
+
+
+def split_by_fold(
+    items: Sequence[Item],
+    content: Sequence[str],
+    *,
+    fold: int,
+    folds: int,
+    train_share: float,
+    validation_share: float,
+    seed: int,
+) -> list[str]:
+    """As `split`, but the test set is one of so many parts, which together are all images.
+
+    Args:
+        items: N labelled images, none of them fixed to a split.
+        content: N keys; equal keys mean identical pictures.
+        fold: 1 to `folds`.
+        folds: how many parts; the same images and seed give the same ones.
+        train_share: 0-1; of the rest, in proportion with `validation_share`.
+        validation_share: 0-1.
+        seed: of the random order.
+
+    Raises:
+        InputError: a split is fixed, or a class has fewer groups than there are folds.
+    """
+    fixed = next((item for item in items if item.split), None)
+    if fixed is not None:
+        raise InputError(
+            f"Expected images whose splits are open, for --folds. Received: {fixed.path}, which is "
+            f"fixed to {fixed.split}. Give data without fixed splits."
+        )
+    together = blocks(items, content)
+    everywhere = [tuple(range(folds))] * len(together)
+    parts = _placed(items, together, everywhere, np.full(folds, 1 / folds), seed)
+    _check_each_fold(items, together, parts, folds)
+    rest = [index for index, part in enumerate(parts) if part != fold - 1]
+    kept = [items[index] for index in rest]
+    inner = blocks(kept, [content[index] for index in rest])
+    shares = np.array([train_share, validation_share]) / (train_share + validation_share)
+    result = ["test"] * len(items)
+    places = _placed(kept, inner, [(0, 1)] * len(inner), shares, seed)
+    for index, place in zip(rest, places):
+        result[index] = SPLITS[place]
+    return result
+
+
+def _check_each_fold(
+    items: Sequence[Item], together: Sequence[Sequence[int]], parts: Sequence[int], folds: int
+) -> None:
+    """Refuses more folds than some class can fill, before the first one is trained."""
+    there = collections.defaultdict(set)
+    for item, part in zip(items, parts):
+        there[item.label].add(part)
+    label, most = min(
+        ((label, len(found)) for label, found in there.items()), key=lambda one: one[1]
+    )
+    if most < folds:
+        groups = sum(any(items[index].label == label for index in block) for block in together)
+        raise InputError(
+            f"Expected images of every class in every fold. Received: {folds} folds, and {groups} "
+            f"group{'s' * (groups != 1)} of {label} (one group, or the same picture, is never torn "
+            f"apart), in {most} of them. Take fewer folds, or add images of {label}."
+        )
+
+
+def _placed(
+    items: Sequence[Item],
+    together: Sequence[Sequence[int]],
+    choices: Sequence[tuple[int, ...]],
+    shares: np.ndarray,
+    seed: int,
+) -> list[int]:
+    """Where each item goes, by its block: N places, 0 to P-1.
+
+    Args:
+        items: N.
+        together: the blocks, as indices of items.
+        choices: the places that each block may go to.
+        shares: float [P], of all items.
+        seed: of the random order.
+    """
     counts = _counts(items, together)
     sizes = counts.sum(axis=0)
-    shares = np.array([train_share, validation_share, 1 - train_share - validation_share])
-    choices = _choices(items, together)
     missing = _wished(counts, choices, shares)
     rarity = np.where(counts > 0, sizes, np.inf).min(axis=1)
     coverage = _Coverage([{items[index].label for index in block} for block in together], choices)
 
-    result = [""] * len(items)
+    result = [0] * len(items)
     unplaced = sizes.copy()
     order = np.random.default_rng(seed).permutation(len(together))
     for row in sorted(
@@ -79,7 +162,7 @@ def split(
         missing[place] -= counts[row]
         unplaced -= counts[row]
         for index in together[row]:
-            result[index] = SPLITS[place]
+            result[index] = place
     return result
 
 
@@ -117,10 +200,10 @@ def _counts(items: Sequence[Item], together: Sequence[Sequence[int]]) -> np.ndar
 def _wished(
     counts: np.ndarray, choices: Sequence[tuple[int, ...]], shares: np.ndarray
 ) -> np.ndarray:
-    """How many images of each stratum each split should get: float [3, strata]."""
-    if any(len(places) == len(SPLITS) for places in choices):
+    """How many images of each stratum each place should get: float [P, strata]."""
+    if any(len(places) == len(shares) for places in choices):
         return shares[:, np.newaxis] * counts.sum(axis=0)  # what is free fills up what is fixed
-    wished = np.zeros((len(SPLITS), counts.shape[1]))
+    wished = np.zeros((len(shares), counts.shape[1]))
     for count, places in zip(counts, choices):
         wished[list(places)] += np.outer(shares[list(places)] / shares[list(places)].sum(), count)
     return wished

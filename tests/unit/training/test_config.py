@@ -161,6 +161,20 @@ def test_quarter_turns_need_square_images() -> None:
         RunConfig(quarter_turns=True, image_width=32)
 
 
+def test_the_identity_of_a_run_from_before_there_were_folds_is_what_it_was() -> None:
+    assert RunConfig().identity("data") == "60aceb5554cc"
+    assert RunConfig(seed=7, epochs=3).identity("data") == "771857cc8d3e"
+    assert RunConfig(folds=5, fold=2).identity("data") != RunConfig(folds=5, fold=1).identity(
+        "data"
+    )
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(5, None), (None, 1), (1, 1), (5, 0), (5, 6)])
+def test_a_fold_is_one_of_the_folds(folds: int | None, fold: int | None) -> None:
+    with pytest.raises(InputError, match="--fold"):
+        RunConfig(folds=folds, fold=fold)
+
+
 def test_identity_follows_settings_and_data_but_not_places() -> None:
     config = RunConfig()
     same = dataclasses.replace(config, runs="elsewhere", data="moved", cache_memory_mb=1)

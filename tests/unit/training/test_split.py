@@ -11,7 +11,7 @@ import pytest
 from foundation.command_line import InputError
 from training.data import dataset
 from training.data.dataset import Item
-from training.data.split import split
+from training.data.split import split, split_by_fold
 
 SHARES = {"train_share": 0.6, "validation_share": 0.15}
 
@@ -196,3 +196,39 @@ def test_an_open_place_keeps_its_share_where_others_are_fixed() -> None:
     names = split(items, _unique(items), **SHARES, seed=1)
     assert collections.Counter(names) == {"train": 60, "validation": 15, "test": 25}
     assert set(names[:20]) == {"test"}
+
+
+def test_the_folds_are_all_images_once_and_keep_groups_and_classes() -> None:
+    items = [
+        Item(path=f"{index}", label="ab"[index % 3 == 0], group=f"g{index // 2}", stratum="x")
+        for index in range(60)
+    ]
+    content = [item.path for item in items]
+    shares = {"train_share": 0.6, "validation_share": 0.15, "seed": 1}
+    found = [split_by_fold(items, content, fold=fold, folds=5, **shares) for fold in range(1, 6)]
+    tested = [[at for at, name in enumerate(names) if name == "test"] for names in found]
+    assert sorted(at for one in tested for at in one) == list(range(60))
+    for names in found:
+        for name in ("train", "validation", "test"):
+            labels = {item.label for item, where in zip(items, names) if where == name}
+            assert labels == {"a", "b"}
+        for first in range(0, 60, 2):
+            assert names[first] == names[first + 1]  # one group
+        # of the 48 that are left, four to one
+        assert names.count("validation") in (9, 10, 11)
+    assert split_by_fold(items, content, fold=2, folds=5, **shares) == found[1]
+
+
+def test_folds_of_images_that_are_fixed_to_a_split_are_refused() -> None:
+    items = [Item(path="a", label="x", split="test", stratum="x")]
+    with pytest.raises(InputError, match=r"for --folds\. Received: a, which is fixed to test"):
+        split_by_fold(items, ["a"], fold=1, folds=2, train_share=0.6, validation_share=0.2, seed=1)
+
+
+def test_more_folds_than_a_class_can_fill_are_refused() -> None:
+    items = [Item(path=f"{at}", label="ab"[at < 3], stratum="ab"[at < 3]) for at in range(40)]
+    content = [item.path for item in items]
+    shares = {"train_share": 0.6, "validation_share": 0.2, "seed": 1}
+    with pytest.raises(InputError, match=r"4 folds, and 3 groups of b .*in 3 of them"):
+        split_by_fold(items, content, fold=1, folds=4, **shares)
+    assert "test" in split_by_fold(items, content, fold=1, folds=3, **shares)

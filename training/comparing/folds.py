@@ -1,0 +1,139 @@
+"""The runs of all folds as one: every image was tested once, by a run that did not train on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import scipy.stats
+from numpy.typing import NDArray
+
+from training import chance, run
+from training.decision.decision import Answers, Decision
+
+REPORTED: Final = ("roc_auc", "balanced_accuracy", "accuracy", "log_loss", "calibration_error")
+
+LEAST_DOUBT: Final = 0.9
+"""Probability of another class than the label's, from which on the label is doubted."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spread:
+    """One figure over several runs."""
+
+    values: tuple[float | None, ...]
+    mean: float | None
+    """None where a run has none"""
+    deviation: float | None
+    """standard deviation; None of a single run"""
+    interval: tuple[float, float] | None
+    """of the mean, 95 %, by Student's t. The folds share most of their training images, so that it
+    is somewhat too narrow (Nadeau and Bengio, Machine Learning 52, 2003)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """An image whose label may be wrong."""
+
+    made: run.Run
+    path: str
+    label: str
+    said: str
+    probability: float
+    """of what was said, 0-1, calibrated"""
+
+
+def spreads(runs: Sequence[run.Run]) -> dict[str, Spread]:
+    """The test figures over the runs, each under its own decision."""
+    tests = [made.metrics()["test"] for made in runs]
+    return {name: spread([test[name] for test in tests]) for name in REPORTED}
+
+
+def spread(values: Sequence[float | None]) -> Spread:
+    """Mean, standard deviation and interval of a figure."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return Spread(values=tuple(values), mean=None, deviation=None, interval=None)
+    mean = statistics.mean(known)
+    if len(known) == 1:
+        return Spread(values=tuple(values), mean=mean, deviation=None, interval=None)
+    deviation = statistics.stdev(known)
+    reach = float(scipy.stats.t.ppf(0.975, len(known) - 1)) * deviation / math.sqrt(len(known))
+    return Spread(
+        values=tuple(values),
+        mean=mean,
+        deviation=deviation,
+        interval=(mean - reach, mean + reach),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Together:
+    """The answers to all test images of several runs."""
+
+    class_names: tuple[str, ...]
+    rows: tuple[run.Prediction, ...]
+    targets: NDArray[np.int_]
+    """int [N]"""
+    answers: Answers
+
+    def metrics(self) -> dict[str, Any]:
+        """As metrics.json of one run; the thresholds are the runs' own."""
+        from training.decision import metrics, metrics_of_many
+
+        if len(self.class_names) == 2:
+            found = metrics.metrics(self.targets, self.answers, math.nan)
+            return {name: value for name, value in found.items() if name != "threshold"}
+        return metrics_of_many.metrics_of_many(self.targets, self.answers, self.class_names)
+
+    def most_frequent_share(self) -> float:
+        """The accuracy of always answering the most frequent class."""
+        return float(np.bincount(self.targets).max() / len(self.targets))
+
+    def doubts(self) -> list[str]:
+        """Why the settings are not shown to be better than guessing."""
+        return chance.doubts(self.metrics())
+
+
+def together(runs: Sequence[run.Run]) -> Together:
+    """Puts the test sets of runs of the same classes one behind the other."""
+    names = runs[0].class_names
+    rows = [row for made in runs for row in made.predictions() if row.split == "test"]
+    places = {name: place for place, name in enumerate(names)}
+    return Together(
+        class_names=names,
+        rows=tuple(rows),
+        targets=np.array([places[row.label] for row in rows], int),
+        answers=Answers(
+            scores=np.array([row.scores for row in rows], np.float32),
+            decided=np.array([places[row.predicted] for row in rows], int),
+            review=np.array([row.review for row in rows], bool),
+        ),
+    )
+
+
+def doubted_labels(runs: Sequence[run.Run]) -> list[Doubt]:
+    """Images of which a run that did not train on them is sure that they are of another class.
+
+    The surest first. Not every one is a wrong label: some are pictures that no model reads.
+    """
+    found = []
+    for made in runs:
+        for row in made.predictions():
+            sure = max(row.scores)
+            said = made.class_names[row.scores.index(sure)]
+            if row.split == "test" and said != row.label and sure >= LEAST_DOUBT:
+                found.append(
+                    Doubt(made=made, path=row.path, label=row.label, said=said, probability=sure)
+                )
+    return sorted(found, key=lambda doubt: -doubt.probability)
+
+
+def thresholds(runs: Sequence[run.Run]) -> list[float] | None:
+    """The thresholds of runs of two classes; None of more."""
+    found = [made.decision.threshold for made in runs if isinstance(made.decision, Decision)]
+    return found if len(found) == len(runs) else None

@@ -1,0 +1,156 @@
+"""How good are these settings? Trains them on every fold of the images, and with several seeds.
+
+    make evaluate                                 five folds of the sample set, about ten minutes
+    make evaluate FOLDS=10 ARGS="--data my_images/ --epochs 40"
+    make evaluate ARGS="--seeds 3"                five folds by three seeds
+
+Every image is tested once by a run that did not train on it. ARGS are flags of training.train. Each
+fold is an ordinary run in build/runs, so runs/latest stays; a fold that stands there is not trained
+again, so an evaluation that was interrupted goes on where it was: run the same command again.
+Writes build/evaluate.json and a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import logging
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from foundation import command_line, figures, quiet_tensorflow
+from foundation.command_line import InputError
+from foundation.pages import page
+from foundation.progress import Progress
+from training import run
+from training.comparing import folds
+from training.comparing.folds import Spread, Together
+
+logger = logging.getLogger("training.evaluate")
+
+RUNS: Final = figures.BUILD_DIR / "runs"
+FIGURES: Final = figures.BUILD_DIR / "evaluate.json"
+
+OWN: Final = ("--runs", "--seed", "--fold", "--folds", "--resume")
+"""Flags of training.train that are set here."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; prints the page's path on stdout."""
+    parser = command_line.Parser(
+        prog="python -m training.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # --seed is a flag of training's, and not short for --seeds
+    )
+    parser.add_argument("--folds", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="repeat it with so many seeds (default: %(default)s)"
+    )
+    typed = sys.argv[1:] if argv is None else argv
+    args, flags = parser.parse_known_args(typed)
+    command_line.configure_logging()
+    command = shlex.join(["python", "-m", "training.evaluate", *typed])
+    return command_line.run(parser.prog, lambda: _command(args.folds, args.seeds, flags, command))
+
+
+def _command(count: int, seeds: int, flags: list[str], command: str) -> int:
+    started = datetime.datetime.now(datetime.timezone.utc)
+    if count < 2 or seeds < 1:
+        raise InputError(
+            f"Expected --folds of 2 or more and --seeds of 1 or more. Received: {count}, {seeds}."
+        )
+    own = [flag for flag in flags if flag.split("=")[0] in OWN]
+    if own:
+        raise InputError(
+            f"Expected flags of training.train but {', '.join(OWN)}. Received: {own[0]}."
+        )
+    made = _train_all(count, seeds, flags)
+    spreads = folds.spreads(made)
+    pooled = [folds.together(made[start : start + count]) for start in range(0, len(made), count)]
+    for line in _told(spreads, pooled[0], len(made)):
+        logger.info("%s", line)
+    for doubt in pooled[0].doubts():
+        logger.warning("not shown to be better than guessing: %s", doubt)
+    figures.write_json(FIGURES, _as_json(made, spreads, pooled))
+    quiet_tensorflow.import_tensorflow(keras=False)  # the page shows pictures
+    from training.comparing import folds_page
+
+    path = FIGURES.with_suffix(".html")
+    folds_page.write(path, made, spreads, pooled[0], page.origin(command, started))
+    print(path)
+    return 0
+
+
+def _train_all(count: int, seeds: int, flags: list[str]) -> list[run.Run]:
+    """The runs of all folds, seed by seed."""
+    made = []
+    with Progress("evaluation", total=count * seeds, unit="folds") as shown:
+        for seed in range(1, seeds + 1):
+            for fold in range(1, count + 1):
+                shown.note(f"seed {seed}, fold {fold}")
+                made.append(_train(fold, count, seed, flags))
+                shown.add()
+    return made
+
+
+def _train(fold: int, count: int, seed: int, flags: list[str]) -> run.Run:
+    """A process a run, because TensorFlow's devices and determinism are set once a process."""
+    own = ("--runs", str(RUNS), "--seed", str(seed), "--folds", str(count), "--fold", str(fold))
+    done = subprocess.run(
+        [sys.executable, "-m", "training.train", *own, *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise InputError(
+            f"Expected fold {fold} to train. Received: exit code {done.returncode}; the reason "
+            "stands above. What stands already is kept."
+        )
+    return run.load(Path(done.stdout.strip()))
+
+
+def _told(spreads: dict[str, Spread], pooled: Together, count: int) -> list[str]:
+    lines = [f"{count} runs, {len(pooled.rows)} images, each tested by a run that did not see it"]
+    for name, found in spreads.items():
+        if found.mean is None:
+            lines.append(f"{name}: none, a fold has too few images of a class")
+            continue
+        reach = (
+            "" if found.interval is None else f" [{found.interval[0]:.3f}, {found.interval[1]:.3f}]"
+        )
+        spread = "" if found.deviation is None else f" ± {found.deviation:.3f}"
+        lines.append(f"{name}: {found.mean:.3f}{spread}{reach}")
+    lines.append(f"always the most frequent class: accuracy {pooled.most_frequent_share():.3f}")
+    return lines
+
+
+def _as_json(
+    made: list[run.Run], spreads: dict[str, Spread], pooled: list[Together]
+) -> dict[str, Any]:
+    return {
+        "runs": [one.id for one in made],
+        "figures": {name: dataclasses.asdict(found) for name, found in spreads.items()},
+        "together": [one.metrics() for one in pooled],
+        "most_frequent_share": pooled[0].most_frequent_share(),
+        "not_shown_better_than_guessing": pooled[0].doubts(),
+        "thresholds": folds.thresholds(made),
+        "doubted_labels": [
+            {
+                "path": doubt.path,
+                "label": doubt.label,
+                "said": doubt.said,
+                "probability": doubt.probability,
+            }
+            for doubt in folds.doubted_labels(made[: len(made) // len(pooled)])
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
