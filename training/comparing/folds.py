@@ -50,11 +50,14 @@ class Doubt:
 def spreads(runs: Sequence[run.Run]) -> dict[str, Spread]:
     """The test figures over the runs, each under its own decision."""
     tests = [made.metrics()["test"] for made in runs]
-    return {name: spread([test[name] for test in tests]) for name in REPORTED}
+    return {
+        name: spread([test[name] for test in tests], math.inf if name == "log_loss" else 1.0)
+        for name in REPORTED
+    }
 
 
-def spread(values: Sequence[float | None]) -> Spread:
-    """Mean, standard deviation and interval of a figure."""
+def spread(values: Sequence[float | None], most: float = 1.0) -> Spread:
+    """Mean, standard deviation and interval of a figure between 0 and `most`."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return Spread(values=tuple(values), mean=None, deviation=None, interval=None)
@@ -67,7 +70,7 @@ def spread(values: Sequence[float | None]) -> Spread:
         values=tuple(values),
         mean=mean,
         deviation=deviation,
-        interval=(mean - reach, mean + reach),
+        interval=(max(mean - reach, 0.0), min(mean + reach, most)),
     )
 
 
