@@ -16,7 +16,7 @@ ODD_NUMBERS = re.compile(
     r"\b(?:nan|None|True|False|inf)\b"
     r"|(?<![\w-])\d[\d.,]*[eE][+-]?\d+\b"  # 8.53e+03, but not the name of a run
     r"|(?<![\w.,])\d{5,}(?:\.\d+)?(?=\s*(?:ms|s|%|requests|images|µs|MB)\b)"  # 85300 ms
-    r"|(?<![\w.(])-\d[\d.,]*\s*%(?!\s*\()"  # a share below 0; a difference has its bounds behind it
+    r"|(?<![\w.(])(?<!to )-\d[\d.,]*\s*%(?!\s*\()"  # a share below 0, but no difference or bound
     r"|\d\.\d{7,}"  # 0.30000000000000004
 )
 
