@@ -61,8 +61,9 @@ def check_a_fifth_slower(done: Done) -> None:
     assert plots(whole(path, "Does slow differ from stable?")) == 3
 
 
-def check_a_fifth_faster(done: Done) -> None:
-    assert done.code == 0, done.out + done.told
+def check_a_fifth_faster(done: Done, *, too_short: bool = False) -> None:
+    """Where it may be too short, that is said of the tail; the median tells all the same."""
+    assert done.code in (0, 3 * too_short), done.out + done.told
     assert "B is better: p50 -" in done.out.splitlines()[-1]
 
 
@@ -214,7 +215,7 @@ def test_a_fifth_more_work_of_a_real_version_is_found(
 ) -> None:
     check_a_fifth_slower(compared("--labels", "stable,slow", *load))
     again = ("--within", "build/loadtest-compare-recording.json")
-    check_a_fifth_faster(compared("--labels", "slow,stable", *again))
+    check_a_fifth_faster(compared("--labels", "slow,stable", *again), too_short=True)
 
 
 @pytest.mark.alone
