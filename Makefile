@@ -18,6 +18,7 @@ SOLVE_IMAGE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 -
   --constraints requirements.lock
 
 DATA ?=
+FOLDS ?=
 RESUME ?=
 RUN ?=
 AGAIN ?=
@@ -64,11 +65,11 @@ evaluate: $(ENVIRONMENT) ## train on each of FOLDS=5 folds, resumable -> build/e
 
 .PHONY: runs
 runs: $(ENVIRONMENT) ## all runs beside each other -> runs/index.html; ARGS="--by log_loss"
-	$(BIN)/python -m training.list_runs $(ARGS)
+	$(BIN)/python -m training.comparing.runs $(ARGS)
 
 .PHONY: compare-runs
 compare-runs: $(ENVIRONMENT) ## A=run B=run, in pairs on their test images -> build/compare-runs.html
-	$(BIN)/python -m training.compare_runs $(if $(A),"$(A)") $(if $(B),"$(B)") $(ARGS)
+	$(BIN)/python -m training.comparing.compare $(if $(A),"$(A)") $(if $(B),"$(B)") $(ARGS)
 
 .PHONY: export
 export: $(ENVIRONMENT) ## RUN=name (or the latest) becomes a version; AGAIN=1: though it is one

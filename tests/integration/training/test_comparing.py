@@ -67,7 +67,7 @@ def test_all_runs_stand_beside_each_other_and_what_differs_is_named(
     runs: Path, command: Callable
 ) -> None:
     answer(runs / "second", always_right)
-    done = command("training.list_runs", "--runs", str(runs))
+    done = command("training.comparing.runs", "--runs", str(runs))
     assert done.returncode == 0, done.stderr
     header, first, second = done.stdout.splitlines()
     assert header.split()[:2] == ["run", "validation"]
@@ -77,7 +77,7 @@ def test_all_runs_stand_beside_each_other_and_what_differs_is_named(
     page = whole(runs / "index.html", '<a href="first/report.html">', "<small>the latest</small>")
     assert plots(page) == 1
 
-    done = command("training.list_runs", "--runs", str(runs), "--json", "--by", "accuracy")
+    done = command("training.comparing.runs", "--runs", str(runs), "--json", "--by", "accuracy")
     rows = json.loads(done.stdout)["runs"]
     assert [row["run"] for row in rows] == ["second", "first"]
     assert [row["latest"] for row in rows] == [True, False]
@@ -115,7 +115,12 @@ def test_the_better_of_two_runs_is_shown_on_the_images_of_both_tests(
         answer(runs / name, change)
         decision.write(runs / name, Decision(review=Band(0.4, 0.6)))
     done = command(
-        "training.compare_runs", str(runs / "first"), "second", "--runs", str(runs), cwd=tmp_path
+        "training.comparing.compare",
+        str(runs / "first"),
+        "second",
+        "--runs",
+        str(runs),
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     count = sum(row.split == "test" for row in run.load(runs / "first").predictions())

@@ -22,7 +22,7 @@ from training import run
 from training.comparing import comparison
 from training.comparing.comparison import Compared
 
-logger = logging.getLogger("training.compare_runs")
+logger = logging.getLogger("training.comparing.compare")
 
 FIGURES: Final = Path("build/compare-runs.json")
 PAGE: Final = FIGURES.with_suffix(".html")
@@ -31,7 +31,7 @@ PAGE: Final = FIGURES.with_suffix(".html")
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the comparison on stderr and the page's path on stdout."""
     parser = command_line.Parser(
-        prog="python -m training.compare_runs",
+        prog="python -m training.comparing.compare",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     typed = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(typed)
     command_line.configure_logging()
-    command = shlex.join(["python", "-m", "training.compare_runs", *typed])
+    command = shlex.join(["python", "-m", "training.comparing.compare", *typed])
     return command_line.run(parser.prog, lambda: _command(args.a, args.b, Path(args.runs), command))
 
 

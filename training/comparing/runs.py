@@ -21,7 +21,7 @@ from foundation.pages import numbers, page
 from training.comparing import listing
 from training.comparing.listing import Listing, Row
 
-logger = logging.getLogger("training.runs")
+logger = logging.getLogger("training.comparing.runs")
 
 INDEX: Final = "index.html"
 
@@ -32,7 +32,7 @@ SHOWN: Final = {"roc_auc": "AUC", "balanced_accuracy": "balanced", "log_loss": "
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the table, or JSON, on stdout."""
     parser = command_line.Parser(
-        prog="python -m training.list_runs",
+        prog="python -m training.comparing.runs",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     typed = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(typed)
     command_line.configure_logging()
-    command = shlex.join(["python", "-m", "training.list_runs", *typed])
+    command = shlex.join(["python", "-m", "training.comparing.runs", *typed])
     return command_line.run(
         parser.prog, lambda: _command(Path(args.runs), args.by, args.json, command)
     )
