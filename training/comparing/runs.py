@@ -1,8 +1,10 @@
 """Lists the runs of a folder beside each other: figures, settings that differ, time, data.
 
-make runs                                     the newest first; runs/index.html has it as a page
-make runs ARGS="--by log_loss"                the best first, by a figure of validation
-make runs ARGS=--json                         for programs
+    make runs                                     the newest first; runs/index.html has it as a page
+    make runs ARGS="--by log_loss"                the best first, by a figure of validation
+    python -m training.comparing.runs --json      for programs
+
+All figures are those under the runs' present decisions.
 """
 
 from __future__ import annotations
