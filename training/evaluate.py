@@ -17,22 +17,19 @@ import dataclasses
 import datetime
 import logging
 import shlex
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any, Final
 
 from foundation import command_line, figures, quiet_tensorflow
 from foundation.command_line import InputError
 from foundation.pages import page
 from foundation.progress import Progress
-from training import run
-from training.comparing import folds
-from training.comparing.folds import Spread, Together
+from training import chance, run
+from training.comparing import folds, processes
+from training.comparing.folds import Spread
 
 logger = logging.getLogger("training.evaluate")
 
-RUNS: Final = figures.BUILD_DIR / "runs"
 FIGURES: Final = figures.BUILD_DIR / "evaluate.json"
 
 OWN: Final = ("--runs", "--seed", "--fold", "--folds", "--resume")
@@ -72,11 +69,12 @@ def _command(count: int, seeds: int, flags: list[str], command: str) -> int:
     made = _train_all(count, seeds, flags)
     spreads = folds.spreads(made)
     pooled = [folds.together(made[start : start + count]) for start in range(0, len(made), count)]
-    for line in _told(spreads, pooled[0], len(made)):
+    metrics = [one.metrics() for one in pooled]
+    for line in _told(spreads, metrics[0], len(made)):
         logger.info("%s", line)
-    for doubt in pooled[0].doubts():
+    for doubt in chance.doubts(metrics[0]):
         logger.warning("not shown to be better than guessing: %s", doubt)
-    figures.write_json(FIGURES, _as_json(made, spreads, pooled))
+    figures.write_json(FIGURES, _as_json(made, spreads, metrics))
     quiet_tensorflow.import_tensorflow(keras=False)  # the page shows pictures
     from training.comparing import folds_page
 
@@ -93,30 +91,18 @@ def _train_all(count: int, seeds: int, flags: list[str]) -> list[run.Run]:
         for seed in range(1, seeds + 1):
             for fold in range(1, count + 1):
                 shown.note(f"seed {seed}, fold {fold}")
-                made.append(_train(fold, count, seed, flags))
+                made.append(_trained(fold, count, seed, flags))
                 shown.add()
     return made
 
 
-def _train(fold: int, count: int, seed: int, flags: list[str]) -> run.Run:
-    """A process a run, because TensorFlow's devices and determinism are set once a process."""
-    own = ("--runs", str(RUNS), "--seed", str(seed), "--folds", str(count), "--fold", str(fold))
-    done = subprocess.run(
-        [sys.executable, "-m", "training.train", *own, *flags],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise InputError(
-            f"Expected fold {fold} to train. Received: exit code {done.returncode}; the reason "
-            "stands above. What stands already is kept."
-        )
-    return run.load(Path(done.stdout.strip()))
+def _trained(fold: int, count: int, seed: int, flags: list[str]) -> run.Run:
+    own = ["--seed", str(seed), "--folds", str(count), "--fold", str(fold)]
+    return processes.trained(f"fold {fold}", [*own, *flags])
 
 
-def _told(spreads: dict[str, Spread], pooled: Together, count: int) -> list[str]:
-    lines = [f"{count} runs, {len(pooled.rows)} images, each tested by a run that did not see it"]
+def _told(spreads: dict[str, Spread], metrics: dict[str, Any], count: int) -> list[str]:
+    lines = [f"{count} runs, {metrics['count']} images, each tested by a run that did not see it"]
     for name, found in spreads.items():
         if found.mean is None:
             lines.append(f"{name}: none, a fold has too few images of a class")
@@ -126,19 +112,18 @@ def _told(spreads: dict[str, Spread], pooled: Together, count: int) -> list[str]
         )
         spread = "" if found.deviation is None else f" ± {found.deviation:.3f}"
         lines.append(f"{name}: {found.mean:.3f}{spread}{reach}")
-    lines.append(f"always the most frequent class: accuracy {pooled.most_frequent_share():.3f}")
+    lines.append(f"always the most frequent class: accuracy {metrics['most_frequent_share']:.3f}")
     return lines
 
 
 def _as_json(
-    made: list[run.Run], spreads: dict[str, Spread], pooled: list[Together]
+    made: list[run.Run], spreads: dict[str, Spread], metrics: list[dict[str, Any]]
 ) -> dict[str, Any]:
     return {
         "runs": [one.id for one in made],
         "figures": {name: dataclasses.asdict(found) for name, found in spreads.items()},
-        "together": [one.metrics() for one in pooled],
-        "most_frequent_share": pooled[0].most_frequent_share(),
-        "not_shown_better_than_guessing": pooled[0].doubts(),
+        "together": metrics,
+        "not_shown_better_than_guessing": chance.doubts(metrics[0]),
         "thresholds": folds.thresholds(made),
         "doubted_labels": [
             {
@@ -147,7 +132,7 @@ def _as_json(
                 "said": doubt.said,
                 "probability": doubt.probability,
             }
-            for doubt in folds.doubted_labels(made[: len(made) // len(pooled)])
+            for doubt in folds.doubted_labels(made[: len(made) // len(metrics)])
         ],
     }
 

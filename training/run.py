@@ -120,11 +120,11 @@ class Run:
             own = [row for row in rows if row.split == split]
             targets = self.targets(own)
             answers = decision.answers(model_scores(own))
-            found[split] = (
-                metrics.metrics(targets, answers, decision.threshold)
-                if isinstance(decision, decisions.Decision)
-                else metrics_of_many.metrics_of_many(targets, answers, self.class_names)
-            )
+            if isinstance(decision, decisions.Decision):
+                found[split] = metrics.metrics(targets, answers)
+                found[split]["threshold"] = decision.threshold
+            else:
+                found[split] = metrics_of_many.metrics_of_many(targets, answers, self.class_names)
         return found
 
     def targets(self, rows: Sequence[Prediction]) -> NDArray[np.int_]:
@@ -145,6 +145,28 @@ class Run:
             self.decision,
             self.class_names,
         )
+
+    def split_rows(self) -> list[dict[str, str]]:
+        """The rows of split.csv: path, label, split, group and pixels_sha256 of each image.
+
+        Raises:
+            InputError: the file is not there, or lacks one of these.
+        """
+        path = self.path / SPLIT
+        columns = {"path", "label", "split", "group", "pixels_sha256"}
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                reader = csv.DictReader(file)
+                missing = columns - set(reader.fieldnames or ())
+                rows = [cells.texts_of(row) for row in reader]
+        except FileNotFoundError:
+            missing, rows = columns, []
+        if missing:
+            raise InputError(
+                f"Expected {path} with the columns {', '.join(sorted(columns))}. Received: without "
+                f"{', '.join(sorted(missing))}. Train again: make train"
+            )
+        return rows
 
     def file(self, path: str) -> Path:
         """Where an image of the run's dataset lies.

@@ -14,24 +14,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
-import statistics
-import subprocess
 import sys
-from pathlib import Path
-
-import scipy.stats
 
 from foundation import command_line, figures
-from foundation.command_line import InputError
-from training import run
+from training.comparing import folds, processes
 
 logger = logging.getLogger("training.seeds")
 
 BARS = {"roc_auc": 0.82, "accuracy": 0.80}
 """Least mean over the seeds, on the sample set's test images."""
-
-RUNS = str(figures.BUILD_DIR / "runs")
 
 REPORTED = ("roc_auc", "accuracy", "balanced_accuracy", "pr_auc", "f1")
 
@@ -54,7 +45,7 @@ def _command(seeds: list[int], flags: list[str]) -> int:
     runs = []
     for number, seed in enumerate(seeds, 1):
         logger.info("seed %d: %d of %d", seed, number, len(seeds))
-        runs.append(_train(seed, flags))
+        runs.append(processes.trained(f"seed {seed}", ["--seed", str(seed), *flags]))
     command = " ".join(["python -m training.seeds --seeds", *map(str, seeds), *flags])
     result = figures.Figures("training", command)
     tests = [made.metrics()["test"] for made in runs]
@@ -67,28 +58,13 @@ def _command(seeds: list[int], flags: list[str]) -> int:
     # the bars are the default settings' on the sample set; other runs are only reported
     bars = {} if flags else BARS
     for name in REPORTED:
-        values = [test[name] for test in tests]
-        result.add(f"mean.{name}", statistics.mean(values), "", at_least=bars.get(name))
-        if len(values) > 1:
-            spread = statistics.stdev(values)
-            reach = scipy.stats.t.ppf(0.975, len(values) - 1) * spread / math.sqrt(len(values))
-            result.add(f"standard_deviation.{name}", spread, "")
-            for end, sign in (("low", -1), ("high", 1)):
-                result.add(f"mean.{name}.{end}", statistics.mean(values) + sign * float(reach), "")
+        found = folds.spread([test[name] for test in tests])
+        result.add(f"mean.{name}", found.mean, "", at_least=bars.get(name))
+        if found.interval is not None:
+            result.add(f"standard_deviation.{name}", found.deviation, "")
+            for end, value in zip(("low", "high"), found.interval):
+                result.add(f"mean.{name}.{end}", value, "")
     return result.write()
-
-
-def _train(seed: int, flags: list[str]) -> run.Run:
-    """A process a run, because TensorFlow's devices and determinism are set once a process."""
-    done = subprocess.run(
-        [sys.executable, "-m", "training.train", "--runs", RUNS, "--seed", str(seed), *flags],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise InputError(f"Expected seed {seed} to train. Received: exit code {done.returncode}.")
-    return run.load(Path(done.stdout.strip()))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ from export.gate import (
 )
 from export.gate.child import Evidence
 from export.gate.figures import CANDIDATE, STABLE, Beside, balanced
-from export.gate.images import LEAST_OF_A_CLASS, Version, comparable
+from export.gate.images import Version, comparable
 from export.gate.verdict import FAILS, HOLDS, UNKNOWN, Check, Limits, not_reached, skipped
 from training.comparing import paired
+from training.comparing.paired import LEAST_OF_A_CLASS
 from training.decision.decision import INSIDE
 
 NAMES = (

@@ -9,7 +9,6 @@ TensorFlow is imported only where images are given that belong to no run.
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
 import logging
 from collections.abc import Sequence
@@ -19,18 +18,15 @@ from typing import Any
 import numpy as np
 
 from export import versions
-from foundation import cells
 from foundation.command_line import InputError
 from tfs_client import contract
 from training import run
+from training.comparing.paired import LEAST_OF_A_CLASS
 from training.data import dataset
 
 logger = logging.getLogger("export.gate")
 
 LEAST_IMAGES = 20
-LEAST_OF_A_CLASS = 2
-"""Below, there is no spread to compute."""
-
 _TRAINED_ON = ("train", "validation")
 """Validation chose the epoch, so it is part of training here."""
 
@@ -168,7 +164,7 @@ def held_out(both: Sequence[Version], data: str | None = None) -> HeldOut:
     of_images = both
     if not comparable(both):
         reference, of_images = both[0].class_names, both[:1]
-    listed = {version.made.id: (version, _split_table(version.made)) for version in both}
+    listed = {version.made.id: (version, version.made.split_rows()) for version in both}
     seen_pixels: set[str] = set()
     seen_groups: set[str] = set()
     for _, rows in listed.values():
@@ -205,24 +201,6 @@ def held_out(both: Sequence[Version], data: str | None = None) -> HeldOut:
     made = HeldOut(images=tuple(kept.values()), class_names=reference, left_out=dict(left_out))
     _check_enough(made, data)
     return made
-
-
-def _split_table(made: run.Run) -> list[dict[str, str]]:
-    path = made.path / run.SPLIT
-    columns = {"path", "label", "split", "group", "pixels_sha256"}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = columns - set(reader.fieldnames or ())
-            rows = [cells.texts_of(row) for row in reader]
-    except FileNotFoundError:
-        missing, rows = columns, []
-    if missing:
-        raise InputError(
-            f"Expected {path} with the columns {', '.join(sorted(columns))}. Received: without "
-            f"{', '.join(sorted(missing))}. Train again: make train"
-        )
-    return rows
 
 
 def _of_run(version: Version, row: dict[str, str], reference: tuple[str, ...]) -> tuple[Image, str]:

@@ -16,14 +16,11 @@ from export.gate.images import Image, Version
 from foundation import quiet_tensorflow
 from foundation.pages import numbers, page, plots
 from foundation.pages.palette import BLUE, GREY, INK, ORANGE
+from training.data.class_names import MOST_IN_A_TABLE
 
 TEMPLATE = Path(__file__).with_name("gate.html")
 DISAGREEMENTS_SHOWN = 40
-THUMBNAIL_PIXELS = 112
 COLORS = {CANDIDATE: BLUE, STABLE: GREY}
-
-MOST_IN_A_TABLE = 12
-"""Classes whose confusions are shown."""
 
 OF_TWO = (
     ("balanced_accuracy", "balanced accuracy", "not_worse.balanced_accuracy"),
@@ -235,7 +232,6 @@ def _with_pictures(
                 f"{row['path']}, which is {row['truth']}",
                 thumbnail,
                 files[row["pixels_sha256"]],
-                pixels=THUMBNAIL_PIXELS,
                 max_pixels=max_pixels,
             )
         }

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.gate import images
 from foundation import cells
 from loadtest.results import samples
 from loadtest.traffic import answers
@@ -107,7 +106,7 @@ def test_a_split_is_read_back_by_the_gate_and_is_a_manifest(tmp_path: Path) -> N
     columns = [field.name for field in dataclasses.fields(Row)]
     run.write_table(tmp_path / run.SPLIT, wanted, columns)
     cells_of(tmp_path / run.SPLIT)
-    assert images._split_table(a_run(tmp_path)) == [dataclasses.asdict(row) for row in wanted]
+    assert a_run(tmp_path).split_rows() == [dataclasses.asdict(row) for row in wanted]
     for name in NAMES:
         (tmp_path / name).touch()
     found = manifest.read(tmp_path / run.SPLIT)

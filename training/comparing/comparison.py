@@ -5,23 +5,18 @@ In pairs, image by image, as the gate compares two versions; see paired.py.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation import cells
 from foundation.command_line import InputError
 from training import run
 from training.comparing import paired
-from training.comparing.paired import Comparison
+from training.comparing.paired import LEAST_OF_A_CLASS, Comparison
 from training.config import WHERE_NOT_WHAT
 from training.decision.decision import INSIDE
-
-LEAST_OF_A_CLASS: Final = 2
-"""Below, there is no spread to compute."""
 
 BETTER: Final = "{} is better"
 NO_DIFFERENCE: Final = "no difference is shown"
@@ -136,17 +131,8 @@ def _in_common(a: run.Run, b: run.Run) -> tuple[list[Pair], dict[str, int]]:
 
 def _test_by_content(made: run.Run) -> dict[str, run.Prediction]:
     """The hash of an image's pixels -> the run's answer to it, of its test."""
-    path = made.path / run.SPLIT
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            content = {
-                cells.text_of(row["path"]): row["pixels_sha256"] for row in csv.DictReader(file)
-            }
-        return {content[one.path]: one for one in made.predictions() if one.split == "test"}
-    except (OSError, KeyError) as error:
-        raise InputError(
-            f"Expected {path} as training writes it. Received: {error!r}. Train again."
-        ) from error
+    content = {row["path"]: row["pixels_sha256"] for row in made.split_rows()}
+    return {content[one.path]: one for one in made.predictions() if one.split == "test"}
 
 
 def _scores(

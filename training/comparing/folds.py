@@ -12,7 +12,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from training import chance, run
+from training import run
 from training.decision.decision import Answers, Decision
 
 REPORTED: Final = ("roc_auc", "balanced_accuracy", "accuracy", "log_loss", "calibration_error")
@@ -85,21 +85,12 @@ class Together:
     answers: Answers
 
     def metrics(self) -> dict[str, Any]:
-        """As metrics.json of one run; the thresholds are the runs' own."""
+        """As metrics.json of one run, but that each run has a threshold of its own."""
         from training.decision import metrics, metrics_of_many
 
         if len(self.class_names) == 2:
-            found = metrics.metrics(self.targets, self.answers, math.nan)
-            return {name: value for name, value in found.items() if name != "threshold"}
+            return metrics.metrics(self.targets, self.answers)
         return metrics_of_many.metrics_of_many(self.targets, self.answers, self.class_names)
-
-    def most_frequent_share(self) -> float:
-        """The accuracy of always answering the most frequent class."""
-        return float(np.bincount(self.targets).max() / len(self.targets))
-
-    def doubts(self) -> list[str]:
-        """Why the settings are not shown to be better than guessing."""
-        return chance.doubts(self.metrics())
 
 
 def together(runs: Sequence[run.Run]) -> Together:
@@ -110,7 +101,7 @@ def together(runs: Sequence[run.Run]) -> Together:
     return Together(
         class_names=names,
         rows=tuple(rows),
-        targets=np.array([places[row.label] for row in rows], int),
+        targets=runs[0].targets(rows),
         answers=Answers(
             scores=np.array([row.scores for row in rows], np.float32),
             decided=np.array([places[row.predicted] for row in rows], int),

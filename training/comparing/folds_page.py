@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import matplotlib.figure
-import numpy as np
 import sklearn.metrics
-from numpy.typing import NDArray
 
 from foundation.pages import page, plots
 from foundation.pages.page import Origin
 from foundation.pages.palette import BLUE, GREY, INK
-from training import run
+from training import chance, run
 from training.comparing import folds
 from training.comparing.folds import Spread, Together
-from training.comparing.pages import NAMES
+from training.comparing.pages import NAMES, picture
+from training.data.class_names import MOST_IN_A_TABLE
 from training.decision import calibration
 
 TEMPLATE: Final = Path(__file__).with_name("folds.html")
 DOUBTS_SHOWN: Final = 40
-MOST_IN_A_TABLE: Final = 12
-THUMBNAIL_PIXELS: Final = 112
 
 
 def write(
@@ -42,7 +39,7 @@ def write(
         pooled: the answers to all images, by the folds of one seed.
         origin: shown in its head.
     """
-    doubts = folds.doubted_labels(made)
+    doubts, metrics = folds.doubted_labels(made), pooled.metrics()
     page.write(
         path,
         TEMPLATE,
@@ -50,9 +47,8 @@ def write(
         runs=[one.id for one in made],
         spreads=spreads,
         names={**NAMES, "calibration_error": "calibration error"},
-        metrics=pooled.metrics(),
-        baseline=pooled.most_frequent_share(),
-        reasons=pooled.doubts(),
+        metrics=metrics,
+        reasons=chance.doubts(metrics),
         classes=pooled.class_names,
         most_in_a_table=MOST_IN_A_TABLE,
         spread=page.drawn("Figures of each fold", _folds, spreads),
@@ -60,7 +56,7 @@ def write(
         doubts=[
             {
                 "row": doubt,
-                "picture": page.pictured(doubt.path, _picture, doubt.made, doubt.path),
+                "picture": page.pictured(doubt.path, picture, doubt.made, doubt.path),
             }
             for doubt in doubts[:DOUBTS_SHOWN]
         ],
@@ -104,10 +100,3 @@ def _curves(pooled: Together) -> matplotlib.figure.Figure:
     for one in panels:
         plots.style(one)
     return figure
-
-
-def _picture(made: run.Run, path: str) -> NDArray[Any]:
-    from training.data.thumbnails import thumbnail
-
-    found: NDArray[Any] = thumbnail(made.file(path), THUMBNAIL_PIXELS, made.config.max_pixels)
-    return np.asarray(found)

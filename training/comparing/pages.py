@@ -19,7 +19,6 @@ from training.comparing.listing import FIGURES, Listing
 RUNS_TEMPLATE: Final = Path(__file__).with_name("runs.html")
 COMPARED_TEMPLATE: Final = Path(__file__).with_name("compared.html")
 DISAGREEMENTS_SHOWN: Final = 40
-THUMBNAIL_PIXELS: Final = 112
 
 NAMES: Final = {
     "roc_auc": "ROC-AUC",
@@ -76,7 +75,7 @@ def write_compared(
         names=NAMES,
         differences=page.drawn("Differences, with their bounds", _differences, compared),
         disagreements=[
-            {"row": one, "picture": page.pictured(one.path, _picture, runs[0], one.path)}
+            {"row": one, "picture": page.pictured(one.path, picture, runs[0], one.path)}
             for one in compared.disagreements[:DISAGREEMENTS_SHOWN]
         ],
     )
@@ -99,8 +98,9 @@ def _differences(compared: Compared) -> matplotlib.figure.Figure:
     return figure
 
 
-def _picture(made: run.Run, path: str) -> NDArray[Any]:
+def picture(made: run.Run, path: str) -> NDArray[Any]:
+    """A run's image as a page shows it: uint8 [h, w, 3]."""
     from training.data.thumbnails import thumbnail  # TensorFlow: the list of runs needs none
 
-    found: NDArray[Any] = thumbnail(made.file(path), THUMBNAIL_PIXELS, made.config.max_pixels)
+    found: NDArray[Any] = thumbnail(made.file(path), made.config.max_pixels)
     return found

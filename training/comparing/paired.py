@@ -17,6 +17,9 @@ from training.chance import placements
 CONFIDENCE = 0.95
 """Of each bound, on its own: the difference lies above the lower one with this probability."""
 
+LEAST_OF_A_CLASS = 2
+"""Images; below, there is no spread to compute."""
+
 NOT_WORSE = "not worse"
 WORSE = "worse"
 TOO_FEW = "too few images to tell"

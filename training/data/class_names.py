@@ -23,6 +23,9 @@ NO_POSITIVE = "more than two classes: none of them is the positive one"
 MOST_CLASSES = 1000
 """More folders than that are hardly classes."""
 
+MOST_IN_A_TABLE = 12
+"""Classes whose confusions a page shows as a whole table."""
+
 _POSITIVE = frozenset(
     # English
     "abnormal anomalous anomaly bad bent blemish break broken bubble burnt chip contaminated "

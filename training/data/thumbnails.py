@@ -13,14 +13,17 @@ import tensorflow as tf
 
 from training.data import preprocessing
 
+PIXELS = 112
+"""Of a picture on a page."""
 
-def thumbnail(file: Path, pixels: int, max_pixels: int) -> np.ndarray:
+
+def thumbnail(file: Path, max_pixels: int, pixels: int = PIXELS) -> np.ndarray:
     """Reads a picture and makes it small; a small one keeps its size.
 
     Args:
         file: of a picture.
-        pixels: at most so many on each side.
         max_pixels: largest height times width of the file.
+        pixels: at most so many on each side.
 
     Returns:
         uint8 [h, w, 3], RGB, in the file's proportions.

@@ -50,13 +50,17 @@ def roc_auc(targets: NDArray[np.int_], scores: NDArray[np.float32]) -> float | N
     return float(np.mean(areas))
 
 
-def metrics(targets: NDArray[np.int_], answers: Answers, threshold: float) -> dict[str, Any]:
+def most_frequent_share(targets: NDArray[np.int_]) -> float:
+    """The accuracy of always answering the class that is most frequent here: int [N] -> 0-1."""
+    return float(np.bincount(targets).max() / len(targets))
+
+
+def metrics(targets: NDArray[np.int_], answers: Answers) -> dict[str, Any]:
     """All figures of one split of two classes; of more see metrics_of_many.py.
 
     Args:
         targets: int [N], 0 or 1; at least one.
         answers: to the N images.
-        threshold: that they were decided by, for the record.
 
     Returns:
         JSON-ready; None where what a figure is a share of is not there, and the areas where only
@@ -85,11 +89,11 @@ def metrics(targets: NDArray[np.int_], answers: Answers, threshold: float) -> di
     return {
         "count": len(targets),
         "positives": int(targets.sum()),
-        "threshold": threshold,
         **{name: count / of if of else None for name, (count, of) in shares.items()},
         "intervals": {
             name: bounds.interval(count, of) if of else None for name, (count, of) in shares.items()
         },
+        "most_frequent_share": most_frequent_share(targets),
         "balanced_accuracy": float(sklearn.metrics.balanced_accuracy_score(targets, decisions))
         if both
         else None,

@@ -56,7 +56,7 @@ def metrics_of_many(
         "intervals": {
             name: bounds.interval(count, of) if of else None for name, (count, of) in shares.items()
         },
-        "most_frequent_share": float(np.bincount(targets).max() / len(targets)),
+        "most_frequent_share": metrics.most_frequent_share(targets),
         "balanced_accuracy": _mean([one["recall"] for one in of_each]),
         "macro_precision": _mean([one["precision"] for one in of_each]),
         "macro_f1": _mean([one["f1"] for one in of_each]),

@@ -16,19 +16,16 @@ import sklearn.metrics
 from foundation.pages import page, plots
 from foundation.pages.palette import BLUE, GREY, INK, ORANGE
 from training import chance, run
+from training.data.class_names import MOST_IN_A_TABLE
 from training.data.thumbnails import thumbnail
 from training.decision import calibration
 from training.decision.decision import Decision
 
 TEMPLATE = Path(__file__).with_name("report.html")
-THUMBNAIL_PIXELS = 112
 MISTAKES_SHOWN = 12
 
-MOST_IN_A_TABLE = 12
-"""Classes whose confusions are shown as a whole table."""
-
 CONFUSIONS_SHOWN = 20
-"""Where they are not: the most frequent ones."""
+"""Where there is no whole table of them: the most frequent ones."""
 
 
 def write(made: run.Run, path: Path) -> None:
@@ -235,4 +232,4 @@ def _mistakes(made: run.Run, test: Sequence[run.Prediction]) -> list[dict[str, A
 
 
 def _thumbnail(made: run.Run, path: str) -> np.ndarray:
-    return thumbnail(made.file(path), THUMBNAIL_PIXELS, made.config.max_pixels)
+    return thumbnail(made.file(path), made.config.max_pixels)

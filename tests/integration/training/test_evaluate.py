@@ -38,7 +38,7 @@ def test_each_image_is_tested_once_and_wrong_labels_are_found(
     tested = [row.path for made in runs for row in made.predictions() if row.split == "test"]
     assert len(tested) == len(set(tested)) == 40
     assert found["together"][0]["count"] == 40
-    assert found["most_frequent_share"] == 0.5
+    assert found["together"][0]["most_frequent_share"] == 0.5
     accuracies = [made.metrics()["test"]["accuracy"] for made in runs]
     assert found["figures"]["accuracy"]["values"] == accuracies
     assert found["figures"]["accuracy"]["mean"] == pytest.approx(sum(accuracies) / 2)

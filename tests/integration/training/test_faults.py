@@ -118,7 +118,7 @@ def test_a_thumbnail_keeps_the_proportions_and_is_what_the_graph_decodes(
     size: tuple[int, int], picture: PIL.Image.Image, tmp_path: Path
 ) -> None:
     picture.resize(size).save(tmp_path / "it.png")
-    small = thumbnails.thumbnail(tmp_path / "it.png", 112, 10**6)
+    small = thumbnails.thumbnail(tmp_path / "it.png", 10**6, 112)
     width, height = (max(1, round(side * min(1, 112 / max(size)))) for side in size)
     assert (small.shape, small.dtype) == ((height, width, 3), np.uint8)
     decoded = preprocessing.decode_and_resize(

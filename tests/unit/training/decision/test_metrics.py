@@ -12,7 +12,7 @@ PROBABILITIES = np.array([0.1, 0.4, 0.6, 0.5, 0.9], np.float32)
 
 def found(decision: Decision, targets=TARGETS, probabilities=PROBABILITIES):
     scores = np.stack([1 - probabilities, probabilities], axis=1)
-    return metrics.metrics(targets, decision.answers(scores), decision.threshold)
+    return metrics.metrics(targets, decision.answers(scores))
 
 
 def test_metrics_are_those_worked_out_by_hand() -> None:
@@ -29,6 +29,7 @@ def test_metrics_are_those_worked_out_by_hand() -> None:
     assert made["review_share"] == pytest.approx(3 / 5)
     assert made["accuracy_without_review"] == 1  # 0.1 and 0.9
     assert (made["count"], made["positives"]) == (5, 2)
+    assert made["most_frequent_share"] == pytest.approx(3 / 5)
 
 
 def test_the_threshold_moves_decisions() -> None:
