@@ -53,6 +53,11 @@ class Check:
         return dataclasses.asdict(self) | {"holds": {HOLDS: True, FAILS: False}.get(self.state)}
 
 
+def state_of(holds: bool) -> str:
+    """The state of a check that can be told."""
+    return HOLDS if holds else FAILS
+
+
 def passed(checks: Sequence[Check]) -> bool:
     """Whether every check holds, or was skipped because there is nothing to compare with."""
     return all(check.state in (HOLDS, SKIPPED) for check in checks)

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from export.gate import checks, figures, timing, verdict
+from export.gate import checks, comparisons, figures, timing, verdict
 from export.gate.child import Answers, Evidence
 from export.gate.evidence import latency_key
 from export.gate.figures import Beside, Judged
@@ -65,7 +65,7 @@ def _accuracy(count: int, *, flipped: int, margin: float = 0.05) -> verdict.Chec
         max_bytes_ratio=1.5,
         max_bytes=None,
     )
-    return checks.not_worse(
+    return comparisons.not_worse(
         _beside(_judged(own, positive), _judged(scores, positive), positive), limits
     )[0]
 
@@ -109,14 +109,14 @@ def test_another_threshold_is_named_where_the_ranks_are_as_good() -> None:
     scores = np.clip(np.where(positive, 0.6, 0.4) + random.normal(0, 0.1, 300), 0.01, 0.99)
     stable = _judged(scores, positive)
     shifted = _judged(scores * 0.91, positive)  # the same ranks, and most decisions
-    accuracy, area = checks.not_worse(_beside(shifted, stable, positive), LIMITS)
+    accuracy, area = comparisons.not_worse(_beside(shifted, stable, positive), LIMITS)
     assert (accuracy.state, area.state) == (verdict.UNKNOWN, verdict.HOLDS)
     cure = next(one for one in accuracy.cures if one.startswith("another threshold"))
     named = re.search(r"make decide TARGET=(\S+),", cure)
     assert isinstance(target.parse(named[1]), target.Balanced)  # which needs no training
     at = float(cure.partition("and at ")[2].split()[0])
     again = _judged(scores * 0.91, positive, at)
-    accuracy, _ = checks.not_worse(_beside(again, stable, positive), LIMITS)
+    accuracy, _ = comparisons.not_worse(_beside(again, stable, positive), LIMITS)
     assert accuracy.state == verdict.HOLDS
 
 

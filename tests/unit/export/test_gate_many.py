@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.gate import checks, corruptions, figures, images, verdict
+from export.gate import checks, comparisons, corruptions, figures, images, verdict
 from export.gate.child import Evidence
 from export.gate.evidence import CORRUPTED, HELD_OUT, key
 from export.gate.figures import CANDIDATE, STABLE, Beside
@@ -137,7 +137,7 @@ def test_a_candidate_is_held_against_macro_accuracy_and_likelihood(
         },
         300,
     )
-    made = checks.not_worse(found, LIMITS)
+    made = comparisons.not_worse(found, LIMITS)
     assert [check.name for check in made] == [
         "not_worse.balanced_accuracy",
         "not_worse.log_likelihood",
@@ -147,12 +147,12 @@ def test_a_candidate_is_held_against_macro_accuracy_and_likelihood(
 
 def test_an_unknown_likelihood_names_the_flag_of_its_margin() -> None:
     few = {CANDIDATE: answered(mistaken(7, 1), 0.8), STABLE: answered(mistaken(7, 0), 0.8)}
-    made = checks.not_worse(beside(few, 7), LIMITS)[1]
+    made = comparisons.not_worse(beside(few, 7), LIMITS)[1]
     assert made.state == verdict.UNKNOWN
     wide = next(cure for cure in made.cures if "another margin: --log-loss-margin " in cure)
     margin = float(wide.split("--log-loss-margin ")[1].split()[0])
     limits = dataclasses.replace(LIMITS, log_loss_margin=margin)
-    assert checks.not_worse(beside(few, 7), limits)[1].state == verdict.HOLDS
+    assert comparisons.not_worse(beside(few, 7), limits)[1].state == verdict.HOLDS
 
 
 def test_the_bound_of_a_macro_accuracy_holds_as_often_as_it_says() -> None:
