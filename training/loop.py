@@ -193,16 +193,10 @@ def _train_step(
     batch_size: int,
 ) -> Callable:
     """One step over all replicas; returns the sum of the images' losses and their number."""
-    # A softmax has an output for each class, a sigmoid one for both.
-    cross_entropy = (
-        keras.losses.binary_crossentropy
-        if model.output_shape[-1] == 1
-        else keras.losses.sparse_categorical_crossentropy
-    )
 
     def on_replica(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
-            losses = cross_entropy(targets[:, tf.newaxis], model(images, training=True))
+            losses = _cross_entropy(targets, model(images, training=True))
             total = tf.reduce_sum(losses)
             # Gradients are summed over replicas; every image weighs the same in every batch.
             scaled = optimizer.scale_loss(total / batch_size)
@@ -216,6 +210,16 @@ def _train_step(
         return strategy.reduce("SUM", loss, axis=None), strategy.reduce("SUM", count, axis=None)
 
     return step
+
+
+def _cross_entropy(targets: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
+    """float32 [B] and [B, 1] or [B, K] -> float32 [B], in nats."""
+    if answers.shape[-1] > 1:
+        return keras.losses.sparse_categorical_crossentropy(targets[:, tf.newaxis], answers)
+    # Cut out first: given the sigmoid's own output, Keras would compute with what went into it, to
+    # other last digits, and a run of the same settings would no longer be the same run.
+    probabilities = answers[:, 0]
+    return keras.losses.binary_crossentropy(targets[:, tf.newaxis], probabilities[:, tf.newaxis])
 
 
 def _epoch(

@@ -198,3 +198,16 @@ def test_a_loss_that_was_never_finite_is_refused_with_the_epoch(tmp_path: Path) 
     with pytest.raises(InputError, match=words):
         _train(config, _data_that_breaks(0), tmp_path)
     assert not (tmp_path / "checkpoint").exists()
+
+
+def test_the_loss_of_two_classes_follows_from_the_probability_as_it_is() -> None:
+    """A loss from the logits has other last digits: the same settings would give another run."""
+    sigmoid = keras.layers.Dense(1, "sigmoid", use_bias=False, kernel_initializer="ones")
+    model = keras.Sequential([keras.Input((1,)), sigmoid])
+
+    @tf.function
+    def losses(logits: tf.Tensor) -> tf.Tensor:
+        return loop._cross_entropy(tf.ones([1]), model(logits))
+
+    # Keras keeps probabilities 1e-7 away from 0; from the logit it would be 100.
+    assert losses(tf.constant([[-100.0]])).numpy() == pytest.approx([16.118], abs=1e-3)
