@@ -40,6 +40,7 @@ def folder(store: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_promotion_and_rollback_are_in_the_report_and_cost_no_request(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +80,7 @@ def check_outage(done: Done, *, between_s: float) -> None:
     assert restarted["worst_ms"] is not None
 
 
+@pytest.mark.thorough
 def test_a_server_that_is_killed_and_started_again_is_an_outage_with_its_length(
     tmp_path: Path,
 ) -> None:

@@ -170,7 +170,8 @@ def check_gate(walk: Walk) -> None:
     assert figures["review_share"] != verdict["metrics"]["stable"]["review_share"]
 
 
-@pytest.mark.parametrize("classes", [3, pytest.param(10, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("classes", [3, 10])
 def test_any_number_of_classes_walks_from_folders_to_answers(
     classes: int, tmp_path: Path, command: Callable
 ) -> None:

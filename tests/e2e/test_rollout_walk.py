@@ -50,6 +50,7 @@ def target(folder: Path) -> Iterator[str]:
         yield grpc_address
 
 
+@pytest.mark.thorough
 def test_a_version_is_gated_tried_judged_promoted_and_rolled_back(
     folder: Path, target: str, sample_run: Path
 ) -> None:

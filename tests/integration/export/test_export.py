@@ -202,8 +202,8 @@ def _warmup_of_the_wrong_shape(patch: pytest.MonkeyPatch) -> None:
         # without the guard a convolution ends the process, or computes what it should refuse
         (_no_shape_guard, "exit code|ended by a signal"),
         (_other_weights, "the run's own probabilities"),
-        (_no_guard_of_rows, "exit code"),
-        (_warmup_of_the_wrong_shape, "exit code"),
+        pytest.param(_no_guard_of_rows, "exit code", marks=pytest.mark.thorough),
+        pytest.param(_warmup_of_the_wrong_shape, "exit code", marks=pytest.mark.thorough),
     ],
 )
 def test_a_version_that_would_fail_in_the_server_is_not_published(

@@ -272,6 +272,7 @@ def test_a_worse_version_is_refused_by_its_answers_alone(store: Path, gate_of: C
     assert page.count('<img src="data:image/png') == 40
 
 
+@pytest.mark.thorough
 def test_a_first_version_that_guesses_passes_only_with_a_warning(
     store: Path, gate_of: Callable
 ) -> None:
@@ -291,6 +292,7 @@ def test_a_first_version_that_guesses_passes_only_with_a_warning(
     assert f"Not shown to be better than guessing, on these images: {area}" in page
 
 
+@pytest.mark.thorough
 def test_a_version_without_a_number_for_some_images_is_refused_for_that_alone(
     store: Path, gate_of: Callable
 ) -> None:
@@ -324,6 +326,7 @@ def test_a_renamed_output_breaks_callers_and_nothing_else_is_asked(
     assert "Refused: compatible" in (_extra(store, RENAMED) / verdict["page"]).read_text()
 
 
+@pytest.mark.thorough
 def test_where_the_figures_do_not_tell_it_is_unknown_and_a_cure_is_named(
     store: Path, gate_of: Callable
 ) -> None:
@@ -346,7 +349,7 @@ def test_where_the_figures_do_not_tell_it_is_unknown_and_a_cure_is_named(
     assert "--margin 0.0" in unknown[0]["cures"][1]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_on_a_terminal_the_gate_says_which_step_of_how_many_it_is_at(
     store: Path, runs: Path
 ) -> None:
@@ -359,6 +362,7 @@ def test_on_a_terminal_the_gate_says_which_step_of_how_many_it_is_at(
     assert "\x1b[31mFAILS" in written
 
 
+@pytest.mark.thorough
 def test_a_slow_version_is_refused_for_its_latency_alone(store: Path, gate_of: Callable) -> None:
     done = gate_of(SLOW, "--against", "1")
     assert done.returncode == 1, done.stderr
@@ -368,6 +372,7 @@ def test_a_slow_version_is_refused_for_its_latency_alone(store: Path, gate_of: C
     assert figures["candidate"]["median_ms"] > 3 * figures["stable"]["median_ms"]
 
 
+@pytest.mark.thorough
 def test_a_version_that_spends_gigabytes_on_a_small_file_is_refused(
     store: Path, gate_of: Callable
 ) -> None:
@@ -380,6 +385,7 @@ def test_a_version_that_spends_gigabytes_on_a_small_file_is_refused(
     assert survives["detail"]["hostile"]["png_text_unpacks_to_512_mib"] == []
 
 
+@pytest.mark.thorough
 def test_a_version_whose_process_a_callers_bytes_can_end_is_refused(
     store: Path, gate_of: Callable
 ) -> None:
@@ -400,7 +406,11 @@ def test_a_version_whose_process_a_callers_bytes_can_end_is_refused(
             f"signal 6 (SIGABRT) while version {ABORTS} answers the held-out images: "
             "Abort_op intentional failure; the end of this process",
         ),
-        (RAISES, f"an error while version {RAISES} answers the held-out images: InvalidArgument"),
+        pytest.param(
+            RAISES,
+            f"an error while version {RAISES} answers the held-out images: InvalidArgument",
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 def test_a_version_that_ends_its_process_or_raises_is_refused_without_a_traceback(
@@ -430,6 +440,7 @@ def test_a_version_that_cannot_be_loaded_is_refused_without_a_traceback(
     assert f"while loading version {EQUAL}" in _by_name(verdict)["survives"]["received"]
 
 
+@pytest.mark.thorough
 def test_other_classes_and_a_large_folder_are_refused_each_by_its_check(
     store: Path, gate_of: Callable
 ) -> None:
@@ -450,6 +461,7 @@ def test_other_classes_and_a_large_folder_are_refused_each_by_its_check(
     assert "in place of" in _by_name(verdict)["compatible"]["received"]
 
 
+@pytest.mark.thorough
 def test_the_first_version_passes_without_a_comparison_and_is_then_the_one_to_beat(
     store: Path, gate_of: Callable
 ) -> None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 ROWS = len(hostile.FILES) + len(hostile.EXAMPLES)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_version_and_its_server_stand_every_hostile_row(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ def mislabelled(image_folder: Path) -> Path:
 FLAGS = ("--image-height", "24", "--image-width", "24", "--batch-size", "4", "--epochs", "30")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_each_image_is_tested_once_and_wrong_labels_are_found(
     mislabelled: Path, tmp_path: Path, command: Callable
 ) -> None:

@@ -145,6 +145,7 @@ def test_what_tensorflow_refuses_is_one_line(capsys: pytest.CaptureFixture[str])
     assert "No space left on device" in second
 
 
+@pytest.mark.thorough
 def test_a_learning_rate_that_breaks_everything_is_one_line_with_the_epoch(
     images: Path, tmp_path: Path, command: Callable
 ) -> None:
@@ -217,10 +218,8 @@ def test_a_full_disk_ends_no_process_that_saves_weights(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(
-    "epochs_that_fit",
-    [pytest.param(0, marks=pytest.mark.thorough), 1, pytest.param(2, marks=pytest.mark.thorough)],
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("epochs_that_fit", [0, 1, 2])
 def test_training_goes_on_when_a_full_disk_has_room_again(
     epochs_that_fit: int, images: Path, tmp_path: Path, command: Callable
 ) -> None:
