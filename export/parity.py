@@ -217,8 +217,9 @@ def _as_jpeg(file: bytes) -> bytes:
 def _own_evaluation(made: run.Run, files: Sequence[bytes]) -> np.ndarray:
     """The run's model on other files, through the same pipeline that evaluated it."""
     quiet_tensorflow.import_tensorflow()
-    from training import architectures, evaluation
+    from training import architectures
     from training.data import pipeline
+    from training.learning import evaluation
 
     model = architectures.build_model(made.config, len(made.class_names))
     model.load_weights(made.weights)

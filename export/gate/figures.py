@@ -16,8 +16,7 @@ from export.gate import corruptions
 from export.gate.child import Answers, Evidence
 from export.gate.evidence import CORRUPTED, HELD_OUT
 from export.gate.images import HeldOut, Image, Version, place_of
-from training import chance
-from training.decision import decision
+from training.decision import chance, decision
 from training.decision.metrics_of_many import metrics_of_many
 
 CANDIDATE, STABLE = "candidate", "stable"

@@ -26,7 +26,7 @@ from foundation.command_line import InputError, one_line
 from foundation.digests import version_digest
 from foundation.pages import page as foundation_page
 from tfs_client import contract
-from training import chance
+from training.decision import chance
 
 logger = logging.getLogger("export.gate")
 

@@ -12,12 +12,12 @@ import sklearn.metrics
 from foundation.pages import page, plots
 from foundation.pages.page import Origin
 from foundation.pages.palette import BLUE, GREY, INK
-from training import chance, run
+from training import run
 from training.comparing import folds
 from training.comparing.folds import Spread, Together
 from training.comparing.pages import NAMES, picture
 from training.data.class_names import MOST_IN_A_TABLE
-from training.decision import calibration
+from training.decision import calibration, chance
 
 TEMPLATE: Final = Path(__file__).with_name("folds.html")
 DOUBTS_SHOWN: Final = 40

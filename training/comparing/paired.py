@@ -12,7 +12,7 @@ import math
 import numpy as np
 import scipy.stats
 
-from training.chance import placements
+from training.decision.chance import placements
 
 CONFIDENCE = 0.95
 """Of each bound, on its own: the difference lies above the lower one with this probability."""

@@ -96,7 +96,14 @@ def _sample_set(positive: str | None) -> Dataset:
     for line in (root / "labels.csv").read_text(encoding="utf-8").splitlines():
         path, probability, cell_type = line.split()
         label = "defective" if float(probability) >= 0.5 else "sound"
-        items.append(Item(path=path, label=label, stratum=f"{cell_type} {probability}"))
+        items.append(
+            Item(
+                path=path,
+                label=label,
+                probability=float(probability),
+                stratum=f"{cell_type} {probability}",
+            )
+        )
     names, how = class_names.choose({"sound", "defective"}, positive)
     return Dataset(
         source=SAMPLE_SET,

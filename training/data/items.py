@@ -20,6 +20,8 @@ class Item:
     """images of one group (one part, one patient) stay in one split"""
     split: str | None = None
     """train, validation or test where a manifest or a folder of that name fixes it"""
+    probability: float | None = None
+    """of the positive class, 0-1, where somebody was unsure; see --soft-labels"""
     stratum: str
     """what the split keeps in proportion; the label, or finer"""
 

@@ -1,4 +1,4 @@
-"""Reads a manifest: a CSV or TSV table with columns path and label, maybe split and group."""
+"""Reads a manifest: a table with columns path and label, maybe split, group and probability."""
 
 from __future__ import annotations
 
@@ -96,8 +96,18 @@ def _item(manifest: Path, line: int, row: dict[str, str | None]) -> Item:
         label=label,
         split=SPLIT_NAMES[split.casefold()] if split else None,
         group=group or None,
+        probability=_probability(row.get("probability")),
         stratum=label,
     )
+
+
+def _probability(text: str | None) -> float | None:
+    """None of what is none: the column may be about something else, unless it is asked for."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 <= value <= 1 else None
 
 
 def _relative(path: str, root: Path) -> str:

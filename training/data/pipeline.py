@@ -19,16 +19,18 @@ SHUFFLE_BYTES = 8192 * 64 * 64 * 3
 """Of decoded images held for shuffling: 8,192 at 64x64. Beyond it see `file_order`."""
 
 
-def pixels(files: Sequence[str], targets: Sequence[int], config: RunConfig) -> tf.data.Dataset:
+def pixels(
+    files: Sequence[str], targets: Sequence[float] | np.ndarray, config: RunConfig
+) -> tf.data.Dataset:
     """Reads, decodes and resizes in parallel, in the order given.
 
     Args:
         files: N paths.
-        targets: N times 0 to K-1.
+        targets: N places of classes or probabilities, or float [N, K].
         config: image size and limits.
 
     Returns:
-        N elements (uint8 [H, W, 3], float32 []).
+        N elements (uint8 [H, W, 3], float32 [] or [K]).
     """
 
     def load(path: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -38,7 +40,7 @@ def pixels(files: Sequence[str], targets: Sequence[int], config: RunConfig) -> t
         return image, target
 
     listed = tf.data.Dataset.from_tensor_slices(
-        (tf.constant(list(files), tf.string), tf.constant(list(targets), tf.float32))
+        (tf.constant(list(files), tf.string), tf.constant(np.asarray(targets, np.float32)))
     )
     return listed.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
@@ -96,7 +98,7 @@ def epoch_batches(
         config: seed, batch size, augmentation, steps.
 
     Returns:
-        Batches (float32 [B, H, W, 3] in 0-1, float32 [B]); the last one may be smaller.
+        Batches (float32 [B, H, W, 3] in 0-1, float32 [B] or [B, K]); the last one may be smaller.
     """
     order = images.shuffle(
         shuffle_buffer(count, config),
@@ -117,9 +119,31 @@ def epoch_batches(
         .map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(config.batch_size)
     )
+    if config.mixup:
+        batches = batches.enumerate().map(
+            lambda number, batch: _mixed(batch, tf.stack([epoch_seed, number]), config),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
     if config.steps_per_epoch is not None:
         batches = batches.take(config.steps_per_epoch)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _mixed(
+    batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor, config: RunConfig
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Each image with the one opposite to it in the batch, and their targets, by one share.
+
+    Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
+    """
+    images, targets = batch
+    # a Beta(a, a) number is one of two Gamma(a) numbers over their sum
+    one, other = tf.unstack(tf.random.stateless_gamma([2], seed, alpha=config.mixup))
+    share = tf.math.divide_no_nan(one, one + other)
+    return tuple(
+        share * tensor + (1 - share) * tf.reverse(tensor, [0]) for tensor in (images, targets)
+    )
 
 
 def augment(image: tf.Tensor, seed: tf.Tensor, config: RunConfig) -> tf.Tensor:

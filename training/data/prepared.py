@@ -14,12 +14,12 @@ import tensorflow as tf
 
 from foundation.command_line import InputError
 from foundation.text import did_you_mean
-from training import loop
 from training.config import RunConfig
-from training.data import pipeline
+from training.data import pipeline, targets
 from training.data.inspection import Inspection
 from training.data.items import SPLITS, Dataset, Item, SetAside
 from training.data.split import blocks, open_splits, split, split_by_fold
+from training.learning import loop
 
 logger = logging.getLogger(__name__)
 
@@ -45,24 +45,40 @@ class PreparedData:
         """The targets of a split: int [N], 0 to K-1; of two classes 1 for the positive one."""
         return np.array([self.dataset.target(item) for item in self.splits[name]], int)
 
+    def training_targets(self, taught: np.ndarray | None = None) -> np.ndarray:
+        """What training is to answer: float32 [N] or [N, K], see data/targets.py."""
+        return targets.of(self.dataset, self.splits["train"], self.config, taught)
+
+    @property
+    def class_weights(self) -> np.ndarray | None:
+        """float32 [K] of --balance-classes, None without it."""
+        if not self.config.balance_classes:
+            return None
+        return targets.weights(self.dataset, self.splits["train"])
+
     def evaluation_batches(self, name: str) -> tf.data.Dataset:
         """A split in its order, for evaluation; decoded anew each time."""
         images = pipeline.pixels(self.files(name), self.targets(name), self.config)
         return pipeline.scaled_batches(images, self.config)
 
-    def for_loop(self, cache: Path) -> loop.Data:
+    def for_loop(self, cache: Path, taught: np.ndarray | None = None) -> loop.Data:
         """What training needs.
 
         Args:
             cache: folder for decoded images that do not fit into memory; does not exist yet.
+            taught: a teacher's probabilities of the training images, float32 [N, K].
+
+        Raises:
+            InputError: soft labels are asked for, and the images have none.
         """
+        wanted = self.training_targets(taught)
         cache.mkdir(parents=True)
         config = self.config
         count = len(self.splits["train"])
         order = pipeline.file_order(count, config)
         listed = self.files("train")
         files = [listed[index] for index in order]
-        train = pipeline.pixels(files, self.targets("train")[order], config)
+        train = pipeline.pixels(files, wanted[order], config)
         train = pipeline.cached(train, count, config, cache / "train")
         validation = pipeline.pixels(self.files("validation"), self.targets("validation"), config)
         validation = pipeline.cached(
@@ -78,6 +94,7 @@ class PreparedData:
             validation=validation,
             validation_targets=self.targets("validation"),
             classes=len(self.dataset.class_names),
+            class_weights=self.class_weights,
         )
 
 

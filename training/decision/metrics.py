@@ -11,8 +11,7 @@ import numpy as np
 import sklearn.metrics
 from numpy.typing import NDArray
 
-from training import chance
-from training.decision import bounds, calibration
+from training.decision import bounds, calibration, chance
 from training.decision.decision import INSIDE, Answers
 
 
@@ -64,8 +63,8 @@ def metrics(targets: NDArray[np.int_], answers: Answers) -> dict[str, Any]:
 
     Returns:
         JSON-ready; None where what a figure is a share of is not there, and the areas where only
-        one class is. roc_auc_interval is that of training/chance.py; the other intervals hold with
-        95 % confidence. confusion_matrix is
+        one class is. roc_auc_interval is that of training/decision/chance.py; the other intervals
+        hold with 95 % confidence. confusion_matrix is
         [[true negatives, false positives], [false negatives, true positives]].
         calibration_error stands beside the one that a perfectly calibrated model would have by
         chance on as many images: its mean, and the one that 5 % of such models exceed.

@@ -13,8 +13,7 @@ import numpy as np
 import sklearn.metrics
 from numpy.typing import NDArray
 
-from training import chance
-from training.decision import bounds, calibration, metrics
+from training.decision import bounds, calibration, chance, metrics
 from training.decision.decision import Answers
 
 

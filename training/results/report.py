@@ -15,10 +15,10 @@ import sklearn.metrics
 
 from foundation.pages import page, plots
 from foundation.pages.palette import BLUE, GREY, INK, ORANGE
-from training import chance, run
+from training import run
 from training.data.class_names import MOST_IN_A_TABLE
 from training.data.thumbnails import thumbnail
-from training.decision import calibration
+from training.decision import calibration, chance
 from training.decision.decision import Decision
 
 TEMPLATE = Path(__file__).with_name("report.html")

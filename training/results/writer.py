@@ -21,11 +21,12 @@ from keras.src.saving import saving_lib
 
 from foundation import figures, files
 from foundation.command_line import InputError
-from training import chance, evaluation, loop, run
+from training import backbones, run
 from training.config import RunConfig
 from training.data.prepared import PreparedData
-from training.decision import choice
+from training.decision import chance, choice
 from training.decision.decision import AnyDecision
+from training.learning import evaluation, loop
 from training.results import decided
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class TrainedRun:
     config: RunConfig
     data: PreparedData
     fingerprint: str
+    weights: str | None
+    """SHA-256 of the backbone's file; None without a backbone"""
     progress: loop.Progress
     timings: dict[str, float]
     """seconds a stage"""
@@ -177,11 +180,11 @@ def _write_samples(folder: Path, trained: TrainedRun, predictions: list[run.Pred
 
 
 def _settings(trained: TrainedRun, model: keras.Model) -> dict[str, Any]:
-    dataset = trained.data.dataset
+    dataset, config = trained.data.dataset, trained.config
     diverged = trained.progress.diverged_epoch
     return {
         "id": trained.id,
-        "config": dataclasses.asdict(trained.config),
+        "config": dataclasses.asdict(config),
         "classes": dataset.class_names,
         "data": {
             "source": dataset.source,
@@ -192,7 +195,12 @@ def _settings(trained: TrainedRun, model: keras.Model) -> dict[str, Any]:
             "set_aside": len(trained.data.inspection.set_aside),
             "odd": [dataclasses.asdict(kind) for kind in trained.data.inspection.odd],
         },
-        "model": {"architecture": trained.config.architecture, "weights": model.count_params()},
+        "model": {
+            "architecture": config.name,
+            "weights": model.count_params(),
+            "backbone": config.backbone
+            and backbones.described(config.backbone, config.backbone_cut, str(trained.weights)),
+        },
         "training": {
             "epochs": trained.progress.next_epoch,
             "best_epoch": trained.progress.best_epoch + 1,

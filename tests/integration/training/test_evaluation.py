@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from foundation.command_line import InputError
-from training import architectures, evaluation
+from training import architectures
 from training.config import CHOICES, RunConfig
+from training.learning import evaluation
 
 
 def test_the_predictor_keeps_the_order_over_batches() -> None:

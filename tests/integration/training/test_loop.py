@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,9 +14,9 @@ import pytest
 import tensorflow as tf
 
 from foundation.command_line import InputError
-from training import checkpoints, evaluation, loop
 from training.config import RunConfig
 from training.decision import metrics
+from training.learning import checkpoints, evaluation, loop, recipe
 
 # Keras's own, when it saves weights under numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -50,7 +51,7 @@ def _train(
     keras.utils.set_random_seed(1)
     model = _model(config.precision)
     strategy = tf.distribute.get_strategy()
-    optimizer = loop.optimizer_for(config)
+    optimizer = recipe.optimizer_for(config, data.steps)
     interrupted = folder if resume else None
     return model, loop.train(model, optimizer, strategy, data, config, folder, interrupted)
 
@@ -89,22 +90,54 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images(tmp_path: Path) -> Non
     assert json.loads(json.dumps(progress.history)) == progress.history
 
 
+class _StopError(Exception):
+    pass
+
+
+def _stopped(config: RunConfig, data: loop.Data, folder: Path, *, epochs: int) -> None:
+    """Ends a training with the beginning of an epoch; the schedule is that of the whole."""
+
+    def batches(epoch: int) -> tf.data.Dataset:
+        if epoch == epochs:
+            raise _StopError
+        return data.epoch_batches(epoch)
+
+    with pytest.raises(_StopError):
+        _train(config, dataclasses.replace(data, epoch_batches=batches), folder)
+
+
 def _checkpoints(folder: Path) -> list[Path]:
     return sorted((folder / "checkpoint").iterdir())
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-@pytest.mark.parametrize("damaged", [0, 1, 2])
+RECIPE = {
+    "optimizer": "adamw",
+    "schedule": "cosine",
+    "warmup_epochs": 1,
+    "weight_averaging": 0.9,
+    "watch": "roc_auc",
+}
+
+
+@pytest.mark.parametrize(
+    ("damaged", "settings"),
+    [
+        *((damaged, {}) for damaged in (0, 1, 2)),
+        (1, {"precision": "mixed_float16"}),
+        (1, RECIPE),
+        (1, {**RECIPE, "precision": "mixed_float16"}),
+    ],
+)
 def test_an_interrupted_training_goes_on_to_the_same_result_from_what_is_whole(
-    damaged: int, precision: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damaged: int, settings: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    config = RunConfig(epochs=5, patience=9, learning_rate=0.02, batch_size=16, precision=precision)
+    config = RunConfig(epochs=5, patience=9, learning_rate=0.02, batch_size=16, **settings)
     (tmp_path / "whole").mkdir()
     whole, expected = _train(config, _data(), tmp_path / "whole")
     folder = tmp_path / "run [1]*?"
     folder.mkdir()
-    _train(dataclasses.replace(config, epochs=3), _data(), folder)
+    _stopped(config, _data(), folder, epochs=3)
     assert [path.name for path in _checkpoints(folder)] == ["epoch-00002", "epoch-00003"]
     for path in _checkpoints(folder)[::-1][:damaged]:
         path.write_bytes(path.read_bytes()[:1000])
@@ -207,7 +240,73 @@ def test_the_loss_of_two_classes_follows_from_the_probability_as_it_is() -> None
 
     @tf.function
     def losses(logits: tf.Tensor) -> tf.Tensor:
-        return loop._cross_entropy(tf.ones([1]), model(logits))
+        return recipe.cross_entropy(tf.ones([1]), model(logits))
 
     # Keras keeps probabilities 1e-7 away from 0; from the logit it would be 100.
     assert losses(tf.constant([[-100.0]])).numpy() == pytest.approx([16.118], abs=1e-3)
+
+
+def test_the_learning_rate_rises_and_falls_as_the_schedule_says(tmp_path: Path) -> None:
+    config = RunConfig(epochs=10, learning_rate=0.1, schedule="cosine", warmup_epochs=2)
+    rate = recipe.optimizer_for(config, steps=4)._learning_rate
+    at = [float(rate(step)) for step in (0, 4, 8, 24, 40)]
+    np.testing.assert_allclose(at, [0, 0.05, 0.1, 0.05, 0], atol=1e-6)
+    stays = RunConfig(epochs=10, learning_rate=0.1, warmup_epochs=2)
+    rate = recipe.optimizer_for(stays, steps=4)._learning_rate
+    np.testing.assert_allclose([float(rate(step)) for step in (4, 8, 40)], [0.05, 0.1, 0.1])
+
+
+def test_averaged_weights_are_validated_and_kept_and_training_goes_on_from_its_own(
+    tmp_path: Path,
+) -> None:
+    """The last epoch's average is that of all steps' weights, computed here once more."""
+    seen: list[list[np.ndarray]] = []
+    config = RunConfig(
+        epochs=3, patience=9, learning_rate=0.05, batch_size=16, weight_averaging=0.8
+    )
+    for epochs in (1, 2, 3):
+        own = tmp_path / f"{epochs}"
+        own.mkdir()
+        _train(dataclasses.replace(config, epochs=epochs), _data(), own)
+        saved = checkpoints.newest(own / "checkpoint")
+        assert saved is not None
+        seen.append(list(saved.variables[:4]))
+    (tmp_path / "plain").mkdir()
+    plain = dataclasses.replace(config, weight_averaging=None)
+    _train(plain, _data(), tmp_path / "plain")
+    of_plain = checkpoints.newest(tmp_path / "plain" / "checkpoint")
+    assert of_plain is not None
+    # the average changes nothing of what is trained
+    for one, other in zip(seen[-1], of_plain.variables):
+        np.testing.assert_array_equal(one, other)
+    model, progress = _train(config, _data(), tmp_path / "3", resume=True)
+    assert progress.best_epoch == 2
+    kept = model.get_weights()
+    assert any(not np.allclose(one, other) for one, other in zip(kept, seen[-1]))
+    told = evaluation.Predictor(model).probabilities(_data().validation)
+    assert metrics.log_loss(TARGETS, told) == pytest.approx(progress.best_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("watch", ["loss", "roc_auc", "accuracy"])
+def test_the_best_epoch_is_the_best_by_what_is_watched(watch: str, tmp_path: Path) -> None:
+    config = RunConfig(epochs=12, patience=12, learning_rate=0.05, batch_size=16, watch=watch)
+    _, progress = _train(config, _data(), tmp_path)
+    values = [figures[f"validation_{watch}"] for figures in progress.history]
+    best = np.argmin(values) if watch == "loss" else np.argmax(values)
+    assert progress.best_epoch == best
+
+
+def test_weights_of_classes_are_in_the_loss() -> None:
+    answers = tf.constant([[0.2], [0.6], [0.7]])
+    targets = tf.constant([0.0, 1.0, 0.25])
+    plain = recipe.cross_entropy(targets, answers).numpy()
+    weighed = recipe.cross_entropy(targets, answers, tf.constant([1.0, 3.0])).numpy()
+    np.testing.assert_allclose(weighed, plain * [1, 3, 1.5], rtol=1e-6)
+    many = tf.constant([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
+    places, shares = tf.constant([1.0, 2.0]), tf.constant([[0.0, 1, 0], [0, 0, 1]])
+    weights = tf.constant([1.0, 2.0, 5.0])
+    for one in (places, shares):
+        np.testing.assert_allclose(recipe.cross_entropy(one, many), -np.log([0.5, 0.8]), rtol=1e-5)
+        np.testing.assert_allclose(
+            recipe.cross_entropy(one, many, weights), -np.log([0.5, 0.8]) * [2, 5], rtol=1e-5
+        )

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training import checkpoints
-from training.checkpoints import Checkpoint
+from training.learning import checkpoints
+from training.learning.checkpoints import Checkpoint
 
 
 def _checkpoint(epoch: int) -> Checkpoint:

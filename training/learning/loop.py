@@ -20,9 +20,10 @@ import tensorflow as tf
 
 from foundation.command_line import InputError, raise_if_interrupted
 from foundation.progress import Progress as ProgressLine
-from training import checkpoints, evaluation, run
+from training import run
 from training.config import RunConfig
 from training.decision import metrics
+from training.learning import checkpoints, evaluation, recipe
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Data:
     """What the loop trains on and watches."""
 
     epoch_batches: Callable[[int], tf.data.Dataset]
-    """epoch from 0 -> batches (float32 [B, H, W, 3], float32 [B])"""
+    """epoch from 0 -> batches (float32 [B, H, W, 3], float32 [B] or [B, K]); see recipe.py"""
     steps: int
     """batches an epoch"""
     validation: tf.data.Dataset
@@ -54,14 +55,8 @@ class Data:
     """int [V], 0 to K-1"""
     classes: int = 2
     """K"""
-
-
-def optimizer_for(config: RunConfig) -> keras.Optimizer:
-    """Adam; with loss scaling where float16 would lose small gradients."""
-    adam = keras.optimizers.Adam(config.learning_rate)
-    if config.precision == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(adam)
-    return adam
+    class_weights: np.ndarray | None = None
+    """float32 [K]; None weighs all images alike"""
 
 
 def train(
@@ -81,7 +76,7 @@ def train(
     Args:
         model: built inside of the strategy's scope.
         optimizer: likewise.
-        strategy: see training/devices.py.
+        strategy: see training/learning/devices.py.
         data: batches of training and validation.
         config: epochs, patience, batch size.
         folder: receives checkpoint/ and tensorboard/; this process's own.
@@ -110,25 +105,33 @@ def train(
     elif interrupted:
         logger.warning("no checkpoint is left in %s: starting with the first epoch", interrupted)
 
-    train_step = _train_step(model, optimizer, strategy, config.batch_size)
+    train_step = _train_step(model, optimizer, strategy, config.batch_size, data.class_weights)
     predictor = evaluation.Predictor(model)
     writer = tf.summary.create_file_writer(str(folder / run.TENSORBOARD))
     for epoch in range(progress.next_epoch, config.epochs):
         if epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
-            logger.info("no better validation loss in %d epochs: stopping", config.patience)
+            watched = (config.watch or "loss").replace("roc_auc", "ROC-AUC")
+            logger.info("no better validation %s in %d epochs: stopping", watched, config.patience)
             break
         figures = _epoch(train_step, strategy, data, config, epoch)
+        values = [strategy.extended.read_var(variable.value).numpy() for variable in variables]
+        weights = values[: len(model.variables)]
+        if config.weight_averaging is not None:
+            optimizer.finalize_variable_values(model.trainable_variables)
+            weights = [strategy.extended.read_var(one.value).numpy() for one in model.variables]
         if math.isfinite(figures["loss"]):
             figures |= _validate(predictor, strategy, data)
-        values = [strategy.extended.read_var(variable.value).numpy() for variable in variables]
-        if not _finite(strategy, figures, values[: len(model.variables)]):
+        if config.weight_averaging is not None:
+            _assign(model.variables, values[: len(model.variables)])
+        if not _finite(strategy, figures, weights):
             progress.diverged_epoch = epoch
             break
         progress.history.append(figures)
         progress.next_epoch = epoch + 1
-        if figures["validation_loss"] < progress.best_loss:
+        standing = progress.history[progress.best_epoch] if progress.best_epoch >= 0 else None
+        if standing is None or _goodness(figures, config) > _goodness(standing, config):
             progress.best_loss, progress.best_epoch = figures["validation_loss"], epoch
-            best = values[: len(model.variables)]
+            best = weights
         now = checkpoints.Checkpoint(
             progress=dataclasses.asdict(progress), variables=values, best=best
         )
@@ -139,6 +142,14 @@ def train(
         _tell_divergence(progress, config)
     _assign(model.variables, best)
     return progress
+
+
+def _goodness(figures: dict[str, float], config: RunConfig) -> float:
+    """What is watched of an epoch, so that more is better."""
+    if config.watch in (None, "loss"):
+        return -figures["validation_loss"]
+    value = figures[f"validation_{config.watch}"]
+    return -math.inf if value is None else value
 
 
 def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
@@ -191,12 +202,14 @@ def _train_step(
     optimizer: keras.Optimizer,
     strategy: tf.distribute.Strategy,
     batch_size: int,
+    class_weights: np.ndarray | None,
 ) -> Callable:
     """One step over all replicas; returns the sum of the images' losses and their number."""
+    weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
 
     def on_replica(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
-            losses = _cross_entropy(targets, model(images, training=True))
+            losses = recipe.cross_entropy(targets, model(images, training=True), weights)
             total = tf.reduce_sum(losses)
             # Gradients are summed over replicas; every image weighs the same in every batch.
             scaled = optimizer.scale_loss(total / batch_size)
@@ -210,16 +223,6 @@ def _train_step(
         return strategy.reduce("SUM", loss, axis=None), strategy.reduce("SUM", count, axis=None)
 
     return step
-
-
-def _cross_entropy(targets: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
-    """float32 [B] and [B, 1] or [B, K] -> float32 [B], in nats."""
-    if answers.shape[-1] > 1:
-        return keras.losses.sparse_categorical_crossentropy(targets[:, tf.newaxis], answers)
-    # Cut out first: given the sigmoid's own output, Keras would compute with what went into it, to
-    # other last digits, and a run of the same settings would no longer be the same run.
-    probabilities = answers[:, 0]
-    return keras.losses.binary_crossentropy(targets[:, tf.newaxis], probabilities[:, tf.newaxis])
 
 
 def _epoch(

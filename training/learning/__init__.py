@@ -1,0 +1,1 @@
+"""The training loop: steps, validation, early stopping, going on after an interruption."""

@@ -1,0 +1,1 @@
+"""A network that was trained elsewhere, and a head of our own on its features."""
