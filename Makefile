@@ -65,6 +65,10 @@ decide: $(ENVIRONMENT) ## choose threshold and review band anew, no training: TA
 evaluate: $(ENVIRONMENT) ## train on each of FOLDS=5 folds, resumable -> build/evaluate.html
 	$(BIN)/python -m training.evaluate $(if $(FOLDS),--folds "$(FOLDS)") $(ARGS)
 
+.PHONY: sweep
+sweep: $(ENVIRONMENT) ## which settings are better, ranked by validation: ARGS="--vary epochs=9,25"
+	$(BIN)/python -m training.sweeping.sweep $(ARGS)
+
 .PHONY: runs
 runs: $(ENVIRONMENT) ## all runs beside each other -> runs/index.html; ARGS="--by log_loss"
 	$(BIN)/python -m training.comparing.runs $(ARGS)

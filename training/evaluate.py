@@ -3,6 +3,7 @@
     make evaluate                                 five folds of the sample set, about ten minutes
     make evaluate FOLDS=10 ARGS="--data my_images/ --epochs 40"
     make evaluate ARGS="--seeds 3"                five folds by three seeds
+    make evaluate ARGS="--target balanced"        answered as make decide would, on the same runs
 
 Every image is tested once by a run that did not train on it. ARGS are flags of training.train. Each
 fold is an ordinary run in build/runs, so runs/latest stays; a fold that stands there is not trained
@@ -28,12 +29,13 @@ from training import run
 from training.comparing import folds, processes
 from training.comparing.folds import Spread
 from training.decision import chance
+from training.decision.decision import AnyDecision
 
 logger = logging.getLogger("training.evaluate")
 
 FIGURES: Final = figures.BUILD_DIR / "evaluate.json"
 
-OWN: Final = ("--runs", "--seed", "--fold", "--folds", "--resume")
+OWN: Final = ("--runs", "--seed", "--fold", "--folds", "--resume", "--teacher")
 """Flags of training.train that are set here."""
 
 
@@ -49,33 +51,50 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--seeds", type=int, default=1, help="repeat it with so many seeds (default: %(default)s)"
     )
+    parser.add_argument(
+        "--target",
+        help="decide each fold's threshold by this, on its validation images, as make decide does "
+        "(default: as training decides)",
+    )
+    parser.add_argument(
+        "--teacher-flags",
+        metavar="FLAGS",
+        help="first train a run with these flags on the same fold, and let it teach",
+    )
     typed = sys.argv[1:] if argv is None else argv
     args, flags = parser.parse_known_args(typed)
     command_line.configure_logging()
     command = shlex.join(["python", "-m", "training.evaluate", *typed])
-    return command_line.run(parser.prog, lambda: _command(args.folds, args.seeds, flags, command))
+    return command_line.run(parser.prog, lambda: _command(args, flags, command))
 
 
-def _command(count: int, seeds: int, flags: list[str], command: str) -> int:
+def _command(args: argparse.Namespace, flags: list[str], command: str) -> int:
+    count, seeds = args.folds, args.seeds
     started = datetime.datetime.now(datetime.timezone.utc)
     if count < 2 or seeds < 1:
         raise InputError(
             f"Expected --folds of 2 or more and --seeds of 1 or more. Received: {count}, {seeds}."
         )
-    own = [flag for flag in flags if flag.split("=")[0] in OWN]
-    if own:
-        raise InputError(
-            f"Expected flags of training.train but {', '.join(OWN)}. Received: {own[0]}."
-        )
-    made = _train_all(count, seeds, flags)
-    spreads = folds.spreads(made)
-    pooled = [folds.together(made[start : start + count]) for start in range(0, len(made), count)]
+    teacher = None if args.teacher_flags is None else _split(args.teacher_flags)
+    for given in (flags, teacher or ()):
+        own = [flag for flag in given if flag.split("=")[0] in OWN]
+        if own:
+            raise InputError(
+                f"Expected flags of training.train but {', '.join(OWN)}. Received: {own[0]}."
+            )
+    made = _train_all(count, seeds, flags, teacher)
+    decided = folds.decisions(made, args.target)
+    spreads = folds.spreads(made, decided)
+    pooled = [
+        folds.together(made[start : start + count], decided[start : start + count])
+        for start in range(0, len(made), count)
+    ]
     metrics = [one.metrics() for one in pooled]
     for line in _told(spreads, metrics[0], len(made)):
         logger.info("%s", line)
     for doubt in chance.doubts(metrics[0]):
         logger.warning("not shown to be better than guessing: %s", doubt)
-    figures.write_json(FIGURES, _as_json(made, spreads, metrics))
+    figures.write_json(FIGURES, _as_json(made, decided, spreads, metrics))
     quiet_tensorflow.import_tensorflow(keras=False)  # the page shows pictures
     from training.comparing import folds_page
 
@@ -85,20 +104,36 @@ def _command(count: int, seeds: int, flags: list[str], command: str) -> int:
     return 0
 
 
-def _train_all(count: int, seeds: int, flags: list[str]) -> list[run.Run]:
+def _split(flags: str) -> list[str]:
+    try:
+        return shlex.split(flags)
+    except ValueError as error:
+        raise InputError(
+            f"Expected --teacher-flags to be flags of training.train. Received: {flags} ({error})."
+        ) from error
+
+
+def _train_all(
+    count: int, seeds: int, flags: list[str], teacher: list[str] | None
+) -> list[run.Run]:
     """The runs of all folds, seed by seed."""
     made = []
     with Progress("evaluation", total=count * seeds, unit="folds") as shown:
         for seed in range(1, seeds + 1):
             for fold in range(1, count + 1):
                 shown.note(f"seed {seed}, fold {fold}")
-                made.append(_trained(fold, count, seed, flags))
+                made.append(_trained(fold, count, seed, flags, teacher))
                 shown.add()
     return made
 
 
-def _trained(fold: int, count: int, seed: int, flags: list[str]) -> run.Run:
+def _trained(
+    fold: int, count: int, seed: int, flags: list[str], teacher: list[str] | None
+) -> run.Run:
     own = ["--seed", str(seed), "--folds", str(count), "--fold", str(fold)]
+    if teacher is not None:
+        teaches = processes.trained(f"the teacher of fold {fold}", [*own, *teacher])
+        own += ["--teacher", str(teaches.path)]
     return processes.trained(f"fold {fold}", [*own, *flags])
 
 
@@ -118,14 +153,17 @@ def _told(spreads: dict[str, Spread], metrics: dict[str, Any], count: int) -> li
 
 
 def _as_json(
-    made: list[run.Run], spreads: dict[str, Spread], metrics: list[dict[str, Any]]
+    made: list[run.Run],
+    decided: list[AnyDecision],
+    spreads: dict[str, Spread],
+    metrics: list[dict[str, Any]],
 ) -> dict[str, Any]:
     return {
         "runs": [one.id for one in made],
         "figures": {name: dataclasses.asdict(found) for name, found in spreads.items()},
         "together": metrics,
         "not_shown_better_than_guessing": chance.doubts(metrics[0]),
-        "thresholds": folds.thresholds(made),
+        "thresholds": folds.thresholds(decided),
         "doubted_labels": [
             {
                 "path": doubt.path,

@@ -108,12 +108,16 @@ class Run:
         config = self.settings["config"]
         return decisions.of_margin(config.get("threshold", 0.5), config.get("review_margin", 0.1))
 
-    def metrics(self) -> dict[str, Any]:
-        """The figures of metrics.json, one entry a split, under the present decision."""
+    def metrics(self, decision: AnyDecision | None = None) -> dict[str, Any]:
+        """The figures of metrics.json, one entry a split.
+
+        Args:
+            decision: to answer by; None: the present one.
+        """
         # scikit-learn takes a second to import
         from training.decision import metrics, metrics_of_many
 
-        decision = self.decision
+        decision = decision or self.decision
         found = {}
         rows = self.predictions()
         for split in HELD_OUT:
@@ -132,8 +136,12 @@ class Run:
         places = {name: place for place, name in enumerate(self.class_names)}
         return np.array([places[row.label] for row in rows], int)
 
-    def predictions(self) -> list[Prediction]:
-        """The run's answers on its validation and test images, under the present decision."""
+    def predictions(self, decision: AnyDecision | None = None) -> list[Prediction]:
+        """The run's answers on its validation and test images.
+
+        Args:
+            decision: to answer by; None: the present one.
+        """
         with (self.path / PREDICTIONS).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         return answered(
@@ -142,7 +150,7 @@ class Run:
                 for row in rows
             ],
             _said(rows, self.class_names),
-            self.decision,
+            decision or self.decision,
             self.class_names,
         )
 

@@ -13,7 +13,8 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from training import run
-from training.decision.decision import Answers, Decision
+from training.decision import choice
+from training.decision.decision import Answers, AnyDecision, Decision
 
 REPORTED: Final = ("roc_auc", "balanced_accuracy", "accuracy", "log_loss", "calibration_error")
 
@@ -47,17 +48,17 @@ class Doubt:
     """of what was said, 0-1, calibrated"""
 
 
-def spreads(runs: Sequence[run.Run]) -> dict[str, Spread]:
-    """The test figures over the runs, each under its own decision."""
-    tests = [made.metrics()["test"] for made in runs]
+def spreads(runs: Sequence[run.Run], decisions: Sequence[AnyDecision]) -> dict[str, Spread]:
+    """The test figures over the runs, each under a decision of its own."""
+    tests = [made.metrics(decision)["test"] for made, decision in zip(runs, decisions)]
     return {
         name: spread([test[name] for test in tests], math.inf if name == "log_loss" else 1.0)
         for name in REPORTED
     }
 
 
-def spread(values: Sequence[float | None], most: float = 1.0) -> Spread:
-    """Mean, standard deviation and interval of a figure between 0 and `most`."""
+def spread(values: Sequence[float | None], most: float = 1.0, least: float = 0.0) -> Spread:
+    """Mean, standard deviation and interval of a figure between `least` and `most`."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return Spread(values=tuple(values), mean=None, deviation=None, interval=None)
@@ -70,7 +71,7 @@ def spread(values: Sequence[float | None], most: float = 1.0) -> Spread:
         values=tuple(values),
         mean=mean,
         deviation=deviation,
-        interval=(max(mean - reach, 0.0), min(mean + reach, most)),
+        interval=(max(mean - reach, least), min(mean + reach, most)),
     )
 
 
@@ -93,10 +94,15 @@ class Together:
         return metrics_of_many.metrics_of_many(self.targets, self.answers, self.class_names)
 
 
-def together(runs: Sequence[run.Run]) -> Together:
+def together(runs: Sequence[run.Run], decisions: Sequence[AnyDecision]) -> Together:
     """Puts the test sets of runs of the same classes one behind the other."""
     names = runs[0].class_names
-    rows = [row for made in runs for row in made.predictions() if row.split == "test"]
+    rows = [
+        row
+        for made, decision in zip(runs, decisions)
+        for row in made.predictions(decision)
+        if row.split == "test"
+    ]
     places = {name: place for place, name in enumerate(names)}
     return Together(
         class_names=names,
@@ -127,7 +133,22 @@ def doubted_labels(runs: Sequence[run.Run]) -> list[Doubt]:
     return sorted(found, key=lambda doubt: -doubt.probability)
 
 
-def thresholds(runs: Sequence[run.Run]) -> list[float] | None:
-    """The thresholds of runs of two classes; None of more."""
-    found = [made.decision.threshold for made in runs if isinstance(made.decision, Decision)]
-    return found if len(found) == len(runs) else None
+def decisions(runs: Sequence[run.Run], asked: str | None) -> list[AnyDecision]:
+    """How each run answers: as it has decided, or by another target, on its validation images.
+
+    Raises:
+        InputError: no such target, or a run's validation images cannot show what is asked for.
+    """
+    if asked is None:
+        return [made.decision for made in runs]
+    found = []
+    for made in runs:
+        rows = [row for row in made.predictions() if row.split == "validation"]
+        found.append(choice.by_text(made.targets(rows), run.model_scores(rows), asked))
+    return found
+
+
+def thresholds(decided: Sequence[AnyDecision]) -> list[float] | None:
+    """The thresholds of two classes; None of more."""
+    found = [one.threshold for one in decided if isinstance(one, Decision)]
+    return found if len(found) == len(decided) else None

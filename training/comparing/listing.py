@@ -29,6 +29,8 @@ class Row:
     """ISO 8601"""
     seconds: float | None
     """that training and evaluation took; None where it was not recorded"""
+    answer_ms: float | None
+    """processor time of one answer, without decoding; None where it was not measured"""
     data: str
     fingerprint: str
     images: dict[str, int]
@@ -119,7 +121,8 @@ def _row(made: run.Run, latest: Path) -> Row:
         run=made.id,
         latest=made.path == latest,
         finished=made.settings["finished"],
-        seconds=sum(timings.values()) if timings else None,
+        seconds=sum(value for name, value in timings.items() if name.endswith("_s")) or None,
+        answer_ms=timings.get("answer_processor_ms"),
         data=made.settings["data"]["source"],
         fingerprint=made.settings["data"]["fingerprint"],
         images=dict(made.settings["data"]["images"]),

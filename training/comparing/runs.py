@@ -79,7 +79,13 @@ def _write_page(path: Path, found: Listing, origin: page.Origin) -> None:
 
 def _table(found: Listing) -> list[str]:
     header = ["run", *(f"validation {text}" for text in SHOWN.values())]
-    header += [*(f"test {text}" for text in SHOWN.values()), "images", "seconds", "differs in"]
+    header += [
+        *(f"test {text}" for text in SHOWN.values()),
+        "images",
+        "seconds",
+        "ms an answer",
+        "differs in",
+    ]
     rows = [header, *(_line(row, found, place) for place, row in enumerate(found.rows))]
     widths = [max(len(row[at]) for row in rows) for at in range(len(header))]
     numeric = range(1, len(header) - 1)
@@ -100,6 +106,7 @@ def _line(row: Row, found: Listing, place: int) -> list[str]:
         *(numbers.fixed(row.metrics["test"][name], 3) for name in SHOWN),
         f"{sum(row.images.values()):,}",
         numbers.fixed(row.seconds, 0),
+        numbers.fixed(row.answer_ms, 1),
         " ".join(differs),
     ]
 

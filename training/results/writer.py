@@ -78,6 +78,7 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
     _write_samples(folder / run.SAMPLES, trained, predictions)
     write_weights(folder / run.WEIGHTS, model)
     trained.timings["evaluation_s"] = time.monotonic() - started
+    trained.timings["answer_processor_ms"] = predictor.processor_ms()
     settings = _settings(trained, model)
     figures.write_json(folder / run.SETTINGS, settings)
     test = decided.write(run.load(folder), decision)["test"]

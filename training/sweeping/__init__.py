@@ -1,0 +1,1 @@
+"""Several settings beside each other, each with several seeds, ranked by validation."""
