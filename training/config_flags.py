@@ -6,8 +6,10 @@ import argparse
 import dataclasses
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any
 
+from foundation import command_line
 from training.backbones import BACKBONES
 from training.config import CHOICES, SIZE, RunConfig
 
@@ -53,6 +55,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group(title)
         for name in names:
             _add_flag(group, fields[name], hints[name])
+
+
+def check(program: str, flags: Sequence[str]) -> RunConfig:
+    """What training would take flags for; ends the process with one line where it would not.
+
+    For commands that train several times: a slip in the last one's flags is told before the first.
+
+    Args:
+        program: that was called, for the line.
+        flags: of training.train.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+    parser = command_line.Parser(prog=program)
+    add_flags(parser)
+    return config_from_args(parser.parse_args(list(flags)))
 
 
 def _add_flag(group: Any, field: dataclasses.Field[Any], kind: Any) -> None:

@@ -25,10 +25,10 @@ from foundation import command_line, figures, quiet_tensorflow
 from foundation.command_line import InputError
 from foundation.pages import page
 from foundation.progress import Progress
-from training import run
+from training import config_flags, run
 from training.comparing import folds, processes
 from training.comparing.folds import Spread
-from training.decision import chance
+from training.decision import chance, slices
 from training.decision.decision import AnyDecision
 
 logger = logging.getLogger("training.evaluate")
@@ -65,10 +65,10 @@ def main(argv: list[str] | None = None) -> int:
     args, flags = parser.parse_known_args(typed)
     command_line.configure_logging()
     command = shlex.join(["python", "-m", "training.evaluate", *typed])
-    return command_line.run(parser.prog, lambda: _command(args, flags, command))
+    return command_line.run(parser.prog, lambda: _command(parser.prog, args, flags, command))
 
 
-def _command(args: argparse.Namespace, flags: list[str], command: str) -> int:
+def _command(program: str, args: argparse.Namespace, flags: list[str], command: str) -> int:
     count, seeds = args.folds, args.seeds
     started = datetime.datetime.now(datetime.timezone.utc)
     if count < 2 or seeds < 1:
@@ -82,6 +82,8 @@ def _command(args: argparse.Namespace, flags: list[str], command: str) -> int:
             raise InputError(
                 f"Expected flags of training.train but {', '.join(OWN)}. Received: {own[0]}."
             )
+    config_flags.check(program, [*flags, *(("--teacher", "one") if teacher is not None else ())])
+    config_flags.check(program, teacher or ())
     made = _train_all(count, seeds, flags, teacher)
     decided = folds.decisions(made, args.target)
     spreads = folds.spreads(made, decided)
@@ -92,6 +94,8 @@ def _command(args: argparse.Namespace, flags: list[str], command: str) -> int:
     metrics = [one.metrics() for one in pooled]
     for line in _told(spreads, metrics[0], len(made)):
         logger.info("%s", line)
+    for one in slices.told(metrics[0]["slices"]):
+        logger.warning("worse than the rest: %s", one)
     for doubt in chance.doubts(metrics[0]):
         logger.warning("not shown to be better than guessing: %s", doubt)
     figures.write_json(FIGURES, _as_json(made, decided, spreads, metrics))

@@ -15,7 +15,7 @@ import fcntl
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +43,9 @@ CHECKPOINTS = "checkpoint"
 """Folder of a run under way, as is the next one."""
 CACHE = "cache"
 TENSORBOARD = "tensorboard"
+
+SPLIT_COLUMNS = ("path", "label", "split", "group", "pixels_sha256")
+"""Of split.csv; others are what a manifest says of the images beside."""
 
 HELD_OUT = ("validation", "test")
 """The splits that predictions are kept of."""
@@ -115,8 +118,10 @@ class Run:
             decision: to answer by; None: the present one.
         """
         # scikit-learn takes a second to import
-        from training.decision import metrics, metrics_of_many
+        from training.decision import metrics, metrics_of_many, slices
 
+        beside = self.columns()
+        taken, left_out = slices.columns(list(beside.values()))
         decision = decision or self.decision
         found = {}
         rows = self.predictions()
@@ -129,7 +134,26 @@ class Run:
                 found[split]["threshold"] = decision.threshold
             else:
                 found[split] = metrics_of_many.metrics_of_many(targets, answers, self.class_names)
+            said = [beside.get(row.path, {}) for row in own]
+            found[split]["slices"] = slices.slices(targets, answers, said, taken)
+            found[split]["not_sliced_by"] = left_out
         return found
+
+    def columns(self) -> dict[str, dict[str, str]]:
+        """What the manifest said of each image beside what training takes: path → column → value.
+
+        Empty of a run that kept none.
+        """
+        try:
+            rows = self.split_rows()
+        except InputError:
+            return {}
+        return {
+            row["path"]: {
+                name: value for name, value in row.items() if name not in SPLIT_COLUMNS and value
+            }
+            for row in rows
+        }
 
     def targets(self, rows: Sequence[Prediction]) -> NDArray[np.int_]:
         """The places of the right classes: int [N], 0 to K-1."""
@@ -155,13 +179,13 @@ class Run:
         )
 
     def split_rows(self) -> list[dict[str, str]]:
-        """The rows of split.csv: path, label, split, group and pixels_sha256 of each image.
+        """The rows of split.csv: SPLIT_COLUMNS of each image, and those of its manifest.
 
         Raises:
             InputError: the file is not there, or lacks one of these.
         """
         path = self.path / SPLIT
-        columns = {"path", "label", "split", "group", "pixels_sha256"}
+        columns = set(SPLIT_COLUMNS)
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 reader = csv.DictReader(file)
@@ -397,6 +421,17 @@ def point_latest(final: Path) -> None:
     with files.replacing(final.with_name(LATEST)) as aside:
         files.remove(aside)
         aside.symlink_to(final.name)
+
+
+def write_split(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Writes split.csv: SPLIT_COLUMNS, and what else the manifest said of the images.
+
+    Args:
+        folder: of the run.
+        rows: of the images, in their order.
+    """
+    header = list(dict.fromkeys([*SPLIT_COLUMNS, *(name for row in rows for name in row)]))
+    _write_rows(folder / SPLIT, header, [[row.get(name, "") for name in header] for row in rows])
 
 
 def write_table(path: Path, rows: Sequence[Any], columns: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ import logging
 import sys
 
 from foundation import command_line, figures
+from training import config_flags
 from training.comparing import folds, processes
 
 logger = logging.getLogger("training.seeds")
@@ -38,7 +39,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("flags", nargs="*", help="of training.train")
     args = parser.parse_args(argv)
     command_line.configure_logging()
-    return command_line.run(parser.prog, lambda: _command(args.seeds, args.flags))
+
+    def body() -> int:
+        config_flags.check(parser.prog, args.flags)
+        return _command(args.seeds, args.flags)
+
+    return command_line.run(parser.prog, body)
 
 
 def _command(seeds: list[int], flags: list[str]) -> int:

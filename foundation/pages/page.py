@@ -154,7 +154,9 @@ def render(template: Path, *, origin: Origin | None = None, **values: Any) -> st
         jinja2.UndefinedError: the template names something else.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([template.parent, Path(__file__).parent]),
+        loader=jinja2.FileSystemLoader(
+            [template.parent, template.parent.parent, Path(__file__).parent]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=numbers.shown,

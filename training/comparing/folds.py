@@ -84,14 +84,21 @@ class Together:
     targets: NDArray[np.int_]
     """int [N]"""
     answers: Answers
+    columns: tuple[dict[str, str], ...]
+    """of each image, what the manifest said of it beside"""
 
     def metrics(self) -> dict[str, Any]:
         """As metrics.json of one run, but that each run has a threshold of its own."""
-        from training.decision import metrics, metrics_of_many
+        from training.decision import metrics, metrics_of_many, slices
 
         if len(self.class_names) == 2:
-            return metrics.metrics(self.targets, self.answers)
-        return metrics_of_many.metrics_of_many(self.targets, self.answers, self.class_names)
+            found = metrics.metrics(self.targets, self.answers)
+        else:
+            found = metrics_of_many.metrics_of_many(self.targets, self.answers, self.class_names)
+        taken, left_out = slices.columns(self.columns)
+        found["slices"] = slices.slices(self.targets, self.answers, self.columns, taken)
+        found["not_sliced_by"] = left_out
+        return found
 
 
 def together(runs: Sequence[run.Run], decisions: Sequence[AnyDecision]) -> Together:
@@ -104,6 +111,7 @@ def together(runs: Sequence[run.Run], decisions: Sequence[AnyDecision]) -> Toget
         if row.split == "test"
     ]
     places = {name: place for place, name in enumerate(names)}
+    columns = {path: said for made in runs for path, said in made.columns().items()}
     return Together(
         class_names=names,
         rows=tuple(rows),
@@ -113,6 +121,7 @@ def together(runs: Sequence[run.Run], decisions: Sequence[AnyDecision]) -> Toget
             decided=np.array([places[row.predicted] for row in rows], int),
             review=np.array([row.review for row in rows], bool),
         ),
+        columns=tuple(columns.get(row.path, {}) for row in rows),
     )
 
 

@@ -101,6 +101,7 @@ def _sample_set(positive: str | None) -> Dataset:
                 path=path,
                 label=label,
                 probability=float(probability),
+                columns=(("cell_type", cell_type),),
                 stratum=f"{cell_type} {probability}",
             )
         )

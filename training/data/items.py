@@ -22,6 +22,8 @@ class Item:
     """train, validation or test where a manifest or a folder of that name fixes it"""
     probability: float | None = None
     """of the positive class, 0-1, where somebody was unsure; see --soft-labels"""
+    columns: tuple[tuple[str, str], ...] = ()
+    """what else a manifest says of it: name and value; figures are told by these, too"""
     stratum: str
     """what the split keeps in proportion; the label, or finer"""
 

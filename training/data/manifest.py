@@ -13,6 +13,9 @@ from training.data.class_names import MOST_CLASSES
 from training.data.folder import SPLIT_NAMES
 from training.data.items import SPLITS, Item
 
+OWN = ("path", "label", "split", "group", "probability", "pixels_sha256")
+"""Columns that say something to training; of a run's split.csv, too."""
+
 
 def read(path: Path) -> tuple[Item, ...]:
     """The images that a manifest lists, of two labels or more.
@@ -97,6 +100,11 @@ def _item(manifest: Path, line: int, row: dict[str, str | None]) -> Item:
         split=SPLIT_NAMES[split.casefold()] if split else None,
         group=group or None,
         probability=_probability(row.get("probability")),
+        columns=tuple(
+            (name, value.strip())
+            for name, value in row.items()
+            if isinstance(value, str) and value.strip() and name and name not in OWN
+        ),
         stratum=label,
     )
 

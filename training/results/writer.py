@@ -24,7 +24,7 @@ from foundation.command_line import InputError
 from training import backbones, run
 from training.config import RunConfig
 from training.data.prepared import PreparedData
-from training.decision import chance, choice
+from training.decision import chance, choice, slices
 from training.decision.decision import AnyDecision
 from training.learning import evaluation, loop
 from training.results import decided
@@ -90,6 +90,8 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
     }
     figures_told = (f"{name} {_three_digits(value)}" for name, value in shown.items())
     logger.info("test: %s on %d images", ", ".join(figures_told), test["count"])
+    for one in slices.told(test["slices"]):
+        logger.warning("worse than the rest of the test images: %s", one)
     for doubt in chance.doubts(test):
         logger.warning("not shown to be better than guessing by the test images: %s", doubt)
 
@@ -143,7 +145,8 @@ def _write_data_tables(folder: Path, data: PreparedData) -> None:
         for item in items
     ]
     rows.sort(key=lambda row: row.path)
-    run.write_table(folder / run.SPLIT, rows, [field.name for field in dataclasses.fields(Row)])
+    columns = {item.path: dict(item.columns) for item in content}
+    run.write_split(folder, [dataclasses.asdict(row) | columns[row.path] for row in rows])
     run.write_table(folder / run.SET_ASIDE, data.inspection.set_aside, ["path", "label", "reason"])
 
 

@@ -25,7 +25,7 @@ from foundation import command_line, figures
 from foundation.command_line import InputError
 from foundation.pages import page
 from foundation.progress import Progress
-from training import run
+from training import config_flags, run
 from training.comparing import processes
 from training.sweeping import ranking, variants
 from training.sweeping.variants import Variant
@@ -70,6 +70,11 @@ def main(argv: list[str] | None = None) -> int:
             raise InputError(f"Expected --seeds of 1 to {MOST_SEEDS}. Received: {args.seeds}.")
         file = args.variants
         tried = variants.of_file(Path(file)) if file else variants.of_grid(args.vary)
+        for given in (args.flags, *(one.flags for one in tried)):
+            variants.check_flags(given)
+        for one in tried:
+            taught = ["--teacher", "one"] if one.teacher is not None else []
+            config_flags.check(parser.prog, [*args.flags, *one.flags, *taught])
         return _command(tried, args.seeds, args.by, args.flags, command)
 
     return command_line.run(parser.prog, body)
@@ -77,8 +82,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command(tried: Sequence[Variant], seeds: int, by: str, flags: list[str], command: str) -> int:
     started = datetime.datetime.now(datetime.timezone.utc)
-    for given in (flags, *(one.flags for one in tried)):
-        variants.check_flags(given)
     made = _train_all(tried, seeds, flags)
     rows = ranking.rank([(one, made[one.name]) for one in tried], by)
     figures.write_json(

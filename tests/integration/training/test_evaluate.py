@@ -60,8 +60,11 @@ def test_each_image_is_tested_once_and_wrong_labels_are_found(
     ("flags", "told"),
     [
         (("--folds", "1"), "Expected --folds of 2 or more"),
-        (("--seed", "3"), "but --runs, --seed, --fold, --folds, --resume. Received: --seed"),
-        (("--folds", "2", "--epochs", "0"), "Expected fold 1 to train. Received: exit code 2"),
+        (("--seed", "3"), "--folds, --resume, --teacher. Received: --seed"),
+        (("--folds", "2", "--epochs", "0"), "Expected --epochs to be 1 or more"),
+        (("--teacher-flags", "--epochs 0"), "Expected --epochs to be 1 or more"),
+        (("--teacher-flags", "'"), "Expected --teacher-flags to be flags of training.train"),
+        (("--teacher-flags", "--teacher a"), "--resume, --teacher. Received: --teacher"),
         (("--folds", "41"), "Expected fold 1 to train"),  # of 40 images
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -75,3 +77,44 @@ def test_what_was_guessed_and_left_out_is_told(guess: tuple[run.Run, str, list[b
         "train": 19, "validation": 5, "test": 60,
     }  # fmt: skip
     assert "test/a b/more.webp,a b,.webp is not decoded" in (made.path / run.SET_ASIDE).read_text()
+
+
+@pytest.mark.thorough
+def test_wrong_labels_of_one_part_of_the_images_are_found(
+    image_folder: Path, tmp_path: Path, command: Callable
+) -> None:
+    """A manifest's own columns divide the figures; one line has its labels swapped."""
+    rows = ["path,label,line,serial"]
+    swapped = {"good": "bad", "bad": "good"}
+    for place, path in enumerate(sorted(image_folder.rglob("*.png"))):
+        line, label = "AABC"[place % 4], path.parent.name
+        name = path.relative_to(image_folder).as_posix()
+        rows.append(f"{name},{swapped[label] if line == 'C' else label},{line},no. {place}")
+    (image_folder / "list.csv").write_text("\n".join(rows))
+    flags = ("--train-share", "0.3", "--validation-share", "0.1", "--epochs", "40", "--folds", "2")
+    size = ("--image-height", "24", "--image-width", "24", "--batch-size", "8")
+    given = (
+        "training.evaluate",
+        "--target",
+        "balanced",
+        *flags,
+        *size,
+        "--data",
+        str(image_folder / "list.csv"),
+    )
+    done = command(*given, cwd=tmp_path, timeout_s=300)
+    assert done.returncode == 0, done.stderr
+    (together,) = json.loads((tmp_path / "build/evaluate.json").read_text())["together"]
+    found = {(one["column"], one["value"]): one for one in together["slices"]}
+    assert {key for key, one in found.items() if one["worse"]} == {("line", "C")}
+    assert found["line", "C"]["accuracy"] < 0.5
+    assert together["not_sliced_by"] == {"serial": 40}
+    page = (tmp_path / "build/evaluate.html").read_text()
+    assert "line=C" in page
+    assert "worse than the others" in page
+    (one, _) = sorted((tmp_path / "build/runs").glob("cnn-*/"))
+    with (one / run.SPLIT).open(newline="") as file:
+        assert {row["line"] for row in csv.DictReader(file)} == set("ABC")
+    report = (one / run.REPORT).read_text()
+    assert "line=A" in report
+    assert "Not divided by serial (40 values)" in report

@@ -20,7 +20,7 @@ def test_variants_are_ranked_by_validation_and_a_teacher_teaches(
     image_folder: Path, tmp_path: Path, command: Callable
 ) -> None:
     listed = [
-        {"name": "hardly trained", "flags": "--learning-rate 1e-9"},
+        {"name": "hardly trained", "flags": "--learning-rate 0.0001"},
         {"name": "trained", "flags": "--learning-rate 0.003"},
         {
             "name": "taught",
@@ -99,6 +99,8 @@ def test_a_teacher_that_knows_the_held_out_images_is_refused(
         (("--vary", "epochs"), "Expected --vary as in"),
         (("--vary", "epochs=1", "--seeds", "0"), "Expected --seeds of 1 to 100"),
         (("--vary", "epochs=1", "--", "--seed", "3"), "Expected flags of training.train but"),
+        (("--vary", "epochs=3,0"), "Expected --epochs to be 1 or more"),
+        (("--vary", "epoch_count=3"), "unrecognized arguments: --epoch-count"),
         (("--variants", "none.json"), "No such file"),
     ],
 )
