@@ -24,7 +24,7 @@ CHOICES = {
     "schedule": ("constant", "cosine"),
     "watch": ("loss", "roc_auc", "accuracy"),
 }
-"""Settings that are one of these; training/architectures.py has a function for each."""
+"""Settings that are one of these."""
 
 SIZE = 64
 """Height and width where no backbone says otherwise."""
@@ -71,7 +71,8 @@ class RunConfig:
     data: str | None = _setting(
         None,
         "a folder with one sub-folder a class, also within train, validation and test, or a "
-        "CSV/TSV manifest (path,label[,split][,group]); without it the sample set of solar cells",
+        "CSV/TSV manifest (path,label[,split][,group][,probability]); without it the sample set of "
+        "solar cells",
     )
     positive: str | None = _setting(
         None,

@@ -80,6 +80,11 @@ def _probabilities(dataset: Dataset, items: Sequence[Item]) -> NDArray[np.float3
             f"{without[0].path}. Add them, or leave --soft-labels out."
         )
     found = np.array([item.probability for item in items], np.float32)
+    if found.max() == 0 or found.min() == 1:
+        raise InputError(
+            f"Expected probabilities of both kinds for --soft-labels. Received: {found[0]:g} of "
+            f"all {len(found)} training images. Leave --soft-labels out."
+        )
     positive = np.array([dataset.target(item) == 1 for item in items])
     if positive.any() and found[positive].mean() < found[~positive].mean():
         raise InputError(

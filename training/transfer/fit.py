@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import shutil
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -184,9 +186,10 @@ def _trained(
         classes=len(data.dataset.class_names),
         class_weights=data.class_weights,
     )
-    own = folder / "head"
-    own.mkdir(exist_ok=True)
-    progress = loop.train(head, optimizer, strategy, trained, config, own, None)
+    with tempfile.TemporaryDirectory(dir=folder) as made:  # its checkpoints are of seconds
+        own = Path(made)
+        progress = loop.train(head, optimizer, strategy, trained, config, own, None)
+        shutil.copytree(own / run.TENSORBOARD, folder / run.TENSORBOARD, dirs_exist_ok=True)
     model.layers[-1].set_weights(head.layers[-1].get_weights())
     return progress
 

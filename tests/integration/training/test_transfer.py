@@ -116,6 +116,10 @@ def test_another_head_takes_the_features_that_are_there(
     other = run.load(Path(done.stdout.strip()))
     assert other.id != trained.made.id
     assert other.metrics()["test"]["accuracy"] == 1.0
+    assert {path.name for path in other.path.iterdir() if path.is_dir()} == {
+        run.SAMPLES,
+        run.TENSORBOARD,
+    }
 
 
 def test_features_that_cannot_be_read_are_computed_anew(

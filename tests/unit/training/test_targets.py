@@ -85,6 +85,7 @@ def test_classes_weigh_the_same_together_and_an_image_one_on_average() -> None:
             _dataset(("ok", "nok"), [("ok", 0.9), ("nok", 0.2)]),
             "lower ones for it (0.20 on average)",
         ),
+        (_dataset(("ok", "nok"), [("ok", 0.0), ("nok", 0.0)]), "Received: 0 of all 2 training"),
         (THREE, "Expected two classes for --soft-labels. Received: 3"),
     ],
 )
