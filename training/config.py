@@ -26,6 +26,8 @@ CHOICES = {
 }
 """Settings that are one of these."""
 
+_LITE = BACKBONES["efficientnet_lite0"]
+
 SIZE = 64
 """Height and width where no backbone says otherwise."""
 
@@ -34,6 +36,12 @@ _OF_A_BACKBONE = (
     *("fine_tune_epochs", "fine_tune_learning_rate"),
 )
 """Settings without meaning where there is none."""
+
+TEACHER_SHARE = 0.5
+WEIGHT_DECAY = 0.05
+WARMUP_EPOCHS = 2
+FINE_TUNE_RATE = 1e-5
+"""What is taken where these settings are None."""
 
 MOST = 2**31 - 1
 """Of anything that is counted: TensorFlow's int32."""
@@ -104,8 +112,9 @@ class RunConfig:
     )
     backbone_cut: int | None = _setting(
         None,
-        "cut efficientnet_lite0 after the stage of so many channels: 16, 24, 40, 80, 112, 192, "
-        "320, or 1280, which is whole; without it 112; the features are those of three stages",
+        "cut efficientnet_lite0 after the stage of so many channels: "
+        f"{', '.join(map(str, _LITE.cuts))}, which is whole; without it {_LITE.cut}; the features "
+        "are those of three stages",
     )
     head: str | None = _setting(
         None,
@@ -118,7 +127,7 @@ class RunConfig:
         "pass costs as much as computing all features; without it none",
     )
     fine_tune_learning_rate: float | None = _setting(
-        None, "of Adam in those epochs; without it 1e-05"
+        None, f"of Adam in those epochs; without it {FINE_TUNE_RATE:g}"
     )
     epochs: int = _setting(
         25,
@@ -144,14 +153,16 @@ class RunConfig:
     optimizer: str | None = _setting(
         None, "adam, or adamw, which also shrinks the weights; without it adam"
     )
-    weight_decay: float | None = _setting(None, "of adamw; without it 0.05")
+    weight_decay: float | None = _setting(None, f"of adamw; without it {WEIGHT_DECAY}")
     schedule: str | None = _setting(
         None,
         "constant, or cosine: the learning rate falls to 0 along half a wave by the last of "
         "--epochs, so give --patience as many; without it constant",
     )
     warmup_epochs: int | None = _setting(
-        None, "epochs in which the learning rate rises from 0; without it 2 with cosine, else none"
+        None,
+        f"epochs in which the learning rate rises from 0; without it {WARMUP_EPOCHS} with cosine, "
+        "else none",
     )
     weight_averaging: float | None = _setting(
         None,
@@ -180,7 +191,7 @@ class RunConfig:
         "name in --runs); it must not have learned from images that this run holds out",
     )
     teacher_share: float | None = _setting(
-        None, "of the target that is the teacher's answer (0-1); without it 0.5"
+        None, f"of the target that is the teacher's answer (0-1); without it {TEACHER_SHARE}"
     )
     precision: str = _setting(
         "float32",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from foundation import command_line
+from foundation.command_line import InputError
 from training.backbones import BACKBONES
 from training.config import CHOICES, SIZE, RunConfig
 
@@ -57,7 +58,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             _add_flag(group, fields[name], hints[name])
 
 
-def check(program: str, flags: Sequence[str]) -> RunConfig:
+def check(
+    program: str, flags: Sequence[str], set_there: Sequence[str], *, taught: bool = False
+) -> None:
     """What training would take flags for; ends the process with one line where it would not.
 
     For commands that train several times: a slip in the last one's flags is told before the first.
@@ -65,13 +68,23 @@ def check(program: str, flags: Sequence[str]) -> RunConfig:
     Args:
         program: that was called, for the line.
         flags: of training.train.
+        set_there: flags that the command sets itself.
+        taught: it names a teacher, too.
 
     Raises:
-        InputError: a value is out of range.
+        InputError: a value is out of range, or a flag is one of `set_there`.
     """
+    own = [flag for flag in flags if flag.split("=")[0] in set_there]
+    if own:
+        raise InputError(
+            f"Expected flags of training.train but {', '.join(set_there)}. Received: {own[0]}."
+        )
     parser = command_line.Parser(prog=program)
     add_flags(parser)
-    return config_from_args(parser.parse_args(list(flags)))
+    args = parser.parse_args(list(flags))
+    if taught:
+        args.teacher = "a run that is not made yet"
+    config_from_args(args)
 
 
 def _add_flag(group: Any, field: dataclasses.Field[Any], kind: Any) -> None:

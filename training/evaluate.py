@@ -76,14 +76,8 @@ def _command(program: str, args: argparse.Namespace, flags: list[str], command: 
             f"Expected --folds of 2 or more and --seeds of 1 or more. Received: {count}, {seeds}."
         )
     teacher = None if args.teacher_flags is None else _split(args.teacher_flags)
-    for given in (flags, teacher or ()):
-        own = [flag for flag in given if flag.split("=")[0] in OWN]
-        if own:
-            raise InputError(
-                f"Expected flags of training.train but {', '.join(OWN)}. Received: {own[0]}."
-            )
-    config_flags.check(program, [*flags, *(("--teacher", "one") if teacher is not None else ())])
-    config_flags.check(program, teacher or ())
+    config_flags.check(program, flags, OWN, taught=teacher is not None)
+    config_flags.check(program, teacher or (), OWN)
     made = _train_all(count, seeds, flags, teacher)
     decided = folds.decisions(made, args.target)
     spreads = folds.spreads(made, decided)

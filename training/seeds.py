@@ -25,6 +25,9 @@ logger = logging.getLogger("training.seeds")
 BARS = {"roc_auc": 0.82, "accuracy": 0.80}
 """Least mean over the seeds, on the sample set's test images."""
 
+OWN = ("--runs", "--seed", "--resume")
+"""Flags of training.train that are set here."""
+
 REPORTED = ("roc_auc", "accuracy", "balanced_accuracy", "pr_auc", "f1")
 
 
@@ -41,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     command_line.configure_logging()
 
     def body() -> int:
-        config_flags.check(parser.prog, args.flags)
+        config_flags.check(parser.prog, args.flags, OWN)
         return _command(args.seeds, args.flags)
 
     return command_line.run(parser.prog, body)

@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.command_line import InputError
-from training.config import RunConfig
+from training.config import TEACHER_SHARE, RunConfig
 from training.data.items import Dataset, Item
-
-TEACHER_SHARE = 0.5
 
 
 def of(

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import keras
 import tensorflow as tf
 
-from training.config import RunConfig
-
-WEIGHT_DECAY: Final = 0.05
-
-WARMUP_EPOCHS: Final = 2
+from training.config import WARMUP_EPOCHS, WEIGHT_DECAY, RunConfig
 
 
 def optimizer_for(config: RunConfig, steps: int) -> keras.Optimizer:

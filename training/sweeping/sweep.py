@@ -70,11 +70,9 @@ def main(argv: list[str] | None = None) -> int:
             raise InputError(f"Expected --seeds of 1 to {MOST_SEEDS}. Received: {args.seeds}.")
         file = args.variants
         tried = variants.of_file(Path(file)) if file else variants.of_grid(args.vary)
-        for given in (args.flags, *(one.flags for one in tried)):
-            variants.check_flags(given)
         for one in tried:
-            taught = ["--teacher", "one"] if one.teacher is not None else []
-            config_flags.check(parser.prog, [*args.flags, *one.flags, *taught])
+            flags = [*args.flags, *one.flags]
+            config_flags.check(parser.prog, flags, variants.OWN, taught=one.teacher is not None)
         return _command(tried, args.seeds, args.by, args.flags, command)
 
     return command_line.run(parser.prog, body)

@@ -136,16 +136,3 @@ def _variant(path: Path, one: Any) -> Variant:
     return Variant(
         name=one["name"], flags=flags, teacher=one.get("teacher"), why=one.get("why", "")
     )
-
-
-def check_flags(flags: Sequence[str]) -> None:
-    """Refuses flags that a sweep sets itself.
-
-    Raises:
-        InputError: there is one.
-    """
-    own = [flag for flag in flags if flag.split("=")[0] in OWN]
-    if own:
-        raise InputError(
-            f"Expected flags of training.train but {', '.join(OWN)}. Received: {own[0]}."
-        )

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 
 from foundation.command_line import raise_if_interrupted
 from training import run
-from training.config import RunConfig
+from training.config import FINE_TUNE_RATE, RunConfig
 from training.data.prepared import PreparedData
 from training.decision import metrics
 from training.learning import loop, recipe
@@ -33,8 +33,6 @@ STRENGTHS: Final = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Of the logistic regression, scikit-learn's C, on features of mean 0 and deviation 1."""
 
 MOST_STEPS: Final = 2000
-
-FINE_TUNE_RATE: Final = 1e-5
 
 
 def fit(

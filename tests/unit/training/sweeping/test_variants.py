@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from foundation.command_line import InputError
-from training.config_flags import add_flags, config_from_args
+from training import config_flags
 from training.sweeping import variants
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -87,17 +87,12 @@ def test_a_file_that_cannot_be_is_one_line(tmp_path: Path, content: str | None, 
 @pytest.mark.parametrize("flag", ["--seed", "--runs=elsewhere", "--teacher", "--resume"])
 def test_flags_that_a_sweep_sets_are_refused(flag: str) -> None:
     with pytest.raises(InputError, match="Expected flags of training"):
-        variants.check_flags(["--epochs", "3", flag])
+        config_flags.check("a sweep", ["--epochs", "3", flag], variants.OWN)
 
 
 def test_the_projects_own_recipes_are_settings_of_training() -> None:
-    import argparse
-
     for one in variants.of_file(ROOT / "training/recipes.json"):
-        variants.check_flags(one.flags)
-        parser = argparse.ArgumentParser()
-        add_flags(parser)
         own = ["--backbone-weights", "a.pth"] if "--backbone" in one.flags else []
-        own += ["--teacher", "a run"] if one.teacher else []
-        config_from_args(parser.parse_args([*one.flags, *own]))
+        taught = one.teacher is not None
+        config_flags.check("a sweep", [*one.flags, *own], variants.OWN, taught=taught)
         assert one.why
