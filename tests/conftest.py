@@ -38,8 +38,8 @@ pytest.register_assert_rewrite(
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process more than there are cores: tests often wait for a server or a load."""
-    return (os.cpu_count() or 1) + 1
+    """As many as `make test` starts."""
+    return suite.processes()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -21,6 +21,9 @@ ROOT = Path(__file__).parents[1]
 SECONDS = "suite/seconds"
 """In pytest's cache: file → seconds of its tests in its last run."""
 
+SHARED = "sample_run"
+"""The fixture that takes longest; several processes share it."""
+
 _UNKNOWN_S, _UNKNOWN_UNIT_S = 30.0, 1.0
 """Of a file that has not been run yet."""
 
@@ -30,7 +33,11 @@ _NEEDS = re.compile(r"needs (.+?): (.+)")
 
 
 class Order:
-    """Starts with the files that took longest, so that processes end at about the same time."""
+    """Starts with the files that took longest, so that processes end at about the same time.
+
+    Only one process starts with a file that needs the run of the sample set: the others would wait
+    until it is made.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self._cache = getattr(config, "cache", None)  # None with -p no:cacheprovider
@@ -41,18 +48,31 @@ class Order:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Sorts files; tests of one file stay as they are."""
         known = self._cache.get(SECONDS, {}) if self._cache else {}
-        files = {item.nodeid.partition("::")[0] for item in items}
-        place = {file: (-known.get(file, _guess_s(file)), file) for file in files}
-        items.sort(key=lambda item: place[item.nodeid.partition("::")[0]])
+        files = {_file(item) for item in items}
+        order = sorted(files, key=lambda file: (-known.get(file, _guess_s(file)), file))
+        wait = {_file(item) for item in items if SHARED in getattr(item, "fixturenames", ())}
+        first = [file for file in order if file in wait][:1]
+        first += [file for file in order if file not in wait][: processes() - 1]
+        place = {file: number for number, file in enumerate(dict.fromkeys([*first, *order]))}
+        items.sort(key=lambda item: place[_file(item)])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Adds up what each file takes."""
-        self._seconds[report.nodeid.partition("::")[0]] += report.duration
+        self._seconds[_file(report)] += report.duration
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Keeps it for the next run; only in the process that has seen all reports."""
         if self._cache and not hasattr(session.config, "workerinput"):
             self._cache.set(SECONDS, {**self._cache.get(SECONDS, {}), **self._seconds})
+
+
+def _file(test: pytest.Item | pytest.TestReport) -> str:
+    return test.nodeid.partition("::")[0]
+
+
+def processes() -> int:
+    """One more than there are cores: tests often wait for a server or a load."""
+    return (os.cpu_count() or 1) + 1
 
 
 def _guess_s(file: str) -> float:

@@ -157,3 +157,23 @@ def test_the_files_that_took_longest_come_first_in_the_next_run(tmp_path: Path) 
     lines = run(tmp_path, IN_TURN, "-vv")
     order = [line.partition(" ")[0] for line in lines if "::" in line]
     assert order == ["test_long.py::test_it", "test_it.py::test_it[1]", "test_it.py::test_it[2]"]
+
+
+WAITS = """
+import pytest, time
+@pytest.fixture
+def sample_run():
+    time.sleep({seconds})
+def test_it(sample_run):
+    pass
+"""
+
+
+@pytest.mark.slow
+def test_one_process_alone_starts_with_what_others_would_wait_for(tmp_path: Path) -> None:
+    for name, seconds in (("test_longest.py", 0.6), ("test_longer.py", 0.4)):
+        (tmp_path / name).write_text(WAITS.format(seconds=seconds))
+    run(tmp_path, IN_TURN, "-vv")
+    lines = run(tmp_path, IN_TURN, "-vv")
+    order = [line.partition("::")[0] for line in lines if "::" in line]
+    assert order == ["test_longest.py", "test_it.py", "test_it.py", "test_longer.py"]

@@ -63,14 +63,10 @@ def inspect(dataset: Dataset, *, max_pixels: int, max_broken_share: float) -> In
             split.
     """
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-    def decode(image_bytes: tf.Tensor) -> tf.Tensor:
-        return preprocessing.decode(image_bytes, max_pixels)
-
     def look(item: Item) -> tuple[str | None, str | None, list[tuple[str, str]]]:
         try:
             content = dataset.file(item).read_bytes()
-            pixels = decode(tf.constant(content)).numpy()
+            pixels = preprocessing.decode(tf.constant(content), max_pixels).numpy()
         except (tf.errors.OpError, OSError) as error:
             return None, _reason(error), []
         key = hashlib.sha256(repr(pixels.shape).encode())

@@ -33,6 +33,7 @@ def pixels(
         N elements (uint8 [H, W, 3], float32 [] or [K]).
     """
 
+    @tf.autograph.experimental.do_not_convert
     def load(path: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = preprocessing.decode_and_resize(
             tf.io.read_file(path), config.image_height, config.image_width, config.max_pixels

@@ -37,6 +37,15 @@ NARROW_BYTES = 48 * 2**20
 """What resizing may take beyond twice the picture's own memory."""
 
 
+def _traced_once(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """One graph for each set of sizes, however many pipelines read with it.
+
+    Making the graph takes half a second, and every `tf.data` map would make its own.
+    """
+    return tf.function(function, autograph=False)
+
+
+@_traced_once
 def decode(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     """Decodes one JPEG, PNG, GIF (first frame) or BMP file.
 
@@ -172,6 +181,7 @@ def _check_narrow(image: tf.Tensor, width: int) -> tf.Operation:
     )
 
 
+@_traced_once
 def decode_and_resize(
     image_bytes: tf.Tensor, height: int, width: int, max_pixels: int
 ) -> tf.Tensor:
