@@ -143,7 +143,7 @@ def _stages(lines: list[str]) -> list[str]:
     return [re.sub(r" ?…? \d+ s$", "", line).removeprefix("make setup: ") for line in lines]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_interrupted_set_up_starts_over_and_makes_what_the_lock_says(project: Project) -> None:
     first = project.start("setup", f"PYTHON={sys.executable}")
     assert first.stderr is not None

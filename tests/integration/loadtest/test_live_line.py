@@ -14,7 +14,11 @@ from tests import terminals
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("loop", "columns"), [(("--rate", "40"), 80), (("--users", "2"), 40)], ids=["open", "closed"]
+    ("loop", "columns"),
+    [
+        pytest.param(("--rate", "40"), 80, id="open"),
+        pytest.param(("--users", "2"), 40, id="closed", marks=pytest.mark.thorough),
+    ],
 )
 def test_a_load_shows_rate_percentiles_and_failures_while_it_runs(
     server: ModelServer, pictures: Path, tmp_path: Path, loop: tuple[str, ...], columns: int

@@ -228,6 +228,7 @@ def remote_worker(port: int) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.thorough
 def test_a_worker_that_has_nothing_to_send_is_told_of_by_its_failures(
     server: ModelServer, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +290,7 @@ def test_a_worker_that_comes_in_anothers_place_does_not_hide_the_loss(
     assert found["generator"]["workers"] >= 2, "the one that stayed, and one more"
 
 
+@pytest.mark.thorough
 def test_workers_of_other_machines_are_waited_for_and_told_what_to_send(
     server: ModelServer, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

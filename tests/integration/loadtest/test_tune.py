@@ -142,6 +142,7 @@ def test_batching_is_recommended_where_its_server_carries_more(
     assert len(started) == 6, "two looks at two candidates, and both side by side"
 
 
+@pytest.mark.thorough
 def test_a_candidates_server_runs_with_its_parameters(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

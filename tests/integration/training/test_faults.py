@@ -175,6 +175,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.thorough
 def test_a_run_that_diverges_publishes_the_best_epoch_before_and_says_so(
     images: Path, tmp_path: Path, preloaded_python: str
 ) -> None:

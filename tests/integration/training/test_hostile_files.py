@@ -54,6 +54,7 @@ def good() -> bytes:
     return _file((64, 64), "PNG")
 
 
+@pytest.mark.thorough
 def test_no_hostile_file_costs_much_or_harms_its_neighbours(ask: Callable, good: bytes) -> None:
     meter = burden.Meter(os.getpid())
     costs = dict(burden.measure(ask, good, hostile.FILES, meter))
@@ -141,6 +142,7 @@ def _at_once(*files: bytes) -> int:
     return int(preprocessing._rows_at_once(found))
 
 
+@pytest.mark.thorough
 def test_large_pictures_of_a_request_are_decoded_few_at_a_time(good: bytes) -> None:
     large = _file((7000, 7000), "JPEG", "L")
     middling = _file((4000, 3000), "JPEG", "L")

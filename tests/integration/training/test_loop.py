@@ -56,7 +56,10 @@ def _train(
     return model, loop.train(model, optimizer, strategy, data, config, folder, interrupted)
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "precision",
+    ["float32", pytest.param("mixed_float16", marks=pytest.mark.thorough), "mixed_bfloat16"],
+)
 def test_every_precision_learns(precision: str, tmp_path: Path) -> None:
     config = RunConfig(
         precision=precision, epochs=30, patience=30, learning_rate=0.02, batch_size=16
@@ -123,8 +126,8 @@ RECIPE = {
     ("damaged", "settings"),
     [
         *((damaged, {}) for damaged in (0, 1, 2)),
-        (1, {"precision": "mixed_float16"}),
-        (1, RECIPE),
+        pytest.param(1, {"precision": "mixed_float16"}, marks=pytest.mark.thorough),
+        pytest.param(1, RECIPE, marks=pytest.mark.thorough),
         (1, {**RECIPE, "precision": "mixed_float16"}),
     ],
 )

@@ -55,6 +55,7 @@ def test_the_same_epoch_is_the_same_again_and_another_is_another(files: tuple) -
     assert not np.array_equal(_epoch(images, 40, 3, other_seed), first)
 
 
+@pytest.mark.thorough
 def test_more_images_than_the_buffer_holds_are_mixed_all_the_same(
     files: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:

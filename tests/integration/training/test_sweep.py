@@ -72,6 +72,7 @@ def test_variants_are_ranked_by_validation_and_a_teacher_teaches(
     assert again.stderr.count("this run stands already") == 5
 
 
+@pytest.mark.thorough
 def test_a_teacher_that_knows_the_held_out_images_is_refused(
     image_folder: Path, tmp_path: Path, command: Callable
 ) -> None:

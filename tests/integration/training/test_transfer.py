@@ -103,6 +103,7 @@ def test_the_run_answers_without_the_file_of_weights(
     np.testing.assert_allclose(answered, run.model_scores(rows), atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_another_head_takes_the_features_that_are_there(
     trained: Trained, command: Callable
 ) -> None:
@@ -122,6 +123,7 @@ def test_another_head_takes_the_features_that_are_there(
     }
 
 
+@pytest.mark.thorough
 def test_features_that_cannot_be_read_are_computed_anew(
     trained: Trained, command: Callable, tmp_path: Path
 ) -> None:

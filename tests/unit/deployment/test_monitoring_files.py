@@ -192,7 +192,14 @@ def test_the_groups_are_evaluated_in_their_own_order(name: str) -> None:
     assert load(name)["group_eval_order"] == GROUPS
 
 
-@pytest.mark.parametrize("name", TEST_FILES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # what takes days until it is raised takes promtool seconds
+        pytest.param(name, marks=pytest.mark.thorough if name != "rules_test.yaml" else ())
+        for name in TEST_FILES
+    ],
+)
 def test_each_alert_is_raised_when_it_should_be_and_not_otherwise(name: str) -> None:
     promtool("test", "rules", name)
 

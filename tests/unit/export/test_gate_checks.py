@@ -164,6 +164,7 @@ def test_one_limit_that_fails_is_not_hidden_by_another_that_is_unknown() -> None
     assert any("--max-latency-ratio" in cure for cure in check.cures)
 
 
+@pytest.mark.thorough
 def test_the_bounds_of_a_ratio_hold_the_true_one_as_often_as_they_say() -> None:
     random = np.random.default_rng(2)
     above = below = 0

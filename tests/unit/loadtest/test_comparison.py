@@ -51,7 +51,7 @@ def judged(seed: int, *, slower: float = 1.0, paired: bool, least: float = 0.0):
     return compare(a, b, paired=paired, seed=seed, least=least or 1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("paired", [True, False], ids=["one load", "two loads"])
 def test_where_there_is_no_difference_hardly_one_is_found(paired, monkeypatch):
     monkeypatch.setattr(comparison, "DRAWS", 400)

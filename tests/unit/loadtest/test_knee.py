@@ -49,7 +49,7 @@ def test_the_interval_holds_the_knee_as_often_as_it_says_and_the_knee_is_near(no
     assert np.mean([one.complete for one in found]) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_more_noise_takes_more_measurements_and_leaves_wider_intervals():
     quiet, noisy = (
         [search(Simulated(seed, noise=noise, accidents=0)) for seed in range(20)]

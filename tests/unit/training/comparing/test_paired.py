@@ -116,7 +116,7 @@ def _phi(x: float) -> float:
     return 0.5 * (1 + math.erf(x / math.sqrt(2)))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_bound_of_the_areas_misses_the_truth_about_one_time_in_twenty(
     random: np.random.Generator,
 ) -> None:

@@ -60,6 +60,7 @@ def test_swapped_labels_in_a_slice_are_found_and_told() -> None:
     assert "on 50 images" in line
 
 
+@pytest.mark.thorough
 def test_where_no_slice_is_worse_hardly_one_is_called_so() -> None:
     random = np.random.default_rng(3)
     called = 0

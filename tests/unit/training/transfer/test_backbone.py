@@ -150,6 +150,7 @@ def test_a_network_of_keras_is_read_from_each_of_its_formats(
     np.testing.assert_allclose(network(pictures).numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_a_file_of_keras_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     for name in ("a.weights.h5", "a.keras"):
