@@ -75,7 +75,7 @@ def gate_version(
 
 
 @pytest.fixture
-def store(gate_version: Callable[[int, Path], None], tmp_path: Path) -> Path:
+def gate_store(gate_version: Callable[[int, Path], None], tmp_path: Path) -> Path:
     """Holds version 1 and its equal; a test may change it."""
     for number in (1, EQUAL):
         gate_version(number, tmp_path / "models")
@@ -84,13 +84,13 @@ def store(gate_version: Callable[[int, Path], None], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def gate_of(
-    store: Path, gate_runs: Path, gate_version: Callable[[int, Path], None], command: Callable
+    gate_store: Path, gate_runs: Path, gate_version: Callable[[int, Path], None], command: Callable
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Asks the gate of a version, with flags."""
 
     def ask(version: int, *flags: str) -> subprocess.CompletedProcess[str]:
-        gate_version(version, store)
-        where = ("--models", str(store), "--runs", str(gate_runs))
+        gate_version(version, gate_store)
+        where = ("--models", str(gate_store), "--runs", str(gate_runs))
         return command("export.gate", str(version), *where, *PATIENT, *FEW, *flags)
 
     return ask

@@ -41,21 +41,23 @@ CHECKS = ["survives", "compatible", "finite", *sorted(NOT_WORSE), "robust", "siz
 
 
 def test_an_equal_version_passes_and_its_verdict_says_of_what(
-    store: Path, gate_runs: Path, gate_of: Callable
+    gate_store: Path, gate_runs: Path, gate_of: Callable
 ) -> None:
     done = gate_of(EQUAL)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(extra(store, EQUAL) / "gate.json")
+    assert done.stdout.strip() == str(extra(gate_store, EQUAL) / "gate.json")
     assert "against=1 (the highest one below; none of them passed a gate)" in done.stderr
     assert done.stderr.splitlines()[-1] == "passed"
-    verdict = verdict_of(store, EQUAL)
+    verdict = verdict_of(gate_store, EQUAL)
     assert (verdict["version"], verdict["against"], verdict["passed"]) == (EQUAL, 1, True)
     assert [check["name"] for check in verdict["checks"]] == CHECKS
     assert all(check["holds"] is True for check in verdict["checks"])
     for name in CHECKS:
         assert any(name in line and "holds" in line for line in done.stderr.splitlines())
-    assert verdict["version_sha256"] == version_digest(store / contract.MODEL_NAME / str(EQUAL))
-    assert verdict["against_sha256"] == version_digest(store / contract.MODEL_NAME / "1")
+    assert verdict["version_sha256"] == version_digest(
+        gate_store / contract.MODEL_NAME / str(EQUAL)
+    )
+    assert verdict["against_sha256"] == version_digest(gate_store / contract.MODEL_NAME / "1")
     made = run.load(gate_runs / "latest")
     tested = [row for row in made.predictions() if row.split == "test"]
     assert verdict["held_out"]["images"] == len(tested) > 80
@@ -70,18 +72,18 @@ def test_an_equal_version_passes_and_its_verdict_says_of_what(
     assert verdict["why_refused"] == ""
     assert len(by_name(verdict)["robust"]["detail"]["corruptions"]) == 8
     assert by_name(verdict)["latency"]["detail"]["candidate"]["calls"] == 300
-    assert plots(whole(extra(store, EQUAL) / verdict["page"], "Passed")) == 3
-    assert sorted(path.name for path in extra(store, EQUAL).iterdir()) == [
+    assert plots(whole(extra(gate_store, EQUAL) / verdict["page"], "Passed")) == 3
+    assert sorted(path.name for path in extra(gate_store, EQUAL).iterdir()) == [
         "gate.html", "gate.json", "model_card.json",
     ]  # fmt: skip
 
 
 def test_a_renamed_output_breaks_callers_and_nothing_else_is_asked(
-    store: Path, gate_of: Callable
+    gate_store: Path, gate_of: Callable
 ) -> None:
     done = gate_of(RENAMED, "--against", "1")
     assert done.returncode == 1, done.stderr
-    verdict = verdict_of(store, RENAMED)
+    verdict = verdict_of(gate_store, RENAMED)
     assert failed(verdict) == {"compatible"}
     checks = by_name(verdict)
     assert "serving_default has no output probability" in checks["compatible"]["received"]
@@ -89,7 +91,7 @@ def test_a_renamed_output_breaks_callers_and_nothing_else_is_asked(
     assert checks["survives"]["holds"] is True
     assert checks["finite"]["holds"] is None
     assert checks["finite"]["received"] == "not reached"
-    assert "Refused: compatible" in (extra(store, RENAMED) / verdict["page"]).read_text()
+    assert "Refused: compatible" in (extra(gate_store, RENAMED) / verdict["page"]).read_text()
 
 
 @pytest.mark.parametrize(
@@ -108,46 +110,46 @@ def test_a_renamed_output_breaks_callers_and_nothing_else_is_asked(
     ],
 )
 def test_a_version_that_ends_its_process_or_raises_is_refused_without_a_traceback(
-    version: int, happened: str, store: Path, gate_of: Callable
+    version: int, happened: str, gate_store: Path, gate_of: Callable
 ) -> None:
     done = gate_of(version, "--against", "1")
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    verdict = verdict_of(store, version)
+    verdict = verdict_of(gate_store, version)
     assert failed(verdict) == {"survives"}
     checks = by_name(verdict)
     assert happened in checks["survives"]["received"]
     others = [check for name, check in checks.items() if name != "survives"]
     assert {(check["holds"], check["received"]) for check in others} == {(None, "not reached")}
-    assert "Refused: survives" in (extra(store, version) / verdict["page"]).read_text()
+    assert "Refused: survives" in (extra(gate_store, version) / verdict["page"]).read_text()
 
 
 def test_a_version_that_cannot_be_loaded_is_refused_without_a_traceback(
-    store: Path, gate_of: Callable
+    gate_store: Path, gate_of: Callable
 ) -> None:
-    (store / contract.MODEL_NAME / str(EQUAL) / "saved_model.pb").write_bytes(b"no graph")
+    (gate_store / contract.MODEL_NAME / str(EQUAL) / "saved_model.pb").write_bytes(b"no graph")
     done = gate_of(EQUAL)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    verdict = verdict_of(store, EQUAL)
+    verdict = verdict_of(gate_store, EQUAL)
     assert failed(verdict) == {"survives"}
     assert f"while loading version {EQUAL}" in by_name(verdict)["survives"]["received"]
 
 
-def _flags(store: Path, gate_runs: Path) -> list[str]:
-    return ["--models", str(store), "--runs", str(gate_runs)]
+def _flags(gate_store: Path, gate_runs: Path) -> list[str]:
+    return ["--models", str(gate_store), "--runs", str(gate_runs)]
 
 
 def test_an_interrupted_gate_leaves_the_old_verdict_and_no_process(
-    store: Path, gate_runs: Path, tmp_path: Path
+    gate_store: Path, gate_runs: Path, tmp_path: Path
 ) -> None:
     old = {"passed": True, "of": "before"}
-    path = extra(store, EQUAL) / "gate.json"
+    path = extra(gate_store, EQUAL) / "gate.json"
     path.write_text(json.dumps(old))
     aside = tmp_path / "aside"
     aside.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "export.gate", str(EQUAL), *_flags(store, gate_runs)],
+        [sys.executable, "-m", "export.gate", str(EQUAL), *_flags(gate_store, gate_runs)],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(aside)},
         stdout=subprocess.PIPE,
@@ -223,14 +225,14 @@ def test_a_full_disk_is_no_verdict_on_a_version(
 def test_misuse_is_one_line_and_writes_nothing(
     flags: list[str],
     message: str,
-    store: Path,
+    gate_store: Path,
     gate_runs: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     usual = [] if "--runs" in flags else ["--runs", str(gate_runs)]
-    assert gate.main(["--models", str(store), *usual, *flags]) == 2
+    assert gate.main(["--models", str(gate_store), *usual, *flags]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines()[-1].startswith(f"python -m export.gate: error: {message}")
     assert "Traceback" not in err
-    assert not list(store.rglob("gate*"))
+    assert not list(gate_store.rglob("gate*"))

@@ -19,7 +19,7 @@ from training import run
 
 
 @pytest.fixture
-def both(store: Path, gate_runs: Path, tmp_path: Path) -> list[gate_images.Version]:
+def both(gate_store: Path, gate_runs: Path, tmp_path: Path) -> list[gate_images.Version]:
     """Version 2 of the run as it is, and version 1 of a copy, whose split a test changes."""
     made = run.load(gate_runs / "latest")
     copies = tmp_path / "runs"
@@ -32,7 +32,7 @@ def both(store: Path, gate_runs: Path, tmp_path: Path) -> list[gate_images.Versi
     for number in (1, EQUAL):
         target = models / str(number) / contract.MODEL_CARD
         target.parent.mkdir(parents=True)
-        shutil.copy(store / contract.MODEL_NAME / str(number) / contract.MODEL_CARD, target)
+        shutil.copy(gate_store / contract.MODEL_NAME / str(number) / contract.MODEL_CARD, target)
         (models / str(number) / "saved_model.pb").touch()
     card = json.loads((models / "1" / contract.MODEL_CARD).read_text())
     (models / "1" / contract.MODEL_CARD).write_text(json.dumps(card | {"run": "other"}))
