@@ -178,6 +178,39 @@ class Run:
             self.class_names,
         )
 
+    def table(self, decision: AnyDecision | None = None) -> dict[str, NDArray[Any]]:
+        """The run's answers on its held-out images as columns, one row an image.
+
+        `pandas.DataFrame(made.table())` takes it as it is.
+
+        Args:
+            decision: to answer by; None: the present one.
+
+        Returns:
+            N values each of: path, split, label, predicted, probability, review and right; `score
+            of <class>` for each class; and what the manifest said of the images beside.
+        """
+        rows = self.predictions(decision)
+        beside = self.columns()
+        names = dict.fromkeys(name for row in rows for name in beside.get(row.path, {}))
+        found: dict[str, NDArray[Any]] = {
+            "path": np.array([row.path for row in rows], str),
+            "split": np.array([row.split for row in rows], str),
+            "label": np.array([row.label for row in rows], str),
+            "predicted": np.array([row.predicted for row in rows], str),
+            "probability": np.array([row.probability for row in rows], np.float32),
+            "review": np.array([row.review for row in rows], bool),
+            "right": np.array([row.label == row.predicted for row in rows], bool),
+        }
+        for place, name in enumerate(self.class_names):
+            scores = [row.scores[place] for row in rows]
+            found[f"score of {name}"] = np.array(scores, np.float32)
+        for name in names:
+            found.setdefault(
+                name, np.array([beside.get(row.path, {}).get(name, "") for row in rows])
+            )
+        return found
+
     def split_rows(self) -> list[dict[str, str]]:
         """The rows of split.csv: SPLIT_COLUMNS of each image, and those of its manifest.
 
