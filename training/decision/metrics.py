@@ -11,7 +11,7 @@ import numpy as np
 import sklearn.metrics
 from numpy.typing import NDArray
 
-from training.decision import bounds, calibration, chance
+from training.decision import bounds, calibration, chance, intervals
 from training.decision.decision import INSIDE, Answers
 
 
@@ -22,13 +22,18 @@ def log_loss(targets: NDArray[np.int_], scores: NDArray[np.float32]) -> float:
         targets: int [N], 0 to K-1.
         scores: float32 [N, K].
     """
+    return float(np.mean(log_losses(targets, scores)))
+
+
+def log_losses(targets: NDArray[np.int_], scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Each image's cross-entropy: float64 [N]; arguments as of `log_loss`."""
     wide = np.asarray(scores, np.float64)
     if wide.shape[1] == 2:
         # The other class's is what this one leaves; as a float32 it would have lost digits.
         positive = np.clip(wide[:, 1], INSIDE, 1 - INSIDE)
-        return float(-np.mean(np.where(targets == 1, np.log(positive), np.log1p(-positive))))
+        return -np.where(targets == 1, np.log(positive), np.log1p(-positive))
     own = wide[np.arange(len(targets)), targets]
-    return float(-np.mean(np.log(np.clip(own, INSIDE, 1 - INSIDE))))
+    return -np.log(np.clip(own, INSIDE, 1 - INSIDE))
 
 
 def roc_auc(targets: NDArray[np.int_], scores: NDArray[np.float32]) -> float | None:
@@ -63,8 +68,8 @@ def metrics(targets: NDArray[np.int_], answers: Answers) -> dict[str, Any]:
 
     Returns:
         JSON-ready; None where what a figure is a share of is not there, and the areas where only
-        one class is. roc_auc_interval is that of training/decision/chance.py; the other intervals
-        hold with 95 % confidence. confusion_matrix is
+        one class is. Intervals hold with 95 % confidence; roc_auc_interval stands apart, as it did
+        before the others came. confusion_matrix is
         [[true negatives, false positives], [false negatives, true positives]].
         calibration_error stands beside the one that a perfectly calibrated model would have by
         chance on as many images: its mean, and the one that 5 % of such models exceed.
@@ -77,6 +82,10 @@ def metrics(targets: NDArray[np.int_], answers: Answers) -> dict[str, Any]:
     rest = ~answers.review
     right = decisions == targets
     null = calibration.null_error(probabilities)
+    losses = log_losses(targets, answers.scores)
+    pr_auc = (
+        float(sklearn.metrics.average_precision_score(targets, probabilities)) if both else None
+    )
     shares = {
         "accuracy": (int(right.sum()), len(targets)),
         "precision": (found, found + false_alarms),
@@ -90,7 +99,15 @@ def metrics(targets: NDArray[np.int_], answers: Answers) -> dict[str, Any]:
         "positives": int(targets.sum()),
         **{name: count / of if of else None for name, (count, of) in shares.items()},
         "intervals": {
-            name: bounds.interval(count, of) if of else None for name, (count, of) in shares.items()
+            **{
+                name: bounds.interval(count, of) if of else None
+                for name, (count, of) in shares.items()
+            },
+            **intervals.of_confusion(confusion),
+            "pr_auc": None
+            if pr_auc is None
+            else intervals.of_precision_recall(float(pr_auc), int(targets.sum())),
+            "log_loss": intervals.of_log_losses(losses),
         },
         "most_frequent_share": most_frequent_share(targets),
         "balanced_accuracy": float(sklearn.metrics.balanced_accuracy_score(targets, decisions))
@@ -99,10 +116,8 @@ def metrics(targets: NDArray[np.int_], answers: Answers) -> dict[str, Any]:
         "f1": 2 * found / (2 * found + false_alarms + missed) if missed + found else None,
         "roc_auc": roc_auc(targets, answers.scores),
         "roc_auc_interval": chance.roc_auc_interval(probabilities, targets == 1),
-        "pr_auc": float(sklearn.metrics.average_precision_score(targets, probabilities))
-        if both
-        else None,
-        "log_loss": log_loss(targets, answers.scores),
+        "pr_auc": None if pr_auc is None else float(pr_auc),
+        "log_loss": float(np.mean(losses)),
         "calibration_error": calibration.error(targets, probabilities),
         "calibration_error_by_chance": {"mean": null.mean, "upper": null.upper},
         "confusion_matrix": confusion.tolist(),

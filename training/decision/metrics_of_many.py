@@ -13,7 +13,7 @@ import numpy as np
 import sklearn.metrics
 from numpy.typing import NDArray
 
-from training.decision import bounds, calibration, chance, metrics
+from training.decision import bounds, calibration, chance, intervals, metrics
 from training.decision.decision import Answers
 
 
@@ -44,6 +44,7 @@ def metrics_of_many(
     rest = ~answers.review
     top = answers.scores.max(axis=1)
     null = calibration.null_error(top)
+    losses = metrics.log_losses(targets, answers.scores)
     shares = {
         "accuracy": (int(right.sum()), len(targets)),
         "review_share": (int(answers.review.sum()), len(targets)),
@@ -53,14 +54,20 @@ def metrics_of_many(
         "count": len(targets),
         **{name: count / of if of else None for name, (count, of) in shares.items()},
         "intervals": {
-            name: bounds.interval(count, of) if of else None for name, (count, of) in shares.items()
+            **{
+                name: bounds.interval(count, of) if of else None
+                for name, (count, of) in shares.items()
+            },
+            **intervals.of_confusion(confusion),
+            "roc_auc": intervals.of_mean_area(targets, answers.scores),
+            "log_loss": intervals.of_log_losses(losses),
         },
         "most_frequent_share": metrics.most_frequent_share(targets),
         "balanced_accuracy": _mean([one["recall"] for one in of_each]),
         "macro_precision": _mean([one["precision"] for one in of_each]),
         "macro_f1": _mean([one["f1"] for one in of_each]),
         "roc_auc": metrics.roc_auc(targets, answers.scores),
-        "log_loss": metrics.log_loss(targets, answers.scores),
+        "log_loss": float(np.mean(losses)),
         "calibration_error": calibration.error(right.astype(int), top),
         "calibration_error_by_chance": {"mean": null.mean, "upper": null.upper},
         "classes": of_each,

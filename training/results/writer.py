@@ -27,7 +27,7 @@ from training.data.prepared import PreparedData
 from training.decision import chance, choice, slices
 from training.decision.decision import AnyDecision
 from training.learning import evaluation, loop
-from training.results import decided
+from training.results import decided, hyperparameters
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,9 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
     trained.timings["answer_processor_ms"] = predictor.processor_ms()
     settings = _settings(trained, model)
     figures.write_json(folder / run.SETTINGS, settings)
-    test = decided.write(run.load(folder), decision)["test"]
+    metrics = decided.write(run.load(folder), decision)
+    hyperparameters.write(folder, trained.id, trained.config, metrics)
+    test = metrics["test"]
     shown = {
         "ROC-AUC": test["roc_auc"],
         "accuracy": test["accuracy"],
