@@ -33,13 +33,19 @@ def wrong(made: run.Run) -> list[run.Prediction]:
 
 
 @pytest.fixture(scope="module")
-def page(made: run.Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """The sample run's page; nothing in it is complained about."""
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with browser.page(tmp_path_factory.mktemp("browser")) as page:
         page.look(width=390)
-        page.open((made.path / run.REPORT).as_uri())
         yield page
-        assert page.complaints() == []
+
+
+@pytest.fixture
+def page(started: Page, made: run.Run) -> Iterator[Page]:
+    """The run's page, just opened; nothing in it is complained about."""
+    started.events.clear()
+    started.open((made.path / run.REPORT).as_uri())
+    yield started
+    assert started.complaints() == []
 
 
 TEXT = 'document.querySelector("{}").innerText'
@@ -118,8 +124,8 @@ def test_mistakes_are_filtered_by_kind_path_and_column(
             }})()"""
         )
         count = len([row for row in wrong if fits(row)])
-        assert page.value(TEXT.format(".filter output")) == f"{count} of {count} shown"
-        assert len(page.value(SHOWN)) == count
+        assert page.value(TEXT.format(".filter output")) == f"{min(count, 12)} of {count} shown"
+        assert len(page.value(SHOWN)) == min(count, 12)
 
 
 def test_the_table_of_predictions_has_a_column_for_all_that_is_known(made: run.Run) -> None:

@@ -19,6 +19,7 @@ import PIL.Image
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+from tensorboard.util import tensor_util
 
 from tests.house import pages
 from tests.ports import free_ports
@@ -132,18 +133,19 @@ def test_a_run_leaves_everything_it_should(whole: Path, images: Path) -> None:
 
 def test_tensorboard_is_told_the_curves_the_settings_and_the_figures(whole: Path) -> None:
     told = event_accumulator.EventAccumulator(str(whole / "tensorboard")).Reload()
-    assert [one.step for one in told.Scalars("validation_loss")] == [1, 2, 3, 4]
+    assert [one.step for one in told.Tensors("validation_loss")] == [1, 2, 3, 4]
     content = told.PluginTagToContent("hparams")[metadata.SESSION_START_INFO_TAG]
     start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
     assert start.group_name == whole.resolve().name
     assert start.hparams["epochs"].number_value == 4
-    assert start.hparams["name"].string_value == "cnn"
+    assert start.hparams["architecture"].string_value == "cnn_batch_norm"
     assert start.hparams["flip_horizontal"].bool_value is False
     assert not {"data", "runs"} & set(start.hparams)
     metrics = json.loads((whole / "metrics.json").read_text())
     for split in ("validation", "test"):
-        (loss,) = told.Scalars(f"held_out/{split}_log_loss")
-        assert loss.value == pytest.approx(metrics[split]["log_loss"], rel=1e-6)
+        (loss,) = told.Tensors(f"held_out/{split}_log_loss")
+        (value,) = tensor_util.make_ndarray(loss.tensor_proto).ravel()
+        assert value == pytest.approx(metrics[split]["log_loss"], rel=1e-6)
 
 
 def test_a_broken_file_is_named_with_the_reason(whole: Path) -> None:
