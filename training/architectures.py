@@ -36,16 +36,59 @@ def _cnn_batch_norm(images: keras.KerasTensor) -> keras.KerasTensor:
     for index, width in enumerate((24, 48, 96, 128)):
         if index:
             x = layers.MaxPooling2D()(x)
-        x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
-        x = layers.BatchNormalization()(x)
-        x = layers.ReLU()(x)
+        x = _convolved(x, width)
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
     return layers.Dropout(0.3)(x)
+
+
+def _cnn_residual(images: keras.KerasTensor) -> keras.KerasTensor:
+    """Three residual blocks of two convolutions each: 0.31 million weights.
+
+    He et al., "Deep Residual Learning for Image Recognition", CVPR 2016: a block adds to what it
+    was given, so that more layers are no harder to train.
+    """
+    x = _convolved(images, 32, strides=2)
+    for index, width in enumerate((32, 64, 128)):
+        if index:
+            x = layers.MaxPooling2D()(x)
+        shortcut = x if x.shape[-1] == width else _convolved(x, width, size=1)
+        x = _convolved(_convolved(x, width), width, activation=False)
+        x = layers.ReLU()(layers.Add()([x, shortcut]))
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
+    return layers.Dropout(0.3)(x)
+
+
+def _cnn_separable(images: keras.KerasTensor) -> keras.KerasTensor:
+    """Depthwise separable convolutions with shortcuts: 0.08 million weights.
+
+    Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017: one filter
+    a channel and then a mixture of the channels, in a ninth of a convolution's weights.
+    """
+    x = _convolved(images, 32, strides=2)
+    for width in (48, 96, 144):
+        shortcut = layers.MaxPooling2D()(_convolved(x, width, size=1, activation=False))
+        for activation in (True, False):
+            x = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+            x = _convolved(x, width, size=1, activation=activation)
+        x = layers.ReLU()(layers.Add()([layers.MaxPooling2D()(x), shortcut]))
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
+    return layers.Dropout(0.3)(x)
+
+
+def _convolved(
+    x: keras.KerasTensor, width: int, *, size: int = 3, strides: int = 1, activation: bool = True
+) -> keras.KerasTensor:
+    """A convolution with batch normalisation, and a rectifier unless the block adds first."""
+    x = layers.Conv2D(width, size, strides, padding="same", use_bias=False)(x)
+    x = layers.BatchNormalization()(x)
+    return layers.ReLU()(x) if activation else x
 
 
 BODIES: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
     "cnn": _cnn,
     "cnn_batch_norm": _cnn_batch_norm,
+    "cnn_residual": _cnn_residual,
+    "cnn_separable": _cnn_separable,
 }
 """From images [N, H, W, 3] to features [N, F]; the last layer is the same for all."""
 

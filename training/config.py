@@ -16,7 +16,7 @@ from foundation.text import did_you_mean
 from training.backbones import BACKBONES
 
 CHOICES = {
-    "architecture": ("cnn", "cnn_batch_norm"),
+    "architecture": ("cnn", "cnn_batch_norm", "cnn_residual", "cnn_separable"),
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
     "backbone": tuple(BACKBONES),
     "head": ("logistic", "trained"),
@@ -96,8 +96,9 @@ class RunConfig:
     image_width: int = _setting(SIZE, "width of the model's input in pixels; likewise")
     architecture: str = _setting(
         "cnn",
-        "cnn: two convolutions and a dense layer; cnn_batch_norm: four convolutions, and as many "
-        "weights for any image size",
+        "cnn: two convolutions and a dense layer; the others have as many weights for any image "
+        "size. cnn_batch_norm: four convolutions; cnn_residual: seven in blocks with shortcuts; "
+        "cnn_separable: depthwise separable ones, the fewest weights",
     )
     backbone: str | None = _setting(
         None,

@@ -5,7 +5,8 @@
 
 Flags behind `--` are those of training.train. The runs lie in build/runs, so that runs/latest, and
 with it the next export, stays what it was; runs that stand there are not made again. A seed changes
-the split too, so the spread is that of the whole protocol. Writes build/training.json; exit code 1
+the split too, so the spread is that of the whole protocol. input_share is how much of an epoch the
+model waited for its images. Writes build/training.json; exit code 1
 if a bar does not hold. A bar is held against the mean of these seeds; where the mean of all seeds
 lies, the 95 % interval beside it says.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import statistics
 import sys
 
 from foundation import command_line, figures
@@ -64,6 +66,13 @@ def _command(seeds: list[int], flags: list[str]) -> int:
         result.add(
             f"seed_{made.config.seed}.training_s", made.settings["timings"]["training_s"], "s"
         )
+        # the first epoch reads and decodes the files; the others take them from the cache
+        history = made.settings["training"]["history"]
+        for name, epochs in (("first_epoch", history[:1]), ("later_epochs", history[1:])):
+            waiting = [row["input_share"] for row in epochs if "input_share" in row]
+            if waiting:
+                share = statistics.mean(waiting)
+                result.add(f"seed_{made.config.seed}.input_share.{name}", share, "of the time")
     # the bars are the default settings' on the sample set; other runs are only reported
     bars = {} if flags else BARS
     for name in REPORTED:

@@ -238,10 +238,16 @@ def _epoch(
         data.epoch_batches(epoch).with_options(options)
     )
     started = time.monotonic()
-    loss = images = 0.0
+    loss = images = waited = 0.0
     title = f"epoch {epoch + 1}/{config.epochs}"
     with ProgressLine(title, total=data.steps, unit="steps") as shown:
-        for batch in batches:
+        coming = iter(batches)
+        while True:
+            asked = time.monotonic()
+            batch = next(coming, None)
+            waited += time.monotonic() - asked
+            if batch is None:
+                break
             raise_if_interrupted()
             batch_loss, batch_images = train_step(batch)
             loss += float(batch_loss)
@@ -256,6 +262,7 @@ def _epoch(
         "loss": loss / images,
         "seconds": seconds,
         "images_per_s": images / seconds,
+        "input_share": waited / seconds,  # of the time, waiting for images
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,31 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images(tmp_path: Path) -> Non
         metrics.log_loss(TARGETS, probabilities), rel=1e-4
     )
     assert json.loads(json.dumps(progress.history)) == progress.history
+
+
+def test_the_time_spent_waiting_for_images_is_told(tmp_path: Path) -> None:
+    data = _data()
+
+    def slow(images: np.ndarray) -> np.ndarray:
+        time.sleep(0.25)
+        return images
+
+    def batches(epoch: int) -> tf.data.Dataset:
+        found = data.epoch_batches(epoch)
+        if epoch < 1:
+            return found
+        return found.map(
+            lambda images, targets: (
+                tf.ensure_shape(tf.numpy_function(slow, [images], tf.float32), images.shape),
+                targets,
+            )
+        )
+
+    config = RunConfig(epochs=2, patience=2, batch_size=16)
+    _, progress = _train(config, dataclasses.replace(data, epoch_batches=batches), tmp_path)
+    quick, waiting = (figures["input_share"] for figures in progress.history)
+    assert 0 <= quick < waiting <= 1
+    assert waiting * progress.history[1]["seconds"] > 4 * 0.2
 
 
 class _StopError(Exception):
