@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shutil
@@ -28,10 +29,15 @@ BROWSER = next(
 pytestmark = pytest.mark.skipif(not BROWSER, reason="needs a browser: apt-get install chromium")
 
 
-def eventually(check: Callable[[], Any], what: str, patience_s: float = 60.0) -> Any:
+def eventually(
+    check: Callable[[], Any],
+    what: str,
+    patience_s: float = 60.0,
+    seen: Callable[[], str] = lambda: "",
+) -> Any:
     deadline = time.monotonic() + patience_s
     while not (found := check()):
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, f"{what}, in {seen()}"
         time.sleep(0.05)
     return found
 
@@ -137,6 +143,20 @@ def row(page: Browser) -> list[str]:
     return list(json.loads(page.evaluate(script) or "[]"))
 
 
+def start(page: Browser, is_asked: Callable[[], bool]) -> None:
+    """Clicks until requests come: a page that is not ready yet loses a click on its button."""
+
+    def comes() -> bool:
+        if not page.click("start") and not page.click("start swarming"):
+            return is_asked()
+        with contextlib.suppress(AssertionError):
+            eventually(is_asked, "requests", patience_s=5.0)
+        return is_asked()
+
+    eventually(comes, "requests", seen=page.text)
+
+
+@pytest.mark.thorough
 def test_a_test_is_started_watched_stopped_and_started_again_on_the_page(
     page: Browser, server: ModelServer, tmp_path: Path
 ) -> None:
@@ -149,10 +169,11 @@ def test_a_test_is_started_watched_stopped_and_started_again_on_the_page(
 
     for _ in range(2):
         before = asked()
-        eventually(lambda: page.click("start") or page.click("start swarming"), "its button")
+        start(page, lambda before=before: asked() > before)
         found = eventually(
             lambda: (cells := row(page)) and int(cells[2].replace(",", "")) > 20 and cells,
             "requests in the table",
+            seen=page.text,
         )
         # The page may still show the test before; its samples are another file's.
         eventually(lambda before=before: asked() > before + 40, "requests of this test")
