@@ -50,7 +50,7 @@ def test_the_import_rules_hold() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_no_files_need_each_other_in_a_circle() -> None:
     found = imports.graph(ROOT, PYTHON)
     assert len(found) == len(PYTHON) > 300
@@ -98,7 +98,7 @@ def test_no_docstring_begins_with_its_arguments_or_a_spoilt_name() -> None:
     assert found == set()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_documented_command_line_is_one_that_its_command_takes() -> None:
     lines = [
         line

@@ -169,7 +169,7 @@ def test_it(sample_run):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_one_process_alone_starts_with_what_others_would_wait_for(tmp_path: Path) -> None:
     for name, seconds in (("test_longest.py", 0.6), ("test_longer.py", 0.4)):
         (tmp_path / name).write_text(WAITS.format(seconds=seconds))

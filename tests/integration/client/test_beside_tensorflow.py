@@ -207,7 +207,9 @@ THEIR_IMPORTS = ["import tensorflow as tf", "from tensorflow_serving.apis import
         pytest.param(
             CLIENT_IMPORTS + THEIR_IMPORTS, id="the client first", marks=pytest.mark.thorough
         ),
-        pytest.param(THEIR_IMPORTS + CLIENT_IMPORTS, id="tensorflow first"),
+        pytest.param(
+            THEIR_IMPORTS + CLIENT_IMPORTS, id="tensorflow first", marks=pytest.mark.thorough
+        ),
     ],
 )
 def test_beside_tensorflow_a_tensor_goes_through_both(imports: list[str]) -> None:

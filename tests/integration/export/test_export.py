@@ -200,7 +200,7 @@ def _warmup_of_the_wrong_shape(patch: pytest.MonkeyPatch) -> None:
     ("sabotage", "message"),
     [
         # without the guard a convolution ends the process, or computes what it should refuse
-        (_no_shape_guard, "exit code|ended by a signal"),
+        pytest.param(_no_shape_guard, "exit code|ended by a signal", marks=pytest.mark.thorough),
         (_other_weights, "the run's own probabilities"),
         pytest.param(_no_guard_of_rows, "exit code", marks=pytest.mark.thorough),
         pytest.param(_warmup_of_the_wrong_shape, "exit code", marks=pytest.mark.thorough),

@@ -149,6 +149,7 @@ def test_a_generator_that_breaks_down_leaves_a_report_that_says_so(
     assert "Expected a whole JPEG, PNG, GIF, BMP file" in done.told
 
 
+@pytest.mark.thorough
 def test_users_that_think_ask_less(load: Load) -> None:
     done = load("--users", "2", "--think-time", "0.4-0.6", "--duration-s", "2")
     assert done.code == 0, done.told

@@ -81,6 +81,7 @@ def check_two_loads(done: Done) -> None:
     assert figures(done.folder)["throughput.p"] is None
 
 
+@pytest.mark.thorough
 def test_a_fifth_more_work_is_found_in_one_load(compared: Compare, tmp_path: Path) -> None:
     write_run(tmp_path / "taken", {"stable": 10.0, "slow": 12.0})
     check_a_fifth_slower(compared("--labels", "stable,slow", "--within", "taken/build"))

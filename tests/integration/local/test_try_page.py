@@ -48,6 +48,9 @@ LEAST_CONTRAST = """
 """
 """The worst contrast of a text with what is behind it; WCAG asks for 4.5."""
 
+# A real browser and a server with the real model take long to start.
+pytestmark = pytest.mark.thorough
+
 SAVED_WIDTH = """
 new Promise((resolve) => {
   const image = new Image();

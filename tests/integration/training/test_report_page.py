@@ -15,6 +15,9 @@ from tests import browser
 from tests.browser import Page
 from training import run
 
+# A real browser, and a run that is decided anew.
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def made(sample_run: Path, tmp_path_factory: pytest.TempPathFactory, command: Callable) -> run.Run:

@@ -249,6 +249,7 @@ def test_a_run_that_stands_is_not_made_again(whole: Path, images: Path, command:
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
 
 
+@pytest.mark.thorough
 def test_ctrl_c_ends_in_one_line_and_leaves_no_run(
     images: Path, tmp_path: Path, start: Callable
 ) -> None:

@@ -87,7 +87,7 @@ def test_the_interval_of_balanced_accuracy_weighs_the_classes_alike() -> None:
     assert found.upper == pytest.approx(ONE_SIDED_95 * error)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_bound_of_balanced_accuracy_misses_the_truth_about_one_time_in_twenty(
     random: np.random.Generator,
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_precision_recall_area_is_surer_with_more_positives_and_never_certain(
     assert intervals.of_precision_recall(0.0, 1)[1] > 0.5
 
 
+@pytest.mark.thorough
 def test_three_hundred_classes_take_little_time() -> None:
     confusion = np.random.default_rng(4).integers(0, 3, (300, 300)) + 20 * np.eye(300, dtype=int)
     started = time.process_time()
