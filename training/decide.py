@@ -29,7 +29,7 @@ from typing import Any
 
 from foundation import command_line, quiet_tensorflow
 from foundation.command_line import InputError
-from training import run
+from training import publication, run
 from training.decision import choice, target
 from training.decision.decision import AnyDecision, Decision
 
@@ -103,7 +103,7 @@ def decide(settings: Settings) -> int:
     quiet_tensorflow.import_tensorflow()
     from training.results import decided
 
-    with run.sole_writer(made.path):
+    with publication.sole_writer(made.path):
         metrics = decided.write(made, decision)
     for line in _told(decision, metrics["test"], made.class_names):
         logger.info("%s", line)

@@ -1,22 +1,19 @@
-"""A run on disk: where it lies, how it becomes whole, how it is read.
+"""A run on disk, and how it is read: without TensorFlow.
 
-    runs/cnn-5ff1b5fb9309/       published by one rename when everything is written
-    runs/.cnn-5ff1b5fb9309/      under way or interrupted; nobody takes it for a run
-    runs/latest                  symbolic link to the run that was asked for last
+    made = run.load(Path("runs/latest"))
+    made.metrics()["test"], made.table()
 
-A run is read without TensorFlow.
+How it comes to stand there is publication.py's.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import fcntl
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -373,87 +370,6 @@ def load(path: Path) -> Run:
             f"Expected {settings} as training writes it. Received: {error!r}. Train again."
         ) from error
     return Run(path=path.resolve(), config=config, settings=content)
-
-
-def partial_folder(final: Path) -> Path:
-    """Where the run is made before it is published."""
-    return final.with_name(f".{final.name}")
-
-
-@contextmanager
-def sole_writer(final: Path) -> Iterator[None]:
-    """Holds the run's lock, which the system releases even after kill -9.
-
-    Raises:
-        InputError: another process is making the same run.
-    """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    lock = final.with_name(f".{final.name}.lock")
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"Expected to be the only one to make {final}. Received: another training of the "
-                "same settings and images is under way. Wait for it, or change a setting."
-            ) from None
-        yield
-        lock.unlink()
-
-
-def clear(partial: Path, resume: bool) -> None:
-    """Makes the folder of a run under way ready: empty, or with what `resume` goes on from.
-
-    Everything else in there is written anew, and half of it may be missing.
-    """
-    kept = (CHECKPOINTS, TENSORBOARD) if resume else ()
-    partial.mkdir(parents=True, exist_ok=True)
-    for path in partial.iterdir():
-        if path.name not in kept:
-            files.remove(path)
-
-
-def publish(partial: Path, final: Path) -> None:
-    """Makes a finished run visible: one rename.
-
-    The checkpoints go after it: what is interrupted before can still go on from them.
-    """
-    files.remove(partial / CACHE)
-    files.sync_tree(partial)
-    partial.rename(final)
-    files.sync(final.parent)
-    tidy(final)
-
-
-def tidy(final: Path) -> None:
-    """Removes from a published run what only making it needed."""
-    files.remove(final / CHECKPOINTS)
-
-
-def check_place(final: Path) -> None:
-    """Checks that the run can take its place in the end, before hours are spent on it.
-
-    Raises:
-        InputError: something else stands there.
-    """
-    if final.exists() and not (final / SETTINGS).is_file():
-        raise InputError(
-            f"Expected nothing or a whole run in {final}. Received: no {SETTINGS} there. Move it "
-            "away, or give another folder with --runs."
-        )
-    latest = final.with_name(LATEST)
-    if latest.is_dir() and not latest.is_symlink():
-        raise InputError(
-            f"Expected {latest} to be a link to the latest run. Received: a folder. Move it away, "
-            "or give another folder with --runs."
-        )
-
-
-def point_latest(final: Path) -> None:
-    """Lets runs/latest name this run; a reader sees the old link or the new one."""
-    with files.replacing(final.with_name(LATEST)) as aside:
-        files.remove(aside)
-        aside.symlink_to(final.name)
 
 
 def write_split(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:

@@ -21,15 +21,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foundation import command_line, quiet_tensorflow
 from foundation.command_line import InputError
 from foundation.pages import page
-from training import backbones, run
+from training import backbones, publication, run
 from training.config import RunConfig
 from training.config_flags import add_flags, config_from_args
 from training.data import class_names, dataset, targets
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from training.data.prepared import PreparedData
+    from training.learning import loop
 
 logger = logging.getLogger("training.train")
 
@@ -73,16 +80,17 @@ def _command(config: RunConfig, resume: bool, command: str) -> int:
         fingerprint, *(f"{what} {which}" for what, which in beside.items() if which)
     )
     final = Path(config.runs) / f"{config.name}-{name}"
-    run.check_place(final)
+    publication.check_place(final)
     if (final / run.SETTINGS).is_file():
-        run.tidy(final)
-        run.point_latest(final)
+        publication.tidy(final)
+        publication.point_latest(final)
         logger.info("this run stands already: nothing to train; change a setting for another run")
     else:
-        if resume and not run.partial_folder(final).is_dir():
+        if resume and not publication.partial_folder(final).is_dir():
             raise InputError(
-                f"Expected an interrupted run of these settings and images in "
-                f"{run.partial_folder(final)}. Received: none. Leave --resume out to start one."
+                "Expected an interrupted run of these settings and images in "
+                f"{publication.partial_folder(final)}. Received: none. Leave --resume out to start "
+                "one."
             )
         train(config, found, fingerprint, weights, teacher, final, resume, command)
     print(final)
@@ -148,33 +156,24 @@ def train(
     started = datetime.datetime.now(datetime.timezone.utc)
     # TensorFlow takes seconds to import, so what can be refused without it was refused above.
     quiet_tensorflow.import_tensorflow()
-    from training import architectures, teaching
     from training.data import inspection, prepared
-    from training.learning import devices, loop, recipe
+    from training.learning import devices
     from training.results import writer
-    from training.transfer import backbone, fit
 
     timings: dict[str, float] = {}
     strategy = devices.prepare(config.seed)
     chief = devices.is_chief(strategy)
     with contextlib.ExitStack() as stack:
         stack.enter_context(command_line.held_interrupts())
+        partial = publication.partial_folder(final)
         if chief:
-            stack.enter_context(run.sole_writer(final))
-        partial = run.partial_folder(final)
+            stack.enter_context(publication.sole_writer(final))
         stack.enter_context(_room(partial))
         if chief:
-            if partial.is_dir() and not resume:
-                logger.info(
-                    "starting over; --resume would go on with the interrupted run in %s", partial
-                )
-            run.clear(partial, resume)
+            _make_ready(partial, resume)
         # A machine that is not the chief must save in step with it, but nobody reads what it saves.
         own = partial if chief else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        with strategy.scope():
-            model = architectures.build_model(config, len(found.class_names))
-            if weights:  # before the images are looked at: it may be another network's file
-                backbone.load_weights(model.get_layer(backbone.NAME), config)
+        model = _fresh_model(config, len(found.class_names), strategy)
         with _timed(timings, "inspection_s"):
             seen = inspection.inspect(
                 found, max_pixels=config.max_pixels, max_broken_share=config.max_broken_share
@@ -182,14 +181,7 @@ def train(
         data = prepared.prepare(found, seen, config)
         with _timed(timings, "training_s"):
             interrupted = partial if resume else None
-            taught = teaching.answers(teacher, data) if teacher else None
-            if weights:
-                progress = fit.fit(model, strategy, data, config, own, interrupted, weights, taught)
-            else:
-                images = data.for_loop(own / run.CACHE, taught)
-                with strategy.scope():
-                    optimizer = recipe.optimizer_for(config, images.steps)
-                progress = loop.train(model, optimizer, strategy, images, config, own, interrupted)
+            progress = _fit(model, strategy, data, config, own, interrupted, weights, teacher)
         if chief:
             trained = writer.TrainedRun(
                 id=final.name,
@@ -204,11 +196,62 @@ def train(
                 started=started.isoformat(timespec="seconds"),
             )
             writer.write(partial, model, trained)
-            run.publish(partial, final)
-            run.point_latest(final)
-            page.list_page(final / run.REPORT)
-            logger.info("report: %s", final / run.REPORT)
-            logger.info(_next_steps(len(found.class_names)))
+            _publish(partial, final, len(found.class_names))
+
+
+def _make_ready(partial: Path, resume: bool) -> None:
+    """The folder of the run under way; what is lost with it is told."""
+    if partial.is_dir() and not resume:
+        logger.info("starting over; --resume would go on with the interrupted run in %s", partial)
+    publication.clear(partial, resume)
+
+
+def _fresh_model(config: RunConfig, classes: int, strategy: tf.distribute.Strategy) -> keras.Model:
+    """Untrained, but for the weights of a backbone."""
+    from training import architectures
+    from training.transfer import backbone
+
+    with strategy.scope():
+        model = architectures.build_model(config, classes)
+        # before the images are looked at: it may be another network's file
+        if config.backbone_weights:
+            backbone.load_weights(model.get_layer(backbone.NAME), config)
+    return model
+
+
+def _fit(
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    data: PreparedData,
+    config: RunConfig,
+    own: Path,
+    interrupted: Path | None,
+    weights: str | None,
+    teacher: run.Run | None,
+) -> loop.Progress:
+    """Trains a model, whole or on the features of its backbone, and leaves the best weights in it.
+
+    Arguments as of train() and fit.fit(); `own` is this process's folder.
+    """
+    from training import teaching
+    from training.learning import loop, recipe
+    from training.transfer import fit
+
+    taught = teaching.answers(teacher, data) if teacher else None
+    if weights:
+        return fit.fit(model, strategy, data, config, own, interrupted, weights, taught)
+    images = data.for_loop(own / run.CACHE, taught)
+    with strategy.scope():
+        optimizer = recipe.optimizer_for(config, images.steps)
+    return loop.train(model, optimizer, strategy, images, config, own, interrupted)
+
+
+def _publish(partial: Path, final: Path, classes: int) -> None:
+    publication.publish(partial, final)
+    publication.point_latest(final)
+    page.list_page(final / run.REPORT)
+    logger.info("report: %s", final / run.REPORT)
+    logger.info(_next_steps(classes))
 
 
 def _next_steps(classes: int) -> str:

@@ -33,17 +33,18 @@ from training import run
 
 logger = logging.getLogger("export.gate")
 
-MARGIN = 0.05
-"""With 650 images, on a tenth of which the versions disagree, an equally good version passes 98
-times in 100; with a margin of 0.03, 73 times."""
-
-
-LOG_LOSS_MARGIN = 0.1
-"""A tenth less likelihood of the right class, in the geometric mean."""
-
 
 def main(argv: list[str] | None = None) -> int:
     """The command; prints the path of the verdict on stdout."""
+    parser = _parser()
+    typed = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(typed)
+    command_line.configure_logging()
+    command = shlex.join(["python", "-m", "export.gate", *typed])
+    return command_line.run(parser.prog, lambda: _command(_request(args), command))
+
+
+def _parser() -> command_line.Parser:
     parser = command_line.Parser(
         prog="python -m export.gate",
         description=__doc__,
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--margin",
         type=float,
-        default=MARGIN,
+        default=Limits.margin,
         help="how much worse balanced accuracy, robustness and, of two classes, ROC-AUC may be, "
         "0-1 (default: %(default)s)",
     )
@@ -79,14 +80,14 @@ def main(argv: list[str] | None = None) -> int:
         "--log-loss-margin",
         type=float,
         metavar="NATS",
-        default=LOG_LOSS_MARGIN,
+        default=Limits.log_loss_margin,
         help="how much worse log loss may be, where there are more than two classes "
         "(default: %(default)s)",
     )
     parser.add_argument(
         "--max-latency-ratio",
         type=float,
-        default=1.25,
+        default=Limits.max_latency_ratio,
         help="of the median latencies, candidate to stable (default: %(default)s)",
     )
     parser.add_argument(
@@ -95,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--max-bytes-ratio",
         type=float,
-        default=1.5,
+        default=Limits.max_bytes_ratio,
         help="of the folders' sizes without assets.extra, candidate to stable "
         "(default: %(default)s)",
     )
@@ -114,11 +115,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="S",
         help="a version that gets no further for so long has failed (default: %(default)s)",
     )
-    typed = sys.argv[1:] if argv is None else argv
-    args = parser.parse_args(typed)
-    command_line.configure_logging()
-    command = shlex.join(["python", "-m", "export.gate", *typed])
-    return command_line.run(parser.prog, lambda: _command(_request(args), command))
+    return parser
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,16 @@ class Progress:
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     """Figures of each whole epoch."""
 
+    def add(self, figures: dict[str, float], config: RunConfig) -> bool:
+        """Counts a whole epoch; returns whether it is the best so far."""
+        standing = self.history[self.best_epoch] if self.best_epoch >= 0 else None
+        is_better = standing is None or _goodness(figures, config) > _goodness(standing, config)
+        if is_better:
+            self.best_loss, self.best_epoch = figures["validation_loss"], self.next_epoch
+        self.history.append(figures)
+        self.next_epoch += 1
+        return is_better
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
@@ -90,6 +100,50 @@ def train(
         optimizer.build(model.trainable_variables)
     # By list, not by object: a model does not track its dropout layers' random states as objects.
     variables = [*model.variables, *optimizer.variables]
+    progress, best = _begun(variables, strategy, interrupted)
+    train_step = _train_step(model, optimizer, strategy, config.batch_size, data.class_weights)
+    predictor = evaluation.Predictor(model)
+    writer = tf.summary.create_file_writer(str(folder / run.TENSORBOARD))
+    for epoch in range(progress.next_epoch, config.epochs):
+        if epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
+            watched = (config.watch or "loss").replace("roc_auc", "ROC-AUC")
+            logger.info("no better validation %s in %d epochs: stopping", watched, config.patience)
+            break
+        figures = _epoch(train_step, strategy, data, config, epoch)
+        values = _values(variables, strategy)
+        weights = values[: len(model.variables)]
+        if config.weight_averaging is not None:
+            optimizer.finalize_variable_values(model.trainable_variables)
+            weights = _values(model.variables, strategy)
+        if math.isfinite(figures["loss"]):
+            figures |= _validate(predictor, strategy, data)
+        if config.weight_averaging is not None:
+            _assign(model.variables, values[: len(model.variables)])
+        if not _finite(strategy, figures, weights):
+            progress.diverged_epoch = epoch
+            break
+        if progress.add(figures, config):
+            best = weights
+        now = checkpoints.Checkpoint(
+            progress=dataclasses.asdict(progress), variables=values, best=best
+        )
+        checkpoints.save(folder / run.CHECKPOINTS, progress.next_epoch, now)
+        _report(writer, config, progress)
+    writer.close()
+    if progress.diverged_epoch is not None:
+        _tell_divergence(progress, config)
+    _assign(model.variables, best)
+    return progress
+
+
+def _begun(
+    variables: Sequence[keras.Variable], strategy: tf.distribute.Strategy, interrupted: Path | None
+) -> tuple[Progress, list[np.ndarray]]:
+    """Gives the variables the values of the last checkpoint, if there is one.
+
+    Returns:
+        how far training is, and the best weights so far.
+    """
     progress, best = Progress(), []
     last = checkpoints.newest(interrupted / run.CHECKPOINTS) if interrupted else None
     if last:
@@ -104,44 +158,13 @@ def train(
         logger.info("going on after epoch %d", progress.next_epoch)
     elif interrupted:
         logger.warning("no checkpoint is left in %s: starting with the first epoch", interrupted)
+    return progress, best
 
-    train_step = _train_step(model, optimizer, strategy, config.batch_size, data.class_weights)
-    predictor = evaluation.Predictor(model)
-    writer = tf.summary.create_file_writer(str(folder / run.TENSORBOARD))
-    for epoch in range(progress.next_epoch, config.epochs):
-        if epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
-            watched = (config.watch or "loss").replace("roc_auc", "ROC-AUC")
-            logger.info("no better validation %s in %d epochs: stopping", watched, config.patience)
-            break
-        figures = _epoch(train_step, strategy, data, config, epoch)
-        values = [strategy.extended.read_var(variable.value).numpy() for variable in variables]
-        weights = values[: len(model.variables)]
-        if config.weight_averaging is not None:
-            optimizer.finalize_variable_values(model.trainable_variables)
-            weights = [strategy.extended.read_var(one.value).numpy() for one in model.variables]
-        if math.isfinite(figures["loss"]):
-            figures |= _validate(predictor, strategy, data)
-        if config.weight_averaging is not None:
-            _assign(model.variables, values[: len(model.variables)])
-        if not _finite(strategy, figures, weights):
-            progress.diverged_epoch = epoch
-            break
-        progress.history.append(figures)
-        progress.next_epoch = epoch + 1
-        standing = progress.history[progress.best_epoch] if progress.best_epoch >= 0 else None
-        if standing is None or _goodness(figures, config) > _goodness(standing, config):
-            progress.best_loss, progress.best_epoch = figures["validation_loss"], epoch
-            best = weights
-        now = checkpoints.Checkpoint(
-            progress=dataclasses.asdict(progress), variables=values, best=best
-        )
-        checkpoints.save(folder / run.CHECKPOINTS, progress.next_epoch, now)
-        _report(writer, config, progress)
-    writer.close()
-    if progress.diverged_epoch is not None:
-        _tell_divergence(progress, config)
-    _assign(model.variables, best)
-    return progress
+
+def _values(
+    variables: Sequence[keras.Variable], strategy: tf.distribute.Strategy
+) -> list[np.ndarray]:
+    return [strategy.extended.read_var(variable.value).numpy() for variable in variables]
 
 
 def _goodness(figures: dict[str, float], config: RunConfig) -> float:

@@ -14,15 +14,6 @@ from export.gate.figures import Beside, Judged
 from export.gate.verdict import Limits
 from training.decision import target
 
-LIMITS = Limits(
-    margin=0.05,
-    log_loss_margin=0.1,
-    max_latency_ratio=1.25,
-    max_latency_ms=None,
-    max_bytes_ratio=1.5,
-    max_bytes=None,
-)
-
 
 def _judged(scores: np.ndarray, positive: np.ndarray, threshold: float = 0.5) -> Judged:
     said = scores >= threshold
@@ -109,14 +100,14 @@ def test_another_threshold_is_named_where_the_ranks_are_as_good() -> None:
     scores = np.clip(np.where(positive, 0.6, 0.4) + random.normal(0, 0.1, 300), 0.01, 0.99)
     stable = _judged(scores, positive)
     shifted = _judged(scores * 0.91, positive)  # the same ranks, and most decisions
-    accuracy, area = comparisons.not_worse(_beside(shifted, stable, positive), LIMITS)
+    accuracy, area = comparisons.not_worse(_beside(shifted, stable, positive), Limits())
     assert (accuracy.state, area.state) == (verdict.UNKNOWN, verdict.HOLDS)
     cure = next(one for one in accuracy.cures if one.startswith("another threshold"))
     named = re.search(r"make decide TARGET=(\S+),", cure)
     assert isinstance(target.parse(named[1]), target.Balanced)  # which needs no training
     at = float(cure.partition("and at ")[2].split()[0])
     again = _judged(scores * 0.91, positive, at)
-    accuracy, _ = comparisons.not_worse(_beside(again, stable, positive), LIMITS)
+    accuracy, _ = comparisons.not_worse(_beside(again, stable, positive), Limits())
     assert accuracy.state == verdict.HOLDS
 
 

@@ -19,14 +19,6 @@ from tfs_client import contract
 from training.comparing import paired
 
 NAMES = ("cat", "dog", "owl")
-LIMITS = Limits(
-    margin=0.05,
-    log_loss_margin=0.1,
-    max_latency_ratio=1.25,
-    max_latency_ms=None,
-    max_bytes_ratio=1.5,
-    max_bytes=None,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +129,7 @@ def test_a_candidate_is_held_against_macro_accuracy_and_likelihood(
         },
         300,
     )
-    made = comparisons.not_worse(found, LIMITS)
+    made = comparisons.not_worse(found, Limits())
     assert [check.name for check in made] == [
         "not_worse.balanced_accuracy",
         "not_worse.log_likelihood",
@@ -147,11 +139,11 @@ def test_a_candidate_is_held_against_macro_accuracy_and_likelihood(
 
 def test_an_unknown_likelihood_names_the_flag_of_its_margin() -> None:
     few = {CANDIDATE: answered(mistaken(7, 1), 0.8), STABLE: answered(mistaken(7, 0), 0.8)}
-    made = comparisons.not_worse(beside(few, 7), LIMITS)[1]
+    made = comparisons.not_worse(beside(few, 7), Limits())[1]
     assert made.state == verdict.UNKNOWN
     wide = next(cure for cure in made.cures if "another margin: --log-loss-margin " in cure)
     margin = float(wide.split("--log-loss-margin ")[1].split()[0])
-    limits = dataclasses.replace(LIMITS, log_loss_margin=margin)
+    limits = Limits(log_loss_margin=margin)
     assert comparisons.not_worse(beside(few, 7), limits)[1].state == verdict.HOLDS
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from foundation.command_line import InputError
-from training import run
+from training import publication, run
 from training.config import RunConfig
 
 
@@ -75,8 +75,8 @@ def test_only_one_process_makes_a_run_and_a_killed_one_frees_it(tmp_path: Path) 
         [
             sys.executable,
             "-c",
-            "import sys, time, pathlib; from training import run\n"
-            "with run.sole_writer(pathlib.Path(sys.argv[1])):\n"
+            "import sys, time, pathlib; from training import publication\n"
+            "with publication.sole_writer(pathlib.Path(sys.argv[1])):\n"
             "    print('held', flush=True); time.sleep(60)",
             str(final),
         ],
@@ -85,13 +85,13 @@ def test_only_one_process_makes_a_run_and_a_killed_one_frees_it(tmp_path: Path) 
     )
     try:
         assert holding.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="under way"), run.sole_writer(final):
+        with pytest.raises(InputError, match="under way"), publication.sole_writer(final):
             pass
     finally:
         holding.send_signal(signal.SIGKILL)
         holding.wait()
         holding.stdout.close()
-    with run.sole_writer(final):
+    with publication.sole_writer(final):
         pass
     assert list(final.parent.iterdir()) == []  # no lock is left lying about
 
@@ -100,7 +100,7 @@ def test_a_run_that_was_interrupted_while_it_was_published_can_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     final = tmp_path / "cnn-1"
-    partial = run.partial_folder(final)
+    partial = publication.partial_folder(final)
     (partial / run.CHECKPOINTS).mkdir(parents=True)
 
     def interrupted(self: Path, target: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_run_that_was_interrupted_while_it_was_published_can_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run.publish(partial, final)
+            publication.publish(partial, final)
     assert (partial / run.CHECKPOINTS).is_dir()
 
 
@@ -119,32 +119,32 @@ def test_clearing_keeps_only_what_an_interrupted_run_goes_on_from(tmp_path: Path
         (partial / name).mkdir(parents=True)
     for name in (run.SETTINGS, ".metrics.json.123", "best.weights.h5"):
         (partial / name).touch()
-    run.clear(partial, resume=True)
+    publication.clear(partial, resume=True)
     assert {path.name for path in partial.iterdir()} == {run.CHECKPOINTS, run.TENSORBOARD}
-    run.clear(partial, resume=False)
+    publication.clear(partial, resume=False)
     assert list(partial.iterdir()) == []
 
 
 def test_what_stands_in_the_runs_place_is_refused_before_training(tmp_path: Path) -> None:
     final = tmp_path / "cnn-1"
-    run.check_place(final)
+    publication.check_place(final)
     (final / "notes").mkdir(parents=True)
     with pytest.raises(InputError, match=r"nothing or a whole run in .*cnn-1.*Move it away"):
-        run.check_place(final)
+        publication.check_place(final)
     (final / run.SETTINGS).touch()
-    run.check_place(final)
+    publication.check_place(final)
     (tmp_path / run.LATEST).mkdir()
     with pytest.raises(InputError, match=r"latest to be a link.*Received: a folder"):
-        run.check_place(final)
+        publication.check_place(final)
 
 
 def test_publishing_leaves_no_working_files(tmp_path: Path) -> None:
     final = tmp_path / "cnn-1"
-    partial = run.partial_folder(final)
+    partial = publication.partial_folder(final)
     (partial / "checkpoint").mkdir(parents=True)
     (partial / run.SETTINGS).write_text("{}")
-    run.publish(partial, final)
-    run.point_latest(final)
-    run.point_latest(final)
+    publication.publish(partial, final)
+    publication.point_latest(final)
+    publication.point_latest(final)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cnn-1", "latest"]
     assert [path.name for path in (tmp_path / "latest").iterdir()] == [run.SETTINGS]

@@ -49,21 +49,7 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
         add_connection_flags(verb)
         return verb
 
-    verb = add_call("predict", predict.predict, "Classify images; one line an image.")
-    _add_images(verb)
-    verb.add_argument(
-        "--outputs",
-        type=_names,
-        metavar="NAME,NAME",
-        help="the outputs wanted, for inputs (default: all)",
-    )
-    _add_version(verb)
-    _add_timeout(verb, DEFAULT_TIMEOUT_S, "deadline of each request")
-    _add_whole(verb, "--batch-size", 1, "images in one request")
-    _add_whole(verb, "--concurrency", 1, "requests at once")
-    shape = verb.add_mutually_exclusive_group()
-    _add_json(shape)
-    shape.add_argument("--csv", action="store_true", help="CSV in place of the table")
+    _add_predict(add_call("predict", predict.predict, "Classify images; one line an image."))
 
     verb = add_call("metadata", verbs.metadata, "Show the signatures of a version.")
     _add_version(verb)
@@ -79,12 +65,42 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     _add_timeout(verb, 60.0, "how long to wait")
     _add_json(verb)
 
-    verb = add_call(
-        "bench",
-        bench.bench,
+    does = (
         "Measure a server with one request after the other from each of several callers, for a "
-        "while. Sends the images or inputs given, or random ones that fit the signature.",
+        "while. Sends the images or inputs given, or random ones that fit the signature."
     )
+    _add_bench(add_call("bench", bench.bench, does))
+
+    does = "Compare a shadow's answers with the callers', from the files of a ShadowLog."
+    verb = add("shadow-report", shadow_report.shadow_report, does)
+    verb.add_argument("file", nargs="+", type=Path, metavar="FILE", help="lines of comparisons")
+    _add_json(verb)
+
+    does = "Print what makes a shell complete tfs: source <(tfs completion bash)"
+    verb = add("completion", completion.completion, does)
+    verb.add_argument("shell", choices=completion.SHELLS, help="the shell to print it for")
+    verb.set_defaults(parsers=(parser, found))
+    return parser, found
+
+
+def _add_predict(verb: Any) -> None:
+    _add_images(verb)
+    verb.add_argument(
+        "--outputs",
+        type=_names,
+        metavar="NAME,NAME",
+        help="the outputs wanted, for inputs (default: all)",
+    )
+    _add_version(verb)
+    _add_timeout(verb, DEFAULT_TIMEOUT_S, "deadline of each request")
+    _add_whole(verb, "--batch-size", 1, "images in one request")
+    _add_whole(verb, "--concurrency", 1, "requests at once")
+    shape = verb.add_mutually_exclusive_group()
+    _add_json(shape)
+    shape.add_argument("--csv", action="store_true", help="CSV in place of the table")
+
+
+def _add_bench(verb: Any) -> None:
     _add_images(verb)
     _add_version(verb)
     _add_timeout(verb, DEFAULT_TIMEOUT_S, "deadline of each request")
@@ -98,17 +114,6 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
         help="how long, after one request that is not counted (default: %(default)g)",
     )
     _add_json(verb)
-
-    does = "Compare a shadow's answers with the callers', from the files of a ShadowLog."
-    verb = add("shadow-report", shadow_report.shadow_report, does)
-    verb.add_argument("file", nargs="+", type=Path, metavar="FILE", help="lines of comparisons")
-    _add_json(verb)
-
-    does = "Print what makes a shell complete tfs: source <(tfs completion bash)"
-    verb = add("completion", completion.completion, does)
-    verb.add_argument("shell", choices=completion.SHELLS, help="the shell to print it for")
-    verb.set_defaults(parsers=(parser, found))
-    return parser, found
 
 
 def _add_json(verb: Any) -> None:
