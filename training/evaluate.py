@@ -26,7 +26,7 @@ from foundation.command_line import InputError
 from foundation.pages import page
 from foundation.progress import Progress
 from training import config_flags, run
-from training.comparing import folds, processes
+from training.comparing import folds, halvings, processes
 from training.comparing.folds import Spread
 from training.decision import chance, slices
 from training.decision.decision import AnyDecision
@@ -86,18 +86,20 @@ def _command(program: str, args: argparse.Namespace, flags: list[str], command: 
         for start in range(0, len(made), count)
     ]
     metrics = [one.metrics() for one in pooled]
-    for line in _told(spreads, metrics[0], len(made)):
+    kept = _kept(made, args.target)
+    for line in (*_told(spreads, metrics[0], len(made)), *_told_of_promises(kept)):
         logger.info("%s", line)
     for one in slices.told(metrics[0]["slices"]):
         logger.warning("worse than the rest: %s", one)
     for doubt in chance.doubts(metrics[0]):
         logger.warning("not shown to be better than guessing: %s", doubt)
-    figures.write_json(FIGURES, _as_json(made, decided, spreads, metrics))
+    found = _as_json(made, decided, spreads, metrics)
+    figures.write_json(FIGURES, found | {"kept": kept and dataclasses.asdict(kept)})
     quiet_tensorflow.import_tensorflow(keras=False)  # the page shows pictures
     from training.comparing import folds_page
 
     path = FIGURES.with_suffix(".html")
-    folds_page.write(path, made, spreads, pooled[0], page.origin(command, started))
+    folds_page.write(path, made, spreads, pooled[0], kept, page.origin(command, started))
     print(path)
     return 0
 
@@ -147,6 +149,33 @@ def _told(spreads: dict[str, Spread], metrics: dict[str, Any], count: int) -> li
         spread = "" if found.deviation is None else f" ± {found.deviation:.3f}"
         lines.append(f"{name}: {found.mean:.3f}{spread}{reach}")
     lines.append(f"always the most frequent class: accuracy {metrics['most_frequent_share']:.3f}")
+    return lines
+
+
+def _kept(made: list[run.Run], asked: str | None) -> halvings.Kept | None:
+    """How often a share that is asked for holds; None where none is, or no half can show it."""
+    share = halvings.share_of(asked, len(made[0].class_names))
+    try:
+        return halvings.kept(made, share) if share else None
+    except InputError as error:
+        logger.info("how often a target holds on other images is not known: %s", error)
+        return None
+
+
+def _told_of_promises(kept: halvings.Kept | None) -> list[str]:
+    if kept is None:
+        return []
+    of = f"of {kept.halvings} random halvings of the test images"
+    lines = [
+        f"{kept.target} at {kept.confidence:.0%}, chosen on one half, held on the other in "
+        f"{kept.held} {of}",
+        f"calibration error below what chance allows in {kept.calibrated} {of}",
+    ]
+    if kept.review_distance is not None:
+        lines.append(
+            f"share for review: {kept.review_distance:.1%} from the {kept.review_rate:.0%} that "
+            "was asked for, on average"
+        )
     return lines
 
 

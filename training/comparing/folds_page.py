@@ -15,6 +15,7 @@ from foundation.pages.palette import BLUE, GREY, INK
 from training import run
 from training.comparing import folds
 from training.comparing.folds import Spread, Together
+from training.comparing.halvings import Kept
 from training.comparing.pages import NAMES, picture
 from training.data.class_names import MOST_IN_A_TABLE
 from training.decision import calibration, chance
@@ -28,6 +29,7 @@ def write(
     made: Sequence[run.Run],
     spreads: dict[str, Spread],
     pooled: Together,
+    kept: Kept | None,
     origin: Origin,
 ) -> None:
     """Writes the page.
@@ -37,6 +39,7 @@ def write(
         made: the runs of all folds.
         spreads: of their figures.
         pooled: the answers to all images, by the folds of one seed.
+        kept: how often a target holds on other images, where that is known.
         origin: shown in its head.
     """
     doubts, metrics = folds.doubted_labels(made), pooled.metrics()
@@ -48,6 +51,7 @@ def write(
         spreads=spreads,
         names={**NAMES, "calibration_error": "calibration error"},
         metrics=metrics,
+        kept=kept,
         reasons=chance.doubts(metrics),
         classes=pooled.class_names,
         most_in_a_table=MOST_IN_A_TABLE,
