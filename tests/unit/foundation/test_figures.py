@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, strategies as st
 
 from foundation import figures
 
@@ -61,3 +62,38 @@ def test_what_files_and_servers_are_called_cannot_move_the_cursor(
     result.write(tmp_path)
     told = capsys.readouterr().err
     assert told == "  worst\\x1b[2J  a\\x9bb\\nc \\u202e\n"
+
+
+NUMBERS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
+
+
+@given(
+    st.recursive(
+        NUMBERS | st.text() | st.just('",\n 1,\n 2\n]'),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_what_is_written_is_read_back_whatever_it_is(
+    tmp_path_factory: pytest.TempPathFactory, content: object
+) -> None:
+    path = tmp_path_factory.mktemp("json") / "content.json"
+    figures.write_json(path, content)
+    assert json.loads(path.read_text(encoding="utf-8")) == figures.finite(content)
+
+
+def test_lists_of_numbers_take_a_line_each(tmp_path: Path) -> None:
+    content = {"confusion": [[10, -2], [0.5, None]], "names": ["a", "b"], "none": []}
+    figures.write_json(tmp_path / "content.json", content)
+    assert (tmp_path / "content.json").read_text().splitlines() == [
+        "{",
+        '  "confusion": [',
+        "    [10, -2],",
+        "    [0.5, null]",
+        "  ],",
+        '  "names": [',
+        '    "a",',
+        '    "b"',
+        "  ],",
+        '  "none": []',
+        "}",
+    ]
