@@ -1,4 +1,4 @@
-"""Writes the client's API reference, docs/client/*.md, from its docstrings.
+"""Writes the API references from docstrings: the client's, docs/client, and training's.
 
     python -m docs.api_reference            writes the pages
     python -m docs.api_reference --check    exit code 1 if they are not what it would write
@@ -33,6 +33,14 @@ from docs.docstrings import (
 from foundation.command_line import Parser
 
 FOLDER: Final = Path(__file__).parent / "client"
+
+TRAINING_FOLDER: Final = Path(__file__).parent / "training"
+
+TRAINING: Final = {
+    "training.run": "training.run: a run, read from Python",
+    "training.results.run_plots": "training.results.run_plots: its plots",
+}
+"""Modules of training that a notebook starts from -> the title of their page."""
 
 PAGES: Final = {
     "client": "The client: calls from threads and from asyncio, and how they are sent",
@@ -82,19 +90,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m docs.api_reference")
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if pages are old")
     check = parser.parse_args(argv).check
-    written = pages()
-    old = {path.name for path in FOLDER.glob("*.md")} - written.keys()
-    stale = sorted(old | {name for name, text in written.items() if read(FOLDER / name) != text})
+    stale = []
+    for folder, written in ((FOLDER, pages()), (TRAINING_FOLDER, training_pages())):
+        old = {path for path in folder.glob("*.md") if path.name not in written}
+        changed = {folder / name for name, text in written.items() if read(folder / name) != text}
+        stale += sorted(old | changed)
+        if not check:
+            folder.mkdir(exist_ok=True)
+            for path in old:
+                path.unlink()
+            for path in changed:
+                path.write_text(written[path.name], encoding="utf-8")
     if check:
-        for name in stale:
-            print(f"{FOLDER / name} is not up to date: run `make docs`", file=sys.stderr)
-        return 1 if stale else 0
-    FOLDER.mkdir(exist_ok=True)
-    for name in old:
-        (FOLDER / name).unlink()
-    for name, text in written.items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
-    return 0
+        for path in stale:
+            print(f"{path} is not up to date: run `make docs`", file=sys.stderr)
+    return 1 if check and stale else 0
 
 
 def read(path: Path) -> str | None:
@@ -134,6 +144,14 @@ def pages() -> dict[str, str]:
     }
     written = {page: linked(page, text, chapters) for page, text in written.items()}
     return {"README.md": "\n".join(lines) + "\n", **written}
+
+
+def training_pages() -> dict[str, str]:
+    """File name -> text of the pages on reading runs."""
+    return {
+        f"{module.rpartition('.')[2]}.md": module_text(module, title)
+        for module, title in TRAINING.items()
+    }
 
 
 def summary(one: Name) -> str:

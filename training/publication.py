@@ -7,12 +7,16 @@ runs/latest                  symbolic link to the run that was asked for last
 
 from __future__ import annotations
 
+import csv
 import fcntl
-from collections.abc import Iterator
+import importlib.metadata
+import platform
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from foundation import files
+from foundation import cells, files
 from foundation.command_line import InputError
 from training import run
 
@@ -96,3 +100,58 @@ def point_latest(final: Path) -> None:
     with files.replacing(final.with_name(run.LATEST)) as aside:
         files.remove(aside)
         aside.symlink_to(final.name)
+
+
+def write_predictions(
+    folder: Path, rows: Sequence[run.Prediction], class_names: tuple[str, ...]
+) -> None:
+    """Writes a run's table of answers, whole or not at all.
+
+    Of two classes, model_probability is the positive one's; of more, there is a column a class.
+    """
+    own = run.score_columns(class_names)
+    header = ["path", "split", "label", "probability", "predicted", "review", *own]
+    said = [row.model_scores[1:] if len(class_names) == 2 else row.model_scores for row in rows]
+    values = [
+        (row.path, row.split, row.label, row.probability, row.predicted, row.review, *scores)
+        for row, scores in zip(rows, said)
+    ]
+    with files.replacing(folder / run.PREDICTIONS) as aside:
+        _write_rows(aside, header, values)
+
+
+def write_split(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Writes split.csv: SPLIT_COLUMNS, and what else the manifest said of the images.
+
+    Args:
+        folder: of the run.
+        rows: of the images, in their order.
+    """
+    header = list(dict.fromkeys([*run.SPLIT_COLUMNS, *(name for row in rows for name in row)]))
+    _write_rows(
+        folder / run.SPLIT, header, [[row.get(name, "") for name in header] for row in rows]
+    )
+
+
+def write_table(path: Path, rows: Sequence[Any], columns: Sequence[str]) -> None:
+    """Writes dataclass instances as CSV, one a line, the given fields as columns.
+
+    No text is a formula to a spreadsheet: read it with `cells.text_of`.
+    """
+    _write_rows(path, columns, [[getattr(row, column) for column in columns] for row in rows])
+
+
+def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for row in rows:
+            writer.writerow(cells.as_text(one) if isinstance(one, str) else one for one in row)
+
+
+def package_versions() -> dict[str, str]:
+    """What a result depends on besides settings and data."""
+    names = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in names
+    }

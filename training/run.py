@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib.metadata
 import json
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation import cells, files
+from foundation import cells
 from foundation.command_line import InputError
 from foundation.text import did_you_mean
 from training.config import RunConfig, config_from_dict
 from training.decision import decision as decisions
 from training.decision.decision import AnyDecision
+
+__all__ = ["HELD_OUT", "SPLIT_COLUMNS", "Prediction", "Run", "load", "named"]
+"""What a notebook needs; the names of the files are for this room."""
 
 WEIGHTS = "model.weights.h5"
 SETTINGS = "run.json"
@@ -184,8 +185,8 @@ class Run:
             decision: to answer by; None: the present one.
 
         Returns:
-            N values each of: path, split, label, predicted, probability, review and right; `score
-            of <class>` for each class; and what the manifest said of the images beside.
+            N values each of: path, split, label, predicted, probability, review and right; for each
+            class `score of NAME`; and what the manifest said of the images beside.
         """
         rows = self.predictions(decision)
         beside = self.columns()
@@ -295,27 +296,9 @@ def model_scores(rows: Sequence[Prediction]) -> NDArray[np.float32]:
     return np.array([row.model_scores for row in rows], np.float32)
 
 
-def write_predictions(
-    folder: Path, rows: Sequence[Prediction], class_names: tuple[str, ...]
-) -> None:
-    """Writes a run's table of answers, whole or not at all.
-
-    Of two classes, model_probability is the positive one's; of more, there is a column a class.
-    """
-    own = _columns(class_names)
-    header = ["path", "split", "label", "probability", "predicted", "review", *own]
-    said = [row.model_scores[1:] if len(class_names) == 2 else row.model_scores for row in rows]
-    values = [
-        (row.path, row.split, row.label, row.probability, row.predicted, row.review, *scores)
-        for row, scores in zip(rows, said)
-    ]
-    with files.replacing(folder / PREDICTIONS) as aside:
-        _write_rows(aside, header, values)
-
-
 def _said(rows: Sequence[dict[str, str]], class_names: tuple[str, ...]) -> NDArray[np.float32]:
     """What the model said, as PREDICTIONS has it: float32 [N, K]."""
-    columns = _columns(class_names)
+    columns = score_columns(class_names)
     if len(class_names) == 2 and rows and columns[0] not in rows[0]:
         columns = ["probability"]  # a run from before there were decisions
     said = np.array([[row[name] for name in columns] for row in rows], np.float32)
@@ -323,7 +306,8 @@ def _said(rows: Sequence[dict[str, str]], class_names: tuple[str, ...]) -> NDArr
     return np.hstack([1 - said, said]) if len(class_names) == 2 else said
 
 
-def _columns(class_names: tuple[str, ...]) -> list[str]:
+def score_columns(class_names: tuple[str, ...]) -> list[str]:
+    """The columns of PREDICTIONS that hold what the model said."""
     if len(class_names) == 2:
         return ["model_probability"]
     return [f"model_probability of {name}" for name in class_names]
@@ -370,38 +354,3 @@ def load(path: Path) -> Run:
             f"Expected {settings} as training writes it. Received: {error!r}. Train again."
         ) from error
     return Run(path=path.resolve(), config=config, settings=content)
-
-
-def write_split(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Writes split.csv: SPLIT_COLUMNS, and what else the manifest said of the images.
-
-    Args:
-        folder: of the run.
-        rows: of the images, in their order.
-    """
-    header = list(dict.fromkeys([*SPLIT_COLUMNS, *(name for row in rows for name in row)]))
-    _write_rows(folder / SPLIT, header, [[row.get(name, "") for name in header] for row in rows])
-
-
-def write_table(path: Path, rows: Sequence[Any], columns: Sequence[str]) -> None:
-    """Writes dataclass instances as CSV, one a line, the given fields as columns.
-
-    No text is a formula to a spreadsheet: read it with `cells.text_of`.
-    """
-    _write_rows(path, columns, [[getattr(row, column) for column in columns] for row in rows])
-
-
-def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for row in rows:
-            writer.writerow(cells.as_text(one) if isinstance(one, str) else one for one in row)
-
-
-def package_versions() -> dict[str, str]:
-    """What a result depends on besides settings and data."""
-    names = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in names
-    }

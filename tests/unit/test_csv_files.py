@@ -15,7 +15,7 @@ from loadtest.results import samples
 from loadtest.traffic import answers
 from serving.rollout.experiment.lines import Lines
 from tfs_client.cli import output
-from training import run
+from training import publication, run
 from training.config import RunConfig
 from training.data import manifest
 from training.decision import decision
@@ -58,7 +58,7 @@ def test_predictions_are_read_back_by_the_run_and_by_the_load_test(tmp_path: Pat
             ("@c", 0.5625, "=x", True),
         )
     ]
-    run.write_predictions(tmp_path, wanted, ("-ok", "=x"))
+    publication.write_predictions(tmp_path, wanted, ("-ok", "=x"))
     assert len(cells_of(tmp_path / run.PREDICTIONS)) == 1 + len(wanted)
     assert a_run(tmp_path).predictions() == wanted
     known = answers.read_known(tmp_path / run.PREDICTIONS)
@@ -82,7 +82,7 @@ def test_predictions_of_many_classes_are_read_back(tmp_path: Path) -> None:
             review=False,
         )
     ]
-    run.write_predictions(tmp_path, wanted, names)
+    publication.write_predictions(tmp_path, wanted, names)
     decision.write(tmp_path, decision.TopDecision())
     made = a_run(tmp_path, names)
     assert made.predictions() == wanted
@@ -104,7 +104,7 @@ def test_a_split_is_read_back_by_the_gate_and_is_a_manifest(tmp_path: Path) -> N
         Row(name, ("=bad", "-ok")[at % 2], "train", "+g", "0") for at, name in enumerate(NAMES)
     ]
     columns = [field.name for field in dataclasses.fields(Row)]
-    run.write_table(tmp_path / run.SPLIT, wanted, columns)
+    publication.write_table(tmp_path / run.SPLIT, wanted, columns)
     cells_of(tmp_path / run.SPLIT)
     assert a_run(tmp_path).split_rows() == [dataclasses.asdict(row) for row in wanted]
     for name in NAMES:

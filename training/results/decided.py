@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from foundation import figures
-from training import run
+from training import publication, run
 from training.decision import decision as decisions
 from training.decision.decision import AnyDecision
 from training.results import report
@@ -30,7 +30,7 @@ def write(made: run.Run, decision: AnyDecision) -> dict[str, Any]:
         OSError: a file cannot be written.
     """
     decisions.write(made.path, decision)
-    run.write_predictions(made.path, made.predictions(), made.class_names)
+    publication.write_predictions(made.path, made.predictions(), made.class_names)
     metrics = made.metrics()
     figures.write_json(made.path / run.METRICS, metrics)
     report.write(made, made.path / run.REPORT)

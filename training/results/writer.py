@@ -21,7 +21,7 @@ from keras.src.saving import saving_lib
 
 from foundation import figures, files
 from foundation.command_line import InputError
-from training import backbones, run
+from training import backbones, publication, run
 from training.config import RunConfig
 from training.data.prepared import PreparedData
 from training.decision import chance, choice, slices
@@ -74,7 +74,7 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
     _check_finite(answers, trained)
     decision = choice.by_text(trained.data.targets("validation"), answers["validation"])
     predictions = _predictions(trained, answers, decision)
-    run.write_predictions(folder, predictions, trained.data.dataset.class_names)
+    publication.write_predictions(folder, predictions, trained.data.dataset.class_names)
     _write_samples(folder / run.SAMPLES, trained, predictions)
     write_weights(folder / run.WEIGHTS, model)
     trained.timings["evaluation_s"] = time.monotonic() - started
@@ -148,8 +148,10 @@ def _write_data_tables(folder: Path, data: PreparedData) -> None:
     ]
     rows.sort(key=lambda row: row.path)
     columns = {item.path: dict(item.columns) for item in content}
-    run.write_split(folder, [dataclasses.asdict(row) | columns[row.path] for row in rows])
-    run.write_table(folder / run.SET_ASIDE, data.inspection.set_aside, ["path", "label", "reason"])
+    publication.write_split(folder, [dataclasses.asdict(row) | columns[row.path] for row in rows])
+    publication.write_table(
+        folder / run.SET_ASIDE, data.inspection.set_aside, ["path", "label", "reason"]
+    )
 
 
 def _predictions(
@@ -213,7 +215,7 @@ def _settings(trained: TrainedRun, model: keras.Model) -> dict[str, Any]:
             "diverged_epoch": None if diverged is None else diverged + 1,
             "history": trained.progress.history,
         },
-        "versions": run.package_versions(),
+        "versions": publication.package_versions(),
         "command": trained.command,
         "commit": figures.git_commit(),
         "machine": figures.machine(),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from foundation import files
 from foundation.command_line import raise_if_interrupted
 from foundation.progress import Progress
-from training import run
+from training import publication
 from training.backbones import BACKBONES
 from training.config import RunConfig
 from training.data import pipeline, preprocessing
@@ -65,7 +65,7 @@ class Store:
             lambda images: tf.cast(backbone(images, training=False), tf.float32),
             input_signature=[tf.TensorSpec([None, *backbone.input_shape[1:]], tf.float32)],
         )
-        versions = run.package_versions()
+        versions = publication.package_versions()
         said = {
             "weights": weights,
             "backbone": config.backbone,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from foundation.command_line import InputError
-from training import run
+from training import publication, run
 from training.comparing import halvings
 from training.config import RunConfig
 from training.decision import decision
@@ -23,7 +23,7 @@ def _run(folder: Path, scores: np.ndarray, places: np.ndarray, names: tuple[str,
     held = [run.Held("v.png", "validation", names[0])]
     held += [run.Held(f"{at}.png", "test", names[place]) for at, place in enumerate(places)]
     every = np.concatenate([np.full((1, len(names)), 1 / len(names)), scores]).astype(np.float32)
-    run.write_predictions(folder, run.answered(held, every, by, names), names)
+    publication.write_predictions(folder, run.answered(held, every, by, names), names)
     settings = {"id": folder.name, "classes": names, "config": dataclasses.asdict(RunConfig())}
     (folder / run.SETTINGS).write_text(json.dumps(settings))
     return run.load(folder)
