@@ -114,8 +114,9 @@ def test_where_the_figures_do_not_tell_it_is_unknown_and_a_cure_is_named(
 
 
 def test_on_a_terminal_the_gate_says_which_step_of_how_many_it_is_at(
-    gate_store: Path, gate_runs: Path
+    gate_store: Path, gate_runs: Path, gate_version: Callable[[int, Path], None]
 ) -> None:
+    gate_version(RENAMED, gate_store)
     command = [sys.executable, "-m", "export.gate", f"{RENAMED}", "--against", "1"]
     where = ["--models", str(gate_store), "--runs", str(gate_runs)]
     code, written = terminals.on_terminal([*command, *where], timeout_s=240)
