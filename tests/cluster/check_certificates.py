@@ -145,6 +145,6 @@ def test_the_renewal_may_do_nothing_else(cluster: Cluster) -> None:
     granted = [line for line in said.splitlines() if "self" not in line and " [/" not in line]
     assert sorted(line.split() for line in granted) == [
         ["deployments.apps", "[]", f"[{name}]", "[patch]"]
-        for name in (DEPLOYMENT, f"{DEPLOYMENT}-canary")
+        for name in (f"{DEPLOYMENT}-canary", DEPLOYMENT)
     ], said
     assert cluster.run("get", "secrets", f"--namespace={NAMESPACE}", kubeconfig=theirs).returncode
