@@ -88,9 +88,7 @@ def _name(figure: str) -> str:
 def _curves(pooled: Together) -> matplotlib.figure.Figure:
     two = len(pooled.class_names) == 2
     figure, panels = plots.panels(3.6, columns=2 if two else 1)
-    scores = pooled.answers.scores
-    said = scores[:, 1] if two else scores.max(axis=1)
-    true = pooled.targets if two else (pooled.answers.decided == pooled.targets).astype(int)
+    true, said = calibration.judged(pooled.targets, pooled.answers)
     bins = calibration.reliability(true, said)
     ax = panels[0]
     ax.plot([one.probability for one in bins], [one.share for one in bins], "o-", color=BLUE)

@@ -36,7 +36,7 @@ class Kept:
     halvings: int
     """in which the one half could show what was asked for"""
     not_shown: int
-    """further ones, in which it had too few images for that"""
+    """further ones, in which it had too few images for that, or the other half none to judge by"""
     held: int
     """of the halvings: the other half reached the share that was asked for"""
     review_rate: float
@@ -111,7 +111,11 @@ def kept(
             not_shown, why = not_shown + 1, str(error)
             continue
         answers = decision.answers(said[others])
-        held.append(_holds(wanted, targets[others], answers))
+        holds = _holds(wanted, targets[others], answers)
+        if holds is None:
+            not_shown, why = not_shown + 1, f"no image of a half tells {asked}"
+            continue
+        held.append(holds)
         distances.append(abs(float(answers.review.mean()) - review_rate))
         calibrated.append(_is_calibrated(targets[others], answers))
     if not held:
@@ -128,27 +132,24 @@ def kept(
     )
 
 
-def _holds(wanted: Share | Accuracy, targets: NDArray[np.int_], answers: Answers) -> bool:
-    """Whether these images reach the share; where nothing is called so, nothing is wrong."""
+def _holds(wanted: Share | Accuracy, targets: NDArray[np.int_], answers: Answers) -> bool | None:
+    """Whether these images reach the share; None where there is nothing to be a share of."""
     if isinstance(wanted, Accuracy):
-        rest = ~answers.review
-        right = answers.decided[rest] == targets[rest]
-        return bool(right.mean() >= wanted.bound) if rest.any() else True
-    said, true = answers.positive, targets == 1
-    count, of = {
-        target.RECALL: (said & true, true),
-        target.PRECISION: (said & true, said),
-        target.FPR: (said & ~true, ~true),
-    }[wanted.figure]
-    share = count.sum() / of.sum() if of.any() else None
-    if share is None:
-        return True
-    return bool(share <= wanted.bound if wanted.figure == target.FPR else share >= wanted.bound)
+        count, of = answers.decided == targets, ~answers.review
+    else:
+        said, true = answers.positive, targets == 1
+        count, of = {
+            target.RECALL: (said, true),
+            target.PRECISION: (true, said),
+            target.FPR: (said, ~true),
+        }[wanted.figure]
+    if not of.any():
+        return None
+    share = count[of].mean()
+    at_most = isinstance(wanted, Share) and wanted.figure == target.FPR
+    return bool(share <= wanted.bound if at_most else share >= wanted.bound)
 
 
 def _is_calibrated(targets: NDArray[np.int_], answers: Answers) -> bool:
-    if answers.scores.shape[1] == 2:
-        true, said = targets, answers.scores[:, 1]
-    else:
-        true, said = (answers.decided == targets).astype(int), answers.scores.max(axis=1)
+    true, said = calibration.judged(targets, answers)
     return bool(calibration.error(true, said) < calibration.null_error(said).upper)

@@ -7,6 +7,7 @@ of 95 % recall is decided by a handful of missed images.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,16 @@ def interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[flo
     one_sided = (1 + confidence) / 2
     lower, upper = (bound(successes, trials, one_sided) for bound in (at_least, at_most))
     return float(lower), float(upper)
+
+
+def intervals(
+    shares: Mapping[str, tuple[int, int]],
+) -> dict[str, tuple[float, float] | None]:
+    """The intervals of several shares by name, each (successes, trials); None without trials."""
+    return {
+        name: interval(successes, trials) if trials else None
+        for name, (successes, trials) in shares.items()
+    }
 
 
 def fewest_trials(share: float, confidence: float) -> int:

@@ -21,6 +21,7 @@ from training.decision.decision import (
     NONE,
     PLATT,
     TEMPERATURE,
+    Answers,
     Calibration,
     logarithms,
     logits,
@@ -111,6 +112,18 @@ def fit_of_many(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -
         _slope(said, targets),
         reason=f"log loss on images it was not fitted on {fresh.mean():.4f}, {without:.4f} without",
     )
+
+
+def judged(
+    targets: NDArray[np.int_], answers: Answers
+) -> tuple[NDArray[np.int_], NDArray[np.float32]]:
+    """What probabilities are held against, int [N], and the probabilities, float32 [N].
+
+    Of two classes the positive one's, of more the likeliest one's.
+    """
+    if answers.scores.shape[1] == 2:
+        return targets, answers.scores[:, 1]
+    return (answers.decided == targets).astype(int), answers.scores.max(axis=1)
 
 
 def error(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -> float:

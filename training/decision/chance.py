@@ -67,10 +67,23 @@ def roc_auc_interval(scores: np.ndarray, positive: np.ndarray) -> tuple[float, f
         reach = ((1 - CONFIDENCE) / 2) ** (1 / least)
         return (reach, 1.0) if area else (0.0, 1 - reach)
     variance = sum(np.var(part, ddof=1) / len(part) for part in (of_positives, of_negatives))
-    reach = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(variance)
-    reach /= area * (1 - area)
-    logit = scipy.special.logit(area)
-    return float(scipy.special.expit(logit - reach)), float(scipy.special.expit(logit + reach))
+    return on_logit_scale(area, math.sqrt(variance))
+
+
+def reach(deviation: float) -> float:
+    """How far to either side the interval of a normally distributed figure goes."""
+    return float(scipy.special.ndtri((1 + CONFIDENCE) / 2)) * deviation
+
+
+def on_logit_scale(share: float, deviation: float) -> tuple[float, float]:
+    """The interval of a figure that stays within 0-1.
+
+    Args:
+        share: the figure, above 0 and below 1.
+        deviation: its standard deviation.
+    """
+    logit, to_side = scipy.special.logit(share), reach(deviation) / (share * (1 - share))
+    return float(scipy.special.expit(logit - to_side)), float(scipy.special.expit(logit + to_side))
 
 
 def doubts(metrics: Mapping[str, Any]) -> list[str]:

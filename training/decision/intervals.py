@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.special
 from numpy.typing import NDArray
 
-from training.decision.chance import CONFIDENCE, placements
+from training.decision.chance import CONFIDENCE, on_logit_scale, placements, reach
 
 DRAWS = 2000
 """Of confusion matrices."""
@@ -80,9 +79,9 @@ def of_log_losses(losses: NDArray[np.float64]) -> Interval | None:
     """
     if len(losses) < 2:
         return None
-    reach = _reach() * float(np.std(losses, ddof=1)) / math.sqrt(len(losses))
     mean = float(losses.mean())
-    return max(0.0, mean - reach), mean + reach
+    to_side = reach(float(np.std(losses, ddof=1)) / math.sqrt(len(losses)))
+    return max(0.0, mean - to_side), mean + to_side
 
 
 def of_precision_recall(area: float, positives: int) -> Interval:
@@ -98,9 +97,7 @@ def of_precision_recall(area: float, positives: int) -> Interval:
     """
     inside = 0.5 / (positives + 1)  # an area of 0 or 1 has no logit
     area = min(max(area, inside), 1 - inside)
-    logit = scipy.special.logit(area)
-    reach = _reach() / math.sqrt(positives * area * (1 - area))
-    return float(scipy.special.expit(logit - reach)), float(scipy.special.expit(logit + reach))
+    return on_logit_scale(area, math.sqrt(area * (1 - area) / positives))
 
 
 def of_mean_area(targets: NDArray[np.int_], scores: NDArray[np.float32]) -> Interval | None:
@@ -128,13 +125,4 @@ def of_mean_area(targets: NDArray[np.int_], scores: NDArray[np.float32]) -> Inte
         added[own] += (of_own - areas[-1]) / own.sum()
         added[~own] += (of_others - areas[-1]) / (~own).sum()
     mean, spread = float(np.mean(areas)), math.sqrt(float((added**2).sum())) / classes
-    if mean in (0.0, 1.0):
-        return None
-    reach = _reach() * spread / (mean * (1 - mean))
-    logit = scipy.special.logit(mean)
-    return float(scipy.special.expit(logit - reach)), float(scipy.special.expit(logit + reach))
-
-
-def _reach() -> float:
-    """Standard deviations to either side."""
-    return float(scipy.special.ndtri((1 + CONFIDENCE) / 2))
+    return None if mean in (0.0, 1.0) else on_logit_scale(mean, spread)

@@ -99,14 +99,11 @@ def metrics(targets: NDArray[np.int_], answers: Answers) -> dict[str, Any]:
         "positives": int(targets.sum()),
         **{name: count / of if of else None for name, (count, of) in shares.items()},
         "intervals": {
-            **{
-                name: bounds.interval(count, of) if of else None
-                for name, (count, of) in shares.items()
-            },
+            **bounds.intervals(shares),
             **intervals.of_confusion(confusion),
             "pr_auc": None
             if pr_auc is None
-            else intervals.of_precision_recall(float(pr_auc), int(targets.sum())),
+            else intervals.of_precision_recall(pr_auc, int(targets.sum())),
             "log_loss": intervals.of_log_losses(losses),
         },
         "most_frequent_share": most_frequent_share(targets),
@@ -116,7 +113,7 @@ def metrics(targets: NDArray[np.int_], answers: Answers) -> dict[str, Any]:
         "f1": 2 * found / (2 * found + false_alarms + missed) if missed + found else None,
         "roc_auc": roc_auc(targets, answers.scores),
         "roc_auc_interval": chance.roc_auc_interval(probabilities, targets == 1),
-        "pr_auc": None if pr_auc is None else float(pr_auc),
+        "pr_auc": pr_auc,
         "log_loss": float(np.mean(losses)),
         "calibration_error": calibration.error(targets, probabilities),
         "calibration_error_by_chance": {"mean": null.mean, "upper": null.upper},

@@ -54,10 +54,7 @@ def metrics_of_many(
         "count": len(targets),
         **{name: count / of if of else None for name, (count, of) in shares.items()},
         "intervals": {
-            **{
-                name: bounds.interval(count, of) if of else None
-                for name, (count, of) in shares.items()
-            },
+            **bounds.intervals(shares),
             **intervals.of_confusion(confusion),
             "roc_auc": intervals.of_mean_area(targets, answers.scores),
             "log_loss": intervals.of_log_losses(losses),

@@ -13,7 +13,7 @@ from foundation.command_line import InputError
 from training import publication, run
 from training.comparing import halvings
 from training.config import RunConfig
-from training.decision import decision
+from training.decision import decision, target
 
 
 def _run(folder: Path, scores: np.ndarray, places: np.ndarray, names: tuple[str, ...]) -> run.Run:
@@ -91,3 +91,16 @@ def test_what_is_no_share_is_refused_and_has_the_usual_one_in_its_place(tmp_path
     assert halvings.share_of("precision>=0.8", 2) == "precision>=0.8"
     assert halvings.share_of("likeliest", 3) is halvings.share_of(None, 3) is None
     assert halvings.share_of("accuracy>=0.8", 3) == "accuracy>=0.8"
+
+
+def test_a_half_that_has_nothing_to_judge_by_is_no_half_in_which_it_held() -> None:
+    scores = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
+    answers = decision.of_margin(0.5, 0).answers(scores)
+    sound = np.array([0, 0])
+    assert halvings._holds(target.Share("precision", 0.9), sound, answers) is None
+    assert halvings._holds(target.Share("recall", 0.9), sound, answers) is None
+    assert halvings._holds(target.Share("fpr", 0.1), sound, answers) is True
+    assert halvings._holds(target.Share("recall", 0.9), np.array([0, 1]), answers) is False
+    for_review = dataclasses.replace(answers, review=np.array([True, True]))
+    assert halvings._holds(target.Accuracy(0.9), sound, for_review) is None
+    assert halvings._holds(target.Accuracy(0.9), sound, answers) is True
