@@ -7,6 +7,7 @@ TensorFlow's own way of describing a cluster.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
@@ -33,6 +34,39 @@ def prepare(seed: int) -> tf.distribute.Strategy:
     strategy, reason = _strategy(gpus)
     logger.info("device=%s (%s)", "gpu" if gpus else "cpu", reason)
     return strategy
+
+
+def distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Iterable:
+    """Batches, each shared out among all devices: of n, device i takes images i, i + n, i + 2n, ...
+
+    Every machine reads all batches and keeps its devices' shares. TensorFlow would share a dataset
+    out by itself, but by rewriting its graph, which took 25 s an epoch with our decoder. A batch of
+    fewer images than devices is left out: batch normalisation of no image is not a number.
+
+    Args:
+        strategy: as `prepare` gives it.
+        batches: (images [B, ...], targets [B, ...]), the same on all machines.
+
+    Returns:
+        What to iterate over; its elements are what strategy.run() takes.
+    """
+
+    def of_machine(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        devices = context.num_replicas_in_sync
+        if devices == 1:
+            return batches
+        own = devices // context.num_input_pipelines
+        first = own * context.input_pipeline_id
+
+        def shares(*batch: tf.Tensor) -> tf.data.Dataset:
+            return tf.data.Dataset.range(first, first + own).map(
+                lambda device: tuple(tensor[device::devices] for tensor in batch)
+            )
+
+        whole = batches.filter(lambda images, _: tf.shape(images)[0] >= devices)
+        return whole.flat_map(shares)
+
+    return strategy.distribute_datasets_from_function(of_machine)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -23,7 +23,7 @@ from foundation.progress import Progress as ProgressLine
 from training import run
 from training.config import RunConfig
 from training.decision import metrics
-from training.learning import checkpoints, evaluation, recipe
+from training.learning import checkpoints, devices, evaluation, recipe
 
 logger = logging.getLogger(__name__)
 
@@ -255,11 +255,7 @@ def _epoch(
     config: RunConfig,
     epoch: int,
 ) -> dict[str, float]:
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    batches = strategy.experimental_distribute_dataset(
-        data.epoch_batches(epoch).with_options(options)
-    )
+    batches = devices.distributed(strategy, data.epoch_batches(epoch))
     started = time.monotonic()
     loss = images = waited = 0.0
     title = f"epoch {epoch + 1}/{config.epochs}"
@@ -279,6 +275,13 @@ def _epoch(
                 break
             shown.note(f"loss {loss / images:.4f}")
             shown.add()
+    if not images:
+        raise InputError(
+            "Expected a batch to hold an image for each device at least. Received: "
+            f"{strategy.num_replicas_in_sync} devices, and no batch of so many images, at "
+            f"--batch-size {config.batch_size}. Give more images, a larger --batch-size, or fewer "
+            "devices."
+        )
     seconds = time.monotonic() - started
     return {
         "epoch": epoch + 1,
