@@ -74,7 +74,8 @@ def _ask(models: str, target: str | None, rest: str | None, pid: int | None, lab
     code = found.write(told=False)
     for figure in found.results:
         if not figure.name.endswith(".faults"):
-            logger.info("%s: %.4g %s (%s)", figure.name, figure.value, figure.unit, figure.bar)
+            bar = f" (bar {figure.bar})" if figure.bar else ""
+            logger.info("%s: %.4g %s%s", figure.name, figure.value, figure.unit, bar)
     print("build/hostile.json")
     return code
 
