@@ -145,7 +145,7 @@ def _told(decision: AnyDecision, test: dict[str, Any], class_names: tuple[str, .
     fitted, by_chance = decision.calibration, test["calibration_error_by_chance"]
     return [
         *answered,
-        f"calibration: {fitted.method}, {fitted.reason}",
+        f"calibration: {fitted.in_words}",
         f"price on {test['count']} test images [95 %]: {price}",
         f"for review {share('review_share')}; accuracy of the rest "
         f"{share('accuracy_without_review')}",

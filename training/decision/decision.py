@@ -29,6 +29,8 @@ NONE: Final = "none"
 TEMPERATURE: Final = "temperature"
 PLATT: Final = "platt"
 
+_IN_WORDS: Final = {TEMPERATURE: "by a temperature", PLATT: "Platt scaling"}
+
 INSIDE: Final = 1e-7
 """Probabilities are kept so far from 0 and 1; a float32 tells it from both."""
 
@@ -46,6 +48,12 @@ class Calibration:
     intercept: float = 0.0
     reason: str = ""
     """why it is this method, for people"""
+
+    @property
+    def in_words(self) -> str:
+        """The method and the reason for it."""
+        method = _IN_WORDS.get(self.method, self.method)
+        return f"{method} ({self.reason})" if self.reason else method
 
     def apply(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of the positive class of two: float32 [N], 0-1 or NaN -> float32 [N].
