@@ -69,8 +69,44 @@ def test_limited_answers_come_first_and_then_the_last_one_without_a_limit(fake, 
     with pytest.raises(OverloadedError, match="Server Threadpool Exhausted"):
         classifier.predict(cell)
     assert [classifier.predict(cell).label for _ in range(3)] == ["sound"] * 3
-    fake.answers(label="cracked")
-    assert classifier.predict(cell).label == "cracked"
+    fake.answers(label="defective")
+    assert classifier.predict(cell).label == "defective"
+
+
+@pytest.mark.parametrize(
+    ("classes", "script", "label", "probability", "scores"),
+    [
+        (("apple", "leaf", "river"), {}, "apple", 0.9, [0.9, 0.05, 0.05]),
+        (("apple", "leaf", "river"), {"probability": 0.4}, "apple", 0.4, [0.4, 0.3, 0.3]),
+        (("apple", "leaf", "river"), {"label": "leaf"}, "leaf", 0.9, [0.05, 0.9, 0.05]),
+        (("sound", "cracked", "wet"), {"label": "sound"}, "sound", 0.9, [0.9, 0.05, 0.05]),
+        (("good", "bad"), {}, "good", 0.1, [0.9, 0.1]),
+        (("good", "bad"), {"probability": 0.9}, "good", 0.9, [0.1, 0.9]),
+        (("good", "bad"), {"label": "good"}, "good", 0.1, [0.9, 0.1]),
+        (("good", "bad"), {"label": "bad"}, "bad", 0.9, [0.1, 0.9]),
+        (("good", "bad"), {"scores": {"good": 0.2, "bad": 0.8}}, "bad", 0.8, [0.2, 0.8]),
+    ],
+)
+def test_what_a_script_does_not_say_is_of_the_models_own_classes(
+    classes, script, label, probability, scores
+):
+    with FakeServer(ImageModel(classes=classes)) as fake, Client(fake.target) as client:
+        fake.answers(**script)
+        found = ImageClassifier(client).predict(example_picture())
+    assert (found.label, list(found.scores)) == (label, [*classes])
+    assert found.probability == pytest.approx(probability)
+    assert [*found.scores.values()] == pytest.approx(scores)
+
+
+def test_one_script_answers_each_model_with_its_own_classes():
+    models = (ImageModel("fruit", classes=("apple", "leaf", "river")), ImageModel("cells"))
+    with FakeServer(*models) as fake, Client(fake.target) as client:
+        fake.answers()
+        found = [
+            ImageClassifier(client, model=name).predict(example_picture()).label
+            for name in ("fruit", "cells")
+        ]
+    assert found == ["apple", "sound"]
 
 
 def test_each_picture_of_a_request_may_have_an_answer_of_its_own(fake, classifier):
@@ -90,16 +126,16 @@ def test_each_picture_of_a_request_may_have_an_answer_of_its_own(fake, classifie
 def test_a_part_of_the_script_is_for_a_label_a_version_or_a_signature(fake, classifier):
     fake.answers(label="sound")
     fake.when(label="canary").answers(label="defective")
-    fake.when(label="canary", signature="predict_images").answers(label="cracked", times=1)
+    fake.when(label="canary", signature="predict_images").answers(label="sound", times=1)
     cell, pixels = example_picture(), np.zeros((64, 64, 3), np.uint8)
     with Client(fake.target) as client:
         canary = ImageClassifier(client, label="canary")
         by_number = ImageClassifier(client, version=1)
         assert classifier.predict(cell).label == "sound"
         assert canary.predict(cell).label == "defective"
-        assert [canary.predict(pixels).label for _ in range(2)] == ["cracked", "defective"]
-        fake.when(version=1).answers(label="scratched")
-        assert by_number.predict(cell).label == "scratched"
+        assert [canary.predict(pixels).label for _ in range(2)] == ["sound", "defective"]
+        fake.when(version=1).answers(label="defective")
+        assert by_number.predict(cell).label == "defective"
 
 
 def test_a_file_that_is_no_picture_is_not_valid_whatever_is_scripted(fake):
@@ -352,7 +388,8 @@ def test_clients_in_an_event_loop_and_in_other_processes_are_answered(fake):
     fake.answers(label="defective")
 
     async def main():
-        async with FakeServer() as own, AsyncClient(own.target) as client:
+        model = ImageModel(classes=("whole", "cracked"))
+        async with FakeServer(model) as own, AsyncClient(own.target) as client:
             own.answers(label="cracked")
             answer = await AsyncImageClassifier(client).predict(example_picture())
         async with AsyncClient(fake.target) as client:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import re
 import sys
 
 import grpc
@@ -133,6 +134,34 @@ def test_another_number_of_answers_than_pictures_is_told():
     ):
         fake.answers(ImagePrediction.example(), ImagePrediction.example("defective"))
         fake.predict_many([example_picture(grey=grey) for grey in range(3)])
+
+
+@pytest.mark.parametrize("classes", [("sound", "defective"), ("sound", "defective", "wet")])
+@pytest.mark.parametrize(
+    ("script", "received"),
+    [
+        ({"label": "defectiv"}, "an answer with 'defectiv'; did you mean 'defective'?"),
+        ({"label": "zebra"}, "an answer with 'zebra'; other classes are given with ImageModel"),
+        (
+            {"scores": {"sound": 0.2, "defectiv": 0.8}, "label": "sound"},
+            "scores for 'defectiv'; did you mean 'defective'?",
+        ),
+        ({"scores": {"sound": 0.2, "defectiv": 0.8}}, "'defectiv'; did you mean 'defective'?"),
+        ({"scores": {"sound": 0.2, "defective": 0.8}, "label": "x"}, "an answer with 'x'"),
+    ],
+    ids=str,
+)
+def test_a_class_that_the_model_does_not_have_is_told(classes, script, received):
+    words = re.escape(f"Expected a label of {', '.join(classes)}. Received: ") + ".*"
+    words += re.escape(received)
+    with (
+        pytest.raises(ScriptError, match=words),
+        FakeServer(ImageModel(classes=classes)) as fake,
+        Client(fake.target, retry=None) as client,
+        pytest.raises(ServerError, match=words),
+    ):
+        fake.answers(**script)
+        ImageClassifier(client).predict(example_picture())
 
 
 def test_rows_of_classify_fit_the_examples():

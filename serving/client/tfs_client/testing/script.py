@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import grpc
 from tfs_client.answers import ImagePrediction
 from tfs_client.errors import CallError
 from tfs_client.testing.book import Book, Scope, Step, Value
+from tfs_client.testing.served.image_model import ImageModel, example_of
 from tfs_client.testing.served.requests import MESSAGES, Request
 from tfs_client.testing.served.wording import Failure, ScriptError
 
@@ -21,7 +23,7 @@ class Script:
     What is scripted with `times` is answered first, in the order in which it was scripted. Then
     comes what was last scripted without `times`, for ever. Where nothing is, the script has run
     out: the caller gets an error that says so, and so does the test at the end. Where nothing at
-    all is scripted for a request, the image classifier answers as ImagePrediction.example().
+    all is scripted for a request, the image classifier answers its first class, quite sure.
     """
 
     def __init__(self, book: Book, scope: Scope):
@@ -82,16 +84,19 @@ class Script:
 
         Args:
             each: the answer about each picture of a request, in place of label and the others.
-            label: about all pictures of a request; the others as of ImagePrediction.example.
-            probability: of the positive class of two, 0-1; of the label of more.
+            label: about all pictures of a request, one of the model's classes; None means the
+                likeliest of the scores, or the first class without any.
+            probability: of the positive class of two, 0-1; of the label of more. None means what
+                the scores say, or quite sure of the label.
             needs_review: whether a person should decide.
             valid: whether the picture could be decoded.
-            scores: of each class, 0-1; None: as the probability leaves them.
+            scores: of each of the model's classes, 0-1; None: as the probability leaves them.
             times: for so many requests; None means from then on.
             delay_s: wait so long before it is answered, in seconds.
 
         Raises:
-            ScriptError: values that the contract does not allow, or a fake that was closed.
+            ScriptError: values that the contract does not allow, or a fake that was closed. A class
+                that the model does not have is told at the request, as only that names the model.
         """
         fields = (label, probability, needs_review, scores)
         if each and (any(one is not None for one in fields) or not valid):
@@ -104,18 +109,24 @@ class Script:
                 f'"sound"). Received: {", ".join(type(one).__name__ for one in each)}'
             )
         try:
-            rows = each or (
-                ImagePrediction.example(
-                    label=label,
-                    probability=probability,
-                    needs_review=needs_review,
-                    valid=valid,
-                    scores=scores or {},
-                ),
+            of_classes = functools.partial(
+                example_of,
+                label=label,
+                probability=probability,
+                needs_review=needs_review,
+                valid=valid,
+                scores=scores,
             )
+            of_classes(ImageModel().classes)  # what is wrong with any model is refused here
         except ValueError as error:
             raise ScriptError(str(error)) from error
-        self._add(rows, times, delay_s)
+
+        def of_its_model(request: Request) -> ImagePrediction:
+            model = self._book.models.get(request.model)
+            asked = model if isinstance(model, ImageModel) else ImageModel()
+            return of_classes(asked.classes)
+
+        self._add(each or of_its_model, times, delay_s)
 
     def returns(
         self,

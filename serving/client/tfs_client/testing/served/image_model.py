@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,7 @@ class ImageModel(FakeModel):
 
     def answer(self, request: Request) -> Any:
         """About every picture the same: the first class, quite sure."""
-        return ImagePrediction.example(self.classes[0], 0.1 if len(self.classes) == 2 else 0.9)
+        return example_of(self.classes)
 
     def check(self, request: Request, version: int) -> None:
         """As FakeModel.check, and what the graph refuses: shapes, and more rows than MAX_ROWS."""
@@ -168,21 +169,30 @@ class ImageModel(FakeModel):
 
         Where none are scripted they follow from the probability: what it leaves is the other
         class's, or shared by all others alike.
+
+        Raises:
+            ScriptError: a label, or a class of the scores, that the model does not have.
         """
+        names = self.classes
+        for name in ([one.label] if one.valid else []) + [*one.scores]:
+            if name not in names:
+                raise self._stranger(name, "scores for" if name in one.scores else "an answer with")
         if one.scores:
-            return [(name, one.scores.get(name, 0.0)) for name in self.classes]
-        names = [*self.classes]
+            return [(name, one.scores.get(name, 0.0)) for name in names]
         if len(names) == 2:
-            if one.valid and one.label not in names:
-                names[one.probability >= 0.5] = one.label
             return [(names[0], 1 - one.probability), (names[1], one.probability)]
-        if one.valid and one.label not in names:
-            raise ScriptError(
-                f"Expected a label of {', '.join(names)}. Received: an answer with {one.label!r}"
-            )
         rest = (1 - one.probability) / (len(names) - 1)
         # NaN for each where the image is not valid
         return [(name, one.probability if name == one.label else rest) for name in names]
+
+    def _stranger(self, name: object, where: str) -> ScriptError:
+        """The error of a class that the model does not have; a typing error gets the right name."""
+        near = difflib.get_close_matches(str(name), self.classes, 1)
+        return ScriptError(
+            f"Expected a label of {', '.join(self.classes)}. Received: {where} {name!r}; "
+            + (f"did you mean {near[0]!r}? Other" if near else "other")
+            + " classes are given with ImageModel(classes=…)"
+        )
 
     def outputs_of(self, rows: Sequence[ImagePrediction]) -> dict[str, NDArray[Any]]:
         """The contract's outputs for pictures, one row each."""
@@ -200,6 +210,38 @@ class ImageModel(FakeModel):
             contract.OUTPUT_CLASSES: np.array(names, object).reshape(shape),
             contract.OUTPUT_SCORES: np.array(scores, np.float32).reshape(shape),
         }
+
+
+def example_of(
+    classes: Sequence[str],
+    label: str | None = None,
+    probability: float | None = None,
+    *,
+    needs_review: bool | None = None,
+    valid: bool = True,
+    scores: Mapping[str, float] | None = None,
+) -> ImagePrediction:
+    """ImagePrediction.example, with the defaults that fit a model of these classes.
+
+    Args:
+        classes: the model's, two or more; of two the negative one first.
+        label: None means the likeliest of the scores, or the first class without any.
+        probability: None means what the scores say, or quite sure of the label.
+        needs_review: as of ImagePrediction.example.
+        valid: as of ImagePrediction.example.
+        scores: as of ImagePrediction.example.
+
+    Raises:
+        RequestError: as ImagePrediction.example.
+    """
+    if valid and not scores:
+        label = classes[0] if label is None else label
+        if probability is None:
+            # Of two classes it is the positive one's, whichever the label is.
+            probability = 0.1 if len(classes) == 2 and label == classes[0] else 0.9
+    return ImagePrediction.example(
+        label, probability, needs_review=needs_review, valid=valid, scores=scores
+    )
 
 
 def _can_be_decoded(file: bytes) -> bool:
