@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -215,11 +216,16 @@ class ImagePrediction:
             fields: any other field of an ImagePrediction.
 
         Raises:
-            RequestError: values that the contract does not allow: a valid image without a label or
-                with a probability that is not within 0 and 1; one that is not valid with either.
+            RequestError: values that the contract does not allow: a probability or a score that is
+                no number; a valid image without a label or with a probability that is not within 0
+                and 1; one that is not valid with either.
             TypeError: no such field.
         """
         scores = scores or {}
+        if probability is not None:
+            _check_number("probability", probability)
+        for name, score in scores.items():
+            _check_number(f"scores[{name!r}]", score)
         if label is None:
             likeliest = max(scores, key=scores.__getitem__, default="sound")
             label = likeliest if valid else ""
@@ -251,6 +257,13 @@ class ImagePrediction:
             valid=valid,
             scores=scores,
             **given,
+        )
+
+
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise RequestError(
+            f"Expected {name} as a number from 0 to 1. Received: {name}={value!r:.40}"
         )
 
 

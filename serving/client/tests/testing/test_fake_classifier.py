@@ -223,6 +223,15 @@ def test_an_example_that_no_model_gives_is_refused(fields):
         ImagePrediction.example(nonsense=1)
 
 
+def test_a_probability_that_is_no_number_is_refused_in_words():
+    for given in ("0.2", True, [0.2]):
+        with pytest.raises(RequestError, match="Expected probability as a number from 0 to 1"):
+            ImagePrediction.example("sound", given)
+    with pytest.raises(RequestError, match="Expected probability as a number"):
+        ImagePrediction.example(probability="0.2", valid=False)
+    assert ImagePrediction.example("sound", np.float32(0.25)).probability == 0.25
+
+
 def test_a_predictions_example_holds_arrays_as_a_server_sends_them():
     found = Prediction.example({"y": [3.0], "words": ["a", "é\0"], "raw": b"\0"}, version=4)
     assert found["y"].tolist() == [3.0]

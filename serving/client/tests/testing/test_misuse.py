@@ -182,6 +182,15 @@ def test_rows_of_classify_fit_the_examples():
     [
         (lambda fake: fake.answers(probability=2), "probability from 0 to 1"),
         (lambda fake: fake.answers(label=""), "Expected a label"),
+        (
+            lambda fake: fake.answers(label="sound", probability="0.2"),
+            "Expected probability as a number from 0 to 1. Received: probability='0.2'",
+        ),
+        (lambda fake: fake.answers(probability=True), "Received: probability=True"),
+        (
+            lambda fake: fake.answers(scores={"sound": "0.2", "defective": 0.8}),
+            r"Expected scores\['sound'\] as a number from 0 to 1. Received: .*'0.2'",
+        ),
         (lambda fake: fake.answers(times=0), "Expected times above 0"),
         (lambda fake: fake.answers(times=True), "Received: times=True"),
         (lambda fake: fake.answers(delay_s=-1), "Expected delay_s from 0 on"),
@@ -192,6 +201,16 @@ def test_rows_of_classify_fit_the_examples():
         (lambda fake: fake.returns(3), "Received: int"),
         (lambda fake: fake.fails(CircuitOpenError), "Received: CircuitOpenError"),
         (lambda fake: fake.fails(ValueError), "Received: ValueError"),
+        (
+            lambda fake: fake.fails("NotFoundError"),
+            r"Received: the text 'NotFoundError'; give the class itself, such as "
+            r"fails\(tfs_client\.NotFoundError\)$",
+        ),
+        (lambda fake: fake.fails("full"), r"the text 'full'; .* fails\(tfs_client\.Overloaded"),
+        (
+            lambda fake: fake.fails("UNAVAILABLE"),
+            r"give the code itself, such as fails\(grpc\.StatusCode\.UNAVAILABLE\)$",
+        ),
         (lambda fake: fake.fails(grpc.StatusCode.OK), "Received: StatusCode.OK"),
         (lambda fake: fake.when(call="predict"), "Expected call as one of Predict, Classify"),
         (lambda fake: fake.when(model="image_clasifier"), "serves: image_classifier. Received"),

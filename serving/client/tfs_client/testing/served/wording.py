@@ -124,8 +124,15 @@ def _said(kind: object) -> _Said:
     if isinstance(kind, grpc.StatusCode) and kind is not grpc.StatusCode.OK:
         usual = _SAID.get(BY_CODE[kind].kind) if kind in BY_CODE else None
         return _Said(kind, usual.words if usual is not None and usual.code is kind else "")
+    names = sorted(one.__name__ for one in _SAID)
+    received = f"{getattr(kind, '__name__', kind)!s}; a server's answer does not lead to it"
+    if isinstance(kind, str):
+        code = kind in _CODE.__members__
+        meant = f"grpc.StatusCode.{kind}" if code else "tfs_client.OverloadedError"
+        meant = f"tfs_client.{kind}" if kind in names else meant
+        wanted = "code" if code else "class"
+        received = f"the text {kind!r}; give the {wanted} itself, such as fails({meant})"
     raise ScriptError(
-        "Expected a failure as a gRPC status code, or as one of "
-        f"{', '.join(sorted(one.__name__ for one in _SAID))}. "
-        f"Received: {getattr(kind, '__name__', kind)!s}; a server's answer does not lead to it"
+        f"Expected a failure as a gRPC status code, or as one of {', '.join(names)}. "
+        f"Received: {received}"
     )
