@@ -206,9 +206,12 @@ class CallError(TfsError):
     def sentence(self) -> str:
         """What was expected, what was received, and what to do."""
         return (
-            f"Expected {self.target} to answer {self.call}. "
+            f"Expected {self.target} to answer {self.call}{self._within()}. "
             f"Received: {self.code.name}{self._in_brackets()}; {self.hint}"
         )
+
+    def _within(self) -> str:
+        return "" if self.waited_s is None else f" within {self.waited_s:g} s"
 
     def _in_brackets(self) -> str:
         return f" ({' '.join(self.details.split())})" if self.details else ""
@@ -222,9 +225,8 @@ class UnavailableError(CallError):
     hint = "start one there, or give another target"
 
     def sentence(self) -> str:  # noqa: D102
-        waited = "" if self.waited_s is None else f" within {self.waited_s:g} s"
         return (
-            f"No server answered {self.call} at {self.target}{waited}"
+            f"No server answered {self.call} at {self.target}{self._within()}"
             f"{self._in_brackets()}: {self.hint}"
         )
 

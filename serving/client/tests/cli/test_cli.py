@@ -81,7 +81,19 @@ def test_predict_speaks_json_with_null_for_what_is_unknown(server, cell, broken,
         (["predict", "cell.png", "--inputs", "{}"], "Received: both"),
         (["predict", "--inputs", "{x"], "Expected --inputs as JSON"),
         (["predict", "--inputs", "[1]"], "JSON object of arrays by name"),
-        (["predict", "--inputs", "missing.npz"], "missing.npz"),
+        (
+            ["predict", "--inputs", "missing.npz"],
+            "Expected --inputs as an .npz file of arrays. Received: missing.npz (No such file or "
+            "directory); give the path of one that is there",
+        ),
+        (
+            ["predict", "--inputs", "missing.json"],
+            "Expected --inputs as a .json file of arrays by name. Received: missing.json (No such",
+        ),
+        (
+            ["status", "--token-file", "missing.txt"],
+            "Expected --token-file as a file with a token. Received: missing.txt (No such file",
+        ),
         (["status", "--tls-key", "missing.pem"], "key without the other"),
         (["status", "--tls-roots", "missing.pem"], "Tls.roots as a PEM file"),
         (["bench", "--duration-s", "0"], "--duration-s above 0"),

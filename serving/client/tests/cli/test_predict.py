@@ -132,7 +132,22 @@ def test_a_misspelt_model_is_told_as_such(verb, ask, cell, server):
         "'image_classifier'? Its models are those of its models.config"
     )
     assert "label" not in line
-    assert "did you mean" not in ask(*words, "--model", "zebra")[2][0]
+    assert line.endswith(" (waited 0.3 s)") == (verb[0] == "wait-ready")
+    (line,) = ask(*words, "--model", "zebra")[2]
+    assert "did you mean" not in line
+    assert "; its models are those of its models.config: give one with --model" in line
+
+
+def test_wait_ready_says_how_long_it_waited(ask, server):
+    del server.labels["canary"]
+    for asked, found in (
+        (["--label", "canary"], "INVALID_ARGUMENT"),
+        (["--version", "9"], "NOT_FOUND"),
+    ):
+        code, out, (line,) = ask("wait-ready", *asked, "--timeout-s", "0.3")
+        assert (code, out) == (2, "")
+        assert f"to answer GetModelMetadata within 0.3 s. Received: {found}" in line
+    assert "within" not in ask("metadata", "--label", "canary")[2][0]
 
 
 def test_where_the_states_cannot_be_had_the_error_stays(ask, cell, server):

@@ -175,11 +175,13 @@ def test_an_empty_log_is_a_report_of_nothing(write, capsys):
 
 
 def test_a_missing_file_is_one_line_and_exit_code_2(tmp_path, capsys):
-    assert main(["shadow-report", str(tmp_path / "nowhere.jsonl")]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("tfs: error: ")
-    assert "nowhere.jsonl" in captured.err
+    for path in (tmp_path / "nowhere.jsonl", tmp_path):
+        assert main(["shadow-report", str(path)]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        said = f"tfs: error: Expected a file that a ShadowLog has written. Received: {path} ("
+        assert captured.err.startswith(said)
+        assert captured.err.endswith("; give the path of one that is there and may be read\n")
 
 
 SAMPLE = """\

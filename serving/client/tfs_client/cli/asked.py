@@ -9,6 +9,7 @@ from typing import Any
 
 from tfs_client import contract
 from tfs_client.answers import Metadata
+from tfs_client.cli.inputs import unreadable
 from tfs_client.cli.output import say
 from tfs_client.client import Client
 from tfs_client.errors import (
@@ -22,12 +23,25 @@ from tfs_client.flags import connection_arguments
 
 
 def connection(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The client's arguments."""
+    """The client's arguments.
+
+    Raises:
+        RequestError: the token's file cannot be read.
+        TargetError: as of connection_arguments.
+    """
     return {
         "target": arguments.target,
         "timeout_s": arguments.timeout_s,
-        **connection_arguments(arguments),
+        **_secured(arguments),
     }
+
+
+def _secured(arguments: argparse.Namespace) -> dict[str, Any]:
+    try:
+        return connection_arguments(arguments)
+    except OSError as error:  # of no other file
+        file = arguments.token_file
+        raise unreadable("--token-file as a file with a token", file, error) from error
 
 
 def version_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -78,7 +92,7 @@ def explained(client: Client, arguments: argparse.Namespace, error: CallError) -
     try:
         rows = client.status(model=arguments.model)
     except NotFoundError as none:
-        return no_model(arguments, none)
+        return no_model(arguments, none, error.waited_s)
     except TfsError:
         return error
     there = ", ".join(f"{row.version} ({row.state})" for row in rows) or "none"
@@ -91,12 +105,15 @@ def explained(client: Client, arguments: argparse.Namespace, error: CallError) -
     return error
 
 
-def no_model(arguments: argparse.Namespace, error: NotFoundError) -> RequestError:
-    """The error of a model that the server does not know."""
+def no_model(
+    arguments: argparse.Namespace, error: NotFoundError, waited_s: float | None = None
+) -> RequestError:
+    """The error of a model that the server does not know, and how long it was waited for."""
     near = difflib.get_close_matches(arguments.model, [contract.MODEL_NAME], 1)
-    meant = f"did you mean {near[0]!r}? " if near and near[0] != arguments.model else ""
+    its = f"did you mean {near[0]!r}? Its" if near and near[0] != arguments.model else "its"
+    waited = "" if waited_s is None else f" (waited {waited_s:g} s)"
     return RequestError(
         f"There is no model {arguments.model!r} at {arguments.target}: the server answered "
-        f"{error.code.name} ({error.details}); {meant}Its models are those of its models.config: "
-        "give one with --model"
+        f"{error.code.name} ({error.details}); {its} models are those of its models.config: "
+        f"give one with --model{waited}"
     )

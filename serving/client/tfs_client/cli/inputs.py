@@ -48,6 +48,20 @@ def pictures(places: Sequence[Path | str]) -> list[tuple[str, Path | bytes]]:
     return found
 
 
+def unreadable(expected: str, path: Path | str, error: OSError) -> RequestError:
+    """The error of a file that cannot be read.
+
+    Args:
+        expected: what the file is to be.
+        path: as it was given.
+        error: why it cannot be read.
+    """
+    return RequestError(
+        f"Expected {expected}. Received: {path} ({error.strerror or error}); give the path of one "
+        "that is there and may be read"
+    )
+
+
 def _read_standard_input(most: int) -> bytes:
     if sys.stdin.isatty():
         raise RequestError(
@@ -82,13 +96,16 @@ def read_inputs(given: str) -> Mapping[str, Any]:
     In JSON {"b64": "…"} stands for bytes, as in TensorFlow Serving's REST API.
 
     Raises:
-        RequestError: none of these, an input twice, bytes that are not base64, or too much.
+        RequestError: none of these, a file that cannot be read, an input twice, bytes that are not
+            base64, or too much.
     """
     if given.endswith(".npz"):
         try:
             # numpy itself leaves a broken file open.
             with Path(given).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
+        except OSError as error:
+            raise unreadable("--inputs as an .npz file of arrays", given, error) from error
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise RequestError(
                 f"Expected an .npz file of arrays. Received: {given}: {error}"
@@ -118,8 +135,11 @@ def _json_text(given: str) -> str:
         return _read_standard_input(MAX_JSON_BYTES).decode()
     if not given.endswith(".json"):
         return given
-    with Path(given).open("rb") as file:
-        content = file.read(MAX_JSON_BYTES + 1)
+    try:
+        with Path(given).open("rb") as file:
+            content = file.read(MAX_JSON_BYTES + 1)
+    except OSError as error:
+        raise unreadable("--inputs as a .json file of arrays by name", given, error) from error
     if len(content) > MAX_JSON_BYTES:
         raise RequestError(
             f"Expected a .json file of at most {MAX_JSON_BYTES} bytes. Received: {given} of more; "

@@ -7,12 +7,13 @@ import collections
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from tfs_client.cli.inputs import unreadable
 from tfs_client.cli.output import print_json, print_table, say
 from tfs_client.shadow.comparisons import Comparison
 
@@ -74,24 +75,23 @@ def report(files: Sequence[Path]) -> dict[str, Any]:
     """All figures, as --json prints them.
 
     Raises:
-        OSError: a file cannot be read.
+        RequestError: a file cannot be read.
     """
     torn, mirrored = 0, 0
     failures: collections.Counter[str] = collections.Counter()
     tallies: dict[Pair, Tally] = collections.defaultdict(Tally)
     for file in files:
-        with file.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                one = _comparison(line)
-                if one is None:
-                    torn += 1
-                    continue
-                mirrored += 1
-                if one.error:
-                    failures[one.error] += 1
-                else:
-                    pair = Pair(one.model, one.primary_version, one.shadow, one.shadow_version)
-                    tallies[pair].add(one)
+        for line in _lines(file):
+            one = _comparison(line)
+            if one is None:
+                torn += 1
+                continue
+            mirrored += 1
+            if one.error:
+                failures[one.error] += 1
+            else:
+                pair = Pair(one.model, one.primary_version, one.shadow, one.shadow_version)
+                tallies[pair].add(one)
     return {
         "mirrored": mirrored,
         "compared": mirrored - failures.total() if mirrored else 0,
@@ -99,6 +99,14 @@ def report(files: Sequence[Path]) -> dict[str, Any]:
         "torn_lines": torn,
         "pairs": [_figures(pair, tallies[pair]) for pair in sorted(tallies)],
     }
+
+
+def _lines(file: Path) -> Iterator[str]:
+    try:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            yield from lines
+    except OSError as error:
+        raise unreadable("a file that a ShadowLog has written", file, error) from error
 
 
 def _comparison(line: str) -> Comparison | None:
