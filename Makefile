@@ -63,11 +63,11 @@ decide: $(ENVIRONMENT) ## choose threshold and review band anew, no training: TA
 
 .PHONY: evaluate
 evaluate: $(ENVIRONMENT) ## train on each of FOLDS=5 folds, resumable -> build/evaluate.html
-	$(BIN)/python -m training.evaluate $(if $(FOLDS),--folds "$(FOLDS)") $(ARGS)
+	$(BIN)/python -m training.evaluate $(if $(FOLDS),--folds "$(FOLDS)") $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 .PHONY: sweep
 sweep: $(ENVIRONMENT) ## which settings are better, ranked by validation: ARGS="--vary epochs=9,25"
-	$(BIN)/python -m training.sweeping.sweep $(ARGS)
+	$(BIN)/python -m training.sweeping.sweep $(ARGS) $(if $(DATA),$(if $(filter --,$(ARGS)),,--) --data "$(DATA)")
 
 .PHONY: runs
 runs: $(ENVIRONMENT) ## all runs beside each other -> runs/index.html; ARGS="--by log_loss"

@@ -12,12 +12,14 @@ from foundation.text import did_you_mean, one_line
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line, as all errors of this project are.
 
-    An unknown flag, verb or choice comes with the nearest one. A flag that takes one value is
-    refused where it is given twice with different ones: the first would be lost.
+    An unknown flag, verb or choice comes with the nearest one; the beginning of a flag's name is
+    unknown, too. A flag that takes one value is refused where it is given twice with different
+    ones: the first would be lost.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+        # `--epoch 2` would train, and mean another flag once a second one begins like that
+        super().__init__(*given, **{"allow_abbrev": False, **named})
         for action in (None, "store"):
             self.register("action", action, _Once)
 
@@ -70,6 +72,8 @@ class _Once(argparse._StoreAction):
         values: Any,
         option_string: str | None = None,
     ) -> None:
+        if values == [] and self.nargs is None:  # argparse takes the value out of `--flag=--`
+            raise argparse.ArgumentError(self, "expected one argument")
         before = self._given
         if option_string and before and before[0] is namespace and before[1] != values:
             raise argparse.ArgumentError(

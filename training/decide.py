@@ -91,10 +91,11 @@ def main(argv: list[str] | None = None) -> int:
 def decide(settings: Settings) -> int:
     """Decides, writes it down beside the run, and tells its price."""
     made = run.named(settings.run)
-    rows = [row for row in made.predictions() if row.split == "validation"]
+    held, said = made.said()  # whatever the present decision is, be it broken
+    validation = [place for place, one in enumerate(held) if one.split == "validation"]
     decision = choice.by_text(
-        made.targets(rows),
-        run.model_scores(rows),
+        made.targets([held[place] for place in validation]),
+        said[validation],
         settings.target,
         confidence=settings.confidence,
         review_rate=settings.review,
@@ -107,7 +108,12 @@ def decide(settings: Settings) -> int:
         metrics = decided.write(made, decision)
     for line in _told(decision, metrics["test"], made.class_names):
         logger.info("%s", line)
-    logger.info("report: %s; into the served graph: make export", made.path / run.REPORT)
+    if unkept := choice.unkept_review(decision, metrics["validation"]):
+        logger.warning("%s", unkept)
+    logger.info(
+        "report: %s; into the served graph: make export RUN=%s",
+        *(made.path / run.REPORT, made.name),
+    )
     print(Path(made.path))
     return 0
 

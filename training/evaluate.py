@@ -28,7 +28,7 @@ from foundation.progress import Progress
 from training import config_flags, run
 from training.comparing import folds, halvings, processes
 from training.comparing.folds import Spread
-from training.decision import chance, slices
+from training.decision import chance, slices, target
 from training.decision.decision import AnyDecision
 
 logger = logging.getLogger("training.evaluate")
@@ -75,6 +75,8 @@ def _command(program: str, args: argparse.Namespace, flags: list[str], command: 
         raise InputError(
             f"Expected --folds of 2 or more and --seeds of 1 or more. Received: {count}, {seeds}."
         )
+    if args.target is not None:
+        target.check(args.target)  # before hours of training
     teacher = None if args.teacher_flags is None else _split(args.teacher_flags)
     config_flags.check(program, flags, OWN, taught=teacher is not None)
     config_flags.check(program, teacher or (), OWN)

@@ -8,12 +8,13 @@ How it comes to stand there is publication.py's.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,12 @@ class Run:
         return str(self.settings["id"])
 
     @property
+    def name(self) -> str:
+        """As RUN= takes it: the id of a run that lies in runs/, else its folder."""
+        folder = self.path.parent
+        return self.id if folder == Path("runs").resolve() else str(folder / self.id)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """K of them; of two, negative, positive."""
         return tuple(self.settings["classes"])
@@ -122,7 +129,7 @@ class Run:
         taken, left_out = slices.columns(list(beside.values()))
         decision = decision or self.decision
         found = {}
-        rows = self.predictions()
+        rows = self.predictions(decision)
         for split in HELD_OUT:
             own = [row for row in rows if row.split == split]
             targets = self.targets(own)
@@ -153,7 +160,7 @@ class Run:
             for row in rows
         }
 
-    def targets(self, rows: Sequence[Prediction]) -> NDArray[np.int_]:
+    def targets(self, rows: Sequence[Prediction | Held]) -> NDArray[np.int_]:
         """The places of the right classes: int [N], 0 to K-1."""
         places = {name: place for place, name in enumerate(self.class_names)}
         return np.array([places[row.label] for row in rows], int)
@@ -164,17 +171,25 @@ class Run:
         Args:
             decision: to answer by; None: the present one.
         """
-        with (self.path / PREDICTIONS).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return answered(
-            [
+        held, said = self.said()
+        return answered(held, said, decision or self.decision, self.class_names)
+
+    def said(self) -> tuple[list[Held], NDArray[np.float32]]:
+        """The held-out images, and what the model said of each class: float32 [N, K], 0-1.
+
+        Raises:
+            InputError: the file is cut, or not what training wrote.
+        """
+        with _as_written(self.path / PREDICTIONS):
+            with (self.path / PREDICTIONS).open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+            held = [
                 Held(cells.text_of(row["path"]), row["split"], cells.text_of(row["label"]))
                 for row in rows
-            ],
-            _said(rows, self.class_names),
-            decision or self.decision,
-            self.class_names,
-        )
+            ]
+            said = _said(rows, self.class_names)
+            _check_said(held, said, self.class_names)
+        return held, said
 
     def table(self, decision: AnyDecision | None = None) -> dict[str, NDArray[Any]]:
         """The run's answers on its held-out images as columns, one row an image.
@@ -221,7 +236,8 @@ class Run:
             with path.open(encoding="utf-8", newline="") as file:
                 reader = csv.DictReader(file)
                 missing = columns - set(reader.fieldnames or ())
-                rows = [cells.texts_of(row) for row in reader]
+                with _as_written(path):
+                    rows = [cells.texts_of(row) for row in reader]
         except FileNotFoundError:
             missing, rows = columns, []
         if missing:
@@ -296,6 +312,13 @@ def model_scores(rows: Sequence[Prediction]) -> NDArray[np.float32]:
     return np.array([row.model_scores for row in rows], np.float32)
 
 
+_WRONG: Final = (
+    *(ValueError, KeyError, TypeError, AttributeError, IndexError),
+    *(OverflowError, RecursionError, csv.Error),
+)
+"""What reading a file raises that is cut, changed, or of something else."""
+
+
 def _said(rows: Sequence[dict[str, str]], class_names: tuple[str, ...]) -> NDArray[np.float32]:
     """What the model said, as PREDICTIONS has it: float32 [N, K]."""
     columns = score_columns(class_names)
@@ -346,11 +369,44 @@ def load(path: Path) -> Run:
             f"Expected a run in {path}. Received: no {SETTINGS} there."
             f"{meant or ' Train one first: make train'}"
         )
-    try:
+    with _as_written(settings):
         content = json.loads(settings.read_text(encoding="utf-8"))
         config = config_from_dict(content["config"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"Expected {settings} as training writes it. Received: {error!r}. Train again."
-        ) from error
+        _check_settings(content)
     return Run(path=path.resolve(), config=config, settings=content)
+
+
+@contextlib.contextmanager
+def _as_written(path: Path) -> Iterator[None]:
+    """Tells what is wrong with a file of a run in one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _WRONG as error:
+        raise InputError(
+            f"Expected {path} as training writes it. Received: {type(error).__name__}: "
+            f"{str(error)[:200]}. Put back what was there, or train again."
+        ) from error
+
+
+def _check_settings(content: dict[str, Any]) -> None:
+    names = content["classes"]
+    if len(set(names)) < 2 or len(set(names)) != len(names):
+        raise ValueError("classes that are not two or more, each once")
+    texts = [*names, content["id"], content["data"]["root"]]
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in texts):
+        raise TypeError("id, classes or data that are no text")
+
+
+def _check_said(
+    held: Sequence[Held], said: NDArray[np.float32], class_names: tuple[str, ...]
+) -> None:
+    for split in HELD_OUT:
+        if not any(one.split == split for one in held):
+            raise ValueError(f"no image of {split}")
+    foreign = {one.label for one in held} - set(class_names)
+    if foreign:
+        raise ValueError(f"{sorted(foreign)[0]!r}, which is no class of the run")
+    if not ((said >= 0) & (said <= 1)).all():
+        raise ValueError("what is no probability")

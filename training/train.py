@@ -33,7 +33,9 @@ from training.data import class_names, dataset, targets
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
     import tensorflow as tf
+    from numpy.typing import NDArray
 
     from training.data.prepared import PreparedData
     from training.learning import loop
@@ -196,7 +198,7 @@ def train(
                 started=started.isoformat(timespec="seconds"),
             )
             writer.write(partial, model, trained)
-            _publish(partial, final, len(found.class_names))
+            _publish(partial, final, data)
 
 
 def _make_ready(partial: Path, resume: bool) -> None:
@@ -246,17 +248,24 @@ def _fit(
     return loop.train(model, optimizer, strategy, images, config, own, interrupted)
 
 
-def _publish(partial: Path, final: Path, classes: int) -> None:
+def _publish(partial: Path, final: Path, data: PreparedData) -> None:
     publication.publish(partial, final)
     publication.point_latest(final)
     page.list_page(final / run.REPORT)
     logger.info("report: %s", final / run.REPORT)
-    logger.info(_next_steps(classes))
+    logger.info(_next_steps(len(data.dataset.class_names), data.targets("validation")))
 
 
-def _next_steps(classes: int) -> str:
-    """What one does with a run, for people."""
-    target = "recall>=0.95" if classes == 2 else "accuracy>=0.98"
+def _next_steps(classes: int, validation: NDArray[np.int_]) -> str:
+    """What one does with a run, for people; a target that so many validation images can show."""
+    from training.decision import bounds, choice
+
+    share, count = (0.95, int(validation.sum())) if classes == 2 else (0.98, len(validation))
+    enough = count >= bounds.fewest_trials(share, choice.DEFAULT_CONFIDENCE)
+    if classes == 2:
+        target = f"recall>={share}" if enough else "balanced"
+    else:
+        target = f"accuracy>={share}" if enough else "likeliest"
     return (
         f'next: make decide TARGET="{target}" (other answers, nothing is trained), make export, '
         "make runs (all runs beside each other)"

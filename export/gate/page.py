@@ -107,6 +107,7 @@ def write(
         latency=page.drawn("Histogram of the latencies", _latency, evidence, names)
         if evidence.arrays
         else None,
+        both_answered=beside is not None and STABLE in beside.held_out,
         disagreements=_with_pictures(
             verdict["disagreements"][:DISAGREEMENTS_SHOWN],
             images,
@@ -129,7 +130,7 @@ def _scores(beside: Beside, names: dict[str, str]) -> matplotlib.figure.Figure:
     candidate = beside.held_out[CANDIDATE].answers.probability[rows]
     for positive, color, label in ((False, GREY, "negative"), (True, ORANGE, "positive")):
         chosen = truth == positive
-        if STABLE in names:
+        if STABLE in beside.held_out:
             stable = beside.held_out[STABLE].answers.probability[rows]
             other.scatter(
                 stable[chosen], candidate[chosen], s=9, color=color, alpha=0.6, label=label
@@ -137,7 +138,7 @@ def _scores(beside: Beside, names: dict[str, str]) -> matplotlib.figure.Figure:
         else:
             bins = np.linspace(0, 1, 31)
             other.hist(candidate[chosen], bins, color=color, alpha=0.7, label=label)
-    if STABLE in names:
+    if STABLE in beside.held_out:
         other.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
         other.set(title="Probability of each image", xlabel=names[STABLE], ylabel=names[CANDIDATE])
         other.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")

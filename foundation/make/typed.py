@@ -85,12 +85,11 @@ def refusal(typed: Sequence[str], makefile: Makefile, folder: Path) -> str:
         folder: make's; a file in it is a goal too.
     """
     goals, assigned = _parts(typed)
-    for goal in goals:
+    for place, goal in enumerate(goals):
         known = goal in makefile.recipes or not re.fullmatch(r"[\w-]+", goal)
         if not known and not (folder / goal).exists():
-            return f"Expected a target of `make help`. Received: {goal}." + (
-                did_you_mean(goal, (name for name in makefile.recipes if "$" not in name))
-            )
+            refused = f"Expected a target of `make help`. Received: {goal}."
+            return refused + _meant_by(goals, place, makefile)
     taken = makefile.taken(goals)
     values: dict[str, str] = {}
     for name, value in assigned:
@@ -123,6 +122,17 @@ def _parts(typed: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     return goals, assigned
 
 
+def _meant_by(goals: Sequence[str], place: int, makefile: Makefile) -> str:
+    """A hint for a goal that there is none of."""
+    goal, words = goals[place], " ".join(goals[place:])
+    if f"k8s-{goal}" in makefile.recipes:  # the one acts here, the other in a cluster
+        return f' Here it is make rollout ARGS="{words}", in a cluster make k8s-{goal}.'
+    meant = did_you_mean(goal, (name for name in makefile.recipes if "$" not in name))
+    if not meant and place and "ARGS" in makefile.taken(goals[:1]):
+        return f' Words for the command go into ARGS: make {goals[0]} ARGS="{words}".'
+    return meant
+
+
 def _not_taken(
     name: str, value: str, goals: Sequence[str], taken: set[str], makefile: Makefile
 ) -> str:
@@ -131,12 +141,17 @@ def _not_taken(
     makes = f"`make {' '.join(goals)}`" if goals else "`make`"
     said = f"Expected {_listed(settings, 'or')} with {makes}. Received: {name}={value}"
     if name in makefile.settings and others:
-        return f"{said}, which is for make {_listed(others, 'and')}."
+        way = _by_a_flag(name, value) if "ARGS" in settings else ""
+        return f"{said}, which is for make {_listed(others, 'and')}.{way}"
     meant = did_you_mean(name, settings) or did_you_mean(name, makefile.settings)
     if not meant and "ARGS" in settings:
-        flag = "--" + name.lower().replace("_", "-")
-        meant = f' Flags of the command go into ARGS, such as ARGS="{flag} {value}".'
+        meant = _by_a_flag(name, value)
     return f"{said}.{meant}"
+
+
+def _by_a_flag(name: str, value: str) -> str:
+    flag = "--" + name.lower().replace("_", "-")
+    return f' Flags of the command go into ARGS, such as ARGS="{flag} {value}".'
 
 
 def _listed(names: Sequence[str], word: str) -> str:

@@ -124,9 +124,9 @@ class Plan:
             return replace(self, gate="passed")
         if not force:
             raise InputError(
-                f"Expected a version that has passed the gate. Received: {objection}. "
-                f"Run: python -m export.gate {self.version} --against {self.start.stable} (to pass "
-                "over it, give --force with --why)."
+                f"Expected a version that has passed the gate. Received: {objection}. Run: make "
+                f'gate VERSION={self.version} ARGS="--against {self.start.stable}" (to pass over '
+                "it, give --force with --why)."
             )
         return replace(self, gate=f"passed over: {objection}")
 

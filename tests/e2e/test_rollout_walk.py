@@ -63,7 +63,7 @@ def test_a_version_is_gated_tried_judged_promoted_and_rolled_back(
 
     code, told = rollout("canary 2", *models)
     assert code == 2, told
-    assert "python -m export.gate 2 --against 1" in told
+    assert 'make gate VERSION=2 ARGS="--against 1"' in told
 
     runs = ("--runs", str(sample_run.parent))
     # Fifty pictures cannot show a difference as small as the usual margin.

@@ -63,10 +63,22 @@ class Listing:
     """name -> why a run is not listed"""
 
     def differing(self) -> dict[str, list[Any]]:
-        """Settings in which the runs differ -> each run's, in the rows' order."""
-        names = list(dict.fromkeys(name for row in self.rows for name in row.settings))
-        values = {name: [row.settings.get(name) for row in self.rows] for name in names}
+        """Classes, images (a fingerprint) and settings in which the runs differ.
+
+        Returns:
+            name -> each run's value, in the rows' order.
+        """
+        settings = [
+            {"classes": _named(row.classes), "images": row.fingerprint[:12], **row.settings}
+            for row in self.rows
+        ]
+        names = list(dict.fromkeys(name for own in settings for name in own))
+        values = {name: [own.get(name) for own in settings] for name in names}
         return {name: found for name, found in values.items() if any(v != found[0] for v in found)}
+
+
+def _named(classes: Sequence[str]) -> str:
+    return ", ".join(classes) if len(classes) <= 5 else f"{len(classes)}"
 
 
 def collect(runs: Path, order: str = BY_TIME) -> Listing:
@@ -91,8 +103,8 @@ def collect(runs: Path, order: str = BY_TIME) -> Listing:
             continue
         try:
             rows.append(_row(run.load(folder), latest))
-        except (InputError, OSError, ValueError, KeyError, TypeError) as error:
-            broken[folder.name] = str(error)
+        except Exception as error:  # whatever ails one run, the others are listed
+            broken[folder.name] = str(error) or type(error).__name__
     if not rows:
         why = "".join(f"; {name}: {reason}" for name, reason in broken.items())
         raise InputError(f"Expected runs in {runs}. Received: none{why}. Train first: make train")

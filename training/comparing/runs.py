@@ -67,6 +67,7 @@ def _command(runs: Path, order: str, as_json: bool, command: str) -> int:
     else:
         for line in _table(found):
             print(line)
+    page.list_page(runs / INDEX)
     logger.info("page: %s", runs / INDEX)
     return 0
 

@@ -40,6 +40,10 @@ _FEWEST: Final = 10
 _MOST_SLOPE: Final = 20.0
 """A validation set that a model divides without a mistake would have any slope."""
 
+_WITHOUT_MISTAKE: Final = (
+    "hardly a mistake on the validation images: they do not tell how sure to be, more of them would"
+)
+
 
 def fit(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -> Calibration:
     """Fits on validation images: a temperature, or Platt's two numbers where these do better.
@@ -73,6 +77,8 @@ def fit(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -> Calibr
             f"{means[method]:.4f} with {method}"
         )
     slope, intercept = _line(said, targets, method)
+    if _is_limit(slope):
+        return Calibration(reason=_WITHOUT_MISTAKE)
     return Calibration(
         method,
         slope,
@@ -107,9 +113,12 @@ def fit_of_many(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -
             reason=f"log loss on images it was not fitted on {without:.4f} without, "
             f"{fresh.mean():.4f} with {TEMPERATURE}"
         )
+    slope = _slope(said, targets)
+    if _is_limit(slope):
+        return Calibration(reason=_WITHOUT_MISTAKE)
     return Calibration(
         TEMPERATURE,
-        _slope(said, targets),
+        slope,
         reason=f"log loss on images it was not fitted on {fresh.mean():.4f}, {without:.4f} without",
     )
 
@@ -179,6 +188,11 @@ def reliability(targets: NDArray[np.int_], probabilities: NDArray[np.float32]) -
         )
         for part in np.array_split(order, min(BINS, len(order)))
     ]
+
+
+def _is_limit(slope: float) -> bool:
+    """Whether a larger slope would be better still; it would make most answers 1.0."""
+    return slope > 0.99 * _MOST_SLOPE
 
 
 def _losses(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +39,30 @@ def by_text(
     """
     how = {"confidence": confidence, "review_rate": review_rate}
     if probabilities.shape[1] > 2:
-        of_many = target.parse_of_many(asked or target.LIKELIEST)
+        of_many = target.parse_of_many(target.LIKELIEST if asked is None else asked)
         return decide_of_many(targets, probabilities, of_many, **how)
-    return decide(targets, probabilities[:, 1], target.parse(asked or DEFAULT_TARGET), **how)
+    return decide(
+        targets,
+        probabilities[:, 1],
+        target.parse(DEFAULT_TARGET if asked is None else asked),
+        **how,
+    )
+
+
+def unkept_review(decision: AnyDecision, validation: Mapping[str, Any]) -> str | None:
+    """What to say where the band sends another share to a person than it was asked to.
+
+    Args:
+        decision: the present one.
+        validation: the figures of the images that it was chosen on, as in metrics.json.
+    """
+    asked, share = decision.review_rate, validation["review_share"]
+    if asked is None or share is None or abs(share - asked) <= max(0.05, 2 / validation["count"]):
+        return None
+    return (
+        f"the review band sends {share:.0%} of the validation images to a person, where "
+        f"{asked:.0%} were asked for: too many answers are equally sure to divide them"
+    )
 
 
 def decide(

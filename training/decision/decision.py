@@ -31,6 +31,9 @@ PLATT: Final = "platt"
 
 _IN_WORDS: Final = {TEMPERATURE: "by a temperature", PLATT: "Platt scaling"}
 
+ABOVE_1: Final = float(np.nextafter(np.float32(1), np.float32(2)))
+"""A bound that every probability is below."""
+
 INSIDE: Final = 1e-7
 """Probabilities are kept so far from 0 and 1; a float32 tells it from both."""
 
@@ -251,7 +254,7 @@ def read(folder: Path) -> AnyDecision | None:
         return _from_dict(content)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"Expected {path} as it is written by: make decide. Received: {error!r}. Decide again."
         ) from error
@@ -269,7 +272,15 @@ def _from_dict(content: dict[str, Any]) -> AnyDecision:
         decision = Decision(**{**content, "calibration": calibration, "review": review})
         numbers = [decision.threshold, review.low, review.high]
         target.parse(decision.target)
-    numbers += [calibration.slope, calibration.intercept]
-    if not np.isfinite(np.array(numbers, np.float64)).all() or calibration.slope <= 0:
+    if any(type(number) not in (int, float) or not 0 <= number <= ABOVE_1 for number in numbers):
         raise ValueError(f"numbers that cannot be: {numbers}")
+    if "least_top" not in content and review.low > review.high:
+        raise ValueError(f"a review band from {review.low} to {review.high}")
+    if calibration.method not in (NONE, TEMPERATURE, PLATT):
+        raise ValueError(f"calibration by {calibration.method!r}")
+    line = [calibration.slope, calibration.intercept]
+    if any(type(number) not in (int, float) or not abs(number) < 1e6 for number in line):
+        raise ValueError(f"a calibration by {line}")
+    if calibration.slope <= 0:
+        raise ValueError(f"a calibration whose slope is {calibration.slope}")
     return decision

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.command_line import InputError
-from training.decision.decision import Band
+from training.decision.decision import ABOVE_1, Band
 
 
 def choose(probabilities: NDArray[np.float32], threshold: float, rate: float) -> Band:
@@ -43,10 +43,14 @@ def choose(probabilities: NDArray[np.float32], threshold: float, rate: float) ->
 
 def _edge(values: NDArray[np.float32], place: int, threshold: float) -> float:
     """A bound between the images before `place` and those from there on."""
+    if 0 < place < len(values) and values[place - 1] == values[place]:
+        # No bound divides equal answers: it goes to the nearer end of them.
+        ends = [int(np.searchsorted(values, values[place], side)) for side in ("left", "right")]
+        place = min(ends, key=lambda end: abs(end - place))
     if place <= 0:
         return 0.0
     if place >= len(values):
-        return float(np.nextafter(np.float32(1), np.float32(2)))
+        return ABOVE_1
     lower, upper = values[place - 1], values[place]
     if lower < np.float32(threshold) <= upper:
         return float(np.float32(threshold))

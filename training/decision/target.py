@@ -46,7 +46,7 @@ class Share:
     """0-1, neither of them"""
 
     def __str__(self) -> str:
-        return f"{self.figure}{_DIRECTIONS[self.figure]}{self.bound:g}"
+        return f"{self.figure}{_DIRECTIONS[self.figure]}{_plain(self.bound)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Costs:
     """a negative that is called positive; above 0"""
 
     def __str__(self) -> str:
-        return f"miss={self.miss:g},false_alarm={self.false_alarm:g}"
+        return f"miss={_plain(self.miss)},false_alarm={_plain(self.false_alarm)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Threshold:
     """0-1"""
 
     def __str__(self) -> str:
-        return f"threshold={self.value:g}"
+        return f"threshold={_plain(self.value)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Accuracy:
     """0-1, neither of them"""
 
     def __str__(self) -> str:
-        return f"accuracy>={self.bound:g}"
+        return f"accuracy>={_plain(self.bound)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +102,11 @@ class Likeliest:
 
 Target = Share | Costs | Balanced | Threshold
 TargetOfMany = Accuracy | Likeliest
+
+
+def _plain(value: float) -> str:
+    """All digits, so that it is the same number when it is read again: 0.9999999 is not 1."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def parse(text: str) -> Target:
@@ -143,6 +148,18 @@ def parse_of_many(text: str) -> TargetOfMany:
         why = "not one of them; with more than two classes there is no positive one"
         raise _refused(text, why, FORMS_OF_MANY)
     return Accuracy(_between_0_and_1(text, "accuracy", found[1], FORMS_OF_MANY))
+
+
+def check(text: str) -> None:
+    """Reads a target of any number of classes.
+
+    Raises:
+        InputError: it is none of two classes, nor of more.
+    """
+    try:
+        parse_of_many(text)
+    except InputError:
+        parse(text)
 
 
 def _share(text: str, figure: str, sign: str, number: str) -> Share:

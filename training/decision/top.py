@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from foundation.command_line import InputError
 from training.decision import bounds
-from training.decision.decision import top_and_lead
+from training.decision.decision import ABOVE_1, top_and_lead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +43,8 @@ def by_rate(scores: NDArray[np.float32], rate: float) -> Bounds:
             "larger --validation-share."
         )
     path = _Path(scores)
-    wanted = round(rate * len(scores))
-    return path.bounds(int(np.searchsorted(path.sizes, wanted)))
+    # Equal answers go together: the level that comes nearest, and of equally near ones the lowest.
+    return path.bounds(int(np.argmin(np.abs(path.sizes - round(rate * len(scores))))))
 
 
 def by_accuracy(
@@ -117,7 +117,7 @@ def _between(values: NDArray[np.float32], place: int) -> float:
     if place <= 0:
         return 0.0
     if place >= len(values):
-        return float(np.nextafter(np.float32(1), np.float32(2)))
+        return ABOVE_1
     lower, upper = values[place - 1], values[place]
     middle = lower + (upper - lower) / np.float32(2)
     return float(middle if middle > lower else upper)

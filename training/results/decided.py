@@ -1,8 +1,8 @@
 """Writes what follows from a run's decision: its answers, figures and page.
 
-The decision itself is written first. Whoever reads the run computes its answers from there, so an
-interruption leaves nothing that contradicts it but files for people, which the next `make decide`
-writes again.
+All figures are computed before anything is written. Then the decision itself comes first: whoever
+reads the run computes its answers from there, so an interruption leaves nothing that contradicts it
+but files for people, which the next `make decide` writes again.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ def write(made: run.Run, decision: AnyDecision) -> dict[str, Any]:
         the figures, one entry a split.
 
     Raises:
+        InputError: the run's files are not what training wrote.
         OSError: a file cannot be written.
     """
+    metrics, rows = made.metrics(decision), made.predictions(decision)
     decisions.write(made.path, decision)
-    publication.write_predictions(made.path, made.predictions(), made.class_names)
-    metrics = made.metrics()
+    publication.write_predictions(made.path, rows, made.class_names)
     figures.write_json(made.path / run.METRICS, metrics)
     report.write(made, made.path / run.REPORT)
     return metrics

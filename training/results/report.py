@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import os
+import shlex
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,7 @@ def _values(made: run.Run) -> dict[str, Any]:
             finished=made.settings["finished"],
         ),
         "run": made.settings,
+        "name": shlex.quote(made.name),
         "metrics": metrics,
         "decision": made.decision,
         "doubts": chance.doubts(metrics["test"]),

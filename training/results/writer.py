@@ -94,6 +94,8 @@ def write(folder: Path, model: keras.Model, trained: TrainedRun) -> None:
     logger.info("test: %s on %d images", ", ".join(figures_told), test["count"])
     for one in slices.told(test["slices"]):
         logger.warning("worse than the rest of the test images: %s", one)
+    if unkept := choice.unkept_review(decision, metrics["validation"]):
+        logger.warning("%s", unkept)
     for doubt in chance.doubts(test):
         logger.warning("not shown to be better than guessing by the test images: %s", doubt)
 

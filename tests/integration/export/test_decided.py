@@ -100,6 +100,14 @@ def test_a_version_that_answers_otherwise_does_not_pass(decided: Path, own: Path
     [
         (("recall>=0.99",), "Expected 161 positives or more among the validation images"),
         (("never",), "Expected a target such as recall>=0.95"),
+        (("",), "Expected a target such as recall>=0.95"),
+        (
+            (
+                "balanced",
+                "--confidence=--",
+            ),
+            "argument --confidence: expected one argument",
+        ),
         (("balanced", "--confidence", "1"), "Expected --confidence to be 0.5 up to"),
         (("balanced", "--review", "nan"), "Expected --review to be 0 to 1. Received: nan"),
         (("balanced", "--run", "nowhere"), "nowhere"),
@@ -115,3 +123,22 @@ def test_what_cannot_be_decided_changes_nothing(
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert (own / "run" / "decision.json").read_bytes() == before
+
+
+def test_a_broken_decision_is_decided_anew(own: Path, command: Callable) -> None:
+    written = own / "run" / "decision.json"
+    before = json.loads(written.read_text())
+    broken = [
+        *({"threshold": 5}, {"threshold": -1}, {"threshold": 10**400}, {"threshold": "0.5"}),
+        *({"review": {"low": 0.9, "high": 0.1}}, {"review": None}, {"target": "fpr<=1"}),
+        *({"calibration": {"method": "zzz"}}, {"calibration": {"slope": 1e300}}),
+        {"calibration": {"slope": True}},
+    ]
+    for change in broken:
+        written.write_text(json.dumps(before | change))
+        with pytest.raises(InputError, match="as it is written by: make decide"):
+            run.load(own / "run").metrics()
+    done = command("training.decide", "fpr<=0.9999999", "--run", str(own / "run"))
+    assert done.returncode == 0, done.stderr
+    assert "make export RUN=" in done.stderr
+    assert run.load(own / "run").decision.target == "fpr<=0.9999999"  # not 1, which is no target

@@ -67,13 +67,14 @@ def test_all_runs_stand_beside_each_other_and_what_differs_is_named(
     runs: Path, command: Callable
 ) -> None:
     answer(runs / "second", always_right)
-    done = command("training.comparing.runs", "--runs", str(runs))
+    done = command("training.comparing.runs", "--runs", runs.name, cwd=runs.parent)
     assert done.returncode == 0, done.stderr
     header, first, second = done.stdout.splitlines()
     assert header.split()[:2] == ["run", "validation"]
     assert first.startswith("second ")  # the newest
     assert first.rstrip().endswith("epochs=3 seed=7")
     assert second.startswith("first ")
+    assert f"../{runs.name}/index.html" in (runs.parent / "build" / "index.html").read_text()
     page = whole(runs / "index.html", '<a href="first/report.html">', "<small>the latest</small>")
     assert plots(page) == 1
 
@@ -91,6 +92,15 @@ def test_all_runs_stand_beside_each_other_and_what_differs_is_named(
     }
     assert rows[0]["settings"]["seed"] == 7
     assert "cache_memory_mb" not in rows[0]["settings"]
+
+
+def test_runs_of_other_classes_or_images_differ_in_these(runs: Path) -> None:
+    settings = json.loads((runs / "first" / run.SETTINGS).read_text())
+    settings["data"]["fingerprint"] = "0123456789abcdef"
+    (runs / "first" / run.SETTINGS).write_text(json.dumps(settings))
+    differing = listing.collect(runs).differing()
+    assert differing["images"][1] == "0123456789ab" != differing["images"][0]
+    assert "classes" not in differing
 
 
 def test_a_broken_run_is_named_and_hides_no_other(runs: Path) -> None:

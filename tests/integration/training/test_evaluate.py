@@ -65,6 +65,7 @@ def test_each_image_is_tested_once_and_wrong_labels_are_found(
         (("--teacher-flags", "--epochs 0"), "Expected --epochs to be 1 or more"),
         (("--teacher-flags", "'"), "Expected --teacher-flags to be flags of training.train"),
         (("--teacher-flags", "--teacher a"), "--resume, --teacher. Received: --teacher"),
+        (("--target", "recal>=0.9"), "Expected a target such as recall>=0.95"),
         (("--folds", "41"), "Expected fold 1 to train"),  # of 40 images
     ],
 )

@@ -21,7 +21,12 @@ def model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in "abc":
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
-        content = {"id": name, "config": dataclasses.asdict(RunConfig())}
+        content = {
+            "id": name,
+            "config": dataclasses.asdict(RunConfig()),
+            "classes": ["sound", "defective"],
+            "data": {"root": "images"},
+        }
         (folder / run.SETTINGS).write_text(json.dumps(content))
     store = tmp_path / "models" / contract.MODEL_NAME
     for number, name in ((1, "a"), (2, "b"), (3, "a"), (4, None)):

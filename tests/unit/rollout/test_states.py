@@ -127,7 +127,7 @@ def test_retiring_what_could_be_gone_back_to_moves_its_label_before_it_is_unload
 def test_the_gates_objection_stops_a_plan_unless_it_is_passed_over() -> None:
     plan = states.canary(state((1,), stable=1), 2)
     assert plan.judged("", force=False).gate == "passed"
-    with pytest.raises(InputError, match=r"python -m export\.gate 2 --against 1"):
+    with pytest.raises(InputError, match=r'make gate VERSION=2 ARGS="--against 1"'):
         plan.judged("it is worse", force=False)
     assert plan.judged("it is worse", force=True).gate == "passed over: it is worse"
 

@@ -24,7 +24,12 @@ def test_a_missing_run_says_what_to_do(tmp_path: Path) -> None:
 def _made(folder: Path) -> Path:
     """As much of a run as is read at once."""
     folder.mkdir(parents=True)
-    content = {"id": folder.name, "config": dataclasses.asdict(RunConfig())}
+    content = {
+        "id": folder.name,
+        "config": dataclasses.asdict(RunConfig()),
+        "classes": ["sound", "defective"],
+        "data": {"root": "images"},
+    }
     (folder / run.SETTINGS).write_text(json.dumps(content))
     return folder
 
@@ -41,6 +46,68 @@ def test_a_run_is_named_by_its_folder_or_by_its_name(
     for text in ("elsewhere/cnn-1", str(other)):
         assert run.named(text).path == other
     assert run.named("cnn-1", Path("elsewhere")).path == other
+    # as a later command is told to name it
+    assert run.named("latest").name == "cnn-7a392d309d05"
+    assert run.named("elsewhere/cnn-1").name == str(other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"classes": None}, {"classes": ["a", "a"]}, {"classes": ["a", 1]}, {"classes": "ab"}),
+        *({"id": 5}, {"data": None}, {"data": {}}, {"config": None}),
+        *({"config": {"data": 5}}, {"config": {"positive": ["x"]}}),
+    ],
+)
+def test_settings_that_training_does_not_write_are_one_line(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    settings = _made(tmp_path / "run") / run.SETTINGS
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | change))
+    with pytest.raises(InputError) as told:
+        run.load(tmp_path / "run")
+    assert "\n" not in str(told.value)
+    assert "run.json as training writes it. Received: " in str(told.value)
+
+
+def test_settings_that_are_no_json_are_one_line(tmp_path: Path) -> None:
+    settings = _made(tmp_path / "run") / run.SETTINGS
+    for text in ("", "[" * 200_000, '{"id": ' + "1" * 5000 + "}", "[]", "null"):
+        settings.write_text(text)
+        with pytest.raises(InputError, match="as training writes it"):
+            run.load(tmp_path / "run")
+
+
+HEADER = "path,split,label,probability,predicted,review,model_probability"
+ROWS = (
+    "v.png,validation,sound,0.1,sound,False,0.1",
+    "t.png,test,defective,0.9,defective,False,0.9",
+)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (),
+        (HEADER,),
+        (HEADER, ROWS[0]),
+        (HEADER, ROWS[0], ROWS[1][:20]),
+        *((HEADER, ROWS[0], ROWS[1][:-3] + cell) for cell in ("abc", "", "nan", "inf", "1.5")),
+        (HEADER, ROWS[0], ROWS[1].replace("defective", "zonk")),
+        (HEADER.replace("label", "lable"), *ROWS),
+    ],
+)
+def test_answers_that_training_does_not_write_are_one_line(
+    lines: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = _made(tmp_path / "run")
+    (folder / run.PREDICTIONS).write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError) as told:
+        run.load(folder).said()
+    assert "\n" not in str(told.value)
+    assert "predictions.csv as training writes it. Received: " in str(told.value)
+    (folder / run.PREDICTIONS).write_text("\n".join([HEADER, *ROWS]) + "\n")
+    assert run.load(folder).said()[1].shape == (2, 2)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,12 @@ def _run(folder: Path, scores: np.ndarray, places: np.ndarray, names: tuple[str,
     held += [run.Held(f"{at}.png", "test", names[place]) for at, place in enumerate(places)]
     every = np.concatenate([np.full((1, len(names)), 1 / len(names)), scores]).astype(np.float32)
     publication.write_predictions(folder, run.answered(held, every, by, names), names)
-    settings = {"id": folder.name, "classes": names, "config": dataclasses.asdict(RunConfig())}
+    settings = {
+        "id": folder.name,
+        "classes": names,
+        "data": {"root": "."},
+        "config": dataclasses.asdict(RunConfig()),
+    }
     (folder / run.SETTINGS).write_text(json.dumps(settings))
     return run.load(folder)
 

@@ -46,6 +46,14 @@ def test_the_band_takes_its_share_wherever_the_threshold_lies(rate, cut):
         assert taken[0] <= place <= taken[-1] + 1  # it lies around the threshold
 
 
+def test_equal_probabilities_go_to_a_person_together_or_not_at_all():
+    # 900 images of which the model is equally sure; 10 % were asked for, and it was 90 %
+    probabilities = np.array([0.0] * 900 + [0.4, 0.6] * 20 + [1.0] * 60, np.float32)
+    band = review.choose(probabilities, 0.5, 0.1)
+    assert 40 <= band.holds(probabilities).sum() <= 100
+    assert not band.holds(np.array([0.0], np.float32)).any()
+
+
 def test_half_of_the_band_lies_to_either_side_of_a_low_threshold():
     # where a margin of 0.1 to both sides would send most images to a person
     probabilities = validation()[1]

@@ -37,12 +37,33 @@ def test_the_bounds_send_their_share_to_a_person(rate):
 
 def test_equal_images_go_to_a_person_together():
     scores = np.tile(np.array([[0.5, 0.3, 0.2]], np.float32), (10, 1))
-    for rate in (0.1, 0.5, 1.0):
+    for rate, sent in ((0, 0), (0.1, 0), (0.4, 0), (0.6, 10), (1.0, 10)):
         found = top.by_rate(scores, rate)
         made = TopDecision(least_top=found.least_top, least_lead=found.least_lead)
-        assert made.answers(scores).review.all()
-    found = top.by_rate(scores, 0)
-    assert (found.least_top, found.least_lead) == (0, 0)
+        assert made.answers(scores).review.sum() == sent  # whichever is nearer
+
+
+def test_a_model_that_is_sure_of_most_answers_does_not_send_all_of_them_to_a_person():
+    sure = np.tile(np.array([[1, 0, 0]], np.float32), (95, 1))
+    unsure = np.tile(np.array([[0.5, 0.3, 0.2]], np.float32), (5, 1))
+    scores = np.concatenate([sure, unsure])
+    found = top.by_rate(scores, 0.1)
+    made = TopDecision(least_top=found.least_top, least_lead=found.least_lead, review_rate=0.1)
+    assert made.answers(scores).review.sum() == 5
+    assert choice.unkept_review(made, {"review_share": 0.05, "count": 100}) is None
+    told = choice.unkept_review(made, {"review_share": 1.0, "count": 100})
+    assert "100% of the validation images to a person, where 10% were asked for" in told
+
+
+def test_classes_told_apart_without_a_mistake_are_not_made_surer_still():
+    targets = np.arange(300) % 3
+    scores = np.where(np.eye(3)[targets] == 1, 0.8, 0.1).astype(np.float32)
+    scores[:, 0] += np.linspace(0, 0.05, 300, dtype=np.float32)
+    scores /= scores.sum(axis=1, keepdims=True)
+    made = choice.decide_of_many(targets, scores, target.Likeliest())
+    assert made.calibration.method == "none"
+    assert "hardly a mistake" in made.calibration.reason
+    assert made.answers(scores).review.mean() == pytest.approx(0.1, abs=0.02)
 
 
 def test_an_accuracy_that_is_asked_for_holds_on_other_images():
