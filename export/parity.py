@@ -221,8 +221,7 @@ def _own_evaluation(made: run.Run, files: Sequence[bytes]) -> np.ndarray:
     from training.data import pipeline
     from training.learning import evaluation
 
-    model = architectures.build_model(made.config, len(made.class_names))
-    model.load_weights(made.weights)
+    model = architectures.trained_model(made)
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{index}" for index in range(len(files))]
         for path, file in zip(paths, files):

@@ -117,8 +117,7 @@ def _export(made: run.Run, model_folder: Path, if_new: bool) -> Path:
     from training import architectures
 
     pictures = samples(made)
-    model = architectures.build_model(made.config, len(made.class_names))
-    model.load_weights(made.weights)
+    model = architectures.trained_model(made)
     servable = signatures.Servable(model, made.config, made.class_names, made.decision)
     with versions.new_version(model_folder) as (version, aside):
         if if_new:

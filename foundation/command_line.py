@@ -149,8 +149,9 @@ def explained(error: Exception) -> str | None:
     """What a person should know of an error that files, settings or the machine have caused.
 
     That is an InputError, an operating system's refusal (a missing file, no permission, a full
-    disk), too little memory, text that is not UTF-8, and what TensorFlow and Pillow say of files
-    and memory. Neither library is imported for it: an error of theirs means that they are there.
+    disk), too little memory, text that is not UTF-8, JSON without bottom, and what TensorFlow and
+    Pillow say of files and memory. Neither library is imported for it: an error of theirs means
+    that they are there.
 
     Returns:
         one line; None for any other error, which is a fault of this program.
@@ -164,6 +165,8 @@ def explained(error: Exception) -> str | None:
             f"Expected text and names of files in UTF-8. Received: {error}. Rename the file, or "
             "save it as UTF-8."
         )
+    if isinstance(error, RecursionError) and "JSON" in str(error):
+        return "Expected JSON of some hundred levels at most. Received: more. Mend the file."
     if isinstance(error, MemoryError):
         return one_line(f"{_ENOUGH_MEMORY} Received: {error or 'too little'}. {_LESS_AT_ONCE}")
     if _is_a(error, "tensorflow.python.framework.errors_impl", "OpError"):

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import keras
+import numpy as np
 from keras import layers
 
 from foundation.command_line import InputError
+from training import run
 from training.config import RunConfig
 from training.transfer import backbone
 
@@ -91,6 +93,27 @@ BODIES: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
     "cnn_separable": _cnn_separable,
 }
 """From images [N, H, W, 3] to features [N, F]; the last layer is the same for all."""
+
+
+def trained_model(made: run.Run) -> keras.Model:
+    """The model of a run, with its weights.
+
+    Raises:
+        InputError: the weights are missing, cut, not finite, or of another model.
+    """
+    model = build_model(made.config, len(made.class_names))
+    try:
+        model.load_weights(made.weights)
+        wrong = next((one.path for one in model.weights if not np.isfinite(one.numpy()).all()), "")
+        why = wrong and f"{wrong} is not finite"
+    except (OSError, ValueError, KeyError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+    if why:
+        raise InputError(
+            f"Expected {made.weights} as training writes it. Received: {why[:200]}. Put back what "
+            "was there, or train again."
+        )
+    return model
 
 
 def build_model(config: RunConfig, classes: int = 2) -> keras.Model:

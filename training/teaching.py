@@ -34,8 +34,7 @@ def answers(teacher: run.Run, data: PreparedData) -> NDArray[np.float32]:
     """
     _check_apart(teacher, data)
     logger.info("asking the teacher, %s, about the training images", teacher.id)
-    model = architectures.build_model(teacher.config, len(teacher.class_names))
-    model.load_weights(teacher.weights)
+    model = architectures.trained_model(teacher)
     files = data.files("train")
     pixels = pipeline.pixels(files, [0] * len(files), teacher.config)
     batches = pipeline.scaled_batches(pixels, teacher.config)

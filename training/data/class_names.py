@@ -67,16 +67,16 @@ def choose(labels: set[str], positive: str | None) -> tuple[tuple[str, ...], str
         the names in order, and BY_SETTING, BY_NAME, BY_ALPHABET or NO_POSITIVE.
 
     Raises:
-        InputError: the user's choice is neither of the two, or there are more than two; of more
-            than two, some differ in capital letters only.
+        InputError: the user's choice is neither of the two, or there are more than two; some
+            differ in capital letters only.
     """
+    _check_apart(labels)
     if len(labels) > 2:
         if positive is not None:
             raise InputError(
                 f"Expected no --positive where there are more than two classes. Received: "
                 f"{positive}, and {len(labels)} classes. Leave it out, or keep two classes."
             )
-        _check_apart(labels)
         return tuple(sorted(labels)), NO_POSITIVE
     if positive is not None:
         if positive not in labels:
@@ -95,7 +95,7 @@ def choose(labels: set[str], positive: str | None) -> tuple[tuple[str, ...], str
 
 
 def _check_apart(labels: set[str]) -> None:
-    """Of many names, two that differ in capital letters only are one that is misspelt."""
+    """Two names that differ in capital letters only, or in how an accent is written, are one."""
     seen: dict[str, str] = {}
     for label in sorted(labels):
         other = seen.setdefault(unicodedata.normalize("NFC", label).casefold(), label)

@@ -48,12 +48,17 @@ def pixels(
 
 def scaled_batches(images: tf.data.Dataset, config: RunConfig) -> tf.data.Dataset:
     """Elements as `pixels` gives them -> (float32 [B, H, W, 3] in 0-1, float32 [B]), in order."""
-    batches = images.batch(config.batch_size)
-    batches = batches.map(
+    batches = batched(images, config).map(
         lambda images, targets: (preprocessing.scale(images), targets),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def batched(images: tf.data.Dataset, config: RunConfig) -> tf.data.Dataset:
+    """Batches of config.batch_size, or one of all: tf.data makes room for a whole batch at once."""
+    count = int(images.cardinality())
+    return images.batch(min(config.batch_size, count) if count > 0 else config.batch_size)
 
 
 def shuffle_buffer(count: int, config: RunConfig) -> int:
@@ -115,11 +120,10 @@ def epoch_batches(
         image, target = element
         return augment(preprocessing.scale(image), tf.stack([epoch_seed, position]), config), target
 
-    batches = (
-        order.enumerate()
-        .map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(config.batch_size)
+    changed = order.enumerate().map(
+        augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
+    batches = batched(changed, config)
     if config.mixup:
         batches = batches.enumerate().map(
             lambda number, batch: _mixed(batch, tf.stack([epoch_seed, number]), config),

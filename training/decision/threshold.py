@@ -49,7 +49,8 @@ def choose(
         case Share():
             return _of_share(target, positives, probabilities, confidence)
         case Costs():
-            return _plain(target.false_alarm / (target.false_alarm + target.miss))
+            # a ratio: the sum of two costs may be more than a number can hold
+            return _plain(1 / (1 + target.miss / target.false_alarm))
         case Balanced():
             if not 0 < positives.sum() < len(positives):
                 raise InputError(

@@ -22,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from foundation.command_line import raise_if_interrupted
 from training import run
 from training.config import FINE_TUNE_RATE, RunConfig
+from training.data import pipeline
 from training.data.prepared import PreparedData
 from training.decision import metrics
 from training.learning import loop, recipe
@@ -173,13 +174,13 @@ def _trained(
     def epoch(number: int) -> tf.data.Dataset:
         batches = tf.data.Dataset.from_tensor_slices((seen, targets.astype(np.float32)))
         seed = config.seed * 100_003 + number
-        return batches.shuffle(len(seen), seed=seed).batch(config.batch_size)
+        return pipeline.batched(batches.shuffle(len(seen), seed=seed), config)
 
     watched = tf.data.Dataset.from_tensor_slices((held, held_targets.astype(np.float32)))
     trained = loop.Data(
         epoch_batches=epoch,
         steps=steps,
-        validation=watched.batch(config.batch_size),
+        validation=pipeline.batched(watched, config),
         validation_targets=held_targets,
         classes=len(data.dataset.class_names),
         class_weights=data.class_weights,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -21,7 +22,7 @@ from export import saved_model, versions, warmup
 from foundation.command_line import InputError
 from tests import disks
 from tfs_client import contract
-from training import run
+from training import architectures, run
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -219,6 +220,26 @@ def test_a_version_that_would_fail_in_the_server_is_not_published(
     with pytest.raises(InputError, match=f"to pass its checks.*({message})"):
         saved_model.export(run.load(sample_run), tmp_path / "model")
     assert [path.name for path in (tmp_path / "model").iterdir()] == [".lock"]
+
+
+# Keras's own, when it saves weights under numpy 2
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_weights_that_training_did_not_write_are_one_line(sample_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(sample_run.resolve(), tmp_path / "run")
+    made = run.load(tmp_path / "run")
+    whole = made.weights.read_bytes()
+    model = architectures.trained_model(made)
+    last = model.weights[-1]
+    last.assign(np.full(last.shape, np.nan))
+    model.save_weights(tmp_path / "nan.weights.h5")
+    for content, why in (
+        (whole[: len(whole) // 2], "truncated file"),
+        (b"", "Received: ."),
+        ((tmp_path / "nan.weights.h5").read_bytes(), "is not finite"),
+    ):
+        made.weights.write_bytes(content)
+        with pytest.raises(InputError, match=f"model.weights.h5 as training writes it.*{why}"):
+            architectures.trained_model(made)
 
 
 def test_the_command_line_of_tensorflow_lists_the_contract(

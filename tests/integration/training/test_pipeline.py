@@ -55,6 +55,14 @@ def test_the_same_epoch_is_the_same_again_and_another_is_another(files: tuple) -
     assert not np.array_equal(_epoch(images, 40, 3, other_seed), first)
 
 
+def test_a_batch_larger_than_all_images_takes_no_more_room_than_they_do(files: tuple) -> None:
+    endless = dataclasses.replace(STILL, batch_size=2**31 - 1)  # hung, at 100 % of a core
+    images = pipeline.pixels(*files, endless).cache()
+    (batch,) = pipeline.epoch_batches(images, 40, 0, endless)
+    (scaled,) = pipeline.scaled_batches(images, endless)
+    assert batch[0].shape == scaled[0].shape == (40, 24, 24, 3)
+
+
 @pytest.mark.thorough
 def test_more_images_than_the_buffer_holds_are_mixed_all_the_same(
     files: tuple, monkeypatch: pytest.MonkeyPatch

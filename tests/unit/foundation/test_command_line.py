@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import re
 import socket
@@ -131,6 +132,7 @@ def _too_long() -> None:
         (_no_name_in_utf_8, "text and names of files in UTF-8. Received: .*udce9.*Rename"),
         (_disk_full, "No space left on device. Make room there and run the same command again"),
         (lambda: np.empty(10**15), "enough memory. Received: Unable to allocate .* Take smaller"),
+        (lambda: json.loads("[" * 10**5), "JSON of some hundred levels at most. .* Mend the file"),
         (_too_long, "File name too long: 'xxx.*'. Give a shorter path."),
     ],
 )

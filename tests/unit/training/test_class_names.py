@@ -51,6 +51,13 @@ def test_where_no_name_says_so_the_alphabet_decides_and_that_is_told(pair: str) 
     assert class_names.choose({first, second}, None) == ((first, second), class_names.BY_ALPHABET)
 
 
+@pytest.mark.parametrize("pair", [("OK", "ok"), ("café", "cafe\u0301")])
+def test_one_name_in_two_spellings_is_no_two_classes(pair: tuple[str, str]) -> None:
+    for more in ((), ("other",)):
+        with pytest.raises(InputError, match="Give both the same name"):
+            class_names.choose({*pair, *more}, None)
+
+
 def test_what_the_user_says_comes_first() -> None:
     assert class_names.choose({"ok", "nok"}, "ok") == (("nok", "ok"), class_names.BY_SETTING)
     with pytest.raises(InputError, match=r"one of nok, ok\. Received: bad"):

@@ -79,6 +79,8 @@ def test_costs_and_balance_come_from_the_probabilities_themselves():
     targets, probabilities = drawn(np.random.default_rng(2), 1000)
     costs = threshold.choose(target.parse("miss=9,false_alarm=1"), targets, probabilities, 0.8)
     assert costs.threshold == pytest.approx(0.1)
+    huge = target.parse("miss=1e308,false_alarm=1e308")
+    assert threshold.choose(huge, targets, probabilities, 0.8).threshold == 0.5
     balanced = threshold.choose(target.parse("balanced"), targets, probabilities, 0.8)
     assert balanced.threshold == pytest.approx(targets.mean())
 
