@@ -37,11 +37,14 @@ def prices(
         return None
     # from 1 on, hardly anything is called positive
     said = np.unique(np.array([*(row.probability for row in rows), 1], np.float32))
-    present = int(np.searchsorted(said, np.float32(threshold)))
+    present = min(int(np.searchsorted(said, np.float32(threshold))), said.size - 1)
     places = np.linspace(0, said.size - 1, min(MOST, said.size)).round().astype(int)
     places = np.unique([*places, present])
+    typed = {place: _typed(said, place) for place in places}
+    if round(threshold, 4) == threshold <= 1:
+        typed[present] = f"{threshold:g}"  # as it was asked for, not another that does the same
     found: dict[str, Any] = {
-        "thresholds": [_typed(said, place) for place in places],
+        "thresholds": list(typed.values()),
         "present": int(np.searchsorted(places, present)),
     }
     for split in run.HELD_OUT:

@@ -48,6 +48,14 @@ def test_every_threshold_as_it_is_typed_costs_what_a_decision_by_it_costs(count:
             assert found[split]["false_alarms"][place] == (said & ~true).sum()
 
 
+def test_the_present_threshold_is_shown_as_it_was_asked_for() -> None:
+    rows = _rows(np.array([0.1, 0.2, 0.85, 0.9], np.float32), np.array([False, False, True, True]))
+    for threshold, shown in ((0.5, "0.5"), (0.2, "0.2"), (0.0, "0"), (1.0000001, "1.0")):
+        found = prices.prices(rows, "defective", threshold)
+        assert found is not None
+        assert found["thresholds"][found["present"]] == shown  # 0.5 was shown as 0.8
+
+
 def test_the_present_threshold_is_among_them_and_is_answered_alike() -> None:
     random = np.random.default_rng(1)
     labels = random.random(2000) < 0.5
@@ -68,7 +76,7 @@ def test_equal_and_extreme_probabilities_have_a_threshold_each() -> None:
     scores = np.array([0, 0, 1, 1, 0.25, np.nextafter(np.float32(0.25), np.float32(1))], np.float32)
     found = prices.prices(_rows(scores, scores > 0.5), "defective", 0.5)
     assert found is not None
-    assert found["thresholds"] == ["0.0", "0.2", "0.25000002", "1.0"]
+    assert found["thresholds"] == ["0.0", "0.2", "0.25000002", "0.5"]
     assert found["present"] == 3
 
 
