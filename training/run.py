@@ -87,9 +87,9 @@ class Run:
 
     @property
     def name(self) -> str:
-        """As RUN= takes it: the id of a run that lies in runs/, else its folder."""
-        folder = self.path.parent
-        return self.id if folder == Path("runs").resolve() else str(folder / self.id)
+        """As RUN= takes it: the folder's name where the run lies in runs/, else the whole path."""
+        published = self.path.with_name(self.path.name.removeprefix("."))  # if it is under way
+        return published.name if published.parent == Path("runs").resolve() else str(published)
 
     @property
     def class_names(self) -> tuple[str, ...]:
