@@ -44,7 +44,7 @@ def test_predictions_are_read_back_by_the_run_and_by_the_load_test(tmp_path: Pat
     wanted = [
         run.Prediction(
             path=path,
-            split="test",
+            split="validation" if path == "=b" else "test",
             label="=x",
             model_scores=(float(1 - np.float32(said)), said),
             scores=(float(1 - np.float32(said)), said),
@@ -82,6 +82,7 @@ def test_predictions_of_many_classes_are_read_back(tmp_path: Path) -> None:
             review=False,
         )
     ]
+    wanted.append(dataclasses.replace(wanted[0], path="b", split="validation"))
     publication.write_predictions(tmp_path, wanted, names)
     decision.write(tmp_path, decision.TopDecision())
     made = a_run(tmp_path, names)
