@@ -99,20 +99,15 @@ def trained_model(made: run.Run) -> keras.Model:
     """The model of a run, with its weights.
 
     Raises:
-        InputError: the weights are missing, cut, not finite, or of another model.
+        InputError: the weights are cut, not finite, or of another model.
+        OSError: they are missing, or may not be read.
     """
     model = build_model(made.config, len(made.class_names))
-    try:
+    with run.as_written(made.weights):
         model.load_weights(made.weights)
-        wrong = next((one.path for one in model.weights if not np.isfinite(one.numpy()).all()), "")
-        why = wrong and f"{wrong} is not finite"
-    except (OSError, ValueError, KeyError) as error:
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-    if why:
-        raise InputError(
-            f"Expected {made.weights} as training writes it. Received: {why[:200]}. Put back what "
-            "was there, or train again."
-        )
+        for weight in model.weights:
+            if not np.isfinite(weight.numpy()).all():
+                raise ValueError(f"{weight.path} is not finite")
     return model
 
 

@@ -180,7 +180,7 @@ class Run:
         Raises:
             InputError: the file is cut, or not what training wrote.
         """
-        with _as_written(self.path / PREDICTIONS):
+        with as_written(self.path / PREDICTIONS):
             with (self.path / PREDICTIONS).open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
             held = [
@@ -236,7 +236,7 @@ class Run:
             with path.open(encoding="utf-8", newline="") as file:
                 reader = csv.DictReader(file)
                 missing = columns - set(reader.fieldnames or ())
-                with _as_written(path):
+                with as_written(path):
                     rows = [cells.texts_of(row) for row in reader]
         except FileNotFoundError:
             missing, rows = columns, []
@@ -369,7 +369,7 @@ def load(path: Path) -> Run:
             f"Expected a run in {path}. Received: no {SETTINGS} there."
             f"{meant or ' Train one first: make train'}"
         )
-    with _as_written(settings):
+    with as_written(settings):
         content = json.loads(settings.read_text(encoding="utf-8"))
         config = config_from_dict(content["config"])
         _check_settings(content)
@@ -377,17 +377,31 @@ def load(path: Path) -> Run:
 
 
 @contextlib.contextmanager
-def _as_written(path: Path) -> Iterator[None]:
-    """Tells what is wrong with a file of a run in one line."""
+def as_written(path: Path) -> Iterator[None]:
+    """Tells what is wrong with a file of a run in one line.
+
+    Raises:
+        InputError: in place of what reading raised.
+        OSError: the system's refusal, as it is; a library's own words are what is wrong.
+    """
     try:
         yield
     except InputError:
         raise
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _not_as_written(path, error) from error
     except _WRONG as error:
-        raise InputError(
-            f"Expected {path} as training writes it. Received: {type(error).__name__}: "
-            f"{str(error)[:200]}. Put back what was there, or train again."
-        ) from error
+        raise _not_as_written(path, error) from error
+
+
+def _not_as_written(path: Path, error: Exception) -> InputError:
+    said = next(iter(str(error).splitlines()), "")[:200]
+    return InputError(
+        f"Expected {path} as training writes it. Received: {type(error).__name__}: {said}. "
+        "Put back what was there, or train again."
+    )
 
 
 def _check_settings(content: dict[str, Any]) -> None:
